@@ -1,0 +1,1 @@
+//! The tape: reverse-mode derivatives of any order.

@@ -1,0 +1,1 @@
+//! Parameters, layers, initializers, losses, metrics and optimizers.

@@ -1,0 +1,1 @@
+//! Arrays: strided tensors, devices, kernels, random numbers and array files.

@@ -1,0 +1,1 @@
+//! Data, compile and fit, history, callbacks and model files.
