@@ -1,1 +1,26 @@
-//! Arrays: strided tensors, devices, kernels, random numbers and array files.
+//! Arrays: strided tensors with run-time type, rank and device; the operations on them; random numbers; array files.
+//!
+//! Knows nothing of gradients or layers. See `ARCHITECTURE.md` for a map.
+
+pub mod cpu;
+mod device;
+mod display;
+mod dtype;
+mod error;
+mod layout;
+mod op;
+pub mod ops;
+mod scalar;
+mod shape;
+mod storage;
+mod tensor;
+
+pub use device::Device;
+pub use dtype::{DType, Element};
+pub use error::{Error, ErrorKind, Result};
+pub use half::{bf16, f16};
+pub use layout::Layout;
+pub use op::{Op, Spec, View, ViewMut};
+pub use scalar::{Dual, Expr, Mask, Scalar};
+pub use shape::{IntoShape, MAX_RANK, Shape};
+pub use tensor::{IntoTensor, Tensor};

@@ -1,0 +1,98 @@
+//! Aligned memory blocks, recycled: a training step asks for the same sizes again and again, and handing a block back
+//! is far cheaper than letting the system unmap and fault it in anew.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::{LazyLock, Mutex, MutexGuard};
+
+/// Alignment of every block in bytes: a cache line, and the widest SIMD register.
+pub const ALIGNMENT: usize = 64;
+
+/// The most memory that waits for reuse. Beyond it a released block goes back to the system.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// A block of memory that is always initialised (fresh blocks are zero, recycled ones hold old bytes).
+pub struct Buffer {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a `Buffer` owns its block alone, like a `Box<[u8]>`; the raw pointer is never shared outside borrows of it.
+unsafe impl Send for Buffer {}
+// SAFETY: `&Buffer` gives out a pointer that is only read through while the buffer is shared; see `Storage`.
+unsafe impl Sync for Buffer {}
+
+#[derive(Default)]
+struct Cache {
+    blocks: HashMap<usize, Vec<SendPtr>>,
+    bytes: usize,
+}
+
+struct SendPtr(NonNull<u8>);
+// SAFETY: a cached block belongs to the cache alone.
+unsafe impl Send for SendPtr {}
+
+static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
+
+fn cache() -> MutexGuard<'static, Cache> {
+    // A panic while the lock is held cannot leave the map half-changed in a way that matters: at worst a block leaks.
+    CACHE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn system_layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, ALIGNMENT).expect("a shape's byte count fits isize, so rounding it up to 64 does too")
+}
+
+impl Buffer {
+    /// A block of at least `bytes` bytes.
+    pub fn new(bytes: usize) -> Buffer {
+        let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
+        let mut cache = cache();
+        if let Some(SendPtr(start)) = cache.blocks.get_mut(&bytes).and_then(Vec::pop) {
+            cache.bytes -= bytes;
+            return Buffer { start, bytes };
+        }
+        drop(cache);
+        let layout = system_layout(bytes);
+        // SAFETY: `layout` has a size of at least 64.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Buffer { start, bytes }
+    }
+
+    /// First byte.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Size in bytes, a multiple of [`ALIGNMENT`].
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut cache = cache();
+        if cache.bytes + self.bytes <= CACHE_BYTES {
+            cache.bytes += self.bytes;
+            cache.blocks.entry(self.bytes).or_default().push(SendPtr(self.start));
+        } else {
+            drop(cache);
+            // SAFETY: the block was allocated with this layout, and nobody else owns it.
+            unsafe { dealloc(self.start.as_ptr(), system_layout(self.bytes)) }
+        }
+    }
+}
+
+/// Gives the memory that waits for reuse back to the system.
+pub fn release_cached() {
+    let blocks = std::mem::take(&mut *cache()).blocks;
+    for (bytes, list) in blocks {
+        for SendPtr(start) in list {
+            // SAFETY: cached blocks were allocated with this layout and are owned by the cache alone.
+            unsafe { dealloc(start.as_ptr(), system_layout(bytes)) }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! How a CPU works: memory, threads, instruction sets. Names no operation.
+
+pub mod buffer;
+pub mod parallel;
+pub mod simd;

@@ -1,0 +1,55 @@
+//! Splitting work over threads so that the bits do not depend on how many there are: chunks have a fixed size that
+//! follows from the problem alone, and whoever combines them does so in their order.
+
+use rayon::prelude::*;
+
+/// Work below this many elementary steps (about 20 µs) stays on the caller's thread: waking another costs as much.
+pub const SERIAL_LIMIT: usize = 1 << 16;
+
+/// Calls `body(start, end)` for the chunks of `0..n`, each `chunk` long (the last may be shorter).
+/// `cost` is the work per index in elementary steps (an addition is 1).
+pub fn for_chunks(n: usize, chunk: usize, cost: usize, body: impl Fn(usize, usize) + Sync) {
+    let chunk = chunk.max(1);
+    let chunks = n.div_ceil(chunk);
+    let run = |i: usize| body(i * chunk, ((i + 1) * chunk).min(n));
+    if chunks <= 1 || n.saturating_mul(cost) <= SERIAL_LIMIT || rayon::current_num_threads() == 1 {
+        (0..chunks).for_each(run);
+    } else {
+        (0..chunks).into_par_iter().for_each(run);
+    }
+}
+
+/// A pointer that the chunks of one operation share, each writing a part of its own.
+#[derive(Clone, Copy)]
+pub struct Shared<T>(*mut T);
+
+// SAFETY: whoever dereferences it owes that threads touch disjoint elements; the pointer itself is plain data.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// Shares the elements of a slice.
+    pub fn new(slice: &mut [T]) -> Shared<T> {
+        Shared(slice.as_mut_ptr())
+    }
+
+    /// Shares what lies behind a pointer.
+    pub fn from_ptr(pointer: *mut T) -> Shared<T> {
+        Shared(pointer)
+    }
+
+    /// The pointer (a method, so that closures capture the wrapper and not the bare pointer).
+    pub fn get(self) -> *mut T {
+        self.0
+    }
+
+    /// The elements `start..end` for the calling thread.
+    ///
+    /// # Safety
+    /// The range lies inside the slice given to [`Shared::new`], which is still borrowed, and no other thread touches it.
+    pub unsafe fn slice<'a>(self, start: usize, end: usize) -> &'a mut [T] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), end - start) }
+    }
+}

@@ -1,0 +1,140 @@
+//! The error of this crate: what went wrong, in which operation, at which line of the caller, and the way out.
+
+use std::fmt;
+use std::panic::Location;
+use std::path::PathBuf;
+
+/// The result of a fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of mistake an [`Error`] reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Shapes or axes that do not fit the operation.
+    Shape,
+    /// An element type that the operation does not take.
+    DType,
+    /// An index, a label or a bound out of range.
+    Index,
+    /// An argument that has no meaning, such as a stride of zero.
+    Argument,
+    /// A device that is absent, or operands on different devices.
+    Device,
+    /// A file that cannot be read or written, or whose content is not what its format says.
+    File,
+    /// Values that do not belong to one computation, such as variables of two tapes.
+    Tape,
+}
+
+/// An error with the operation's name, a sentence about the operands, the caller's line, and a hint.
+///
+/// ```
+/// use kiln_tensor::{Tensor, ops::*};
+/// let a = Tensor::zeros([32, 784]).unwrap();
+/// let b = Tensor::zeros([128, 10]).unwrap();
+/// let text = a.matmul(&b).unwrap_err().to_string();
+/// assert!(text.starts_with("matmul: cannot multiply [32, 784] by [128, 10]"));
+/// ```
+#[derive(thiserror::Error)]
+pub struct Error {
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    detail: Box<Detail>,
+}
+
+struct Detail {
+    kind: ErrorKind,
+    op: String,
+    message: String,
+    at: Option<&'static Location<'static>>,
+    help: Option<String>,
+}
+
+impl Error {
+    /// An error of `kind` in the operation or function `op`.
+    pub fn new(kind: ErrorKind, op: impl Into<String>, message: impl Into<String>) -> Error {
+        let detail = Detail { kind, op: op.into(), message: message.into(), at: None, help: None };
+        Error { source: None, detail: Box::new(detail) }
+    }
+
+    /// A shape error: `message` names the shapes.
+    pub fn shape(op: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Shape, op, message)
+    }
+
+    /// An element-type error.
+    pub fn dtype(op: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::DType, op, message)
+    }
+
+    /// An index out of range.
+    pub fn index(op: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Index, op, message)
+    }
+
+    /// A meaningless argument.
+    pub fn argument(op: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Argument, op, message)
+    }
+
+    /// A file that is missing, unreadable or not what its format says.
+    pub fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::File, path.into().display().to_string(), message)
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds what the reader can do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Error {
+        self.detail.help = Some(help.into());
+        self
+    }
+
+    /// Adds the caller's position, unless an inner call has set one already.
+    #[must_use]
+    pub fn at(mut self, location: &'static Location<'static>) -> Error {
+        self.detail.at.get_or_insert(location);
+        self
+    }
+
+    /// What kind of mistake this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.detail.kind
+    }
+
+    /// The operation, function or file that reports it.
+    pub fn op(&self) -> &str {
+        &self.detail.op
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let d = &self.detail;
+        write!(f, "{}: {}", d.op, d.message)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(at) = d.at {
+            write!(f, "\n  at {at}")?;
+        }
+        if let Some(help) = &d.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+// `main` that returns an `Err` prints its `Debug` form: the same text serves the reader better than a struct dump.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

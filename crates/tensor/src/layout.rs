@@ -1,0 +1,145 @@
+//! Where a tensor's elements lie in its storage: shape, strides in elements, and the offset of the first.
+
+use crate::shape::{MAX_RANK, Shape};
+
+/// A strided window on a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The dimensions.
+    pub shape: Shape,
+    pub(crate) strides: [isize; MAX_RANK],
+    /// Index of the first element in the storage.
+    pub offset: usize,
+}
+
+impl Layout {
+    /// Row-major and dense, from the start of the storage.
+    pub fn contiguous(shape: Shape) -> Layout {
+        let mut strides = [0; MAX_RANK];
+        let mut step = 1isize;
+        for axis in (0..shape.rank()).rev() {
+            strides[axis] = step;
+            step *= shape[axis].max(1) as isize;
+        }
+        Layout { shape, strides, offset: 0 }
+    }
+
+    /// A layout from its parts. The caller keeps every reachable index inside the storage; [`Layout::reach`] checks it.
+    pub fn new(shape: Shape, strides: &[isize], offset: usize) -> Layout {
+        let mut all = [0; MAX_RANK];
+        all[..strides.len()].copy_from_slice(strides);
+        Layout { shape, strides: all, offset }
+    }
+
+    /// Step of each dimension, in elements.
+    pub fn strides(&self) -> &[isize] {
+        &self.strides[..self.shape.rank()]
+    }
+
+    /// Whether the elements lie dense in row-major order (dimensions of length 1 do not matter).
+    pub fn is_contiguous(&self) -> bool {
+        if self.shape.count() == 0 {
+            return true;
+        }
+        let mut step = 1isize;
+        for axis in (0..self.shape.rank()).rev() {
+            let length = self.shape[axis];
+            if length != 1 && self.strides[axis] != step {
+                return false;
+            }
+            step *= length as isize;
+        }
+        true
+    }
+
+    /// The lowest and highest storage index that an element has, or `None` when there is no element.
+    pub fn reach(&self) -> Option<(isize, isize)> {
+        if self.shape.count() == 0 {
+            return None;
+        }
+        let (mut low, mut high) = (self.offset as isize, self.offset as isize);
+        for (&length, &stride) in self.shape.iter().zip(self.strides()) {
+            let span = (length as isize - 1) * stride;
+            if span < 0 { low += span } else { high += span }
+        }
+        Some((low, high))
+    }
+
+    /// The layout that repeats this one over `shape`, which it broadcasts to (stride 0 where it is stretched).
+    pub fn broadcast_to(&self, shape: Shape) -> Layout {
+        let mut strides = [0; MAX_RANK];
+        let lead = shape.rank() - self.shape.rank();
+        for axis in 0..self.shape.rank() {
+            if self.shape[axis] == shape[lead + axis] {
+                strides[lead + axis] = self.strides[axis];
+            }
+        }
+        Layout { shape, strides, offset: self.offset }
+    }
+
+    /// The layout under another shape of as many elements, or `None` where that needs a copy.
+    pub fn reshape(&self, shape: Shape) -> Option<Layout> {
+        if self.is_contiguous() {
+            return Some(Layout { offset: self.offset, ..Layout::contiguous(shape) });
+        }
+        // Walk both shapes from the right in groups of equal element count; a group of old axes must itself be dense
+        // for the new axes to step through it.
+        let old: Vec<(usize, isize)> =
+            self.shape.iter().zip(self.strides()).filter(|(d, _)| **d != 1).map(|(d, s)| (*d, *s)).collect();
+        let mut strides = [0isize; MAX_RANK];
+        let (mut i, mut j) = (old.len(), shape.rank());
+        while i > 0 {
+            let (mut old_count, mut new_count) = (old[i - 1].0, 1);
+            let (mut low, mut group) = (i - 1, j);
+            while old_count != new_count {
+                if new_count < old_count {
+                    group = group.checked_sub(1)?;
+                    new_count *= shape[group];
+                } else {
+                    low = low.checked_sub(1)?;
+                    old_count *= old[low].0;
+                }
+            }
+            for k in low..i - 1 {
+                if old[k].1 != old[k + 1].1 * old[k + 1].0 as isize {
+                    return None;
+                }
+            }
+            let mut step = old[i - 1].1;
+            for k in (group..j).rev() {
+                strides[k] = step;
+                step *= shape[k] as isize;
+            }
+            (i, j) = (low, group);
+        }
+        Some(Layout { shape, strides, offset: self.offset })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s(d: &[usize]) -> Shape {
+        Shape::new(d).unwrap()
+    }
+
+    #[test]
+    fn reshape_of_views() {
+        let base = Layout::contiguous(s(&[4, 6]));
+        let columns = Layout::new(s(&[4, 3]), &[6, 1], 2);
+        assert_eq!(base.reshape(s(&[2, 2, 6])).unwrap().strides(), [12, 6, 1]);
+        assert_eq!(columns.reshape(s(&[2, 2, 3])).unwrap().strides(), [12, 6, 1]);
+        assert!(columns.reshape(s(&[12])).is_none());
+        let transposed = Layout::new(s(&[6, 4]), &[1, 6], 0);
+        assert!(transposed.reshape(s(&[24])).is_none());
+        assert_eq!(transposed.reshape(s(&[3, 2, 1, 4])).unwrap().strides()[1], 1);
+    }
+
+    #[test]
+    fn contiguity_ignores_lengths_of_one() {
+        assert!(Layout::new(s(&[1, 5]), &[99, 1], 3).is_contiguous());
+        assert!(!Layout::new(s(&[2, 5]), &[6, 1], 0).is_contiguous());
+        assert!(Layout::new(s(&[0, 5]), &[7, 7], 0).is_contiguous());
+    }
+}

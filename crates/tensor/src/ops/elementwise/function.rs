@@ -1,0 +1,278 @@
+//! What an elementwise operation is made of: the trait that a function implements, the operation that applies it to
+//! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
+
+use super::run::{BlockFn, run};
+use crate::scalar::{Program, Real};
+use crate::{DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, View, ViewMut};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// How the types of the operands decide the type that a function computes in and the type of its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The promoted type; integers become `f32`.
+    Float,
+    /// The promoted type; booleans count as `i64`.
+    Arithmetic,
+    /// The promoted type, and a `bool` for a result.
+    Comparison,
+    /// A `bool` mask first; the result has the promoted type of the others.
+    Select,
+}
+
+/// A function of `IN` numbers with `OUT` results, applied element by element with broadcasting.
+///
+/// ```
+/// use kiln_tensor::{Scalar, Tensor, ops::*};
+///
+/// #[derive(Debug, Clone)]
+/// struct Mish;
+/// impl Function<1> for Mish {
+///     const NAME: &'static str = "mish";
+///     fn call<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
+///         [x.clone() * x.softplus().tanh()]
+///     }
+/// }
+///
+/// let [y] = Tensor::elementwise(Mish, [&Tensor::new([-1.0f64, 0.0, 1.0])])?;
+/// assert!((y.to_vec::<f64>()?[2] - 0.865_098_388).abs() < 1e-8);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + Send + Sync + 'static {
+    /// The operation's name in errors and listings.
+    const NAME: &'static str;
+    /// The rule for element types.
+    const KIND: Kind = Kind::Float;
+    /// Whether [`Function::slope`] gives the derivative from the result, so that the argument need not be kept.
+    /// For functions of one argument.
+    const FROM_OUTPUT: bool = false;
+
+    /// The function.
+    fn call<S: Scalar>(&self, x: [S; IN]) -> [S; OUT];
+
+    /// The derivative as a function of the result, where [`Function::FROM_OUTPUT`] says so.
+    fn slope<S: Scalar>(&self, _y: S) -> S {
+        S::lit(f64::NAN)
+    }
+
+    /// The partial derivatives where they are constants, as for a sum: then no derivative is ever computed.
+    fn constant_partials(&self) -> Option<[f64; IN]> {
+        None
+    }
+}
+
+/// The operation that applies a [`Function`].
+#[derive(Debug, Clone)]
+pub struct Elementwise<F, const IN: usize, const OUT: usize>(pub F);
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Elementwise<F, IN, OUT> {
+    /// The type that operands of these types are computed in.
+    fn compute_dtype(x: &[Spec]) -> Result<DType> {
+        let operands = if F::KIND == Kind::Select { &x[1..] } else { x };
+        let joined = operands.iter().map(|s| s.dtype).reduce(DType::promote).unwrap_or(DType::F32);
+        Ok(match F::KIND {
+            Kind::Float => joined.to_float(),
+            Kind::Arithmetic if joined == DType::Bool => DType::I64,
+            Kind::Select if x[0].dtype != DType::Bool => {
+                let text = format!("the condition must be bool, found {}", x[0].dtype);
+                return Err(Error::dtype(F::NAME, text).help("compare first: x.gt(0.0)"));
+            }
+            _ => joined,
+        })
+    }
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise<F, IN, OUT> {
+    fn name(&self) -> &str {
+        F::NAME
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let shape = broadcast_all(F::NAME, x, IN)?;
+        let dtype = Self::compute_dtype(x)?;
+        let dtype = if F::KIND == Kind::Comparison { DType::Bool } else { dtype };
+        Ok(vec![Spec::new(shape, dtype); OUT])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let mut specs = [x[0].spec(); IN];
+        specs.iter_mut().zip(x).for_each(|(spec, x)| *spec = x.spec());
+        run(self, Self::compute_dtype(&specs)?, x, y);
+        Ok(())
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
+    #[inline(always)]
+    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
+        let x: [&[C]; IN] = std::array::from_fn(|i| &x[i][..length]);
+        for at in 0..length {
+            let out = self.0.call(std::array::from_fn(|i| x[i][at]));
+            for (o, value) in out.into_iter().enumerate() {
+                y[o][at] = value;
+            }
+        }
+    }
+}
+
+fn broadcast_all(name: &str, x: &[Spec], arity: usize) -> Result<Shape> {
+    if x.len() != arity {
+        return Err(Error::argument(name, format!("takes {arity} operands, {} were given", x.len())));
+    }
+    let mut shape = x[0].shape;
+    for spec in &x[1..] {
+        if spec.shape != shape {
+            shape = shape.broadcast(&spec.shape).map_err(|_| broadcast_error(name, x))?;
+        }
+    }
+    Ok(shape)
+}
+
+fn broadcast_error(name: &str, x: &[Spec]) -> Error {
+    let shapes: Vec<String> = x.iter().map(|s| s.shape.to_string()).collect();
+    Error::shape(name, format!("the shapes {} do not broadcast together", shapes.join(" and ")))
+        .help("dimensions are aligned at the right and must be equal, or one of them 1")
+}
+
+/// The operation behind the gradient of an [`Elementwise`]: from the operands (or the result, where that is enough)
+/// and the gradient of each result, the gradient of each operand that is asked for, not yet summed over broadcast axes.
+#[derive(Debug, Clone)]
+pub struct ElementwiseGrad<F, const IN: usize, const OUT: usize> {
+    /// The function.
+    pub function: F,
+    /// Which operands want a gradient; one output each.
+    pub need: [bool; IN],
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F, IN, OUT> {
+    /// Number of inputs: the operands (or the result) and the gradients of the results.
+    fn arity(&self) -> usize {
+        if F::FROM_OUTPUT { 2 } else { IN + OUT }
+    }
+
+    /// The gradients at one point.
+    #[inline(always)]
+    fn gradients<S: Scalar>(&self, inputs: impl Fn(usize) -> S) -> [S; IN] {
+        if F::FROM_OUTPUT {
+            let dx = self.function.slope(inputs(0)) * inputs(1);
+            return std::array::from_fn(|_| dx.clone());
+        }
+        std::array::from_fn(|wrt| {
+            if !self.need[wrt] {
+                return S::lit(0.0);
+            }
+            let x = std::array::from_fn(|i| Dual {
+                value: inputs(i),
+                tangent: S::lit(if i == wrt { 1.0 } else { 0.0 }),
+            });
+            let slopes = self.function.call(x);
+            let mut terms = slopes.into_iter().enumerate().map(|(o, y)| inputs(IN + o) * y.tangent);
+            let first = terms.next().unwrap_or_else(|| S::lit(0.0));
+            terms.fold(first, |sum, term| sum + term)
+        })
+    }
+
+    /// The same as a formula, which can be derived again.
+    pub fn formula(&self) -> Formula {
+        let dx = self.gradients(Expr::input);
+        let wanted: Vec<Expr> = dx.into_iter().zip(self.need).filter(|(_, need)| *need).map(|(dx, _)| dx).collect();
+        Formula { name: self.name().to_owned(), program: Arc::new(Program::new(self.arity(), &wanted)) }
+    }
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for ElementwiseGrad<F, IN, OUT> {
+    fn name(&self) -> &str {
+        F::NAME
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let shape = broadcast_all(F::NAME, x, self.arity())?;
+        let dtype = x[x.len() - 1].dtype;
+        Ok(vec![Spec::new(shape, dtype); self.need.iter().filter(|n| **n).count()])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        run(self, x[x.len() - 1].dtype(), x, y);
+        Ok(())
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for ElementwiseGrad<F, IN, OUT> {
+    #[inline(always)]
+    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
+        // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
+        let mut out = 0;
+        for wrt in 0..IN {
+            if !self.need[wrt] {
+                continue;
+            }
+            let only = ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
+            let y = &mut *y[out];
+            for at in 0..length {
+                y[at] = only.gradients(|i| x[i][at])[wrt];
+            }
+            out += 1;
+        }
+    }
+}
+
+/// An elementwise operation given by a formula instead of compiled code: the derivatives of order two and up of any
+/// [`Function`], each again a formula.
+#[derive(Debug, Clone)]
+pub struct Formula {
+    name: String,
+    program: Arc<Program>,
+}
+
+impl Formula {
+    /// The formula for the gradients of the operands in `need`, from the operands and the gradient of each result.
+    #[must_use]
+    pub fn gradient(&self, need: &[bool]) -> Formula {
+        let arity = self.program.inputs();
+        let mut gradients = Vec::new();
+        for wrt in (0..arity).filter(|&i| need[i]) {
+            let x: Vec<Dual<Expr>> = (0..arity)
+                .map(|i| Dual { value: Expr::input(i), tangent: Expr::lit(if i == wrt { 1.0 } else { 0.0 }) })
+                .collect();
+            let terms = self.program.call(&x).into_iter().enumerate().map(|(o, y)| Expr::input(arity + o) * y.tangent);
+            gradients.push(terms.reduce(|sum, term| sum + term).unwrap_or_else(|| Expr::lit(0.0)));
+        }
+        let program = Program::new(arity + self.program.outputs(), &gradients);
+        Formula { name: self.name.clone(), program: Arc::new(program) }
+    }
+}
+
+impl Op for Formula {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let shape = broadcast_all(&self.name, x, self.program.inputs())?;
+        Ok(vec![Spec::new(shape, x[x.len() - 1].dtype); self.program.outputs()])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        run(&*self.program, x[x.len() - 1].dtype(), x, y);
+        Ok(())
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+}
+
+impl BlockFn for Program {
+    #[inline(always)]
+    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
+        self.call_blocks(x, y, length);
+    }
+}

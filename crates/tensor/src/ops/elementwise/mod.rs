@@ -1,0 +1,93 @@
+//! Operations that act on each element alone: one function each, with its surface method beside it.
+
+mod activations;
+mod arithmetic;
+mod comparisons;
+mod function;
+mod math;
+mod run;
+
+pub use activations::*;
+pub use arithmetic::*;
+pub use comparisons::*;
+pub use function::{Elementwise, ElementwiseGrad, Formula, Function, Kind};
+pub use math::*;
+
+/// Defines functions of one argument, a row each, and the trait with their methods. A row may end with the derivative
+/// as a function of the result, where that is cheaper.
+macro_rules! unary_functions {
+    ($(#[$trait_doc:meta])* $trait:ident;
+     $($(#[$doc:meta])* $name:ident $op:ident $kind:ident |$x:ident| $body:expr $(, slope |$y:ident| $slope:expr)?;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq)]
+            pub struct $op;
+
+            impl $crate::ops::Function<1> for $op {
+                const NAME: &'static str = stringify!($name);
+                const KIND: $crate::ops::Kind = $crate::ops::Kind::$kind;
+                #[inline(always)]
+                fn call<S: $crate::Scalar>(&self, [$x]: [S; 1]) -> [S; 1] { [$body] }
+                $(
+                    const FROM_OUTPUT: bool = true;
+                    #[inline(always)]
+                    fn slope<S: $crate::Scalar>(&self, $y: S) -> S { $slope }
+                )?
+            }
+        )*
+
+        $(#[$trait_doc])*
+        pub trait $trait: $crate::ops::Value {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// None beyond those of memory.
+                #[track_caller]
+                fn $name(&self) -> $crate::Result<Self> {
+                    Self::elementwise($op, [self]).map(|[y]| y)
+                }
+            )*
+        }
+        impl<V: $crate::ops::Value> $trait for V {}
+    };
+}
+pub(crate) use unary_functions;
+
+/// Defines functions of two arguments, a row each, and the trait with their methods.
+macro_rules! binary_functions {
+    ($(#[$trait_doc:meta])* $trait:ident;
+     $($(#[$doc:meta])* $name:ident $op:ident $kind:ident |$a:ident, $b:ident| $body:expr $(, partials $partials:expr)?;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq)]
+            pub struct $op;
+
+            impl $crate::ops::Function<2> for $op {
+                const NAME: &'static str = stringify!($name);
+                const KIND: $crate::ops::Kind = $crate::ops::Kind::$kind;
+                #[inline(always)]
+                fn call<S: $crate::Scalar>(&self, [$a, $b]: [S; 2]) -> [S; 1] { [$body] }
+                $(
+                    fn constant_partials(&self) -> Option<[f64; 2]> { Some($partials) }
+                )?
+            }
+        )*
+
+        $(#[$trait_doc])*
+        pub trait $trait: $crate::ops::Value {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// Shapes that do not broadcast together.
+                #[track_caller]
+                fn $name(&self, other: impl $crate::ops::Operand<Self>) -> $crate::Result<Self> {
+                    Self::elementwise($op, [self, &other.operand(self.dtype())]).map(|[y]| y)
+                }
+            )*
+        }
+        impl<V: $crate::ops::Value> $trait for V {}
+    };
+}
+pub(crate) use binary_functions;

@@ -1,0 +1,223 @@
+//! How any elementwise operation runs on a CPU: the result is walked in blocks that fit the first-level cache; operands
+//! of another type, or strided or broadcast, are first gathered into a block; then one tight loop computes the block.
+
+use crate::cpu::{parallel, simd};
+use crate::op::View;
+use crate::scalar::Real;
+use crate::{DType, Element, Layout, MAX_RANK, ViewMut, with_element};
+use smallvec::SmallVec;
+
+/// Elements computed at a time: seven operands of doubles still fit into 32 KiB.
+const BLOCK: usize = 512;
+/// Elements a thread takes at a time.
+const CHUNK: usize = 32 * BLOCK;
+/// Additions that one element of an average function costs, for the decision whether threads pay.
+const COST: usize = 1;
+
+/// The arithmetic of an elementwise operation on one block.
+pub(crate) trait BlockFn: Sync {
+    /// Computes `length` elements. Mark it `#[inline(always)]`.
+    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize);
+}
+
+/// Runs `f` over operands that broadcast to the shape of the results, computing in the class of `compute`.
+pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+    match compute {
+        DType::F64 => run_as::<F, f64>(f, x, y),
+        DType::F32 | DType::F16 | DType::BF16 => run_as::<F, f32>(f, x, y),
+        _ => run_as::<F, crate::scalar::Integer>(f, x, y),
+    }
+}
+
+fn run_as<F: BlockFn, C: Real>(f: &F, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+    let Some(first) = y.first() else { return };
+    let shape = *first.shape();
+    let sources: SmallVec<[Source<C>; 8]> = x.iter().map(|x| Source::new(x, x.layout().broadcast_to(shape))).collect();
+    let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
+    parallel::for_chunks(shape.count(), CHUNK, COST, |start, end| run_chunk(f, &sources, &targets, start, end));
+}
+
+struct BlockCall<'a, 'b, F, C> {
+    f: &'a F,
+    x: &'a [&'b [C]],
+    y: &'a mut [&'b mut [C]],
+    length: usize,
+}
+
+impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, '_, F, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        self.f.block(self.x, self.y, self.length);
+    }
+}
+
+fn run_chunk<F: BlockFn, C: Real>(f: &F, sources: &[Source<C>], targets: &[Target<C>], start: usize, end: usize) {
+    let mut gathered: SmallVec<[[C; BLOCK]; 0]> = SmallVec::new();
+    let mut cursors: SmallVec<[Option<Cursor>; 8]> = SmallVec::new();
+    for source in sources {
+        cursors.push((!source.direct).then(|| Cursor::new(&source.layout, start)));
+        gathered.extend((!source.direct).then(|| [C::default(); BLOCK]));
+    }
+    let mut results: SmallVec<[[C; BLOCK]; 1]> = SmallVec::from_elem([C::default(); BLOCK], targets.len());
+    let mut at = start;
+    while at < end {
+        let length = BLOCK.min(end - at);
+        let mut slots = gathered.iter_mut();
+        for (source, cursor) in sources.iter().zip(&mut cursors) {
+            if let (Some(cursor), Some(slot)) = (cursor, source_slot(source, &mut slots)) {
+                cursor.gather(source, &mut slot[..length]);
+            }
+        }
+        let mut slots = gathered.iter();
+        let x: SmallVec<[&[C]; 8]> = sources
+            .iter()
+            .map(|source| match source.direct {
+                // SAFETY: a direct source holds the result's number of elements of type C, densely from `start`, and
+                // at + length ≤ end lies within. Should a result share this memory (`Op::in_place`), it is written
+                // only after this block has been computed and these slices are gone.
+                true => unsafe { std::slice::from_raw_parts(source.start.cast::<C>().add(at), length) },
+                false => &slots.next().expect("one slot for each gathered source")[..],
+            })
+            .collect();
+        let mut y: SmallVec<[&mut [C]; 4]> = results.iter_mut().map(|r| &mut r[..length]).collect();
+        simd::dispatch(BlockCall { f, x: &x, y: &mut y, length });
+        drop((x, y));
+        for (target, result) in targets.iter().zip(&results) {
+            (target.store)(target.start.get(), at, &result[..length]);
+        }
+        at += length;
+    }
+}
+
+fn source_slot<'a, C>(source: &Source<C>, slots: &mut impl Iterator<Item = &'a mut [C; BLOCK]>) -> Option<&'a mut [C; BLOCK]> {
+    if source.direct { None } else { slots.next() }
+}
+
+/// An operand: where it lies, and how to bring a run of it into a block.
+struct Source<C> {
+    start: *const u8,
+    layout: Layout,
+    /// Dense and already of the type that is computed in: read where it lies.
+    direct: bool,
+    load: unsafe fn(*const u8, isize, isize, &mut [C]),
+}
+
+// SAFETY: a source is only read, and the tensor behind it outlives the operation.
+unsafe impl<C> Sync for Source<C> {}
+
+impl<C: Real> Source<C> {
+    fn new(x: &View<'_>, layout: Layout) -> Source<C> {
+        with_element!(x.dtype(), T => Source {
+            start: x.as_ptr(),
+            layout: coalesce(&layout),
+            direct: layout.is_contiguous() && std::any::TypeId::of::<T>() == std::any::TypeId::of::<C>(),
+            load: load::<T, C>,
+        })
+    }
+}
+
+/// Converts a run of elements.
+///
+/// # Safety
+/// `start` points to elements of type T, and the indices `offset + i · stride` for the length of `out` are among them.
+unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
+    // SAFETY: the caller's promise.
+    let at = |i: usize| C::load(unsafe { *start.cast::<T>().offset(offset + i as isize * stride) });
+    match stride {
+        0 if !out.is_empty() => out.fill(at(0)),
+        1 => out.iter_mut().enumerate().for_each(|(i, out)| {
+            // SAFETY: the caller's promise; a constant stride of one is what lets this loop vectorize.
+            *out = C::load(unsafe { *start.cast::<T>().offset(offset + i as isize) });
+        }),
+        _ => out.iter_mut().enumerate().for_each(|(i, out)| *out = at(i)),
+    }
+}
+
+/// A result, and how to write a block of it.
+struct Target<C> {
+    start: parallel::Shared<u8>,
+    store: fn(*mut u8, usize, &[C]),
+}
+
+impl<C: Real> Target<C> {
+    fn new(y: &mut ViewMut<'_>) -> Target<C> {
+        with_element!(y.dtype(), T => Target { start: parallel::Shared::from_ptr(y.as_ptr()), store: store::<T, C> })
+    }
+}
+
+fn store<T: Element, C: Real>(start: *mut u8, at: usize, values: &[C]) {
+    for (i, value) in values.iter().enumerate() {
+        // SAFETY: `start` is a dense result of type T, and the chunk that `at..at + values.len()` belongs to lies inside
+        // it and is this thread's alone.
+        unsafe { *start.cast::<T>().add(at + i) = value.store() }
+    }
+}
+
+/// The same walk with as few dimensions as can be: lengths of 1 dropped, neighbours joined that step evenly.
+fn coalesce(layout: &Layout) -> Layout {
+    let mut dims: SmallVec<[usize; MAX_RANK]> = SmallVec::new();
+    let mut strides: SmallVec<[isize; MAX_RANK]> = SmallVec::new();
+    for (&length, &stride) in layout.shape.iter().zip(layout.strides()) {
+        if length == 1 {
+            continue;
+        }
+        match (dims.last_mut(), strides.last_mut()) {
+            (Some(dim), Some(step)) if *step == stride * length as isize => {
+                *dim *= length;
+                *step = stride;
+            }
+            _ => {
+                dims.push(length);
+                strides.push(stride);
+            }
+        }
+    }
+    Layout::new(crate::Shape::from_slice(&dims), &strides, layout.offset)
+}
+
+/// A position in a strided operand, moving in row-major order of the result.
+struct Cursor {
+    index: [usize; MAX_RANK],
+    offset: isize,
+}
+
+impl Cursor {
+    fn new(layout: &Layout, mut flat: usize) -> Cursor {
+        let mut cursor = Cursor { index: [0; MAX_RANK], offset: layout.offset as isize };
+        for axis in (0..layout.shape.rank()).rev() {
+            cursor.index[axis] = flat % layout.shape[axis];
+            flat /= layout.shape[axis];
+            cursor.offset += cursor.index[axis] as isize * layout.strides()[axis];
+        }
+        cursor
+    }
+
+    fn gather<C: Real>(&mut self, source: &Source<C>, mut out: &mut [C]) {
+        let (shape, strides) = (source.layout.shape, source.layout.strides());
+        let Some(last) = shape.rank().checked_sub(1) else {
+            // SAFETY: a source without dimensions has one element, at the offset.
+            return unsafe { (source.load)(source.start, self.offset, 0, out) };
+        };
+        while !out.is_empty() {
+            let run = out.len().min(shape[last] - self.index[last]);
+            let (now, rest) = out.split_at_mut(run);
+            // SAFETY: the cursor stays inside the layout, whose indices all lie in the operand's storage.
+            unsafe { (source.load)(source.start, self.offset, strides[last], now) };
+            out = rest;
+            self.index[last] += run;
+            self.offset += run as isize * strides[last];
+            let mut axis = last;
+            while self.index[axis] == shape[axis] {
+                self.offset -= strides[axis] * shape[axis] as isize;
+                self.index[axis] = 0;
+                if axis == 0 {
+                    return;
+                }
+                axis -= 1;
+                self.index[axis] += 1;
+                self.offset += strides[axis];
+            }
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! Other looks at the same elements: reshape, permute, expand, slice, flip; and padding, the reverse of slicing.
+
+use super::{Apply, Value};
+use crate::op::for_each_row;
+use crate::{Element, Error, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use std::ops::{Bound, RangeBounds};
+
+/// The same elements in row-major order under another shape.
+#[derive(Debug, Clone)]
+pub struct Reshape {
+    /// The new shape, of as many elements.
+    pub shape: Shape,
+}
+
+impl Op for Reshape {
+    fn name(&self) -> &str {
+        "reshape"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let (from, to) = (x[0].shape, self.shape);
+        if from.count() != to.count() {
+            let text = format!("{from} has {} elements, {to} has {}", from.count(), to.count());
+            return Err(Error::shape("reshape", text));
+        }
+        Ok(vec![Spec::new(to, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        copy(&x[0], &mut y[0])
+    }
+
+    fn view(&self, x: &Layout) -> Option<Layout> {
+        x.reshape(self.shape)
+    }
+}
+
+/// Writes the elements of a strided view densely.
+pub(crate) fn copy(x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
+    with_element!(x.dtype(), T => {
+        let start = x.as_ptr().cast::<T>();
+        let mut rest = y.slice::<T>()?;
+        for_each_row(x.layout(), |offset, length, stride| {
+            let (row, tail) = std::mem::take(&mut rest).split_at_mut(length);
+            rest = tail;
+            for (i, to) in row.iter_mut().enumerate() {
+                // SAFETY: `for_each_row` visits exactly the elements of the view's layout.
+                *to = unsafe { *start.offset(offset + i as isize * stride) };
+            }
+        });
+    });
+    Ok(())
+}
+
+/// The dimensions in another order: dimension `i` of the result is dimension `axes[i]` of the operand.
+#[derive(Debug, Clone)]
+pub struct Permute {
+    /// Each axis once.
+    pub axes: Vec<usize>,
+}
+
+impl Op for Permute {
+    fn name(&self) -> &str {
+        "permute"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let rank = x[0].shape.rank();
+        let mut seen = [false; MAX_RANK];
+        let fits = self.axes.len() == rank
+            && self.axes.iter().all(|&a| a < rank && !std::mem::replace(&mut seen[a], true));
+        if !fits {
+            let text = format!("{:?} does not name each axis of {} once", self.axes, x[0].shape);
+            return Err(Error::shape("permute", text));
+        }
+        let dims: Vec<usize> = self.axes.iter().map(|&a| x[0].shape[a]).collect();
+        Ok(vec![Spec::new(Shape::from_slice(&dims), x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        copy(&x[0], &mut y[0])
+    }
+
+    fn view(&self, x: &Layout) -> Option<Layout> {
+        let dims: Vec<usize> = self.axes.iter().map(|&a| x.shape[a]).collect();
+        let strides: Vec<isize> = self.axes.iter().map(|&a| x.strides()[a]).collect();
+        Some(Layout::new(Shape::from_slice(&dims), &strides, x.offset))
+    }
+}
+
+/// The operand repeated along dimensions of length 1 and new leading ones, without a copy.
+#[derive(Debug, Clone)]
+pub struct Expand {
+    /// The shape to broadcast to.
+    pub shape: Shape,
+}
+
+impl Op for Expand {
+    fn name(&self) -> &str {
+        "expand"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        match x[0].shape.broadcast(&self.shape) {
+            Ok(shape) if shape == self.shape => Ok(vec![Spec::new(shape, x[0].dtype)]),
+            _ => Err(Error::shape("expand", format!("{} does not broadcast to {}", x[0].shape, self.shape))
+                .help("only dimensions of length 1 can be repeated; new ones are added at the left")),
+        }
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        copy(&x[0], &mut y[0])
+    }
+
+    fn view(&self, x: &Layout) -> Option<Layout> {
+        Some(x.broadcast_to(self.shape))
+    }
+}
+
+/// Which indices of one dimension: `start`, `start + step`, …, `length` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stride {
+    /// The first index.
+    pub start: usize,
+    /// How many.
+    pub length: usize,
+    /// From one to the next; may be negative.
+    pub step: isize,
+}
+
+impl Stride {
+    /// All of a dimension.
+    pub fn full(length: usize) -> Stride {
+        Stride { start: 0, length, step: 1 }
+    }
+
+    fn fits(self, dimension: usize) -> bool {
+        let last = self.start as isize + self.step * (self.length as isize - 1);
+        self.length == 0 || (self.start < dimension && (0..dimension as isize).contains(&last))
+    }
+}
+
+/// The layout of the chosen indices, or `None` where some lie outside.
+fn strided(x: &Layout, ranges: &[Stride]) -> Option<Layout> {
+    let fits = ranges.len() == x.shape.rank() && ranges.iter().zip(x.shape.iter()).all(|(r, &d)| r.fits(d));
+    if !fits {
+        return None;
+    }
+    let (mut dims, mut strides, mut offset) = ([0; MAX_RANK], [0; MAX_RANK], x.offset as isize);
+    let empty = ranges.iter().any(|r| r.length == 0);
+    for (axis, range) in ranges.iter().enumerate() {
+        dims[axis] = range.length;
+        strides[axis] = x.strides()[axis] * range.step;
+        // With nothing to address, an offset could only lead outside.
+        offset += if empty { 0 } else { range.start as isize * x.strides()[axis] };
+    }
+    Some(Layout::new(Shape::from_slice(&dims[..ranges.len()]), &strides[..ranges.len()], offset as usize))
+}
+
+/// Evenly spaced indices of each dimension; backwards with a negative step.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    /// One for each dimension.
+    pub ranges: Vec<Stride>,
+}
+
+impl Op for Slice {
+    fn name(&self) -> &str {
+        "slice"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        match strided(&Layout::contiguous(x[0].shape), &self.ranges) {
+            Some(layout) => Ok(vec![Spec::new(layout.shape, x[0].dtype)]),
+            None => Err(Error::index("slice", format!("{:?} reaches outside of {}", self.ranges, x[0].shape))),
+        }
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        copy(&x[0], &mut y[0])
+    }
+
+    fn view(&self, x: &Layout) -> Option<Layout> {
+        strided(x, &self.ranges)
+    }
+}
+
+/// The reverse of [`Slice`]: a tensor of `shape` filled with `fill`, except at the chosen indices, where the operand stands.
+#[derive(Debug, Clone)]
+pub struct Embed {
+    /// The shape of the result.
+    pub shape: Shape,
+    /// Where the operand goes, one for each dimension.
+    pub ranges: Vec<Stride>,
+    /// What stands elsewhere.
+    pub fill: f64,
+}
+
+impl Op for Embed {
+    fn name(&self) -> &str {
+        "embed"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        match strided(&Layout::contiguous(self.shape), &self.ranges) {
+            Some(layout) if layout.shape == x[0].shape => Ok(vec![Spec::new(self.shape, x[0].dtype)]),
+            _ => Err(Error::shape("embed", format!("{} does not fill {:?} of {}", x[0].shape, self.ranges, self.shape))),
+        }
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let Some(target) = strided(&Layout::contiguous(self.shape), &self.ranges) else {
+            return Err(Error::index("embed", "the indices reach outside"));
+        };
+        with_element!(x[0].dtype(), T => {
+            let y = y[0].slice::<T>()?;
+            y.fill(T::from_f64(self.fill));
+            let x = x[0].contiguous::<T>()?;
+            let mut rest = &x[..];
+            for_each_row(&target, |offset, length, stride| {
+                let first = target.offset as isize + offset;
+                let (row, tail) = rest.split_at(length);
+                rest = tail;
+                row.iter().enumerate().for_each(|(i, &v)| y[(first + i as isize * stride) as usize] = v);
+            });
+        });
+        Ok(())
+    }
+}
+
+/// Views, and padding.
+pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + Apply<Slice> + Apply<Embed> {
+    /// The same elements in row-major order under another shape.
+    ///
+    /// # Errors
+    /// The number of elements differs.
+    #[track_caller]
+    fn reshape(&self, shape: impl IntoShape) -> Result<Self> {
+        let shape = shape.into_shape()?;
+        if shape == *Value::shape(self) {
+            return Ok(self.clone());
+        }
+        Self::apply_one(Reshape { shape }, &[self])
+    }
+
+    /// The dimensions from `start` to `end`, both included, as one.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn flatten(&self, start: isize, end: isize) -> Result<Self> {
+        let shape = Value::shape(self);
+        let (start, end) = (shape.axis("flatten", start)?, shape.axis("flatten", end)?);
+        if start > end {
+            return Err(Error::argument("flatten", format!("the first axis, {start}, comes after the last, {end}")));
+        }
+        let dims = shape.dims();
+        let last = (end + 1).min(dims.len());
+        let joined = [&dims[..start.min(dims.len())], &[dims[start.min(dims.len())..last].iter().product()], &dims[last..]].concat();
+        self.reshape(joined)
+    }
+
+    /// One dimension as several, whose product is its length.
+    ///
+    /// # Errors
+    /// The product differs, or the axis does not exist.
+    #[track_caller]
+    fn unflatten(&self, axis: isize, sizes: &[usize]) -> Result<Self> {
+        let shape = Value::shape(self);
+        let axis = shape.axis("unflatten", axis)?;
+        if shape.rank() == 0 || sizes.iter().product::<usize>() != shape[axis] {
+            return Err(Error::shape("unflatten", format!("axis {axis} of {shape} cannot become {sizes:?}")));
+        }
+        self.reshape([&shape[..axis], sizes, &shape[axis + 1..]].concat())
+    }
+
+    /// The dimensions in another order: dimension `i` of the result is dimension `axes[i]`.
+    ///
+    /// # Errors
+    /// `axes` does not name each axis once.
+    #[track_caller]
+    fn permute(&self, axes: &[isize]) -> Result<Self> {
+        let shape = Value::shape(self);
+        let axes: Result<Vec<usize>> = axes.iter().map(|&a| shape.axis("permute", a)).collect();
+        Self::apply_one(Permute { axes: axes? }, &[self])
+    }
+
+    /// Two dimensions exchanged.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn transpose(&self, a: isize, b: isize) -> Result<Self> {
+        let shape = Value::shape(self);
+        let mut axes: Vec<usize> = (0..shape.rank()).collect();
+        let (a, b) = (shape.axis("transpose", a)?, shape.axis("transpose", b)?);
+        if shape.rank() > 0 {
+            axes.swap(a, b);
+        }
+        Self::apply_one(Permute { axes }, &[self])
+    }
+
+    /// A matrix transposed; vectors and scalars stay.
+    ///
+    /// # Errors
+    /// More than two dimensions.
+    #[track_caller]
+    fn t(&self) -> Result<Self> {
+        match Value::shape(self).rank() {
+            0 | 1 => Ok(self.clone()),
+            2 => self.transpose(0, 1),
+            _ => Err(Error::shape("t", format!("{} is no matrix", Value::shape(self))).help("name the two axes: .transpose(-1, -2)")),
+        }
+    }
+
+    /// Repeated along dimensions of length 1 to `shape`, without a copy.
+    ///
+    /// # Errors
+    /// The shape does not broadcast to `shape`.
+    #[track_caller]
+    fn expand(&self, shape: impl IntoShape) -> Result<Self> {
+        let shape = shape.into_shape()?;
+        if shape == *Value::shape(self) {
+            return Ok(self.clone());
+        }
+        Self::apply_one(Expand { shape }, &[self])
+    }
+
+    /// Without the named dimensions, each of length 1; without all such when none is named.
+    ///
+    /// # Errors
+    /// A named dimension has another length.
+    #[track_caller]
+    fn squeeze(&self, axes: &[isize]) -> Result<Self> {
+        let shape = Value::shape(self);
+        let drop = shape.axes("squeeze", axes)?;
+        if let Some(axis) = (0..shape.rank()).find(|&a| !axes.is_empty() && drop[a] && shape[a] != 1) {
+            return Err(Error::shape("squeeze", format!("axis {axis} of {shape} has length {}, not 1", shape[axis])));
+        }
+        let kept: Vec<usize> = (0..shape.rank()).filter(|&a| !(drop[a] && shape[a] == 1)).map(|a| shape[a]).collect();
+        self.reshape(kept)
+    }
+
+    /// With a new dimension of length 1 before `axis` (`-1`: at the end).
+    ///
+    /// # Errors
+    /// The axis is out of range.
+    #[track_caller]
+    fn unsqueeze(&self, axis: isize) -> Result<Self> {
+        let shape = Value::shape(self);
+        let rank = shape.rank() as isize;
+        if axis < -rank - 1 || axis > rank {
+            return Err(Error::shape("unsqueeze", format!("axis {axis} is out of range for {shape}: {}..={rank}", -rank - 1)));
+        }
+        let at = if axis < 0 { axis + rank + 1 } else { axis } as usize;
+        self.reshape([&shape[..at], &[1], &shape[at..]].concat())
+    }
+
+    /// The indices in `range` of one dimension; a negative bound counts from the end.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([1, 2, 3, 4]);
+    /// assert_eq!(x.slice(0, 1..-1)?.to_vec::<i32>()?, [2, 3]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The axis does not exist, or the bounds lie outside or cross.
+    #[track_caller]
+    fn slice(&self, axis: isize, range: impl RangeBounds<isize>) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let index = shape.axis("slice", axis)?;
+        let length = shape.get(index).copied().unwrap_or(0) as isize;
+        let wrap = |i: isize| if i < 0 { i + length } else { i };
+        let start = match range.start_bound() {
+            Bound::Included(&i) => wrap(i),
+            Bound::Excluded(&i) => wrap(i) + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&i) => wrap(i) + 1,
+            Bound::Excluded(&i) => wrap(i),
+            Bound::Unbounded => length,
+        };
+        if start < 0 || end > length || start > end || shape.rank() == 0 {
+            return Err(Error::index("slice", format!("{start}..{end} is no range of axis {axis} of {shape}")));
+        }
+        self.stride(axis, Stride { start: start as usize, length: (end - start) as usize, step: 1 })
+    }
+
+    /// Evenly spaced indices of one dimension.
+    ///
+    /// # Errors
+    /// They reach outside, or the axis does not exist.
+    #[track_caller]
+    fn stride(&self, axis: isize, stride: Stride) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let axis = shape.axis("slice", axis)?;
+        let mut ranges: Vec<Stride> = shape.iter().map(|&d| Stride::full(d)).collect();
+        match ranges.get_mut(axis) {
+            Some(range) if *range == stride => Ok(self.clone()),
+            Some(range) => {
+                *range = stride;
+                Self::apply_one(Slice { ranges }, &[self])
+            }
+            None => Err(Error::shape("slice", "a scalar has no axis to slice")),
+        }
+    }
+
+    /// One index of a dimension, which disappears; a negative index counts from the end.
+    ///
+    /// # Errors
+    /// The index is out of range, or the axis does not exist.
+    #[track_caller]
+    fn index(&self, axis: isize, i: isize) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let axis_index = shape.axis("index", axis)?;
+        let length = shape.get(axis_index).copied().unwrap_or(0) as isize;
+        if i < -length || i >= length {
+            return Err(Error::index("index", format!("index {i} is out of range for axis {axis} of {shape}")));
+        }
+        let start = if i < 0 { i + length } else { i } as usize;
+        self.stride(axis, Stride { start, length: 1, step: 1 })?.squeeze(&[axis_index as isize])
+    }
+
+    /// The named dimensions backwards; all of them when none is named.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn flip(&self, axes: &[isize]) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let flags = shape.axes("flip", axes)?;
+        let range = |(axis, &d): (usize, &usize)| match flags[axis] && d > 0 {
+            true => Stride { start: d - 1, length: d, step: -1 },
+            false => Stride::full(d),
+        };
+        Self::apply_one(Slice { ranges: shape.iter().enumerate().map(range).collect() }, &[self])
+    }
+
+    /// With `value` around it: `padding[i]` elements before and after dimension `i`. Negative padding cuts off.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([1, 2]).pad(&[(1, 2)], 9.0)?;
+    /// assert_eq!(y.to_vec::<i32>()?, [9, 1, 2, 9, 9]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Not one pair for each dimension, or more cut off than there is.
+    #[track_caller]
+    fn pad(&self, padding: &[(isize, isize)], value: f64) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let whole = |d: usize, (a, b): (isize, isize)| d as isize + a + b;
+        if padding.len() != shape.rank() || shape.iter().zip(padding).any(|(&d, &p)| whole(d, p) < 0) {
+            let text = format!("{padding:?} cannot pad {shape}: one pair for each dimension, cutting off no more than there is");
+            return Err(Error::shape("pad", text));
+        }
+        let cut = |(&d, &(a, b)): (&usize, &(isize, isize))| {
+            let start = ((-a).max(0) as usize).min(d);
+            Stride { start, length: (d - start).saturating_sub((-b).max(0) as usize), step: 1 }
+        };
+        let inner: Vec<Stride> = shape.iter().zip(padding).map(cut).collect();
+        let dims: Vec<usize> = shape.iter().zip(padding).map(|(&d, &p)| whole(d, p) as usize).collect();
+        let place = |(range, &(a, _)): (&Stride, &(isize, isize))| Stride { start: a.max(0) as usize, ..*range };
+        let ranges = inner.iter().zip(padding).map(place).collect();
+        let kept = Self::apply_one(Slice { ranges: inner }, &[self])?;
+        Self::apply_one(Embed { shape: Shape::new(&dims)?, ranges, fill: value }, &[&kept])
+    }
+
+    /// Pieces of the given lengths along one dimension.
+    ///
+    /// # Errors
+    /// The lengths do not add up to the dimension's.
+    #[track_caller]
+    fn split(&self, sizes: &[usize], axis: isize) -> Result<Vec<Self>> {
+        let shape = *Value::shape(self);
+        let index = shape.axis("split", axis)?;
+        let length = shape.get(index).copied().unwrap_or(0);
+        if sizes.iter().sum::<usize>() != length {
+            return Err(Error::shape("split", format!("{sizes:?} do not add up to {length}, the length of axis {axis} of {shape}")));
+        }
+        let starts = sizes.iter().scan(0, |at, &size| {
+            *at += size;
+            Some(*at - size)
+        });
+        starts.zip(sizes).map(|(start, &length)| self.stride(axis, Stride { start, length, step: 1 })).collect()
+    }
+
+    /// About equal pieces, at most `chunks` of them, along one dimension; the last may be shorter.
+    ///
+    /// # Errors
+    /// No chunk asked for, or an axis that does not exist.
+    #[track_caller]
+    fn chunk(&self, chunks: usize, axis: isize) -> Result<Vec<Self>> {
+        let shape = *Value::shape(self);
+        let index = shape.axis("chunk", axis)?;
+        if chunks == 0 {
+            return Err(Error::argument("chunk", "zero chunks were asked for"));
+        }
+        let length = shape.get(index).copied().unwrap_or(0);
+        let size = length.div_ceil(chunks).max(1);
+        let sizes: Vec<usize> = (0..length.div_ceil(size).max(1)).map(|i| size.min(length - i * size)).collect();
+        self.split(&sizes, axis)
+    }
+}
+impl<V> ViewOps for V where V: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + Apply<Slice> + Apply<Embed> {}

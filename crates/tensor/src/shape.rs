@@ -1,0 +1,220 @@
+//! Shapes: up to eight dimensions held in place, and the arithmetic of broadcasting and axes.
+
+use crate::{Error, Result};
+use std::fmt;
+use std::ops::Deref;
+
+/// The largest rank a tensor can have.
+pub const MAX_RANK: usize = 8;
+
+/// The lengths of a tensor's dimensions, outermost first. Holds up to [`MAX_RANK`] of them without allocating.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Shape {
+    dims: [usize; MAX_RANK],
+    rank: u8,
+}
+
+impl Shape {
+    /// A shape from its dimensions.
+    ///
+    /// # Errors
+    /// More than [`MAX_RANK`] dimensions, or more elements than memory can address.
+    pub fn new(dims: &[usize]) -> Result<Shape> {
+        if dims.len() > MAX_RANK {
+            let text = format!("{dims:?} has {} dimensions; the most is {MAX_RANK}", dims.len());
+            return Err(Error::shape("shape", text));
+        }
+        let bytes = dims.iter().filter(|&&d| d > 0).try_fold(16usize, |n, &d| n.checked_mul(d));
+        if bytes.is_none_or(|b| b > isize::MAX as usize) {
+            return Err(Error::shape("shape", format!("{dims:?} has more elements than memory can hold")));
+        }
+        Ok(Shape::from_slice(dims))
+    }
+
+    /// A shape that is known to fit: pieces of an existing one.
+    pub(crate) fn from_slice(dims: &[usize]) -> Shape {
+        let mut shape = Shape { dims: [0; MAX_RANK], rank: dims.len() as u8 };
+        shape.dims[..dims.len()].copy_from_slice(dims);
+        shape
+    }
+
+    /// The dimensions as a slice.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims[..self.rank as usize]
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.rank as usize
+    }
+
+    /// Number of elements: the product of the dimensions, 1 for a scalar.
+    pub fn count(&self) -> usize {
+        self.dims().iter().product()
+    }
+
+    /// The shape two shapes broadcast to, by NumPy's rule: aligned at the right, equal or one of them 1.
+    ///
+    /// # Errors
+    /// Names the first dimension, from the right, that does not fit.
+    pub fn broadcast(&self, other: &Shape) -> Result<Shape> {
+        let rank = self.rank().max(other.rank());
+        let mut out = [0; MAX_RANK];
+        for from_end in 1..=rank {
+            let (a, b) = (self.from_end(from_end), other.from_end(from_end));
+            out[rank - from_end] = match (a, b) {
+                _ if a == b => a,
+                (1, _) => b,
+                (_, 1) => a,
+                _ => {
+                    let text = format!(
+                        "cannot broadcast {self} with {other}: in dimension {} from the right, {a} meets {b} and neither is 1",
+                        from_end
+                    );
+                    return Err(Error::shape("broadcast", text));
+                }
+            };
+        }
+        Shape::new(&out[..rank])
+    }
+
+    fn from_end(&self, i: usize) -> usize {
+        if i > self.rank() { 1 } else { self.dims[self.rank() - i] }
+    }
+
+    /// The index of an axis that may count from the end (`-1` is the last).
+    ///
+    /// # Errors
+    /// The axis does not exist.
+    pub fn axis(&self, op: &str, axis: isize) -> Result<usize> {
+        let rank = self.rank() as isize;
+        // A scalar accepts 0 and -1, as NumPy's and PyTorch's reductions do; there is no dimension to act on.
+        let (low, high) = if rank == 0 { (-1, 0) } else { (-rank, rank - 1) };
+        if axis < low || axis > high {
+            let text = format!("axis {axis} is out of range for {self}: it has {rank} dimensions, so axes run from {low} to {high}");
+            return Err(Error::shape(op, text));
+        }
+        Ok(if axis < 0 { (axis + rank.max(1)) as usize } else { axis as usize })
+    }
+
+    /// The flags of the axes named, all of them when the list is empty.
+    ///
+    /// # Errors
+    /// An axis that does not exist, or that is named twice.
+    pub fn axes(&self, op: &str, axes: &[isize]) -> Result<[bool; MAX_RANK]> {
+        let mut flags = [false; MAX_RANK];
+        if axes.is_empty() {
+            flags[..self.rank()].fill(true);
+        }
+        for &axis in axes {
+            let axis_index = self.axis(op, axis)?;
+            if axis_index < self.rank() && std::mem::replace(&mut flags[axis_index], true) {
+                return Err(Error::shape(op, format!("axis {axis} is named twice in {axes:?}")));
+            }
+        }
+        Ok(flags)
+    }
+
+    /// A copy with `axis` of another length.
+    #[must_use]
+    pub fn with(mut self, axis: usize, length: usize) -> Shape {
+        self.dims[..self.rank as usize][axis] = length;
+        self
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        self.dims()
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.dims())
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.dims())
+    }
+}
+
+/// What can stand for a shape in an argument: arrays, slices, vectors and shapes.
+pub trait IntoShape {
+    /// Converts.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    fn into_shape(self) -> Result<Shape>;
+}
+
+impl IntoShape for Shape {
+    fn into_shape(self) -> Result<Shape> {
+        Ok(self)
+    }
+}
+impl IntoShape for &Shape {
+    fn into_shape(self) -> Result<Shape> {
+        Ok(*self)
+    }
+}
+impl IntoShape for &[usize] {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(self)
+    }
+}
+impl IntoShape for Vec<usize> {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(&self)
+    }
+}
+impl IntoShape for &Vec<usize> {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(self)
+    }
+}
+impl<const N: usize> IntoShape for [usize; N] {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(&self)
+    }
+}
+impl<const N: usize> IntoShape for &[usize; N] {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(self)
+    }
+}
+impl IntoShape for usize {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(&[self])
+    }
+}
+impl IntoShape for () {
+    fn into_shape(self) -> Result<Shape> {
+        Shape::new(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broadcasting() {
+        let s = |d: &[usize]| Shape::new(d).unwrap();
+        assert_eq!(s(&[3, 1]).broadcast(&s(&[4])).unwrap(), s(&[3, 4]));
+        assert_eq!(s(&[0, 1]).broadcast(&s(&[1, 5])).unwrap(), s(&[0, 5]));
+        assert_eq!(s(&[]).broadcast(&s(&[2, 2])).unwrap(), s(&[2, 2]));
+        assert!(s(&[3]).broadcast(&s(&[4])).is_err());
+        assert!(s(&[0]).broadcast(&s(&[2])).is_err());
+    }
+
+    #[test]
+    fn hostile_shapes_are_errors() {
+        assert!(Shape::new(&[usize::MAX, 2]).is_err());
+        assert!(Shape::new(&[1; 9]).is_err());
+        assert!(Shape::new(&[0, usize::MAX, usize::MAX]).is_err());
+    }
+}

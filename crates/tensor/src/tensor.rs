@@ -1,0 +1,291 @@
+//! The tensor: a value that is cheap to clone and never changes. Creation from Rust data, and reading it back.
+
+use crate::storage::Storage;
+use crate::{DType, Device, Element, Error, IntoShape, Layout, Result, Shape, Spec, with_element};
+use std::panic::Location;
+
+/// An n-dimensional array of one element type on one device.
+///
+/// Cloning shares the memory; no operation changes a tensor that somebody else can see. Operations are methods of the
+/// traits in [`crate::ops`].
+///
+/// ```
+/// use kiln_tensor::{Tensor, ops::*};
+/// let x = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]]);
+/// let y = x.matmul(&x)?.add(1.0)?;
+/// assert_eq!(y.to_vec::<f32>()?, [8.0, 11.0, 16.0, 23.0]);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor {
+    pub(crate) storage: Storage,
+    pub(crate) layout: Layout,
+    pub(crate) dtype: DType,
+}
+
+/// Rust values that [`Tensor::new`] takes: numbers, and arrays of them up to four deep.
+pub trait IntoTensor {
+    /// The number type.
+    type Elem: Element;
+    /// Appends the dimensions, outermost first.
+    fn dims(&self, dims: &mut Vec<usize>);
+    /// Appends the elements in row-major order.
+    fn elements(&self, out: &mut Vec<Self::Elem>);
+}
+
+macro_rules! into_tensor {
+    ($($t:ty)*) => {$(
+        impl IntoTensor for $t {
+            type Elem = $t;
+            fn dims(&self, _: &mut Vec<usize>) {}
+            fn elements(&self, out: &mut Vec<$t>) { out.push(*self); }
+        }
+    )*};
+}
+into_tensor!(bool u8 i32 i64 half::f16 half::bf16 f32 f64);
+
+impl<T: IntoTensor, const N: usize> IntoTensor for [T; N] {
+    type Elem = T::Elem;
+    fn dims(&self, dims: &mut Vec<usize>) {
+        dims.push(N);
+        if let Some(first) = self.first() {
+            first.dims(dims);
+        }
+    }
+    fn elements(&self, out: &mut Vec<T::Elem>) {
+        self.iter().for_each(|x| x.elements(out));
+    }
+}
+
+impl Tensor {
+    /// A tensor of a number or of nested arrays.
+    ///
+    /// ```
+    /// use kiln_tensor::Tensor;
+    /// assert_eq!(Tensor::new([[1, 2, 3], [4, 5, 6]]).shape().dims(), [2, 3]);
+    /// ```
+    ///
+    /// # Panics
+    /// Arrays nested more than eight deep.
+    pub fn new<A: IntoTensor>(values: A) -> Tensor {
+        let (mut dims, mut out) = (Vec::new(), Vec::new());
+        values.dims(&mut dims);
+        values.elements(&mut out);
+        let shape = Shape::new(&dims).expect("nested arrays in memory have an addressable size");
+        Tensor::build(shape, |target| target.copy_from_slice(&out))
+    }
+
+    /// A tensor of `shape` from its elements in row-major order.
+    ///
+    /// # Errors
+    /// The number of elements is not the product of the dimensions.
+    #[track_caller]
+    pub fn from_slice<T: Element>(values: &[T], shape: impl IntoShape) -> Result<Tensor> {
+        let at = Location::caller();
+        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        if shape.count() != values.len() {
+            let text = format!("{shape} needs {} elements, but {} were given", shape.count(), values.len());
+            return Err(Error::shape("from_slice", text).at(at));
+        }
+        Ok(Tensor::build(shape, |target| target.copy_from_slice(values)))
+    }
+
+    /// [`Tensor::from_slice`] for a vector.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_slice`].
+    #[track_caller]
+    pub fn from_vec<T: Element>(values: Vec<T>, shape: impl IntoShape) -> Result<Tensor> {
+        Tensor::from_slice(&values, shape)
+    }
+
+    /// A scalar (rank 0) of type `dtype`.
+    pub fn scalar(value: f64, dtype: DType) -> Tensor {
+        with_element!(dtype, T => Tensor::build(Shape::default(), |t| t[0] = T::from_f64(value)))
+    }
+
+    /// A tensor filled with `value`, of that value's type.
+    ///
+    /// # Errors
+    /// A shape of too many dimensions or elements.
+    #[track_caller]
+    pub fn full<T: Element>(shape: impl IntoShape, value: T) -> Result<Tensor> {
+        let at = Location::caller();
+        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        Ok(Tensor::build(shape, |target| target.fill(value)))
+    }
+
+    /// Zeros of type `f32`.
+    ///
+    /// # Errors
+    /// As [`Tensor::full`].
+    #[track_caller]
+    pub fn zeros(shape: impl IntoShape) -> Result<Tensor> {
+        Tensor::full(shape, 0f32)
+    }
+
+    /// Ones of type `f32`.
+    ///
+    /// # Errors
+    /// As [`Tensor::full`].
+    #[track_caller]
+    pub fn ones(shape: impl IntoShape) -> Result<Tensor> {
+        Tensor::full(shape, 1f32)
+    }
+
+    /// A tensor filled with one value, of the given spec.
+    pub fn filled(spec: Spec, value: f64) -> Tensor {
+        with_element!(spec.dtype, T => Tensor::build(spec.shape, |t| t.fill(T::from_f64(value))))
+    }
+
+    /// `start, start + step, …` up to but without `end`, in the type of the arguments.
+    ///
+    /// # Errors
+    /// A step of zero, or one that leads away from `end`, or a bound that is not finite.
+    #[track_caller]
+    pub fn arange<T: Element>(start: T, end: T, step: T) -> Result<Tensor> {
+        let at = Location::caller();
+        let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
+        let steps = ((last - first) / by).ceil();
+        if by == 0.0 || !steps.is_finite() || (steps < 0.0) {
+            let text = format!("no steps of {by} lead from {first} to {last}");
+            return Err(Error::argument("arange", text).at(at));
+        }
+        let shape = Shape::new(&[steps as usize]).map_err(|e| e.at(at))?;
+        Ok(Tensor::build(shape, |t: &mut [T]| {
+            for (i, t) in t.iter_mut().enumerate() {
+                // Integers are exact in 64 bits, where a double would lose the low ones.
+                *t = if T::DTYPE.is_float() {
+                    T::from_f64(first + by * i as f64)
+                } else {
+                    T::from_i64(start.to_i64().wrapping_add(step.to_i64().wrapping_mul(i as i64)))
+                };
+            }
+        }))
+    }
+
+    /// `count` evenly spaced values from `start` to `end`, both included, in the type of the arguments.
+    ///
+    /// # Errors
+    /// A count beyond memory.
+    #[track_caller]
+    pub fn linspace<T: Element>(start: T, end: T, count: usize) -> Result<Tensor> {
+        let shape = Shape::new(&[count]).map_err(|e| e.at(Location::caller()))?;
+        let (first, last) = (start.to_f64(), end.to_f64());
+        let step = if count > 1 { (last - first) / (count - 1) as f64 } else { 0.0 };
+        // Counting back from the end in the upper half makes both ends exact and the values symmetric.
+        let value = |i: usize| if i < count / 2 || count == 1 { first + step * i as f64 } else { last - step * (count - 1 - i) as f64 };
+        Ok(Tensor::build(shape, |t: &mut [T]| t.iter_mut().enumerate().for_each(|(i, t)| *t = T::from_f64(value(i)))))
+    }
+
+    /// The `rows` by `columns` matrix with ones on the diagonal, `f32`.
+    ///
+    /// # Errors
+    /// A size beyond memory.
+    #[track_caller]
+    pub fn eye(rows: usize, columns: usize) -> Result<Tensor> {
+        let shape = Shape::new(&[rows, columns]).map_err(|e| e.at(Location::caller()))?;
+        Ok(Tensor::build(shape, |t: &mut [f32]| {
+            t.fill(0.0);
+            (0..rows.min(columns)).for_each(|i| t[i * columns + i] = 1.0);
+        }))
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.layout.shape
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.layout.shape.rank()
+    }
+
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.layout.shape.count()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Shape and element type.
+    pub fn spec(&self) -> Spec {
+        Spec::new(self.layout.shape, self.dtype)
+    }
+
+    /// The device that holds the elements.
+    pub fn device(&self) -> Device {
+        self.storage.device()
+    }
+
+    /// Where the elements lie in their storage.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The tensor on another device.
+    ///
+    /// # Errors
+    /// The device is not there.
+    pub fn to_device(&self, device: Device) -> Result<Tensor> {
+        device.ensure_available()?;
+        Ok(self.clone())
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// The elements are not of type `T`; [`Tensor::to_vec_as`] converts.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if self.dtype != T::DTYPE {
+            let text = format!("the elements are {}, not {}", self.dtype, T::DTYPE);
+            let help = format!("read them as {}, or convert: .cast(DType::{:?})", self.dtype, T::DTYPE);
+            return Err(Error::dtype("to_vec", text).help(help).at(Location::caller()));
+        }
+        Ok(self.view().contiguous::<T>()?.into_owned())
+    }
+
+    /// The elements in row-major order, converted to `T` as [`Element`] says.
+    pub fn to_vec_as<T: Element>(&self) -> Vec<T> {
+        with_element!(self.dtype, S => {
+            let elements = self.view().contiguous::<S>().unwrap_or_default();
+            match S::DTYPE.is_float() {
+                true => elements.iter().map(|x| T::from_f64(x.to_f64())).collect(),
+                false => elements.iter().map(|x| T::from_i64(x.to_i64())).collect(),
+            }
+        })
+    }
+
+    /// The one element, as a double.
+    ///
+    /// # Errors
+    /// There is not exactly one element.
+    #[track_caller]
+    pub fn item(&self) -> Result<f64> {
+        if self.count() != 1 {
+            let text = format!("{} has {} elements; only a tensor of one has an item", self.shape(), self.count());
+            return Err(Error::shape("item", text).help("reduce it first: .sum(&[]), .mean(&[])").at(Location::caller()));
+        }
+        Ok(self.to_vec_as::<f64>()[0])
+    }
+
+    /// Whether two tensors have the same shape, type and bits.
+    pub fn same_bits(&self, other: &Tensor) -> bool {
+        self.spec() == other.spec()
+            && with_element!(self.dtype, T => {
+                match (self.view().contiguous::<T>(), other.view().contiguous::<T>()) {
+                    (Ok(a), Ok(b)) => a.iter().zip(b.iter()).all(|(a, b)| bits(*a) == bits(*b)),
+                    _ => false,
+                }
+            })
+    }
+}
+
+/// The bits of an element: a NaN equals itself, and the two zeros differ.
+fn bits<T: Element>(x: T) -> u64 {
+    if T::DTYPE.is_float() { x.to_f64().to_bits() } else { x.to_i64() as u64 }
+}
