@@ -7,6 +7,8 @@ mod function;
 mod math;
 mod run;
 
+pub(crate) use run::load;
+
 pub use activations::*;
 pub use arithmetic::*;
 pub use comparisons::*;

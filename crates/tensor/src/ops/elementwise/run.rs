@@ -121,7 +121,7 @@ impl<C: Real> Source<C> {
 ///
 /// # Safety
 /// `start` points to elements of type T, and the indices `offset + i · stride` for the length of `out` are among them.
-unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
+pub(crate) unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
     // SAFETY: the caller's promise.
     let at = |i: usize| C::load(unsafe { *start.cast::<T>().offset(offset + i as isize * stride) });
     match stride {

@@ -1,0 +1,169 @@
+//! The list of what was computed.
+
+use crate::var::Place;
+use crate::{DType, Differentiable, Keep, Result, Spec, Tensor, Var};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What the walk back needs of a recorded step: any [`Differentiable`], or a region to be computed anew.
+pub(crate) trait Rule {
+    fn name(&self) -> &str;
+    fn keeps(&self) -> Keep;
+    fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>>;
+}
+
+impl<O: Differentiable> Rule for O {
+    fn name(&self) -> &str {
+        crate::Op::name(self)
+    }
+    fn keeps(&self) -> Keep {
+        Differentiable::keeps(self)
+    }
+    fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
+        Differentiable::vjp(self, x, y, dy, need)
+    }
+}
+
+/// One recorded step. Operands and results that its rule does not read are stand-ins of the right shape.
+#[derive(Clone)]
+pub(crate) struct Step {
+    pub(crate) rule: Arc<dyn Rule>,
+    /// The number of each operand on the tape, `None` for constants.
+    pub(crate) inputs: SmallVec<[Option<usize>; 4]>,
+    pub(crate) x: SmallVec<[Tensor; 4]>,
+    pub(crate) y: SmallVec<[Tensor; 2]>,
+    /// The number of the first result; the others follow.
+    pub(crate) first: usize,
+}
+
+#[derive(Default)]
+struct List {
+    steps: Vec<Step>,
+    values: usize,
+    leaves: Vec<usize>,
+}
+
+/// A record of the operations on watched values, in the order in which they ran.
+///
+/// Cloning gives another handle on the same tape. When the last handle and the last [`Var`] on it are gone, so is all
+/// it kept.
+#[derive(Clone, Default)]
+pub struct Tape(Rc<RefCell<List>>);
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Tape {
+        Tape::default()
+    }
+
+    /// The tensor as a value that this tape follows. Integers and booleans have no derivative and are not followed.
+    #[must_use]
+    pub fn watch(&self, tensor: &Tensor) -> Var {
+        if !tensor.dtype().is_float() {
+            return Var::new(tensor.clone());
+        }
+        let mut list = self.0.borrow_mut();
+        let id = list.values;
+        list.values += 1;
+        list.leaves.push(id);
+        drop(list);
+        Var::on(self, id, tensor.clone())
+    }
+
+    /// Number of recorded operations.
+    pub fn len(&self) -> usize {
+        self.0.borrow().steps.len()
+    }
+
+    /// Whether nothing has been recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn is(&self, other: &Tape) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn values(&self) -> usize {
+        self.0.borrow().values
+    }
+
+    pub(crate) fn is_leaf(&self, id: usize) -> bool {
+        self.0.borrow().leaves.binary_search(&id).is_ok()
+    }
+
+    pub(crate) fn step(&self, i: usize) -> Step {
+        self.0.borrow().steps[i].clone()
+    }
+
+    /// Marks every value that depends on a marked one.
+    pub(crate) fn spread(&self, marked: &mut [bool]) {
+        for step in &self.0.borrow().steps {
+            let depends = step.inputs.iter().flatten().any(|&i| marked.get(i) == Some(&true));
+            if depends && let Some(results) = marked.get_mut(step.first..step.first + step.y.len()) {
+                results.fill(true);
+            }
+        }
+    }
+
+    /// The last step that computed a value below `end`, counted from 1.
+    pub(crate) fn steps_before(&self, end: usize) -> usize {
+        self.0.borrow().steps.partition_point(|s| s.first < end)
+    }
+
+    /// Appends a step. Results that are no floats have no derivative and leave the tape.
+    pub(crate) fn record(&self, rule: Arc<dyn Rule>, x: &[&Var], y: Vec<Tensor>) -> Vec<Var> {
+        if y.iter().all(|y| !y.dtype().is_float()) {
+            return y.into_iter().map(Var::new).collect();
+        }
+        let keep = rule.keeps();
+        let mut list = self.0.borrow_mut();
+        let first = list.values;
+        list.values += y.len();
+        let step = Step {
+            inputs: x.iter().map(|x| x.place().map(|p: &Place| p.id)).collect(),
+            x: x.iter().enumerate().map(|(i, x)| kept(x.tensor(), keep.input(i))).collect(),
+            y: y.iter().enumerate().map(|(i, y)| kept(y, keep.output(i))).collect(),
+            rule,
+            first,
+        };
+        list.steps.push(step);
+        drop(list);
+        y.into_iter()
+            .enumerate()
+            .map(|(i, y)| if y.dtype().is_float() { Var::on(self, first + i, y) } else { Var::new(y) })
+            .collect()
+    }
+}
+
+/// The tensor, or a stand-in for one that is not kept: its shape and type over a single NaN, so that a rule that reads
+/// what it does not keep gives NaN and not a plausible number.
+fn kept(tensor: &Tensor, keep: bool) -> Tensor {
+    use crate::ops::ViewOps;
+    if keep {
+        return tensor.clone();
+    }
+    thread_local! {
+        static NAN: [Tensor; 8] = DType::ALL.map(|dtype| Tensor::scalar(f64::NAN, dtype));
+    }
+    let Spec { shape, dtype } = tensor.spec();
+    NAN.with(|nan| nan[dtype as usize].expand(shape)).unwrap_or_else(|_| tensor.clone())
+}
+
+impl fmt::Debug for Tape {
+    /// The listing: a line for each step.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = self.0.borrow();
+        writeln!(f, "tape of {} steps, {} watched values", list.steps.len(), list.leaves.len())?;
+        for step in &list.steps {
+            let inputs: Vec<String> =
+                step.inputs.iter().map(|i| i.map_or("const".into(), |i| format!("#{i}"))).collect();
+            let shape = step.y.first().map(|y| format!("{} {}", y.dtype(), y.shape())).unwrap_or_default();
+            writeln!(f, "#{} = {}({})  {shape}", step.first, step.rule.name(), inputs.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! A value that a tape may follow.
+
+use crate::ops::{Apply, Elementwise, Function, Value};
+use crate::{Differentiable, Error, ErrorKind, Result, Tape, Tensor};
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+/// A tensor, and its place on a tape if it has one. The operations are methods of the traits in [`crate::ops`].
+#[derive(Clone)]
+pub struct Var {
+    tensor: Tensor,
+    place: Option<Place>,
+}
+
+/// A value's number on its tape.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) tape: Tape,
+    pub(crate) id: usize,
+}
+
+impl Var {
+    /// A value that no tape follows: input data, labels.
+    pub fn new(tensor: Tensor) -> Var {
+        Var { tensor, place: None }
+    }
+
+    pub(crate) fn on(tape: &Tape, id: usize, tensor: Tensor) -> Var {
+        Var { tensor, place: Some(Place { tape: tape.clone(), id }) }
+    }
+
+    /// The numbers.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The numbers, taken out.
+    pub fn into_tensor(self) -> Tensor {
+        self.tensor
+    }
+
+    /// Whether a tape follows this value.
+    pub fn is_tracked(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// The tape that follows this value.
+    pub fn tape(&self) -> Option<&Tape> {
+        self.place.as_ref().map(|p| &p.tape)
+    }
+
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// Runs an operation and records it, if an operand is on a tape.
+    #[track_caller]
+    fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Vec<Var>> {
+        let at = Location::caller();
+        let tape = common_tape(op.name(), x).map_err(|e| e.at(at))?;
+        let tensors: smallvec::SmallVec<[&Tensor; 4]> = x.iter().map(|x| &x.tensor).collect();
+        let y = Tensor::apply(&op, &tensors).map_err(|e| e.at(at))?;
+        Ok(match tape {
+            Some(tape) => tape.record(Arc::new(op), x, y),
+            None => y.into_iter().map(Var::new).collect(),
+        })
+    }
+}
+
+/// The one tape that the operands are on, if any.
+pub(crate) fn common_tape(op: &str, x: &[&Var]) -> Result<Option<Tape>> {
+    let mut tapes = x.iter().filter_map(|x| x.tape());
+    let Some(first) = tapes.next() else { return Ok(None) };
+    match tapes.all(|t| t.is(first)) {
+        true => Ok(Some(first.clone())),
+        false => Err(Error::new(ErrorKind::Tape, op, "the operands are on different tapes")
+            .help("watch all of them on one tape, or cut one off with .detach()")),
+    }
+}
+
+impl Value for Var {
+    fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    fn constant(tensor: Tensor) -> Var {
+        Var::new(tensor)
+    }
+
+    #[track_caller]
+    fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Var; IN]) -> Result<[Var; OUT]> {
+        let y = Var::run(Elementwise::<F, IN, OUT>(f), &x)?;
+        Ok(y.try_into().unwrap_or_else(|_| unreachable!("an elementwise operation has OUT results")))
+    }
+}
+
+impl<O: Differentiable> Apply<O> for Var {
+    #[track_caller]
+    fn apply_op(op: O, x: &[&Var]) -> Result<Vec<Var>> {
+        Var::run(op, x)
+    }
+}
+
+impl From<Tensor> for Var {
+    fn from(tensor: Tensor) -> Var {
+        Var::new(tensor)
+    }
+}
+
+impl fmt::Debug for Var {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "Var(#{}, {:?})", place.id, self.tensor),
+            None => write!(f, "Var({:?})", self.tensor),
+        }
+    }
+}
+
+// The operators return this crate's `Result`, which is the tensor crate's.
+use kiln_tensor::value_operators;
+value_operators!(Var);

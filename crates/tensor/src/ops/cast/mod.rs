@@ -1,0 +1,49 @@
+//! Conversion between element types.
+
+use super::{Apply, Value};
+use crate::{DType, Element, Op, Result, Spec, View, ViewMut, with_element};
+
+/// The elements converted to another type, as [`Element`] says: floats truncate toward zero into integers.
+#[derive(Debug, Clone)]
+pub struct Cast {
+    /// The type to convert to.
+    pub to: DType,
+}
+
+impl Op for Cast {
+    fn name(&self) -> &str {
+        "cast"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(vec![Spec::new(x[0].shape, self.to)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        with_element!(x[0].dtype(), S => {
+            let x = x[0].contiguous::<S>()?;
+            with_element!(self.to, T => {
+                let y = y[0].slice::<T>()?;
+                if S::DTYPE.is_float() {
+                    x.iter().zip(y).for_each(|(x, y)| *y = T::from_f64(x.to_f64()));
+                } else {
+                    x.iter().zip(y).for_each(|(x, y)| *y = T::from_i64(x.to_i64()));
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// Conversion between element types.
+pub trait CastOps: Value + Apply<Cast> {
+    /// The elements converted to another type; the value itself where it has that type.
+    ///
+    /// # Errors
+    /// None beyond those of memory.
+    #[track_caller]
+    fn cast(&self, to: DType) -> Result<Self> {
+        if Value::dtype(self) == to { Ok(self.clone()) } else { Self::apply_one(Cast { to }, &[self]) }
+    }
+}
+impl<V: Value + Apply<Cast>> CastOps for V {}

@@ -1,0 +1,193 @@
+//! Matrix products: of matrices, vectors, and batches of matrices that broadcast.
+
+pub mod cpu;
+
+use super::{Apply, Cast, CastOps, Value, ViewOps};
+use crate::cpu::parallel;
+use crate::op::for_each_row;
+use crate::{DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut};
+use cpu::{Strided, gemm};
+use std::borrow::Cow;
+
+/// `a · b` for `a` of shape `[…, m, k]` and `b` of `[…, k, n]`; the leading dimensions broadcast.
+#[derive(Debug, Clone)]
+pub struct MatMul;
+
+impl Op for MatMul {
+    fn name(&self) -> &str {
+        "matmul"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let (a, b) = (x[0].shape, x[1].shape);
+        if a.rank() < 2 || b.rank() < 2 {
+            return Err(Error::shape("matmul", format!("{a} and {b} are not both matrices")));
+        }
+        let ([m, k], [k2, n]) = (last_two(&a), last_two(&b));
+        if k != k2 {
+            let text = format!("cannot multiply {a} by {b}: the inner dimensions differ ({k} and {k2})");
+            let fits_transposed = k == n;
+            let error = Error::shape("matmul", text);
+            return Err(if fits_transposed { error.help("did you mean a.matmul(&b.transpose(-1, -2)?)?") } else { error });
+        }
+        if x[0].dtype != x[1].dtype {
+            return Err(Error::dtype("matmul", format!("the operands are {} and {}", x[0].dtype, x[1].dtype)));
+        }
+        let batch = |s: &Shape| Shape::from_slice(&s[..s.rank() - 2]);
+        let lead = batch(&a).broadcast(&batch(&b)).map_err(|_| {
+            Error::shape("matmul", format!("cannot multiply {a} by {b}: the leading dimensions do not broadcast"))
+        })?;
+        Ok(vec![Spec::new(Shape::new(&[lead.dims(), &[m, n]].concat())?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        match x[0].dtype() {
+            DType::F32 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f32>()?),
+            DType::F64 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f64>()?),
+            DType::F16 | DType::BF16 => through_single(x, &mut y[0])?,
+            _ => through_integers(x, &mut y[0])?,
+        }
+        Ok(())
+    }
+}
+
+fn last_two(shape: &Shape) -> [usize; 2] {
+    [shape[shape.rank() - 2], shape[shape.rank() - 1]]
+}
+
+/// All products of a batch, in the floating-point type of the operands.
+fn multiply<T: crate::cpu::float::Float>(a: &View<'_>, b: &View<'_>, shape: Shape, y: &mut [T]) {
+    let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
+    let (a_batch, a_matrix) = split(a.layout(), lead);
+    let (b_batch, b_matrix) = split(b.layout(), lead);
+    let [m, n] = last_two(&shape);
+    let k = a.shape()[a.shape().rank() - 1];
+    let offsets = |layout: &Layout| {
+        let mut all = Vec::with_capacity(lead.count());
+        for_each_row(layout, |offset, length, stride| all.extend((0..length as isize).map(|i| offset + i * stride)));
+        all
+    };
+    let (a_offsets, b_offsets) = (offsets(&a_batch), offsets(&b_batch));
+    let start = (Address(a.as_ptr().cast::<T>()), Address(b.as_ptr().cast::<T>()), parallel::Shared::new(y));
+    let one = |i: usize, parallel: bool| {
+        let a = Strided { pointer: start.0.get().wrapping_offset(a_offsets[i]), row: a_matrix[0], column: a_matrix[1] };
+        let b = Strided { pointer: start.1.get().wrapping_offset(b_offsets[i]), row: b_matrix[0], column: b_matrix[1] };
+        let c = Strided { pointer: start.2.get().wrapping_add(i * m * n), row: n as isize, column: 1 };
+        // SAFETY: the offsets and strides are those of the operands' layouts; each product writes its own part of `y`.
+        unsafe { gemm([m, n, k], T::one(), a, b, T::zero(), c, parallel) }
+    };
+    match a_offsets.len() {
+        1 => one(0, true),
+        count => parallel::for_chunks(count, 1, m * n * k / 8, |start, _| one(start, false)),
+    }
+}
+
+/// An operand's address, shared by threads that only read.
+#[derive(Clone, Copy)]
+struct Address<T>(*const T);
+// SAFETY: the operand is only read, and lives as long as the operation.
+unsafe impl<T: Sync> Sync for Address<T> {}
+impl<T> Address<T> {
+    fn get(&self) -> *const T {
+        self.0
+    }
+}
+
+/// The layout of the leading dimensions, broadcast to `lead`, and the strides of rows and columns.
+fn split(layout: &Layout, lead: Shape) -> (Layout, [isize; 2]) {
+    let rank = layout.shape.rank();
+    let strides = layout.strides();
+    let batch = Layout::new(Shape::from_slice(&layout.shape[..rank - 2]), &strides[..rank - 2], 0);
+    (batch.broadcast_to(lead), [strides[rank - 2], strides[rank - 1]])
+}
+
+/// Half-precision operands are multiplied in single precision and rounded once.
+fn through_single(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
+    let single = |x: &View<'_>| -> Result<Vec<f32>> {
+        crate::with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| v.to_f32()).collect()))
+    };
+    let tensors = [crate::Tensor::from_vec(single(&x[0])?, x[0].shape())?, crate::Tensor::from_vec(single(&x[1])?, x[1].shape())?];
+    let mut product = vec![0f32; y.shape().count()];
+    multiply(&tensors[0].view(), &tensors[1].view(), *y.shape(), &mut product);
+    crate::with_element!(y.dtype(), T => y.slice::<T>()?.iter_mut().zip(product).for_each(|(y, v)| *y = T::from_f32(v)));
+    Ok(())
+}
+
+/// Integer products, exact up to wrapping: for correctness, not for speed.
+fn through_integers(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
+    let lead = Shape::from_slice(&y.shape()[..y.shape().rank() - 2]);
+    let [m, n] = last_two(y.shape());
+    let k = x[0].shape()[x[0].shape().rank() - 1];
+    let operand = |x: &View<'_>| -> Result<Cow<'static, [i64]>> {
+        let mut dims = [0; MAX_RANK];
+        let rank = lead.rank() + 2;
+        dims[..rank - 2].copy_from_slice(&lead);
+        dims[rank - 2..rank].copy_from_slice(&last_two(x.shape()));
+        // SAFETY: broadcasting a layout repeats indices that it has already.
+        let view = unsafe { x.with_layout(x.layout().broadcast_to(Shape::from_slice(&dims[..rank]))) };
+        crate::with_element!(x.dtype(), T => Ok(view.contiguous::<T>()?.iter().map(|v| v.to_i64()).collect()))
+    };
+    let (a, b) = (operand(&x[0])?, operand(&x[1])?);
+    let entry = |i: usize| {
+        let (batch, row, column) = (i / (m * n), i / n % m, i % n);
+        (0..k).fold(0i64, |sum, j| {
+            sum.wrapping_add(a[(batch * m + row) * k + j].wrapping_mul(b[(batch * k + j) * n + column]))
+        })
+    };
+    crate::with_element!(y.dtype(), T => y.slice::<T>()?.iter_mut().enumerate().for_each(|(i, y)| *y = T::from_i64(entry(i))));
+    Ok(())
+}
+
+/// Matrix products.
+pub trait MatMulOps: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast> {
+    /// The matrix product.
+    ///
+    /// # Shapes
+    /// `[m, k] · [k, n] → [m, n]`. More dimensions at the left are batches, and broadcast. A vector is a row at the
+    /// left and a column at the right, and its dimension disappears from the result: `[k] · [k, n] → [n]`,
+    /// `[m, k] · [k] → [m]`, `[k] · [k] → []`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let a = Tensor::new([[1.0, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(a.matmul(&Tensor::new([10.0, 1.0]))?.to_vec::<f64>()?, [12.0, 34.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Inner dimensions that differ, batches that do not broadcast, a scalar operand.
+    #[track_caller]
+    fn matmul(&self, other: &Self) -> Result<Self> {
+        let dtype = Value::dtype(self).promote(Value::dtype(other));
+        let (a, b) = (self.cast(dtype)?, other.cast(dtype)?);
+        let (row, column) = (Value::shape(&a).rank() == 1, Value::shape(&b).rank() == 1);
+        if Value::shape(&a).rank() == 0 || Value::shape(&b).rank() == 0 {
+            let text = format!("{} and {} are not both matrices or vectors", Value::shape(self), Value::shape(other));
+            return Err(Error::shape("matmul", text).help("multiply by a scalar with mul"));
+        }
+        let a = if row { a.unsqueeze(0)? } else { a };
+        let b = if column { b.unsqueeze(1)? } else { b };
+        let y = matrices(&a, &b)?;
+        match (row, column) {
+            (false, false) => Ok(y),
+            (true, false) => y.squeeze(&[-2]),
+            (false, true) => y.squeeze(&[-1]),
+            (true, true) => y.squeeze(&[-2, -1]),
+        }
+    }
+}
+impl<V: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast>> MatMulOps for V {}
+
+/// The product of operands of rank two and up. A batch on the left alone is one tall matrix: one large product instead
+/// of many, and the gradient of the right operand needs no sum over the batch.
+#[track_caller]
+fn matrices<V: MatMulOps>(a: &V, b: &V) -> Result<V> {
+    let shape = *Value::shape(a);
+    let fits = Value::shape(b).rank() == 2 && shape.rank() > 2 && shape[shape.rank() - 1] == Value::shape(b)[0];
+    if !fits {
+        return V::apply_one(MatMul, &[a, b]);
+    }
+    let rows: usize = shape[..shape.rank() - 1].iter().product();
+    let y = V::apply_one(MatMul, &[&a.reshape([rows, shape[shape.rank() - 1]])?, b])?;
+    y.reshape(shape.with(shape.rank() - 1, Value::shape(b)[1]))
+}
