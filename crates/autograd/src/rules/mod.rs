@@ -1,9 +1,13 @@
 //! Derivative rules: a file for each room of the tensor crate's `ops`, with the same name.
 
 mod cast;
+mod concat;
+mod cross_entropy;
 mod elementwise;
+mod gather;
 mod matmul;
 mod reduce;
+mod softmax;
 mod views;
 
 use crate::Var;

@@ -1,16 +1,24 @@
 //! What can be computed: one room for each operation or family, holding its value, its kernels and its method.
 
 mod cast;
+mod concat;
+mod cross_entropy;
 mod elementwise;
+mod gather;
 mod matmul;
 mod operators;
 mod reduce;
+mod softmax;
 mod value;
 mod views;
 
 pub use cast::*;
+pub use concat::*;
+pub use cross_entropy::*;
 pub use elementwise::*;
+pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};
 pub use reduce::*;
-pub use value::{Apply, Operand, Value};
+pub use softmax::{Softmax, SoftmaxOps};
+pub use value::{Apply, Operand, Ops, Value};
 pub use views::*;

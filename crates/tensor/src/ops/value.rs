@@ -1,7 +1,11 @@
 //! What the operations are methods of: a tensor, or a value that a tape follows. A function written over these traits
 //! runs with gradients and without.
 
-use super::{Elementwise, Function};
+use super::{
+    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, CrossEntropyOps, Elementwise,
+    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, ReduceOps, SelectOps, SoftmaxOps,
+    StatisticsOps, ViewOps,
+};
 use crate::{DType, Op, Result, Shape, Tensor};
 
 /// A tensor, or something that stands for one.
@@ -105,4 +109,42 @@ number_operand! {
     f32 => |d| d.to_float();
     i32 => |d| if d == DType::Bool { DType::I64 } else { d };
     i64 => |d| if d == DType::Bool { DType::I64 } else { d };
+}
+
+/// Every operation: the bound for a function that is written once and runs with gradients and without.
+///
+/// ```
+/// use kiln_tensor::{Result, Tensor, ops::*};
+/// fn mean_squared_error<V: Ops>(a: &V, b: &V) -> Result<V> {
+///     a.sub(b)?.square()?.mean(&[])
+/// }
+/// let (a, b) = (Tensor::new([1.0, 2.0]), Tensor::new([1.0, 4.0]));
+/// assert_eq!(mean_squared_error(&a, &b)?.item()?, 2.0);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+pub trait Ops:
+    ArithmeticOps
+    + MathOps
+    + BoundOps
+    + ActivationOps
+    + ParametricActivationOps
+    + ComparisonOps
+    + NegationOps
+    + SelectOps
+    + ViewOps
+    + CastOps
+    + ReduceOps
+    + ArgReduceOps
+    + StatisticsOps
+    + MatMulOps
+    + SoftmaxOps
+    + CrossEntropyOps
+    + GatherOps
+    + Apply<Concat>
+{
+}
+
+impl<V> Ops for V where
+    V: ViewOps + CastOps + ReduceOps + MatMulOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
+{
 }

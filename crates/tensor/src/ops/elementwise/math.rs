@@ -6,7 +6,7 @@ use crate::{Mask, Result, Scalar};
 
 /// The inverse of the error function: Giles' single-precision polynomials, then two steps of Newton's method.
 #[inline(always)]
-fn erf_inverse<S: Scalar>(x: S) -> S {
+pub(crate) fn erf_inverse<S: Scalar>(x: S) -> S {
     let lit = S::lit;
     let poly = |t: S, c: [f64; 9]| c[1..].iter().fold(lit(c[0]), |p, &c| p * t.clone() + lit(c));
     let w = -((lit(1.0) - x.clone()) * (lit(1.0) + x.clone())).ln();

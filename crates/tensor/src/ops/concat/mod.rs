@@ -1,0 +1,92 @@
+//! Several tensors as one.
+
+use super::{Apply, CastOps, Value, ViewOps};
+use crate::{Error, Op, Result, Spec, View, ViewMut, with_element};
+
+/// The operands one after the other along an axis.
+#[derive(Debug, Clone)]
+pub struct Concat {
+    /// The axis along which they follow each other.
+    pub axis: usize,
+}
+
+impl Op for Concat {
+    fn name(&self) -> &str {
+        "concat"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let first = x[0];
+        let mut length = 0;
+        for (i, spec) in x.iter().enumerate() {
+            let rank = first.shape.rank();
+            let fits = spec.shape.rank() == rank && (0..rank).all(|a| a == self.axis || spec.shape[a] == first.shape[a]);
+            if !fits || self.axis >= rank {
+                let text = format!("operand {i} has shape {}, the first {}: they may differ along axis {} only", spec.shape, first.shape, self.axis);
+                return Err(Error::shape("concat", text));
+            }
+            length += spec.shape[self.axis];
+        }
+        Ok(vec![Spec::new(crate::Shape::new(&first.shape.with(self.axis, length))?, first.dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let shape = *y[0].shape();
+        let inner: usize = shape.iter().skip(self.axis + 1).product();
+        let row = shape[self.axis] * inner;
+        let mut offset = 0;
+        with_element!(y[0].dtype(), T => {
+            let y = y[0].slice::<T>()?;
+            for x in x {
+                let width = x.shape()[self.axis] * inner;
+                let x = x.contiguous::<T>()?;
+                if width > 0 {
+                    let rows = y.chunks_mut(row).zip(x.chunks(width));
+                    rows.for_each(|(y, x)| y[offset..offset + width].copy_from_slice(x));
+                }
+                offset += width;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The tensors one after the other along `axis`. Element types are promoted.
+///
+/// ```
+/// use kiln_tensor::{Tensor, ops::concat};
+/// let y = concat(&[&Tensor::new([[1], [2]]), &Tensor::new([[3], [4]])], 1)?;
+/// assert_eq!(y.to_vec::<i32>()?, [1, 3, 2, 4]);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+///
+/// # Errors
+/// No tensor at all; shapes that differ in another dimension; an axis that does not exist.
+#[track_caller]
+pub fn concat<V: Value + Apply<Concat> + CastOps>(x: &[&V], axis: isize) -> Result<V> {
+    let Some(first) = x.first() else {
+        return Err(Error::argument("concat", "no tensor was given"));
+    };
+    let axis = Value::shape(*first).axis("concat", axis)?;
+    let dtype = x.iter().map(|x| Value::dtype(*x)).fold(Value::dtype(*first), crate::DType::promote);
+    let cast: Result<Vec<V>> = x.iter().map(|x| x.cast(dtype)).collect();
+    V::apply_one(Concat { axis }, &cast?.iter().collect::<Vec<_>>())
+}
+
+/// The tensors, all of one shape, as slices of a new dimension before `axis`.
+///
+/// # Errors
+/// No tensor at all; shapes that differ; an axis that does not exist.
+#[track_caller]
+pub fn stack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V], axis: isize) -> Result<V> {
+    let Some(first) = x.first() else {
+        return Err(Error::argument("stack", "no tensor was given"));
+    };
+    if let Some(other) = x.iter().find(|x| Value::shape(**x) != Value::shape(*first)) {
+        let text = format!("the shapes {} and {} differ", Value::shape(*first), Value::shape(*other));
+        return Err(Error::shape("stack", text));
+    }
+    let axis = if axis < 0 { axis + Value::shape(*first).rank() as isize + 1 } else { axis };
+    let raised: Result<Vec<V>> = x.iter().map(|x| x.unsqueeze(axis)).collect();
+    concat(&raised?.iter().collect::<Vec<_>>(), axis)
+}

@@ -1,0 +1,155 @@
+//! Cross-entropy between logits and class labels, fused: the probabilities are never stored.
+
+use super::softmax::softmax_row;
+use super::{Apply, Value};
+use crate::cpu::{parallel, simd};
+use crate::scalar::Real;
+use crate::{DType, Element, Error, Op, Result, Spec, View, ViewMut};
+
+/// `ln Σ exp(logits) - logits[label]` for each row of logits `[…, C]` and its integer label `[…]`.
+#[derive(Debug, Clone)]
+pub struct CrossEntropy;
+
+/// The gradient of [`CrossEntropy`] with respect to the logits: `dy · (softmax(logits) - one_hot(label))`, from logits,
+/// labels and `dy`.
+#[derive(Debug, Clone)]
+pub struct CrossEntropyGrad;
+
+fn check(x: &[Spec]) -> Result<()> {
+    let (logits, labels) = (x[0], x[1]);
+    let rank = logits.shape.rank();
+    if rank == 0 || logits.shape[..rank - 1] != labels.shape[..] {
+        let text = format!("logits of shape {} need labels of their shape without the last dimension, found {}", logits.shape, labels.shape);
+        return Err(Error::shape("cross_entropy", text).help("one-hot labels: use the categorical cross-entropy"));
+    }
+    if !labels.dtype.is_integer() {
+        return Err(Error::dtype("cross_entropy", format!("labels must be integers, found {}", labels.dtype)));
+    }
+    if !logits.dtype.is_float() {
+        return Err(Error::dtype("cross_entropy", format!("logits must be floating-point numbers, found {}", logits.dtype)));
+    }
+    Ok(())
+}
+
+/// The labels, each checked to be one of `classes`.
+fn checked_labels(labels: &View<'_>, classes: usize) -> Result<Vec<usize>> {
+    let labels = labels.indices("cross_entropy")?;
+    let valid = |(row, &label): (usize, &i64)| match usize::try_from(label) {
+        Ok(label) if label < classes => Ok(label),
+        _ => Err(Error::index("cross_entropy", format!("label {label} at position {row} is not below {classes}, the number of classes"))
+            .help("labels count from 0; the last layer needs one unit for each class")),
+    };
+    labels.iter().enumerate().map(valid).collect()
+}
+
+impl Op for CrossEntropy {
+    fn name(&self) -> &str {
+        "cross_entropy"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check(x)?;
+        Ok(vec![Spec::new(x[1].shape, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        match x[0].dtype() {
+            DType::F64 => forward::<f64, f64>(x, &mut y[0]),
+            DType::F32 => forward::<f32, f32>(x, &mut y[0]),
+            DType::F16 => forward::<crate::f16, f32>(x, &mut y[0]),
+            _ => forward::<crate::bf16, f32>(x, &mut y[0]),
+        }
+    }
+}
+
+impl Op for CrossEntropyGrad {
+    fn name(&self) -> &str {
+        "cross_entropy_grad"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check(x)?;
+        Ok(vec![x[0]])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        match x[0].dtype() {
+            DType::F64 => backward::<f64, f64>(x, &mut y[0]),
+            DType::F32 => backward::<f32, f32>(x, &mut y[0]),
+            DType::F16 => backward::<crate::f16, f32>(x, &mut y[0]),
+            _ => backward::<crate::bf16, f32>(x, &mut y[0]),
+        }
+    }
+}
+
+struct RowKernel<'a, C> {
+    row: &'a mut [C],
+    log: bool,
+}
+
+impl<C: Real> simd::Kernel for RowKernel<'_, C> {
+    type Out = C;
+    #[inline(always)]
+    fn run(self) -> C {
+        softmax_row(self.row, self.log)
+    }
+}
+
+fn classes(logits: &View<'_>) -> usize {
+    logits.shape()[logits.shape().rank() - 1]
+}
+
+fn forward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
+    let n = classes(&x[0]);
+    let labels = checked_labels(&x[1], n)?;
+    let logits = x[0].contiguous::<T>()?;
+    let shared = parallel::Shared::new(y.slice::<T>()?);
+    parallel::for_chunks(labels.len(), (4096 / n.max(1)).max(1), 4 * n, |start, end| {
+        let mut row = vec![C::default(); n];
+        // SAFETY: chunks are disjoint ranges of the result.
+        let out = unsafe { shared.slice(start, end) };
+        for (i, out) in (start..end).zip(out) {
+            row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
+            let chosen = row[labels[i]];
+            let total = simd::dispatch(RowKernel { row: &mut row, log: true });
+            *out = (total - chosen).store();
+        }
+    });
+    Ok(())
+}
+
+fn backward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
+    let n = classes(&x[0]);
+    let labels = checked_labels(&x[1], n)?;
+    let (logits, dy) = (x[0].contiguous::<T>()?, x[2].contiguous::<T>()?);
+    let shared = parallel::Shared::new(y.slice::<T>()?);
+    parallel::for_chunks(labels.len(), (4096 / n.max(1)).max(1), 4 * n, |start, end| {
+        let mut row = vec![C::default(); n];
+        for i in start..end {
+            row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
+            simd::dispatch(RowKernel { row: &mut row, log: false });
+            row[labels[i]] = row[labels[i]] - C::lit(1.0);
+            // SAFETY: rows are disjoint ranges of the result.
+            let out = unsafe { shared.slice(i * n, (i + 1) * n) };
+            let scale = C::load(dy[i]);
+            out.iter_mut().zip(&row).for_each(|(out, &r)| *out = (r * scale).store());
+        }
+    });
+    Ok(())
+}
+
+/// Cross-entropy against integer labels.
+pub trait CrossEntropyOps: Value + Apply<CrossEntropy> {
+    /// `ln Σ exp(logits) - logits[label]` for each row.
+    ///
+    /// # Shapes
+    /// Logits `[…, C]`, labels `[…]` of an integer type; the result is `[…]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; a label that is no class, with its position.
+    #[track_caller]
+    fn cross_entropy(&self, labels: &Self) -> Result<Self> {
+        Self::apply_one(CrossEntropy, &[self, labels])
+    }
+}
+impl<V: Value + Apply<CrossEntropy>> CrossEntropyOps for V {}

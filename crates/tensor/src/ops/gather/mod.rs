@@ -1,0 +1,282 @@
+//! Reading and writing at indices: gather and its reverse, whole rows, one-hot vectors. Indices out of range are errors;
+//! negative ones are too.
+
+use super::{Apply, Value, ViewOps};
+use crate::{DType, Element, Error, Op, Result, Shape, Spec, Tensor, View, ViewMut, with_element};
+
+/// `y[i][j][k] = x[index[i][j][k]][j][k]` along axis 0, and likewise along the others.
+#[derive(Debug, Clone)]
+pub struct Gather {
+    /// The axis that the indices run along.
+    pub axis: usize,
+}
+
+/// A copy of the first operand with the elements of the third added at the indices of the second: the reverse of
+/// [`Gather`]. Repeated indices add up, in row-major order.
+#[derive(Debug, Clone)]
+pub struct ScatterAdd {
+    /// The axis that the indices run along.
+    pub axis: usize,
+}
+
+/// The slices of `x` along one axis that a vector of indices names.
+#[derive(Debug, Clone)]
+pub struct IndexSelect {
+    /// The axis that the indices run along.
+    pub axis: usize,
+}
+
+/// A copy of the first operand with the slices of the third added at the indices of the second: the reverse of
+/// [`IndexSelect`].
+#[derive(Debug, Clone)]
+pub struct IndexAdd {
+    /// The axis that the indices run along.
+    pub axis: usize,
+}
+
+fn check_index(op: &str, index: Spec) -> Result<()> {
+    match index.dtype.is_integer() {
+        true => Ok(()),
+        false => Err(Error::dtype(op, format!("indices must be integers, found {}", index.dtype))),
+    }
+}
+
+/// The indices, each checked against the length of the axis.
+fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Vec<usize>> {
+    let valid = |(at, i): (usize, i64)| match usize::try_from(i) {
+        Ok(i) if i < length => Ok(i),
+        _ => Err(Error::index(op, format!("index {i} at position {at} is out of range 0..{length}"))),
+    };
+    index.indices(op)?.into_iter().enumerate().map(valid).collect()
+}
+
+/// Every dimension of `small` but the axis is at most that of `large`.
+fn check_inside(op: &str, small: &Shape, large: &Shape, axis: usize) -> Result<()> {
+    let fits = small.rank() == large.rank() && (0..small.rank()).all(|a| a == axis || small[a] <= large[a]);
+    match fits {
+        true => Ok(()),
+        false => Err(Error::shape(op, format!("indices of shape {small} do not fit {large} along axis {axis}"))),
+    }
+}
+
+/// The position in a dense tensor of shape `target` of each element of a dense tensor of shape `index`, with the
+/// coordinate along `axis` taken from the indices.
+fn positions<'a>(index: &'a Shape, target: &'a Shape, axis: usize, at: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+    (0..index.count()).map(move |flat| {
+        let (mut rest, mut position, mut step) = (flat, 0, 1);
+        for a in (0..index.rank()).rev() {
+            let coordinate = if a == axis { at[flat] } else { rest % index[a] };
+            rest /= index[a];
+            position += coordinate * step;
+            step *= target[a];
+        }
+        position
+    })
+}
+
+impl Op for Gather {
+    fn name(&self) -> &str {
+        "gather"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_index("gather", x[1])?;
+        check_inside("gather", &x[1].shape, &x[0].shape, self.axis)?;
+        Ok(vec![Spec::new(x[1].shape, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let shape = *x[0].shape();
+        let at = checked_indices("gather", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
+        with_element!(x[0].dtype(), T => {
+            let from = x[0].contiguous::<T>()?;
+            let from_at = positions(x[1].shape(), &shape, self.axis, &at);
+            y[0].slice::<T>()?.iter_mut().zip(from_at).for_each(|(y, p)| *y = from[p]);
+        });
+        Ok(())
+    }
+}
+
+impl Op for ScatterAdd {
+    fn name(&self) -> &str {
+        "scatter_add"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_index("scatter_add", x[1])?;
+        check_inside("scatter_add", &x[1].shape, &x[0].shape, self.axis)?;
+        check_inside("scatter_add", &x[1].shape, &x[2].shape, x[2].shape.rank())?;
+        if x[0].dtype != x[2].dtype {
+            return Err(Error::dtype("scatter_add", format!("cannot add {} to {}", x[2].dtype, x[0].dtype)));
+        }
+        Ok(vec![x[0]])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let shape = *x[0].shape();
+        let at = checked_indices("scatter_add", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
+        let index = x[1].shape();
+        // Only the corner of the source that the indices cover is read.
+        let source_at: Vec<usize> = positions(index, x[2].shape(), index.rank(), &at).collect();
+        with_element!(x[0].dtype(), T => {
+            let y = y[0].slice::<T>()?;
+            y.copy_from_slice(&x[0].contiguous::<T>()?);
+            let source = x[2].contiguous::<T>()?;
+            for (to, from) in positions(index, &shape, self.axis, &at).zip(source_at) {
+                y[to] = plus(y[to], source[from]);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The sum in the elements' own type, rounded once.
+fn plus<T: Element>(a: T, b: T) -> T {
+    if T::DTYPE.is_float() { T::from_f64(a.to_f64() + b.to_f64()) } else { T::from_i64(a.to_i64().wrapping_add(b.to_i64())) }
+}
+
+/// Elements before and after an axis.
+fn around(shape: &Shape, axis: usize) -> (usize, usize) {
+    (shape.iter().take(axis).product(), shape.iter().skip(axis + 1).product())
+}
+
+impl Op for IndexSelect {
+    fn name(&self) -> &str {
+        "index_select"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_index("index_select", x[1])?;
+        if x[1].shape.rank() != 1 || x[0].shape.rank() == 0 {
+            let text = format!("needs a vector of indices into a tensor with axes, found {} into {}", x[1].shape, x[0].shape);
+            return Err(Error::shape("index_select", text));
+        }
+        Ok(vec![Spec::new(x[0].shape.with(self.axis, x[1].shape[0]), x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let length = x[0].shape()[self.axis];
+        let at = checked_indices("index_select", &x[1], length)?;
+        let (outer, inner) = around(x[0].shape(), self.axis);
+        with_element!(x[0].dtype(), T => {
+            let from = x[0].contiguous::<T>()?;
+            let y = y[0].slice::<T>()?;
+            if inner > 0 {
+                let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
+                y.chunks_mut(inner).zip(pieces).for_each(|(y, p)| y.copy_from_slice(&from[p..p + inner]));
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for IndexAdd {
+    fn name(&self) -> &str {
+        "index_add"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let selected = IndexSelect { axis: self.axis }.infer(&x[..2])?;
+        if selected[0] != x[2] {
+            let text = format!("slices of shape {} ({}) do not fit {} ({})", x[2].shape, x[2].dtype, selected[0].shape, selected[0].dtype);
+            return Err(Error::shape("index_add", text));
+        }
+        Ok(vec![x[0]])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let length = x[0].shape()[self.axis];
+        let at = checked_indices("index_add", &x[1], length)?;
+        let (outer, inner) = around(x[0].shape(), self.axis);
+        with_element!(x[0].dtype(), T => {
+            let y = y[0].slice::<T>()?;
+            y.copy_from_slice(&x[0].contiguous::<T>()?);
+            let source = x[2].contiguous::<T>()?;
+            if inner > 0 {
+                let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
+                for (source, p) in source.chunks(inner).zip(pieces) {
+                    y[p..p + inner].iter_mut().zip(source).for_each(|(y, &s)| *y = plus(*y, s));
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Reading and writing at indices.
+pub trait GatherOps: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd> {
+    /// The element at `index` along `axis`, for each element of `index`, whose other coordinates stay.
+    ///
+    /// # Errors
+    /// Indices that are no integers or out of range; shapes that do not fit.
+    #[track_caller]
+    fn gather(&self, axis: isize, index: &Self) -> Result<Self> {
+        let axis = Value::shape(self).axis("gather", axis)?;
+        Self::apply_one(Gather { axis }, &[self, index])
+    }
+
+    /// These numbers with those of `source` added at `index` along `axis`; repeated indices add up.
+    ///
+    /// # Errors
+    /// Indices that are no integers or out of range; shapes that do not fit.
+    #[track_caller]
+    fn scatter_add(&self, axis: isize, index: &Self, source: &Self) -> Result<Self> {
+        let axis = Value::shape(self).axis("scatter_add", axis)?;
+        Self::apply_one(ScatterAdd { axis }, &[self, index, source])
+    }
+
+    /// The slices along `axis` that a vector of indices names, in its order.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([[1, 2], [3, 4], [5, 6]]);
+    /// assert_eq!(x.index_select(0, &Tensor::new([2, 0]))?.to_vec::<i32>()?, [5, 6, 1, 2]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Indices that are no integers, no vector, or out of range.
+    #[track_caller]
+    fn index_select(&self, axis: isize, index: &Self) -> Result<Self> {
+        let axis = Value::shape(self).axis("index_select", axis)?;
+        Self::apply_one(IndexSelect { axis }, &[self, index])
+    }
+
+    /// The rows of a table `[N, …]` at indices of any shape: the lookup of an embedding.
+    ///
+    /// # Shapes
+    /// A table `[N, D]` and indices `[B, T]` give `[B, T, D]`.
+    ///
+    /// # Errors
+    /// As [`GatherOps::index_select`].
+    #[track_caller]
+    fn rows(&self, index: &Self) -> Result<Self> {
+        let (table, wanted) = (*Value::shape(self), *Value::shape(index));
+        let flat = index.reshape([wanted.count()])?;
+        self.index_select(0, &flat)?.reshape([wanted.dims(), &table[1.min(table.rank())..]].concat())
+    }
+}
+impl<V> GatherOps for V where V: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd> {}
+
+/// Class numbers as vectors with a single 1: `[…]` integers give `[…, classes]` of type `dtype`.
+///
+/// ```
+/// use kiln_tensor::{DType, Tensor, ops::one_hot};
+/// let y = one_hot(&Tensor::new([2, 0]), 3, DType::U8)?;
+/// assert_eq!(y.to_vec::<u8>()?, [0, 0, 1, 1, 0, 0]);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+///
+/// # Errors
+/// Numbers that are no integers, or not below `classes`.
+#[track_caller]
+pub fn one_hot(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> {
+    let at = std::panic::Location::caller();
+    let labels_view = labels.view();
+    let chosen = checked_indices("one_hot", &labels_view, classes).map_err(|e| e.at(at))?;
+    let shape = Shape::new(&[labels.shape().dims(), &[classes]].concat()).map_err(|e| e.at(at))?;
+    Ok(with_element!(dtype, T => Tensor::build(shape, |y: &mut [T]| {
+        y.fill(T::default());
+        chosen.iter().enumerate().for_each(|(row, &class)| y[row * classes + class] = T::from_i64(1));
+    })))
+}

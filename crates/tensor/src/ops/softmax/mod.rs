@@ -1,0 +1,70 @@
+//! Softmax and its logarithm along one axis.
+
+mod cpu;
+
+pub(crate) use cpu::softmax_row;
+
+use super::{Apply, CastOps, Value};
+use crate::{DType, Error, Op, Result, Spec, View, ViewMut};
+
+/// `exp(x) / Σ exp(x)` along one axis, or its logarithm, without overflow.
+#[derive(Debug, Clone)]
+pub struct Softmax {
+    /// The axis that sums to 1.
+    pub axis: usize,
+    /// The logarithm instead.
+    pub log: bool,
+}
+
+impl Op for Softmax {
+    fn name(&self) -> &str {
+        if self.log { "log_softmax" } else { "softmax" }
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        if !x[0].dtype.is_float() {
+            return Err(Error::dtype(self.name(), format!("needs floating-point numbers, found {}", x[0].dtype)));
+        }
+        Ok(vec![x[0]])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        match x[0].dtype() {
+            DType::F64 => cpu::softmax::<f64, f64>(self, &x[0], &mut y[0]),
+            DType::F32 => cpu::softmax::<f32, f32>(self, &x[0], &mut y[0]),
+            DType::F16 => cpu::softmax::<crate::f16, f32>(self, &x[0], &mut y[0]),
+            _ => cpu::softmax::<crate::bf16, f32>(self, &x[0], &mut y[0]),
+        }
+    }
+}
+
+/// Softmax along an axis.
+pub trait SoftmaxOps: Value + Apply<Softmax> + CastOps {
+    /// `exp(x) / Σ exp(x)` along `axis`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([1000.0f64, 1000.0]).softmax(-1)?;
+    /// assert_eq!(y.to_vec::<f64>()?, [0.5, 0.5]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn softmax(&self, axis: isize) -> Result<Self> {
+        let axis = Value::shape(self).axis("softmax", axis)?;
+        Self::apply_one(Softmax { axis, log: false }, &[&self.cast(Value::dtype(self).to_float())?])
+    }
+
+    /// `x - ln Σ exp(x)` along `axis`.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn log_softmax(&self, axis: isize) -> Result<Self> {
+        let axis = Value::shape(self).axis("log_softmax", axis)?;
+        Self::apply_one(Softmax { axis, log: true }, &[&self.cast(Value::dtype(self).to_float())?])
+    }
+}
+impl<V: Value + Apply<Softmax> + CastOps> SoftmaxOps for V {}

@@ -1,0 +1,252 @@
+//! Random numbers as functions of a key and a position: the same key gives the same numbers, whatever ran before, on
+//! any number of threads. The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1,
+//! 2, 3").
+
+use crate::cpu::parallel::{Shared, for_chunks};
+use crate::scalar::Scalar;
+use crate::{DType, Element, Error, IntoShape, Result, Shape, Tensor, with_element};
+use std::panic::Location;
+
+/// Elements that a thread draws at a time; a multiple of the four words of a block.
+const CHUNK: usize = 1 << 14;
+
+/// The key of a stream of random numbers.
+///
+/// Derive keys for different purposes with [`Key::fold`] instead of drawing twice from one:
+///
+/// ```
+/// use kiln_tensor::Key;
+/// let key = Key::new(42);
+/// let (weights, dropout) = (key.fold(0), key.fold(1));
+/// assert!(weights.normal([3], 0.0, 1.0)?.same_bits(&Key::new(42).fold(0).normal([3], 0.0, 1.0)?));
+/// assert_ne!(weights.bits(0), dropout.bits(0));
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    seed: u64,
+    stream: u64,
+}
+
+/// Ten rounds of Philox on one block.
+#[inline(always)]
+fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for round in 0..10 {
+        if round > 0 {
+            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+        }
+        let a = u64::from(counter[0]) * 0xD251_1F53;
+        let b = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+    }
+    counter
+}
+
+impl Key {
+    /// The key of a seed.
+    pub fn new(seed: u64) -> Key {
+        Key { seed, stream: 0 }
+    }
+
+    /// The key for purpose number `n` under this key: independent of it and of those of other numbers.
+    #[must_use]
+    pub fn fold(self, n: u64) -> Key {
+        let [a, b, c, d] = self.block_of(n, 0x4B69_6C6E);
+        Key { seed: self.seed ^ (u64::from(a) << 32 | u64::from(b)), stream: u64::from(c) << 32 | u64::from(d) }
+    }
+
+    fn block_of(self, position: u64, domain: u32) -> [u32; 4] {
+        let counter = [position as u32, (position >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32 ^ domain];
+        philox(counter, [self.seed as u32, (self.seed >> 32) as u32])
+    }
+
+    /// Block number `position`: four random words.
+    pub fn bits(self, position: u64) -> [u32; 4] {
+        self.block_of(position, 0)
+    }
+
+    /// Draws `f(u, v)` for each element from two independent uniform numbers in (0, 1) with 52 bits each, and in
+    /// single precision from one block per two elements alike, so that types differ in rounding only.
+    fn draw(self, shape: Shape, dtype: DType, f: impl Fn(f64, f64) -> f64 + Sync) -> Tensor {
+        with_element!(dtype, T => Tensor::build(shape, |out: &mut [T]| {
+            let n = out.len();
+            let shared = Shared::new(out);
+            for_chunks(n, CHUNK, 16, |start, end| {
+                // SAFETY: chunks are disjoint ranges of the result.
+                let out = unsafe { shared.slice(start, end) };
+                for (i, out) in out.iter_mut().enumerate() {
+                    let [a, b, c, d] = self.bits((start + i) as u64);
+                    *out = T::from_f64(f(unit(a, b), unit(c, d)));
+                }
+            });
+        }))
+    }
+
+    /// Numbers spread evenly over `low..high`, `f32`.
+    ///
+    /// # Errors
+    /// A shape beyond memory; bounds that are not finite or cross.
+    #[track_caller]
+    pub fn uniform(self, shape: impl IntoShape, low: f64, high: f64) -> Result<Tensor> {
+        self.uniform_as(shape, low, high, DType::F32)
+    }
+
+    /// [`Key::uniform`] in another floating-point type.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    pub fn uniform_as(self, shape: impl IntoShape, low: f64, high: f64, dtype: DType) -> Result<Tensor> {
+        let at = Location::caller();
+        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        if !(low.is_finite() && high.is_finite() && low <= high) {
+            return Err(Error::argument("uniform", format!("{low}..{high} is no range")).at(at));
+        }
+        // Rounding to a narrow type may reach the upper bound, which does not belong to the range.
+        let below = |x: f64| if dtype == DType::F32 && x as f32 >= high as f32 && high > low { low } else { x };
+        Ok(self.draw(shape, dtype, |u, _| below(low + (high - low) * u)))
+    }
+
+    /// Normally distributed numbers, `f32` (Box and Muller 1958).
+    ///
+    /// # Errors
+    /// A shape beyond memory; a negative deviation.
+    #[track_caller]
+    pub fn normal(self, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Tensor> {
+        self.normal_as(shape, mean, deviation, DType::F32)
+    }
+
+    /// [`Key::normal`] in another floating-point type.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    pub fn normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
+        let shape = checked("normal", shape, mean, deviation)?;
+        let value = |u: f64, v: f64| (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+        Ok(self.draw(shape, dtype, |u, v| mean + deviation * value(u, v)))
+    }
+
+    /// Normally distributed numbers within two deviations of the mean, `f32`. `deviation` is that of the distribution
+    /// before it is cut; after, it is 0.8796 of it.
+    ///
+    /// # Errors
+    /// A shape beyond memory; a negative deviation.
+    #[track_caller]
+    pub fn truncated_normal(self, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Tensor> {
+        self.truncated_normal_as(shape, mean, deviation, DType::F32)
+    }
+
+    /// [`Key::truncated_normal`] in another floating-point type.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    pub fn truncated_normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
+        let shape = checked("truncated_normal", shape, mean, deviation)?;
+        let bound = Scalar::erf(std::f64::consts::SQRT_2);
+        let quantile = |u: f64| std::f64::consts::SQRT_2 * crate::ops::erf_inverse(bound * (2.0 * u - 1.0));
+        Ok(self.draw(shape, dtype, |u, _| mean + deviation * quantile(u).clamp(-2.0, 2.0)))
+    }
+
+    /// `true` with probability `p`.
+    ///
+    /// # Errors
+    /// A shape beyond memory; a probability outside of 0 to 1.
+    #[track_caller]
+    pub fn bernoulli(self, shape: impl IntoShape, p: f64) -> Result<Tensor> {
+        let at = Location::caller();
+        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        if !(0.0..=1.0).contains(&p) {
+            return Err(Error::argument("bernoulli", format!("{p} is no probability")).at(at));
+        }
+        // One word decides an element: four elements a block.
+        let limit = (p * 2f64.powi(32)) as u64;
+        Ok(Tensor::build(shape, |out: &mut [bool]| {
+            let n = out.len();
+            let shared = Shared::new(out);
+            for_chunks(n, CHUNK, 4, |start, end| {
+                // SAFETY: chunks are disjoint ranges of the result.
+                let out = unsafe { shared.slice(start, end) };
+                for (i, four) in out.chunks_mut(4).enumerate() {
+                    let words = self.bits((start / 4 + i) as u64);
+                    four.iter_mut().zip(words).for_each(|(out, word)| *out = u64::from(word) < limit);
+                }
+            });
+        }))
+    }
+
+    /// The numbers `0..n` in random order.
+    pub fn permutation(self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, self.below(i as u64, i as u64 + 1) as usize);
+        }
+        order
+    }
+
+    /// A number below `bound`, from block `position`: the high half of a 128-bit product, whose bias is below 2⁻⁶⁴ · bound.
+    pub fn below(self, position: u64, bound: u64) -> u64 {
+        let [a, b, ..] = self.bits(position);
+        let word = u64::from(a) << 32 | u64::from(b);
+        ((u128::from(word) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// A number in (0, 1): 52 random bits and a half, so that neither end is reached.
+#[inline(always)]
+fn unit(a: u32, b: u32) -> f64 {
+    let word = (u64::from(a) << 32 | u64::from(b)) >> 12;
+    (word as f64 + 0.5) * 2f64.powi(-52)
+}
+
+#[track_caller]
+fn checked(op: &str, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Shape> {
+    let at = Location::caller();
+    if !mean.is_finite() || !deviation.is_finite() || deviation < 0.0 {
+        return Err(Error::argument(op, format!("mean {mean} and deviation {deviation} describe no distribution")).at(at));
+    }
+    shape.into_shape().map_err(|e| e.at(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published test vectors of Random123.
+    #[test]
+    fn known_answers() {
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
+        assert_eq!(philox(pi, [0xa409_3822, 0x299f_31d0]), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn moments() {
+        let key = Key::new(7);
+        let moments = |t: Tensor| {
+            let x = t.to_vec_as::<f64>();
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            (mean, (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64).sqrt(), x)
+        };
+        let (mean, deviation, x) = moments(key.uniform([100_000], -1.0, 3.0).unwrap());
+        assert!((mean - 1.0).abs() < 0.02 && (deviation - 4.0 / 12f64.sqrt()).abs() < 0.02);
+        assert!(x.iter().all(|x| (-1.0..3.0).contains(x)));
+        let (mean, deviation, _) = moments(key.fold(1).normal([100_000], 2.0, 0.5).unwrap());
+        assert!((mean - 2.0).abs() < 0.01 && (deviation - 0.5).abs() < 0.01);
+        let (mean, deviation, x) = moments(key.fold(2).truncated_normal([100_000], 0.0, 1.0).unwrap());
+        assert!(mean.abs() < 0.01 && (deviation - 0.879_6).abs() < 0.01 && x.iter().all(|x| x.abs() <= 2.0));
+        let (mean, _, _) = moments(key.fold(3).bernoulli([100_000], 0.3).unwrap());
+        assert!((mean - 0.3).abs() < 0.01);
+        let mut order = key.permutation(1000);
+        assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        order.sort_unstable();
+        assert!(order.iter().enumerate().all(|(i, &x)| i == x));
+    }
+}
