@@ -1,1 +1,13 @@
 //! Data, compile and fit, history, callbacks and model files.
+#![forbid(unsafe_code)]
+
+pub mod callbacks;
+pub mod error;
+pub mod history;
+pub mod text;
+
+mod files;
+
+pub use callbacks::{Direction, Mode};
+pub use error::{Error, Result};
+pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};
