@@ -37,7 +37,7 @@ impl History {
         write_atomic(path, &bytes)
     }
 
-    /// Reads what [`History::to_csv`] or a `CsvLogger` wrote: an `epoch` column, any
+    /// Reads what [`History::to_csv`] or a [`CsvLogger`](crate::callbacks::CsvLogger) wrote: an `epoch` column, any
     /// other columns, `seconds` if it is there; an empty cell, `NA` and `NaN` are NaN.
     ///
     /// # Errors
