@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod callbacks;
+pub mod data;
 pub mod error;
 pub mod history;
 pub mod text;
