@@ -5,6 +5,9 @@ pub mod callbacks;
 pub mod data;
 pub mod error;
 pub mod history;
+pub mod progress;
+pub mod report;
+pub mod table;
 pub mod text;
 
 mod files;
@@ -12,3 +15,5 @@ mod files;
 pub use callbacks::{Direction, Mode};
 pub use error::{Error, Result};
 pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};
+pub use progress::{Progress, Verbosity};
+pub use report::{ClassificationReport, ConfusionMatrix};
