@@ -5,6 +5,8 @@ pub mod callbacks;
 pub mod data;
 pub mod error;
 pub mod history;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod progress;
 pub mod report;
 pub mod table;

@@ -158,6 +158,12 @@ impl fmt::Display for Overfitting {
                 "validation loss has risen since epoch {best_epoch} while training loss still falls: {best} to {now}, \
                  against {train_then} to {train}; stop there (EarlyStopping), or try dropout, weight decay or more data"
             ),
+            FitVerdict::Diverging if !(self.loss.is_finite() && self.val_loss.is_finite()) => {
+                write!(
+                    f,
+                    "the training diverges: a loss is no longer finite; a lower learning rate or gradient clipping may help"
+                )
+            }
             FitVerdict::Diverging => write!(
                 f,
                 "the training diverges: since epoch {best_epoch} validation loss went from {best} to {now} and \
@@ -206,7 +212,8 @@ mod tests {
         assert_eq!(report(&[(1.0, 1.0), (0.5, 0.9), (0.1, 0.8)]).verdict, FitVerdict::WideGap);
         let rising = report(&[(1.0, 1.0), (0.5, 0.6), (0.9, 1.2), (2.0, 3.0)]);
         assert_eq!(rising.verdict, FitVerdict::Diverging);
-        let lost = report(&[(1.0, 1.0), (0.5, 0.6), (f64::NAN, f64::NAN)]);
+        let lost = report(&[(1.0, 1.0), (0.5, 0.6), (f64::NAN, f64::INFINITY)]);
+        assert!(lost.to_string().contains("no longer finite"), "{lost}");
         assert_eq!(lost.verdict, FitVerdict::Diverging);
         assert!(report(&[]).to_string().starts_with("nothing can be said"));
     }
