@@ -203,6 +203,13 @@ impl ModelCheckpoint {
                 "the path has a `{batch}`, but saving happens after epochs",
                 "use save_every_batches, or leave `{batch}` out of the path",
             )
+        } else if self.every_batches.is_some()
+            && self.monitors().iter().any(|key| key.starts_with("val_"))
+        {
+            (
+                "it saves after batches, which have no validation values",
+                "use training values with save_every_batches, or save after epochs",
+            )
         } else {
             return Ok(());
         };
@@ -368,6 +375,8 @@ mod tests {
             ModelCheckpoint::new("{epoch}").unwrap().keep_last(0),
             ModelCheckpoint::new("best").unwrap().keep_last(2),
             ModelCheckpoint::new("{batch}").unwrap(),
+            ModelCheckpoint::new("{val_loss}").unwrap().save_every_batches(5),
+            ModelCheckpoint::new("best").unwrap().save_best_only(true).save_every_batches(5),
         ] {
             let error = callback.clone().on_train_begin(&mut Fake::default()).unwrap_err();
             assert!(error.to_string().starts_with("ModelCheckpoint: "), "{error}");

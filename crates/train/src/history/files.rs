@@ -53,14 +53,14 @@ impl History {
                 .with_help("History::to_csv and CsvLogger write one"));
         };
         let mut history = Self::new();
-        for (row, record) in reader.records().enumerate() {
+        for record in reader.records() {
             let record = record.map_err(bad)?;
+            let line = record.position().map_or(0, csv::Position::line);
             let mut seconds = f64::NAN;
             let mut values = Vec::with_capacity(header.len());
             let mut epoch = 0;
             for (at, (name, text)) in header.iter().zip(&record).enumerate() {
                 let wrong = |what: &str| {
-                    let line = row + 2;
                     Error::file(path, format!("line {line}, column `{name}`: `{text}` is {what}"))
                 };
                 if at == epoch_column {

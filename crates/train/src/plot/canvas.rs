@@ -44,8 +44,10 @@ const AVERAGED: u32 = 2;
 /// The font by its name in a style sheet; an SVG's reader falls back along this list.
 const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 static FONT_FILE: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
-/// plotters' bitmap text takes the size for the height of a line (ascent and descent), an SVG for that of an em.
+/// Sizes here are those of an em. plotters' bitmap text takes a size for the height of a line (ascent and descent).
 const LINE_IN_EM: f64 = 1.164;
+/// plotters divides the size of a font by this on its way into an SVG.
+const SVG_SHRINK: f64 = 1.24;
 /// plotters' bitmap text stands this share of its size above the place that is asked for.
 const BITMAP_RISE: f64 = 0.2;
 
@@ -98,22 +100,21 @@ impl Canvas {
         f64::from(pixels) / f64::from(FINE)
     }
 
-    /// Writes the drawing as PNG, at twice its logical size.
-    pub fn write_png(&self, path: &Path) -> Result<()> {
-        let bad = |problem: String| Error::file(path, format!("cannot be drawn: {problem}"));
+    /// Writes the drawing as PNG, at twice its logical size; the error is what the encoder said.
+    pub fn write_png(&self, path: &Path) -> Result<(), String> {
         let (width, height) = self.device_size(FINE);
         let mut pixels = vec![255; width as usize * height as usize * 3];
         {
             let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
             let area = backend.into_drawing_area();
-            self.render(&area, true).map_err(|error| bad(error.to_string()))?;
-            area.present().map_err(|error| bad(error.to_string()))?;
+            self.render(&area, true).map_err(|error| error.to_string())?;
+            area.present().map_err(|error| error.to_string())?;
         }
         let averaged = average(&pixels, width as usize, AVERAGED as usize);
         let size = (width / AVERAGED, height / AVERAGED);
         let mut file = BitMapBackend::new(path, size);
-        file.blit_bitmap((0, 0), size, &averaged).map_err(|error| bad(error.to_string()))?;
-        file.present().map_err(|error| bad(error.to_string()))
+        file.blit_bitmap((0, 0), size, &averaged).map_err(|error| error.to_string())?;
+        file.present().map_err(|error| error.to_string())
     }
 
     /// The drawing as SVG, at its logical size.
@@ -161,7 +162,7 @@ impl Canvas {
                     let (size, rise) = if is_bitmap {
                         (size * LINE_IN_EM, size * LINE_IN_EM * BITMAP_RISE)
                     } else {
-                        (*size, 0.0)
+                        (*size * SVG_SHRINK, 0.0)
                     };
                     let (transform, at) = match align {
                         Align::Upwards => (FontTransform::Rotate270, (at.0 + rise, at.1)),

@@ -68,7 +68,11 @@ impl Plot {
         match extension.to_ascii_lowercase().as_str() {
             "png" => {
                 let canvas = self.draw(history)?;
-                replace_atomic(path, |temporary| canvas.write_png(temporary))
+                replace_atomic(path, |temporary| {
+                    canvas.write_png(temporary).map_err(|problem| {
+                        Error::file(path, format!("cannot be written: {problem}"))
+                    })
+                })
             }
             "svg" => write_atomic(path, self.draw(history)?.to_svg()?.as_bytes()),
             _ => Err(Error::config(
