@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(
             run.text(),
             "\r\x1b[1m25/25\x1b[0m \x1b[32m━━━━━━━━━━━━━━━━━━━━\x1b[0m \x1b[1m3s\x1b[0m 29ms/step - accuracy: 0.2988 \
-             - loss: 1.6600 - val_accuracy: 0.3000 - val_loss: 1.3139 - learning_rate: 1.0000e-03\n"
+             - loss: 1.6600 - val_accuracy: 0.3000 - val_loss: 1.3139 - learning_rate: 0.0010\n"
         );
     }
 

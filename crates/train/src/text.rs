@@ -61,13 +61,14 @@ pub fn listing<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     }
 }
 
-/// A logged value as Keras prints it: four decimals, or scientific at most 0.001 in size.
+/// A logged value as Keras prints it: four decimals, or scientific below 0.001 in size.
 ///
 /// # Examples
 /// ```
 /// use kiln_train::text::log_value;
 /// assert_eq!(log_value(0.29876), "0.2988");
-/// assert_eq!(log_value(0.001), "1.0000e-03");
+/// assert_eq!(log_value(0.001), "0.0010");
+/// assert_eq!(log_value(0.0005), "5.0000e-04");
 /// assert_eq!(log_value(f64::NAN), "nan");
 /// ```
 pub fn log_value(value: f64) -> String {
@@ -75,7 +76,8 @@ pub fn log_value(value: f64) -> String {
         "nan".to_owned()
     } else if value.is_infinite() {
         if value > 0.0 { "inf" } else { "-inf" }.to_owned()
-    } else if value.abs() > 1e-3 {
+    // Keras compares a 32-bit float with 0.001, and that of 0.001 (the commonest learning rate) is a little above it.
+    } else if f64::from(value.abs() as f32) > 1e-3 {
         format!("{value:.4}")
     } else {
         scientific(value, 4)

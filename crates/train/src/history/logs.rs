@@ -11,7 +11,7 @@ use std::fmt;
 /// let logs = Logs::from([("val_loss", 0.5), ("loss", 0.25), ("learning_rate", 1e-3), ("accuracy", 0.75)]);
 /// assert_eq!(
 ///     logs.to_string(),
-///     "accuracy: 0.7500 - loss: 0.2500 - val_loss: 0.5000 - learning_rate: 1.0000e-03"
+///     "accuracy: 0.7500 - loss: 0.2500 - val_loss: 0.5000 - learning_rate: 0.0010"
 /// );
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
