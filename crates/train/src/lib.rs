@@ -1,1 +1,32 @@
 //! Data, compile and fit, history, callbacks and model files.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`callbacks`] | what runs beside the training loop: early stopping, checkpoints, learning rates, logs |
+//! | [`data`] | IDX, CIFAR-10 and CSV files as plain arrays |
+//! | [`history`] | every value of every epoch, its files, the signs of overfitting |
+//! | `plot` | a history as PNG or SVG (feature `plot`, on by default) |
+//! | [`progress`] | the live bar, or a line an epoch |
+//! | [`report`] | confusion matrix; precision, recall and F1 by class |
+//! | [`table`] | box-drawn tables, as `summary()` prints them |
+//! | [`text`] | "did you mean", lists of names, numbers as Keras prints them |
+#![forbid(unsafe_code)]
+
+pub mod callbacks;
+pub mod data;
+pub mod error;
+pub mod history;
+#[cfg(feature = "plot")]
+pub mod plot;
+pub mod progress;
+pub mod report;
+pub mod table;
+pub mod text;
+
+mod files;
+
+pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
+pub use error::{Error, Result};
+pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};
+pub use progress::{Progress, Verbosity};
+pub use report::{ClassificationReport, ConfusionMatrix};

@@ -1,0 +1,88 @@
+//! Ends a run whose loss is no longer a finite number. Repairs nothing.
+
+use super::{Callback, Control};
+use crate::error::{Error, Result};
+use crate::history::{Logs, StopReason};
+
+/// Stops training at the first batch whose loss is NaN or infinite.
+///
+/// # Examples
+/// ```
+/// use kiln_train::callbacks::TerminateOnNan;
+/// let guard = TerminateOnNan::new().raise_error(true);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TerminateOnNan {
+    raise_error: bool,
+    epoch: usize,
+}
+
+impl TerminateOnNan {
+    /// Stops the run and keeps what it has.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether `fit` ends with an error instead of a stopped history; the default is no.
+    #[must_use]
+    pub fn raise_error(mut self, raise: bool) -> Self {
+        self.raise_error = raise;
+        self
+    }
+}
+
+impl Callback for TerminateOnNan {
+    fn name(&self) -> &str {
+        "TerminateOnNan"
+    }
+
+    fn wants_batches(&self) -> bool {
+        true
+    }
+
+    fn on_epoch_begin(&mut self, epoch: usize, _control: &mut dyn Control) -> Result<()> {
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    fn on_batch_end(&mut self, batch: usize, logs: &Logs, control: &mut dyn Control) -> Result<()> {
+        let Some(loss) = logs.get("loss").filter(|loss| !loss.is_finite()) else { return Ok(()) };
+        if self.raise_error {
+            return Err(Error::data(
+                format!("the loss is {loss} in epoch {}, batch {batch}", self.epoch + 1),
+                "try a lower learning rate, gradient clipping, or look for NaN in the data",
+            ));
+        }
+        control.message(&format!("Batch {batch}: Invalid loss, terminating training"));
+        control.stop(StopReason::NotFinite { epoch: self.epoch, batch });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Fake;
+    use super::*;
+
+    #[test]
+    fn stops_at_the_first_bad_loss() {
+        let mut fake = Fake::default();
+        let mut callback = TerminateOnNan::new();
+        callback.on_epoch_begin(3, &mut fake).unwrap();
+        callback.on_batch_end(0, &Logs::from([("loss", 1.0)]), &mut fake).unwrap();
+        callback.on_batch_end(1, &Logs::new(), &mut fake).unwrap();
+        assert_eq!(fake.stopped, None);
+        callback.on_batch_end(2, &Logs::from([("loss", f64::INFINITY)]), &mut fake).unwrap();
+        assert_eq!(fake.stopped, Some(StopReason::NotFinite { epoch: 3, batch: 2 }));
+        assert_eq!(fake.messages, ["Batch 2: Invalid loss, terminating training"]);
+    }
+
+    #[test]
+    fn can_be_an_error() {
+        let mut callback = TerminateOnNan::new().raise_error(true);
+        let error = callback
+            .on_batch_end(5, &Logs::from([("loss", f64::NAN)]), &mut Fake::default())
+            .unwrap_err();
+        assert!(error.to_string().starts_with("the loss is NaN in epoch 1, batch 5"), "{error}");
+    }
+}

@@ -1,0 +1,356 @@
+//! Numeric tables from CSV files: which columns are features, which the target. Guesses nothing and fills nothing in.
+
+use super::{RawArray, RawData, read_file};
+use crate::error::{Error, Result};
+use crate::text::did_you_mean;
+use csv::{ReaderBuilder, StringRecord, Trim};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// How to read a CSV file with a header line; give it columns, then [`Csv::read`].
+///
+/// # Examples
+/// ```no_run
+/// use kiln_train::data::csv::Csv;
+/// let iris = Csv::new("iris.csv").class_target("species").read()?;
+/// println!("{:?} of {:?}", iris.features.shape(), iris.feature_names);
+/// # Ok::<(), kiln_train::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Csv {
+    path: PathBuf,
+    delimiter: u8,
+    features: Option<Vec<String>>,
+    target: Option<Target>,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    Numbers(String),
+    Classes { column: String, names: Option<Vec<String>> },
+}
+
+impl Target {
+    fn column(&self) -> &str {
+        match self {
+            Self::Numbers(column) | Self::Classes { column, .. } => column,
+        }
+    }
+}
+
+/// What a CSV file held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CsvData {
+    /// The features, `[rows, columns]`, as [`RawData::F64`].
+    pub features: RawArray,
+    /// The name of each feature column.
+    pub feature_names: Vec<String>,
+    /// The target `[rows]`: [`RawData::F64`] for numbers, [`RawData::I64`] labels for classes; `None` if none was
+    /// asked for.
+    pub target: Option<RawArray>,
+    /// The name of each class, by label; empty for a numeric target.
+    pub class_names: Vec<String>,
+}
+
+impl Csv {
+    /// A comma-separated file whose columns are all features.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), delimiter: b',', features: None, target: None }
+    }
+
+    /// The character between values; the default is a comma.
+    #[must_use]
+    pub fn delimiter(mut self, delimiter: u8) -> Self {
+        self.delimiter = delimiter;
+        self
+    }
+
+    /// The feature columns, in this order; the default is every column but the target.
+    #[must_use]
+    pub fn features<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.features = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The column with the number to predict.
+    #[must_use]
+    pub fn target(mut self, column: impl Into<String>) -> Self {
+        self.target = Some(Target::Numbers(column.into()));
+        self
+    }
+
+    /// The column with the name of the class to predict; labels count from 0 in the names' sorted order (by value, if
+    /// every name is a whole number).
+    #[must_use]
+    pub fn class_target(mut self, column: impl Into<String>) -> Self {
+        self.target = Some(Target::Classes { column: column.into(), names: None });
+        self
+    }
+
+    /// As [`Csv::class_target`], with the classes given: a test file must use those of its training file, or a class
+    /// that it lacks would shift the labels.
+    #[must_use]
+    pub fn class_target_with_names<S: Into<String>>(
+        mut self,
+        column: impl Into<String>,
+        names: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let names = Some(names.into_iter().map(Into::into).collect());
+        self.target = Some(Target::Classes { column: column.into(), names });
+        self
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read; [`Error::Config`] for a column that it does not have; [`Error::File`]
+    /// naming line and column of a value that is missing, no number or not finite, or of a class that is not known.
+    pub fn read(&self) -> Result<CsvData> {
+        let bytes = read_file(&self.path)?;
+        self.parse(&bytes)
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<CsvData> {
+        // Spreadsheets begin a UTF-8 file with a byte-order mark, which would become part of the first name.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut reader =
+            ReaderBuilder::new().delimiter(self.delimiter).trim(Trim::All).from_reader(bytes);
+        let bad = |error: csv::Error| self.not_a_table(&error);
+        let header: Vec<String> =
+            reader.headers().map_err(bad)?.iter().map(str::to_owned).collect();
+        if header.iter().all(String::is_empty) {
+            return Err(Error::file(&self.path, "is empty, expected a header line with names"));
+        }
+        let target = self.target.as_ref().map(|t| self.find(t.column(), &header)).transpose()?;
+        let columns: Vec<usize> = match &self.features {
+            Some(names) => {
+                names.iter().map(|name| self.find(name, &header)).collect::<Result<_>>()?
+            }
+            None => (0..header.len()).filter(|&at| Some(at) != target).collect(),
+        };
+        let mut features = Vec::new();
+        let mut targets = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(bad)?;
+            let cell = |at: usize| Cell::new(&self.path, &header, &record, at);
+            for &at in &columns {
+                features.push(cell(at).number()?);
+            }
+            if let Some(at) = target {
+                targets.push((cell(at).line, cell(at).present()?.to_owned()));
+            }
+        }
+        let rows = if columns.is_empty() { 0 } else { features.len() / columns.len() };
+        if rows == 0 {
+            return Err(Error::file(&self.path, "has no rows of features below its header"));
+        }
+        let (target, class_names) = self.target_array(&targets)?;
+        Ok(CsvData {
+            features: RawArray::new(vec![rows, columns.len()], RawData::F64(features))?,
+            feature_names: columns.into_iter().map(|at| header[at].clone()).collect(),
+            target,
+            class_names,
+        })
+    }
+
+    /// The place of a column; its name must be there once.
+    fn find(&self, name: &str, header: &[String]) -> Result<usize> {
+        let mut places = (0..header.len()).filter(|&at| header[at] == name);
+        let path = self.path.display();
+        match (places.next(), places.next()) {
+            (Some(at), None) => Ok(at),
+            (Some(_), Some(_)) => Err(Error::config(
+                format!("{path} has more than one column `{name}`"),
+                "give each column its own name in the header line",
+            )),
+            (None, _) => {
+                let names: Vec<&str> = header.iter().map(String::as_str).collect();
+                let delimiter = char::from(self.delimiter);
+                let help = match names.as_slice() {
+                    [one] if !one.contains(delimiter) && one.contains([';', '\t', ',', '|']) => {
+                        format!("`{delimiter}` separates nothing here: set .delimiter(…)")
+                    }
+                    _ => did_you_mean(name, &names),
+                };
+                Err(Error::config(format!("{path} has no column `{name}`"), help))
+            }
+        }
+    }
+
+    fn target_array(&self, cells: &[(u64, String)]) -> Result<(Option<RawArray>, Vec<String>)> {
+        let wrong = |line: u64, column: &str, text: &str, what: String| {
+            Error::file(&self.path, format!("line {line}, column `{column}`: `{text}` {what}"))
+        };
+        match &self.target {
+            None => Ok((None, Vec::new())),
+            Some(Target::Numbers(column)) => {
+                let number = |(line, text): &(u64, String)| {
+                    finite(text).ok_or_else(|| {
+                        wrong(*line, column, text, "is not a finite number".to_owned())
+                            .with_help("for names of classes, use class_target")
+                    })
+                };
+                let values: Vec<f64> = cells.iter().map(number).collect::<Result<_>>()?;
+                Ok((Some(RawArray::new(vec![values.len()], RawData::F64(values))?), Vec::new()))
+            }
+            Some(Target::Classes { column, names }) => {
+                let names = match names {
+                    Some(names) => names.clone(),
+                    None => sorted_names(cells.iter().map(|(_, text)| text.as_str())),
+                };
+                let label = |(line, text): &(u64, String)| {
+                    let found = names.iter().position(|name| name == text);
+                    found.and_then(|label| i64::try_from(label).ok()).ok_or_else(|| {
+                        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+                        wrong(*line, column, text, "is not one of the classes".to_owned())
+                            .with_help(did_you_mean(text, &known))
+                    })
+                };
+                let labels: Vec<i64> = cells.iter().map(label).collect::<Result<_>>()?;
+                Ok((Some(RawArray::new(vec![labels.len()], RawData::I64(labels))?), names))
+            }
+        }
+    }
+
+    fn not_a_table(&self, error: &csv::Error) -> Error {
+        let line = error.position().map_or(String::new(), |at| format!("line {}: ", at.line()));
+        let problem = match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("{line}{len} values, expected {expected_len} as in the header")
+            }
+            csv::ErrorKind::Utf8 { .. } => format!("{line}is not UTF-8 text"),
+            _ => format!("is not a CSV table: {error}"),
+        };
+        Error::file(&self.path, problem)
+    }
+}
+
+/// One value with its place.
+struct Cell<'a> {
+    path: &'a Path,
+    column: &'a str,
+    line: u64,
+    text: &'a str,
+}
+
+impl<'a> Cell<'a> {
+    fn new(path: &'a Path, header: &'a [String], record: &'a StringRecord, at: usize) -> Self {
+        let line = record.position().map_or(0, csv::Position::line);
+        Self { path, column: &header[at], line, text: &record[at] }
+    }
+
+    /// The text, unless it is one of the ways to say that there is none.
+    fn present(&self) -> Result<&'a str> {
+        let is_missing = matches!(
+            self.text.to_ascii_lowercase().as_str(),
+            "" | "na" | "n/a" | "nan" | "null" | "none" | "?"
+        );
+        if is_missing {
+            return Err(self.wrong("the value is missing"));
+        }
+        Ok(self.text)
+    }
+
+    fn number(&self) -> Result<f64> {
+        let text = self.present()?;
+        finite(text).ok_or_else(|| self.wrong(&format!("`{text}` is not a finite number")))
+    }
+
+    fn wrong(&self, what: &str) -> Error {
+        let problem = format!("line {}, column `{}`: {what}", self.line, self.column);
+        Error::file(self.path, problem)
+            .with_help("fill in or drop such rows first, or leave the column out of .features(…)")
+    }
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+/// The different names, sorted; as numbers, if all are whole numbers (so that 10 comes after 9).
+fn sorted_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let distinct: BTreeSet<&str> = names.collect();
+    let mut sorted: Vec<&str> = distinct.into_iter().collect();
+    if sorted.iter().all(|name| name.parse::<i64>().is_ok()) {
+        sorted.sort_by_key(|name| name.parse::<i64>().unwrap_or(i64::MAX));
+    }
+    sorted.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IRIS: &[u8] =
+        b"\xef\xbb\xbfwidth, height,species\n1.5,2,setosa\n-3e-1, 4.25 ,virginica\n0,1,setosa\n";
+
+    fn iris() -> Csv {
+        Csv::new("iris.csv")
+    }
+
+    fn error(csv: &Csv, bytes: &[u8]) -> String {
+        csv.parse(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn class_names_become_labels() {
+        let data = iris().class_target("species").parse(IRIS).unwrap();
+        assert_eq!(data.features.shape(), [3, 2]);
+        assert_eq!(*data.features.data(), RawData::F64(vec![1.5, 2.0, -0.3, 4.25, 0.0, 1.0]));
+        assert_eq!(data.feature_names, ["width", "height"]);
+        assert_eq!(*data.target.unwrap().data(), RawData::I64(vec![0, 1, 0]));
+        assert_eq!(data.class_names, ["setosa", "virginica"]);
+        let names = ["versicolor", "virginica", "setosa"];
+        let data = iris().class_target_with_names("species", names).parse(IRIS).unwrap();
+        assert_eq!(*data.target.unwrap().data(), RawData::I64(vec![2, 1, 2]));
+    }
+
+    #[test]
+    fn numbers_as_classes_sort_by_value() {
+        let data = Csv::new("t.csv").class_target("y").parse(b"x,y\n1,10\n2,9\n3,-1\n").unwrap();
+        assert_eq!(data.class_names, ["-1", "9", "10"]);
+        assert_eq!(*data.target.unwrap().data(), RawData::I64(vec![2, 1, 0]));
+    }
+
+    #[test]
+    fn columns_are_chosen_and_ordered() {
+        let data = iris().features(["height"]).target("width").parse(IRIS).unwrap();
+        assert_eq!(*data.features.data(), RawData::F64(vec![2.0, 4.25, 1.0]));
+        assert_eq!(*data.target.unwrap().data(), RawData::F64(vec![1.5, -0.3, 0.0]));
+        let semicolons = Csv::new("t.csv").delimiter(b';').parse(b"a;b\n1;2\n").unwrap();
+        assert_eq!((semicolons.features.shape(), semicolons.target), (&[1, 2][..], None));
+    }
+
+    #[test]
+    fn bad_cells_are_named_by_line_and_column() {
+        let csv = iris().features(["width"]);
+        for missing in ["", "NA", "nan", "?", "null"] {
+            let text = error(&csv, format!("width,b\n1,2\n{missing},2\n").as_bytes());
+            assert!(
+                text.starts_with("iris.csv: line 3, column `width`: the value is missing\n"),
+                "{text}"
+            );
+        }
+        assert!(
+            error(&csv, b"width\n1x\n").contains("line 2, column `width`: `1x` is not a finite")
+        );
+        assert!(error(&csv, b"width\ninf\n").contains("`inf` is not a finite number"));
+        assert!(error(&csv, b"width,b\n1\n").contains("line 2: 1 values, expected 2"));
+        assert!(error(&csv, b"width\n\xff\n").contains("line 2: is not UTF-8 text"));
+        assert!(error(&csv, b"").contains("is empty"));
+        assert!(error(&csv, b"width\n").contains("has no rows"));
+    }
+
+    #[test]
+    fn wrong_columns_are_told_with_the_near_ones() {
+        assert_eq!(
+            error(&iris().target("widht"), IRIS),
+            "iris.csv has no column `widht`\n  help: did you mean `width`?"
+        );
+        assert!(error(&iris().target("b"), b"a;b\n1;2\n").contains("set .delimiter"));
+        assert!(error(&iris().target("a"), b"a,a\n1,2\n").contains("more than one column"));
+        assert!(error(&iris().target("species"), IRIS).contains("use class_target"));
+        let unknown = iris().class_target_with_names("species", ["setosa"]);
+        assert!(error(&unknown, IRIS).contains("line 3, column `species`: `virginica` is not one"));
+    }
+}

@@ -1,0 +1,306 @@
+//! A history as CSV (for spreadsheets and pandas) and as JSON (everything, bit for bit). No table for the screen.
+
+use super::{History, Params, StopReason, sort_key};
+use crate::error::{Error, Result};
+use crate::files::write_atomic;
+use serde::de::Error as _;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// The version of the JSON layout; a reader refuses others instead of misreading them.
+const FORMAT: u32 = 1;
+
+impl History {
+    /// Writes `epoch` (from 0), every series and `seconds` as CSV, atomically.
+    ///
+    /// Numbers are written so that they read back exactly; what was not logged is `NaN`. `params` and `stopped` have
+    /// no place in a table: see [`History::to_json`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn to_csv(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let failed = |error: csv::Error| Error::file(path, format!("cannot be written: {error}"));
+        let header = ["epoch"].into_iter().chain(self.names()).chain(["seconds"]);
+        writer.write_record(header).map_err(failed)?;
+        for row in 0..self.len() {
+            let mut record = vec![self.epochs[row].to_string()];
+            record.extend(self.iter().map(|(_, values)| number(values[row])));
+            record.push(number(self.seconds[row]));
+            writer.write_record(&record).map_err(failed)?;
+        }
+        let bytes = writer.into_inner().map_err(|error| failed(error.into_error().into()))?;
+        write_atomic(path, &bytes)
+    }
+
+    /// Reads what [`History::to_csv`] or a [`CsvLogger`](crate::callbacks::CsvLogger) wrote: an `epoch` column, any
+    /// other columns, `seconds` if it is there; an empty cell, `NA` and `NaN` are NaN.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::File`] naming line and column of what is no number.
+    pub fn from_csv(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| Error::io("read", path, source))?;
+        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let bad = |error: csv::Error| Error::file(path, format!("is not a CSV table: {error}"));
+        let header = reader.headers().map_err(bad)?.clone();
+        let Some(epoch_column) = header.iter().position(|name| name == "epoch") else {
+            return Err(Error::file(path, "has no column `epoch`")
+                .with_help("History::to_csv and CsvLogger write one"));
+        };
+        let mut history = Self::new();
+        for record in reader.records() {
+            let record = record.map_err(bad)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let mut seconds = f64::NAN;
+            let mut values = Vec::with_capacity(header.len());
+            let mut epoch = 0;
+            for (at, (name, text)) in header.iter().zip(&record).enumerate() {
+                let wrong = |what: &str| {
+                    Error::file(path, format!("line {line}, column `{name}`: `{text}` is {what}"))
+                };
+                if at == epoch_column {
+                    epoch = text.trim().parse().map_err(|_| wrong("no epoch number"))?;
+                    continue;
+                }
+                let value = parse_number(text).ok_or_else(|| wrong("no number"))?;
+                if name == "seconds" {
+                    seconds = value;
+                } else {
+                    values.push((name, value));
+                }
+            }
+            history.push(epoch, &values.into_iter().collect(), seconds);
+        }
+        history.params.epochs = history.epochs.last().map_or(0, |last| last + 1);
+        Ok(history)
+    }
+
+    /// Writes the whole history as JSON, atomically; it reads back equal, bit for bit.
+    ///
+    /// JSON has no NaN and no infinity: NaN is `null`, the infinities are `"inf"` and `"-inf"`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn to_json(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
+        text.push('\n');
+        write_atomic(path, text.as_bytes())
+    }
+
+    /// Reads what [`History::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read; [`Error::File`] where it is not such a history.
+    pub fn from_json(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
+        serde_json::from_str(&text)
+            .map_err(|error| Error::file(path, format!("is not a history: {error}")))
+    }
+}
+
+/// The shortest text that reads back as the same number.
+fn number(value: f64) -> String {
+    format!("{value:?}")
+}
+
+fn parse_number(text: &str) -> Option<f64> {
+    match text.trim() {
+        "" | "NA" => Some(f64::NAN),
+        text => text.parse().ok(),
+    }
+}
+
+/// One number of the JSON form.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            value if value.is_nan() => serializer.serialize_none(),
+            f64::INFINITY => serializer.serialize_str("inf"),
+            f64::NEG_INFINITY => serializer.serialize_str("-inf"),
+            value => serializer.serialize_f64(value),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Finite(f64),
+            Named(String),
+            Missing(()),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Finite(value) => Ok(Self(value)),
+            Form::Missing(()) => Ok(Self(f64::NAN)),
+            Form::Named(name) => match name.as_str() {
+                "inf" => Ok(Self(f64::INFINITY)),
+                "-inf" => Ok(Self(f64::NEG_INFINITY)),
+                _ => Err(D::Error::custom(format!("`{name}` is not a number"))),
+            },
+        }
+    }
+}
+
+/// All series as one JSON object, in the history's own order.
+struct Series<'a>(&'a [(String, Vec<f64>)]);
+
+impl Serialize for Series<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, values) in self.0 {
+            map.serialize_entry(name, &numbers(values))?;
+        }
+        map.end()
+    }
+}
+
+fn numbers(values: &[f64]) -> Vec<Number> {
+    values.iter().copied().map(Number).collect()
+}
+
+fn plain(numbers: Vec<Number>) -> Vec<f64> {
+    numbers.into_iter().map(|number| number.0).collect()
+}
+
+impl Serialize for History {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(6))?;
+        map.serialize_entry("format", &FORMAT)?;
+        map.serialize_entry("params", &self.params)?;
+        map.serialize_entry("stopped", &self.stopped)?;
+        map.serialize_entry("epochs", &self.epochs)?;
+        map.serialize_entry("seconds", &numbers(&self.seconds))?;
+        map.serialize_entry("history", &Series(&self.series))?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for History {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Form {
+            format: u32,
+            params: Params,
+            stopped: Option<StopReason>,
+            epochs: Vec<usize>,
+            seconds: Vec<Number>,
+            history: BTreeMap<String, Vec<Number>>,
+        }
+        let form = Form::deserialize(deserializer)?;
+        if form.format != FORMAT {
+            return Err(D::Error::custom(format!(
+                "format {} is not {FORMAT}, the one this version reads",
+                form.format
+            )));
+        }
+        let rows = form.epochs.len();
+        let mut series: Vec<(String, Vec<f64>)> =
+            form.history.into_iter().map(|(name, values)| (name, plain(values))).collect();
+        series.sort_by(|(a, _), (b, _)| sort_key(a).cmp(&sort_key(b)));
+        let seconds = plain(form.seconds);
+        let lengths = series.iter().map(|(name, values)| (name.as_str(), values.len()));
+        for (name, length) in lengths.chain([("seconds", seconds.len())]) {
+            if length != rows {
+                return Err(D::Error::custom(format!(
+                    "`{name}` has {length} values for {rows} epochs"
+                )));
+            }
+        }
+        Ok(Self {
+            params: form.params,
+            stopped: form.stopped,
+            epochs: form.epochs,
+            seconds,
+            series,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Logs;
+
+    fn awkward() -> History {
+        let mut history = History::new();
+        history.params = Params { epochs: 9, steps: Some(25), batch_size: Some(32) };
+        history.stopped = Some(StopReason::NotFinite { epoch: 2, batch: 3 });
+        history.push(0, &Logs::from([("loss", 0.1 + 0.2), ("learning_rate", 1e-3)]), 0.125);
+        history.push(1, &Logs::from([("loss", f64::INFINITY), ("val_loss", 1.0 / 3.0)]), 0.25);
+        history.push(2, &Logs::from([("loss", f64::NAN), ("odd, \"name\"", 5e-324)]), 0.5);
+        history
+    }
+
+    /// Equality under which a NaN equals a NaN.
+    fn same_bits(a: &History, b: &History) -> bool {
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        a.epochs == b.epochs
+            && bits(&a.seconds) == bits(&b.seconds)
+            && a.iter().map(|(n, v)| (n, bits(v))).eq(b.iter().map(|(n, v)| (n, bits(v))))
+    }
+
+    #[test]
+    fn json_brings_everything_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        let history = awkward();
+        history.to_json(&path).unwrap();
+        let back = History::from_json(&path).unwrap();
+        assert!(same_bits(&history, &back));
+        assert_eq!((back.params, back.stopped), (history.params, history.stopped));
+    }
+
+    #[test]
+    fn csv_brings_the_numbers_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.csv");
+        awkward().to_csv(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "epoch,loss,\"odd, \"\"name\"\"\",val_loss,learning_rate,seconds\n\
+             0,0.30000000000000004,NaN,NaN,0.001,0.125\n\
+             1,inf,NaN,0.3333333333333333,NaN,0.25\n\
+             2,NaN,5e-324,NaN,NaN,0.5\n"
+        );
+        assert!(same_bits(&awkward(), &History::from_csv(&path).unwrap()));
+    }
+
+    #[test]
+    fn broken_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broken");
+        let csv_error = |text: &str| {
+            fs::write(&path, text).unwrap();
+            History::from_csv(&path).unwrap_err().to_string()
+        };
+        assert!(csv_error("loss\n1\n").contains("has no column `epoch`"));
+        assert!(
+            csv_error("epoch,loss\n0,1\n1,x\n").contains("line 3, column `loss`: `x` is no number")
+        );
+        assert!(csv_error("epoch,loss\n-1,1\n").contains("`-1` is no epoch number"));
+        assert!(csv_error("epoch,loss\n0\n").contains("is not a CSV table"));
+
+        let json_error = |text: &str| {
+            fs::write(&path, text).unwrap();
+            History::from_json(&path).unwrap_err().to_string()
+        };
+        let short = r#"{"format":1,"params":{},"stopped":null,"epochs":[0,1],"seconds":[1,1],"history":{"loss":[1]}}"#;
+        assert!(json_error(short).contains("`loss` has 1 values for 2 epochs"));
+        assert!(json_error(&short.replace("\"format\":1", "\"format\":2")).contains("format 2"));
+        assert!(json_error("{").contains("is not a history"));
+        assert!(History::from_json(folder.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,346 @@
+//! What a classifier confuses with what: the confusion matrix, and precision, recall and F1 by class. Takes plain
+//! labels; computes no loss and needs no model.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// Counts of (true class, predicted class) pairs.
+///
+/// # Examples
+/// ```
+/// use kiln_train::report::ConfusionMatrix;
+/// let matrix = ConfusionMatrix::from_labels(&[0, 0, 1, 1], &[0, 1, 1, 1], 2)?.with_names(["cat", "dog"])?;
+/// assert_eq!(matrix.count(0, 1), Some(1));
+/// assert_eq!(matrix.accuracy(), 0.75);
+/// assert_eq!(
+///     matrix.to_string(),
+///     "\
+/// true \\ predicted  cat  dog
+///              cat    1    1
+///              dog    0    2
+/// "
+/// );
+/// # Ok::<(), kiln_train::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfusionMatrix {
+    names: Vec<String>,
+    /// `classes × classes`, a row for each true class.
+    counts: Vec<u64>,
+}
+
+impl ConfusionMatrix {
+    /// Counts the pairs of `truth` and `predicted` labels, each below `classes`; the classes are named `0`, `1`, ….
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the slices differ in length, or a label is out of range.
+    pub fn from_labels(truth: &[usize], predicted: &[usize], classes: usize) -> Result<Self> {
+        if truth.len() != predicted.len() {
+            return Err(Error::data(
+                format!(
+                    "ConfusionMatrix: {} true labels, but {} predicted ones",
+                    truth.len(),
+                    predicted.len()
+                ),
+                "give one prediction for each true label",
+            ));
+        }
+        let Some(size) = classes.checked_mul(classes).filter(|&size| size > 0) else {
+            return Err(Error::data(
+                format!("ConfusionMatrix: there cannot be {classes} classes"),
+                "give the number of classes, such as the size of the model's last layer",
+            ));
+        };
+        let mut counts = vec![0; size];
+        for (row, (&truth, &predicted)) in truth.iter().zip(predicted).enumerate() {
+            for (kind, label) in [("true", truth), ("predicted", predicted)] {
+                if label >= classes {
+                    return Err(Error::data(
+                        format!(
+                            "ConfusionMatrix: the {kind} label in row {row} is {label}, with {classes} classes it can \
+                             be 0 to {}",
+                            classes - 1
+                        ),
+                        "labels count from 0; give the number of classes, not the highest label",
+                    ));
+                }
+            }
+            counts[truth * classes + predicted] += 1;
+        }
+        Ok(Self { names: (0..classes).map(|class| class.to_string()).collect(), counts })
+    }
+
+    /// The same counts with names for the classes, in order of their labels.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is not one name a class.
+    pub fn with_names<S: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        if names.len() != self.names.len() {
+            return Err(Error::data(
+                format!("ConfusionMatrix: {} names for {} classes", names.len(), self.names.len()),
+                "give one name for each class, in order of their labels",
+            ));
+        }
+        self.names = names;
+        Ok(self)
+    }
+
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The names of the classes.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// All counts, row-major: a row for each true class, a column for each predicted one.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// How often `truth` was taken for `predicted`; `None` where there is no such class.
+    pub fn count(&self, truth: usize, predicted: usize) -> Option<u64> {
+        let classes = self.classes();
+        let is_inside = truth < classes && predicted < classes;
+        is_inside.then(|| self.counts[truth * classes + predicted])
+    }
+
+    /// The share of each predicted class in its true class: rows that sum to 1, or to 0 where a class never occurred.
+    pub fn normalized(&self) -> Vec<Vec<f64>> {
+        let share = |row: &[u64]| {
+            let total: u64 = row.iter().sum();
+            row.iter().map(|&count| ratio(count, total)).collect()
+        };
+        self.counts.chunks_exact(self.classes()).map(share).collect()
+    }
+
+    /// The share of right predictions; 0 where there are none at all.
+    pub fn accuracy(&self) -> f64 {
+        ratio(self.right(), self.counts.iter().sum())
+    }
+
+    /// Precision, recall and F1 of each class, and their averages.
+    pub fn report(&self) -> ClassificationReport {
+        let classes = self.classes();
+        let score = |class: usize| {
+            let right = self.counts[class * classes + class];
+            let support: u64 = self.counts[class * classes..][..classes].iter().sum();
+            let predicted: u64 = (0..classes).map(|row| self.counts[row * classes + class]).sum();
+            Scores {
+                precision: ratio(right, predicted),
+                recall: ratio(right, support),
+                // 2·P·R / (P + R), written with counts so that it is defined where P or R is not.
+                f1: ratio(2 * right, predicted + support),
+                support,
+            }
+        };
+        let scores: Vec<Scores> = (0..classes).map(score).collect();
+        ClassificationReport {
+            accuracy: self.accuracy(),
+            macro_average: average(&scores, |_| 1.0),
+            weighted_average: average(&scores, |scores| scores.support as f64),
+            classes: self.names.iter().cloned().zip(scores).collect(),
+        }
+    }
+
+    fn right(&self) -> u64 {
+        self.counts.iter().step_by(self.classes() + 1).sum()
+    }
+}
+
+/// `part / whole`, and 0 for a share of nothing, as in scikit-learn.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn average(scores: &[Scores], weight: impl Fn(&Scores) -> f64) -> Scores {
+    let total: f64 = scores.iter().map(&weight).sum();
+    let mean = |value: fn(&Scores) -> f64| {
+        let sum: f64 = scores.iter().map(|scores| weight(scores) * value(scores)).sum();
+        if total == 0.0 { 0.0 } else { sum / total }
+    };
+    Scores {
+        precision: mean(|scores| scores.precision),
+        recall: mean(|scores| scores.recall),
+        f1: mean(|scores| scores.f1),
+        support: scores.iter().map(|scores| scores.support).sum(),
+    }
+}
+
+/// Counts with the class names around them, aligned.
+impl fmt::Display for ConfusionMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CORNER: &str = "true \\ predicted";
+        let chars = |text: &String| text.chars().count();
+        let first = self.names.iter().map(chars).max().unwrap_or(0).max(CORNER.len());
+        write!(f, "{CORNER:>first$}")?;
+        let classes = self.classes();
+        let widths: Vec<usize> = (0..classes)
+            .map(|column| {
+                let counts = self.counts.iter().skip(column).step_by(classes);
+                let widest = counts.map(|count| count.to_string().len()).max().unwrap_or(0);
+                widest.max(chars(&self.names[column]))
+            })
+            .collect();
+        for (name, &width) in self.names.iter().zip(&widths) {
+            write!(f, "  {name:>width$}")?;
+        }
+        writeln!(f)?;
+        for (name, row) in self.names.iter().zip(self.counts.chunks_exact(classes)) {
+            write!(f, "{name:>first$}")?;
+            for (count, &width) in row.iter().zip(&widths) {
+                write!(f, "  {count:>width$}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// How well one class (or an average over classes) is recognised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// The share of predictions of this class that are right; 0 where it was never predicted.
+    pub precision: f64,
+    /// The share of this class that is recognised; 0 where it never occurred.
+    pub recall: f64,
+    /// The harmonic mean of precision and recall.
+    pub f1: f64,
+    /// How often the class occurred.
+    pub support: u64,
+}
+
+/// Scores of each class and their averages; prints as scikit-learn's `classification_report`.
+///
+/// # Examples
+/// ```
+/// use kiln_train::report::ConfusionMatrix;
+/// let report = ConfusionMatrix::from_labels(&[0, 0, 0, 1], &[0, 0, 1, 1], 2)?.report();
+/// assert_eq!(report.classes[1].1.precision, 0.5);
+/// assert_eq!(report.accuracy, 0.75);
+/// # Ok::<(), kiln_train::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassificationReport {
+    /// Name and scores of each class, by label.
+    pub classes: Vec<(String, Scores)>,
+    /// The share of right predictions.
+    pub accuracy: f64,
+    /// The mean over the classes, each counting alike.
+    pub macro_average: Scores,
+    /// The mean over the classes, weighted by how often each occurred.
+    pub weighted_average: Scores,
+}
+
+impl ClassificationReport {
+    /// The scores of the class called `name`.
+    pub fn get(&self, name: &str) -> Option<&Scores> {
+        self.classes.iter().find(|(other, _)| other == name).map(|(_, scores)| scores)
+    }
+}
+
+impl fmt::Display for ClassificationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.classes.iter().map(|(name, _)| name.chars().count());
+        let width = names.max().unwrap_or(0).max("weighted avg".len());
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, scores: &Scores| {
+            let Scores { precision, recall, f1, support } = scores;
+            writeln!(f, "{name:>width$}  {precision:>9.2} {recall:>9.2} {f1:>9.2} {support:>9}")
+        };
+        writeln!(
+            f,
+            "{:>width$}  {:>9} {:>9} {:>9} {:>9}\n",
+            "", "precision", "recall", "f1-score", "support"
+        )?;
+        for (name, scores) in &self.classes {
+            line(f, name, scores)?;
+        }
+        let support = self.macro_average.support;
+        let accuracy = self.accuracy;
+        writeln!(f)?;
+        writeln!(f, "{:>width$}  {:>9} {:>9} {accuracy:>9.2} {support:>9}", "accuracy", "", "")?;
+        line(f, "macro avg", &self.macro_average)?;
+        line(f, "weighted avg", &self.weighted_average)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix() -> ConfusionMatrix {
+        ConfusionMatrix::from_labels(&[0, 0, 0, 1, 2, 2], &[0, 0, 1, 1, 1, 2], 4).unwrap()
+    }
+
+    #[test]
+    fn counts_and_shares() {
+        let matrix = matrix();
+        assert_eq!(matrix.counts(), [2, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!((matrix.count(2, 1), matrix.count(4, 0)), (Some(1), None));
+        let shares = matrix.normalized();
+        assert_eq!(shares[2], [0.0, 0.5, 0.5, 0.0]);
+        assert_eq!(shares[3], [0.0; 4]);
+        assert_eq!(matrix.accuracy(), 4.0 / 6.0);
+        assert_eq!(ConfusionMatrix::from_labels(&[], &[], 2).unwrap().accuracy(), 0.0);
+    }
+
+    #[test]
+    fn the_report_looks_like_that_of_scikit_learn() {
+        let truth = [0, 1, 2, 2, 2];
+        let predicted = [0, 0, 2, 2, 1];
+        let names = ["class 0", "class 1", "class 2"];
+        let matrix = ConfusionMatrix::from_labels(&truth, &predicted, 3).unwrap();
+        let report = matrix.with_names(names).unwrap().report();
+        let expected = "              precision    recall  f1-score   support
+
+     class 0       0.50      1.00      0.67         1
+     class 1       0.00      0.00      0.00         1
+     class 2       1.00      0.67      0.80         3
+
+    accuracy                           0.60         5
+   macro avg       0.50      0.56      0.49         5
+weighted avg       0.70      0.60      0.61         5
+";
+        assert_eq!(report.to_string(), expected);
+        assert_eq!(report.get("class 2").unwrap().support, 3);
+        assert_eq!(report.get("class 3"), None);
+    }
+
+    #[test]
+    fn a_class_that_never_occurs_scores_zero() {
+        let report = matrix().report();
+        let Scores { precision, recall, f1, support } = report.classes[3].1;
+        assert_eq!((precision, recall, f1, support), (0.0, 0.0, 0.0, 0));
+        assert_eq!(report.macro_average.recall, (2.0 / 3.0 + 1.0 + 0.5) / 4.0);
+    }
+
+    #[test]
+    fn prints_aligned_with_long_names() {
+        let matrix = ConfusionMatrix::from_labels(&[0; 1000], &[1; 1000], 2).unwrap();
+        let matrix = matrix.with_names(["übergroßer Klassenname", "b"]).unwrap();
+        let expected = "      true \\ predicted  übergroßer Klassenname     b
+übergroßer Klassenname                       0  1000
+                     b                       0     0
+";
+        assert_eq!(matrix.to_string(), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let error = |truth: &[usize], predicted: &[usize], classes| {
+            ConfusionMatrix::from_labels(truth, predicted, classes).unwrap_err().to_string()
+        };
+        assert!(error(&[0, 1], &[0], 2).contains("2 true labels, but 1 predicted"));
+        assert!(error(&[0, 2], &[0, 1], 2).contains("true label in row 1 is 2"));
+        assert!(error(&[0, 1], &[0, 9], 2).contains("predicted label in row 1 is 9"));
+        assert!(error(&[], &[], 0).contains("0 classes"));
+        assert!(error(&[], &[], usize::MAX).contains("there cannot be"));
+        assert!(matrix().with_names(["a"]).is_err());
+    }
+}
