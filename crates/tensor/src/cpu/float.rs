@@ -1,0 +1,39 @@
+//! The element types that the arithmetic kernels know. Storage-only types (half, integers) live elsewhere.
+
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+
+use super::vector::{Portable, Vector};
+
+/// A floating-point element that matrix products, convolutions and pooling compute in: `f32` or `f64`.
+pub trait Float:
+    num_traits::Float + num_traits::NumAssign + Send + Sync + core::fmt::Debug + 'static
+{
+    /// The 512-bit vector of this element.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: Vector<Elem = Self>;
+    /// The 256-bit vector of this element.
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: Vector<Elem = Self>;
+    /// A vector in plain Rust, which the compiler maps onto whatever the target has.
+    type Baseline: Vector<Elem = Self>;
+
+    /// The number of elements that fill one kibibyte; blocking constants are given in bytes.
+    const PER_KIB: usize = 1024 / size_of::<Self>();
+}
+
+impl Float for f32 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = __m512;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = __m256;
+    type Baseline = Portable<f32, 4>;
+}
+
+impl Float for f64 {
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = __m512d;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = __m256d;
+    type Baseline = Portable<f64, 2>;
+}

@@ -1,0 +1,44 @@
+//! Scratch memory: one buffer per thread that grows to the largest use and stays warm in the cache.
+
+use core::cell::Cell;
+
+use super::float::Float;
+
+/// A cache line, so that the buffer is aligned for the widest vectors.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u64; 8]);
+
+thread_local! {
+    static BUFFER: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+}
+
+/// Runs `f` with `len` elements of this thread's buffer, whose contents are arbitrary numbers.
+///
+/// A nested call on the same thread (rayon may run another task inside one that waits) gets a buffer of its own.
+pub fn with<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    const { assert!(align_of::<T>() <= align_of::<Line>()) };
+    let mut buffer = BUFFER.take();
+    let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+    if buffer.len() < lines {
+        buffer.resize(lines, Line([0; 8]));
+    }
+    // SAFETY: the lines are initialised, cover `len` elements, are aligned for `T`, and are borrowed by nobody else:
+    // the buffer was taken out of its cell. `Float` is implemented for f32 and f64 only, for which all bits are valid.
+    let elements = unsafe { core::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<T>(), len) };
+    let result = f(elements);
+    BUFFER.set(buffer);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn nested_calls_do_not_share() {
+        super::with::<f32, _>(3, |outer| {
+            outer.fill(1.0);
+            super::with::<f64, _>(9, |inner| inner.fill(2.0));
+            assert_eq!(outer, [1.0; 3]);
+        });
+    }
+}

@@ -1,0 +1,357 @@
+//! The multiply-accumulate tile under matrix products and convolutions: `C = α·A·B + β·C`, with operands left in place.
+//!
+//! Rows of `A` are given by a table of offsets, and its inner dimension by taps (a table again) times a run of equal
+//! steps. A plain matrix has one tap; a convolution's window has a tap per kernel row or per kernel element, which
+//! makes its matrix of windows a matter of addresses: nothing is copied. Columns of `B` are adjacent; its rows follow
+//! each other in the order of taps and runs.
+//!
+//! A tile keeps up to `ROWS × WIDTH` vectors of `C` in registers. Each step loads `WIDTH` vectors of `B` and broadcasts
+//! `ROWS` elements of `A` from memory, so no operand needs packing for speed unless its stride is unkind to the cache.
+//!
+//! Every element of `C` is one chain of multiply-adds in the order of the inner dimension, whatever tile it falls
+//! into: cutting rows or columns into tasks changes no bit.
+
+use num_traits::{One, Zero};
+
+use super::float::Float;
+use super::simd::VectorKernel;
+use super::vector::{MOST_LANES, Vector};
+
+/// Where a row of the product lies, in elements from the base pointers.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Offset of the row's first element in `A`, before a tap is added.
+    pub a: isize,
+    /// Offset of the row's first element in `C`.
+    pub c: isize,
+}
+
+/// One product for one thread. See the module's introduction.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'t, T> {
+    /// Base of `A`.
+    pub a: *const T,
+    /// Distance in `A` between consecutive steps of a run.
+    pub a_step: isize,
+    /// Offset in `A` of each tap.
+    pub taps: &'t [isize],
+    /// Steps per tap; the inner dimension is `taps.len() · run`.
+    pub run: usize,
+    /// Base of `B`.
+    pub b: *const T,
+    /// Distance in `B` between consecutive rows.
+    pub b_step: isize,
+    /// Base of `C`.
+    pub c: *mut T,
+    /// Distance in `C` between columns.
+    pub c_step: isize,
+    /// The rows.
+    pub rows: &'t [Row],
+    /// The number of columns.
+    pub columns: usize,
+    /// Factor of the product.
+    pub alpha: T,
+    /// Factor of the former `C`, which is not read where this is zero.
+    pub beta: T,
+}
+
+/// How a tile walks `A`: steps of any length; steps of one; rows next to each other.
+const ANY: u8 = 0;
+const UNIT_STEP: u8 = 1;
+const ADJACENT_ROWS: u8 = 2;
+
+/// A [`Product`] whose pointers the constructor's caller has vouched for.
+#[derive(Clone, Copy, Debug)]
+pub struct TileKernel<'t, T>(Product<'t, T>);
+
+impl<'t, T> TileKernel<'t, T> {
+    /// Wraps a product for [`dispatch_vectors`](super::simd::dispatch_vectors).
+    ///
+    /// # Safety
+    /// All addresses that the product names are valid while the kernel exists: for reads in `A` and `B`, for reads
+    /// and writes in `C`, and nobody else accesses those of `C`, nor do they overlap those of `A` and `B`.
+    pub unsafe fn new(product: Product<'t, T>) -> Self {
+        Self(product)
+    }
+}
+
+impl<T: Float> VectorKernel<T> for TileKernel<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector<Elem = T>>(self) {
+        let p = &self.0;
+        let mut column = 0;
+        while column < p.columns {
+            let left = p.columns - column;
+            // SAFETY: the constructor's caller vouches for the addresses, ours for the instruction set; a strip
+            // reaches `width` vectors of columns, or to the last column where fewer are left.
+            let width = unsafe {
+                if p.rows.len() == 1 && left >= 4 * V::LANES {
+                    tile::<V, 1, 4, ANY, false>(p, p.rows, column, V::LANES);
+                    4
+                } else if left > V::LANES {
+                    strip_of_two::<V>(p, column, (left - V::LANES).min(V::LANES));
+                    2
+                } else {
+                    strip_of_one::<V>(p, column, left);
+                    1
+                }
+            };
+            column += width * V::LANES;
+        }
+    }
+}
+
+/// All rows of two vectors of columns, `last` lanes in the second.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn strip_of_two<V: Vector>(p: &Product<V::Elem>, column: usize, last: usize) {
+    let mut rows = p.rows;
+    while !rows.is_empty() {
+        let largest = if V::REGISTERS >= 32 { 12 } else { 6 };
+        let want = rows.len().div_ceil(rows.len().div_ceil(largest));
+        let (now, later) = rows
+            .split_at(fitting(want, largest, if largest == 12 { 8 } else { 4 }).min(rows.len()));
+        // SAFETY: the caller's duties are the callees'; no tile gets more rows than its size.
+        unsafe {
+            match now.len() {
+                0..=4 => walk::<V, 4, 2>(p, now, column, last),
+                5..=6 if largest == 6 => walk::<V, 6, 2>(p, now, column, last),
+                5..=8 => walk::<V, 8, 2>(p, now, column, last),
+                _ => walk::<V, 12, 2>(p, now, column, last),
+            }
+        }
+        rows = later;
+    }
+}
+
+/// All rows of one vector of columns with `last` lanes.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn strip_of_one<V: Vector>(p: &Product<V::Elem>, column: usize, last: usize) {
+    let mut rows = p.rows;
+    while !rows.is_empty() {
+        let largest = if V::REGISTERS >= 32 { 14 } else { 8 };
+        let want = rows.len().div_ceil(rows.len().div_ceil(largest));
+        let (now, later) = rows.split_at(fitting(want, largest, 8).min(rows.len()));
+        // SAFETY: the caller's duties are the callees'; no tile gets more rows than its size.
+        unsafe {
+            match now.len() {
+                0..=4 => walk::<V, 4, 1>(p, now, column, last),
+                5..=8 => walk::<V, 8, 1>(p, now, column, last),
+                _ => walk::<V, 14, 1>(p, now, column, last),
+            }
+        }
+        rows = later;
+    }
+}
+
+/// The smallest tile that holds `want` rows, among 4, `middle` and `largest`.
+#[inline(always)]
+fn fitting(want: usize, largest: usize, middle: usize) -> usize {
+    match want {
+        0..=4 => 4,
+        _ if want <= middle => middle,
+        _ => largest,
+    }
+}
+
+/// Picks the tile's way through `A`, and whether its last vector is partial.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn walk<V: Vector, const ROWS: usize, const WIDTH: usize>(
+    p: &Product<V::Elem>,
+    rows: &[Row],
+    column: usize,
+    last: usize,
+) {
+    let first = rows[0].a;
+    let adjacent = rows.len() == ROWS && rows.iter().zip(first..).all(|(row, a)| row.a == a);
+    // SAFETY: the caller's duties are the callees'; the modes say what was just found.
+    unsafe {
+        match (adjacent, p.a_step == 1, last == V::LANES) {
+            (true, _, true) => tile::<V, ROWS, WIDTH, ADJACENT_ROWS, false>(p, rows, column, last),
+            (true, _, false) => tile::<V, ROWS, WIDTH, ADJACENT_ROWS, true>(p, rows, column, last),
+            (_, true, true) => tile::<V, ROWS, WIDTH, UNIT_STEP, false>(p, rows, column, last),
+            (_, true, false) => tile::<V, ROWS, WIDTH, UNIT_STEP, true>(p, rows, column, last),
+            (_, _, true) => tile::<V, ROWS, WIDTH, ANY, false>(p, rows, column, last),
+            (_, _, false) => tile::<V, ROWS, WIDTH, ANY, true>(p, rows, column, last),
+        }
+    }
+}
+
+/// One tile: at most `ROWS` rows (fewer repeat the last one and drop it), `WIDTH` vectors from `column`.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`; the product's addresses are valid as [`TileKernel::new`] says, for these
+/// rows and the columns up to `column + (WIDTH - 1) · LANES + last`; `rows` is not empty; `MODE` tells the truth.
+#[inline(always)]
+unsafe fn tile<
+    V: Vector,
+    const ROWS: usize,
+    const WIDTH: usize,
+    const MODE: u8,
+    const PARTIAL: bool,
+>(
+    p: &Product<V::Elem>,
+    rows: &[Row],
+    column: usize,
+    last: usize,
+) {
+    // SAFETY: every address below is one that the caller vouches for: row `i` is clamped to the rows given, a step
+    // advances `a` within its run and `b` to its next row, and the last vector touches `last` lanes where partial.
+    unsafe {
+        let mut sums = [[V::splat(V::Elem::zero()); WIDTH]; ROWS];
+        let mut b = p.b.add(column);
+        for &tap in p.taps {
+            let mut a = [p.a; ROWS];
+            for i in 0..ROWS {
+                a[i] = p.a.offset(tap + rows[i.min(rows.len() - 1)].a);
+            }
+            let step = if MODE == UNIT_STEP { 1 } else { p.a_step };
+            let mut left = p.run;
+            let mut at = 0;
+            while left >= 4 {
+                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(&mut sums, &a, at, b, last);
+                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(
+                    &mut sums,
+                    &a,
+                    at + step,
+                    b.offset(p.b_step),
+                    last,
+                );
+                let (at2, b2) = (at + 2 * step, b.offset(2 * p.b_step));
+                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(&mut sums, &a, at2, b2, last);
+                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(
+                    &mut sums,
+                    &a,
+                    at2 + step,
+                    b2.offset(p.b_step),
+                    last,
+                );
+                at += 4 * step;
+                b = b.wrapping_offset(4 * p.b_step);
+                left -= 4;
+            }
+            while left > 0 {
+                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(&mut sums, &a, at, b, last);
+                at += step;
+                b = b.wrapping_offset(p.b_step);
+                left -= 1;
+            }
+        }
+        finish::<V, ROWS, WIDTH, PARTIAL>(p, sums, rows, column, last);
+    }
+}
+
+/// One step of the inner dimension: `sums[i][j] += a[i][at] · b[j]`.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn accumulate<
+    V: Vector,
+    const ROWS: usize,
+    const WIDTH: usize,
+    const MODE: u8,
+    const PARTIAL: bool,
+>(
+    sums: &mut [[V; WIDTH]; ROWS],
+    a: &[*const V::Elem; ROWS],
+    at: isize,
+    b: *const V::Elem,
+    last: usize,
+) {
+    // SAFETY: the caller vouches for the addresses; adjacent rows lie at the first one's plus `i`.
+    unsafe {
+        let mut vectors = [V::splat(V::Elem::zero()); WIDTH];
+        for j in 0..WIDTH {
+            vectors[j] = if PARTIAL && j + 1 == WIDTH {
+                V::load_first(b.add(j * V::LANES), last)
+            } else {
+                V::load(b.add(j * V::LANES))
+            };
+        }
+        for i in 0..ROWS {
+            let element =
+                if MODE == ADJACENT_ROWS { *a[0].offset(at).add(i) } else { *a[i].offset(at) };
+            let element = V::splat(element);
+            for j in 0..WIDTH {
+                sums[i][j] = element.mul_add(vectors[j], sums[i][j]);
+            }
+        }
+    }
+}
+
+/// Writes a tile: `c = α·sums + β·c`.
+///
+/// The loops over `sums` have bodies of a few instructions on purpose: one that the compiler does not unroll would
+/// index `sums` at run time, which keeps it in memory through the whole product, three times slower.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn finish<V: Vector, const ROWS: usize, const WIDTH: usize, const PARTIAL: bool>(
+    p: &Product<V::Elem>,
+    mut sums: [[V; WIDTH]; ROWS],
+    rows: &[Row],
+    column: usize,
+    last: usize,
+) {
+    let plain = p.beta.is_zero();
+    // SAFETY: the caller vouches for the elements of `C`: rows below `rows.len()`, and `last` lanes of the last vector
+    // where partial; the buffer holds all vectors of the tile.
+    unsafe {
+        if p.alpha != V::Elem::one() {
+            let alpha = V::splat(p.alpha);
+            for i in 0..ROWS {
+                for j in 0..WIDTH {
+                    sums[i][j] = sums[i][j].mul(alpha);
+                }
+            }
+        }
+        if p.c_step != 1 {
+            let mut lanes = [[[V::Elem::zero(); MOST_LANES]; WIDTH]; ROWS];
+            for i in 0..ROWS {
+                for j in 0..WIDTH {
+                    sums[i][j].store(lanes[i][j].as_mut_ptr());
+                }
+            }
+            let columns = (WIDTH - 1) * V::LANES + last;
+            // Rows innermost: the usual reason for a step is a transposed C, where rows are adjacent.
+            for j in 0..columns {
+                for (row, lanes) in rows.iter().zip(&lanes) {
+                    let (lane, c) = (
+                        lanes[j / V::LANES][j % V::LANES],
+                        row.c + (column + j) as isize * p.c_step,
+                    );
+                    let c = p.c.offset(c);
+                    *c = if plain { lane } else { p.beta * *c + lane };
+                }
+            }
+            return;
+        }
+        let beta = V::splat(p.beta);
+        for i in 0..ROWS {
+            if i < rows.len() {
+                let c = p.c.offset(rows.get_unchecked(i).c).add(column);
+                for j in 0..WIDTH {
+                    let c = c.add(j * V::LANES);
+                    let partial = PARTIAL && j + 1 == WIDTH;
+                    if !plain {
+                        let former = if partial { V::load_first(c, last) } else { V::load(c) };
+                        sums[i][j] = former.mul_add(beta, sums[i][j]);
+                    }
+                    if partial { sums[i][j].store_first(c, last) } else { sums[i][j].store(c) }
+                }
+            }
+        }
+    }
+}
