@@ -1,3 +1,4 @@
 //! The operations.
 
+pub mod conv;
 pub mod matmul;

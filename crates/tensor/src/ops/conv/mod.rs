@@ -1,0 +1,4 @@
+//! Convolutions.
+
+pub mod cpu;
+mod windows;
