@@ -20,6 +20,11 @@ pub trait Float:
 
     /// The number of elements that fill one kibibyte; blocking constants are given in bytes.
     const PER_KIB: usize = 1024 / size_of::<Self>();
+
+    /// A float whose bits carry an index, to be selected beside values in vectors; never computed with.
+    fn carry(index: i32) -> Self;
+    /// The index that [`carry`](Float::carry) put in.
+    fn carried(self) -> i32;
 }
 
 impl Float for f32 {
@@ -28,6 +33,15 @@ impl Float for f32 {
     #[cfg(target_arch = "x86_64")]
     type Avx2 = __m256;
     type Baseline = Portable<f32, 4>;
+
+    #[inline(always)]
+    fn carry(index: i32) -> Self {
+        Self::from_bits(index as u32)
+    }
+    #[inline(always)]
+    fn carried(self) -> i32 {
+        self.to_bits() as i32
+    }
 }
 
 impl Float for f64 {
@@ -36,4 +50,13 @@ impl Float for f64 {
     #[cfg(target_arch = "x86_64")]
     type Avx2 = __m256d;
     type Baseline = Portable<f64, 2>;
+
+    #[inline(always)]
+    fn carry(index: i32) -> Self {
+        Self::from_bits(u64::from(index as u32))
+    }
+    #[inline(always)]
+    fn carried(self) -> i32 {
+        self.to_bits() as i32
+    }
 }
