@@ -100,6 +100,10 @@ impl<T: Float<Baseline = Self>, const N: usize> Vector for Portable<T, N> {
     }
     #[inline(always)]
     unsafe fn load_first(p: *const T, count: usize) -> Self {
+        if count == N {
+            // SAFETY: the caller vouches for `N` elements.
+            return unsafe { Self::load(p) };
+        }
         let mut lanes = [T::zero(); N];
         for (i, lane) in lanes.iter_mut().enumerate().take(count) {
             // SAFETY: the caller vouches for `count` elements, and `i < count`.
