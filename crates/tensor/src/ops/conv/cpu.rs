@@ -10,6 +10,8 @@ use crate::cpu::simd::{self, Isa, Kernel, dispatch_on, dispatch_vectors};
 use crate::cpu::tasks::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
 
+use super::correlation::{Correlation, PARALLEL_FLOPS, TASK_FLOPS};
+use super::depthwise;
 use super::windows::{Axis, BLOCK_PIXELS, Region, Windows};
 
 /// The sizes of a convolution.
@@ -83,13 +85,6 @@ impl Conv2d {
     }
 }
 
-/// Work below this many operations stays on one thread: about 40 µs of one core, where waking a sleeping thread of
-/// rayon's costs 5 to 15 µs.
-const PARALLEL_FLOPS: usize = 8_000_000;
-
-/// Operations of a task: small against the whole, large against the price of handing it out.
-const TASK_FLOPS: usize = 2_000_000;
-
 /// `y = x ∗ w`, the cross-correlation that deep learning calls convolution.
 ///
 /// # Panics
@@ -141,7 +136,7 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
                 columns: axis(1, left, &column_taps),
                 channels: conv.filters,
             };
-            let weights = transposed(conv, w, &rows, &columns);
+            let weights = transposed(conv, w, &rows, &columns, parallel);
             let correlation = Correlation {
                 isa: simd::isa(),
                 windows,
@@ -181,119 +176,49 @@ fn phase(conv: &Conv2d, axis: usize, first: usize) -> [Vec<isize>; 2] {
 }
 
 /// `[rows, columns, filters per group, channels]` from the chosen rows and columns of the weights.
-fn transposed<T: Float>(conv: &Conv2d, w: &[T], rows: &[isize], columns: &[isize]) -> Vec<T> {
+fn transposed<T: Float>(
+    conv: &Conv2d,
+    w: &[T],
+    rows: &[isize],
+    columns: &[isize],
+    parallel: bool,
+) -> Vec<T> {
     /// Filters and channels of a square that is read and written while its cache lines stay.
     const SQUARE: usize = 16;
     let (channels, filters) = (conv.channels / conv.groups, conv.filters / conv.groups);
-    let mut weights = vec![T::zero(); rows.len() * columns.len() * filters * conv.channels];
-    let elements = rows.iter().flat_map(|row| columns.iter().map(move |column| (*row, *column)));
-    for ((row, column), to) in
-        elements.zip(weights.chunks_exact_mut((filters * conv.channels).max(1)))
-    {
-        let from =
-            &w[(row as usize * conv.kernel[1] + column as usize) * channels * conv.filters..];
+    let (len, taps) = (filters * conv.channels, rows.len() * columns.len());
+    let mut weights = vec![T::zero(); taps * len];
+    let shared = Shared(weights.as_mut_ptr());
+    tasks::for_each(taps, parallel && weights.len() >= PARALLEL_WEIGHTS, |tap| {
+        // SAFETY: each task has a tap of its own, of `len` elements.
+        let to = unsafe { core::slice::from_raw_parts_mut(shared.get().add(tap * len), len) };
+        let (row, column) =
+            (rows[tap / columns.len()] as usize, columns[tap % columns.len()] as usize);
+        let from = &w[(row * conv.kernel[1] + column) * channels * conv.filters..]
+            [..channels * conv.filters];
         for group in 0..conv.groups {
-            for (c0, f0) in (0..channels)
+            let squares = (0..channels)
                 .step_by(SQUARE)
-                .flat_map(|c| (0..filters).step_by(SQUARE).map(move |f| (c, f)))
-            {
+                .flat_map(|c| (0..filters).step_by(SQUARE).map(move |f| (c, f)));
+            for (c0, f0) in squares {
+                let width = SQUARE.min(channels - c0);
                 for f in f0..filters.min(f0 + SQUARE) {
-                    for c in c0..channels.min(c0 + SQUARE) {
-                        to[f * conv.channels + group * channels + c] =
-                            from[c * conv.filters + group * filters + f];
+                    let to = &mut to[f * conv.channels + group * channels + c0..][..width];
+                    let from = from[c0 * conv.filters + group * filters + f..]
+                        .iter()
+                        .step_by(conv.filters);
+                    for (to, &from) in to.iter_mut().zip(from) {
+                        *to = from;
                     }
                 }
             }
         }
-    }
+    });
     weights
 }
 
-/// Windows over `input` times `weights`, each product to its place in `output`.
-struct Correlation<'c, T> {
-    isa: Isa,
-    windows: Windows,
-    input: &'c [T],
-    /// `[row taps, column taps, channels per group, filters]`.
-    weights: &'c [T],
-    groups: usize,
-    filters: usize,
-    output: Shared<T>,
-    /// Distances in `output` between images, rows and columns; filters are adjacent.
-    steps: [usize; 3],
-    flops: usize,
-}
-
-impl<T: Float> Correlation<'_, T> {
-    /// # Safety
-    /// Nobody else accesses the output, and it is valid at all places that the steps lead to.
-    unsafe fn run(&self, parallel: bool) {
-        let (rows, block) = (self.windows.output_rows(), self.windows.block_rows());
-        if rows == 0 || self.windows.columns.output == 0 || self.filters == 0 {
-            return;
-        }
-        let (taps, run) = self.windows.taps(self.groups);
-        let blocks = rows.div_ceil(block);
-        let count = (self.flops / TASK_FLOPS).clamp(1, blocks);
-        tasks::for_each(count, parallel && self.flops >= PARALLEL_FLOPS, |index| {
-            for first in tasks::part(rows, count, block, index).step_by(block) {
-                let block = first..rows.min(first + block);
-                self.windows.with_region(self.input, block.clone(), |region| {
-                    // SAFETY: tasks have different output rows, and the caller vouches for the output.
-                    unsafe { self.block(region, first, &taps, run) }
-                });
-            }
-        });
-    }
-
-    /// The products of a region's output rows, the first of which is `first`.
-    ///
-    /// # Safety
-    /// As [`Self::run`], for these rows.
-    unsafe fn block(&self, region: &Region<'_, T>, first: usize, taps: &[isize], run: usize) {
-        let width = self.windows.columns.output;
-        let column_step = (self.windows.columns.stride * self.windows.channels) as isize;
-        let mut table = [Row { a: 0, c: 0 }; BLOCK_PIXELS];
-        let pixels = region.origins.len() * width;
-        for start in (0..pixels).step_by(BLOCK_PIXELS) {
-            let rows = &mut table[..BLOCK_PIXELS.min(pixels - start)];
-            let (mut line, mut column) = (start / width, start % width);
-            for row in rows.iter_mut() {
-                let (image, output) = (
-                    (first + line) / self.windows.rows.output,
-                    (first + line) % self.windows.rows.output,
-                );
-                let c = image * self.steps[0] + output * self.steps[1] + column * self.steps[2];
-                *row =
-                    Row { a: region.origins[line] + column as isize * column_step, c: c as isize };
-                column += 1;
-                if column == width {
-                    (line, column) = (line + 1, 0);
-                }
-            }
-            for group in 0..self.groups {
-                let filters = self.filters / self.groups;
-                let product = Product {
-                    a: region.base.wrapping_add(group * (self.windows.channels / self.groups)),
-                    a_step: 1,
-                    taps,
-                    run,
-                    b: self.weights.as_ptr().wrapping_add(group * filters),
-                    b_step: self.filters as isize,
-                    c: self.output.get().wrapping_add(group * filters),
-                    c_step: 1,
-                    rows,
-                    columns: filters,
-                    alpha: T::one(),
-                    beta: T::zero(),
-                };
-                // SAFETY: the region holds every pixel that its windows see, the weights a row per tap and channel,
-                // and the caller vouches for the output.
-                dispatch_vectors(self.isa, unsafe { TileKernel::new(product) });
-            }
-        }
-    }
-}
+/// Weights below this number are transposed on the caller's thread.
+const PARALLEL_WEIGHTS: usize = 100_000;
 
 /// Most sums of weight gradients that are kept side by side, and most bytes that they take together.
 const MOST_PARTS: usize = 16;
@@ -370,10 +295,18 @@ unsafe fn add_weights<T: Float>(
     sum: *mut T,
 ) {
     let filters = conv.filters / conv.groups;
+    let step = conv.stride[1] * conv.channels;
+    if conv.groups > 1 && conv.groups == conv.channels && conv.groups == conv.filters {
+        let (input, origins, run) = (region.base, region.origins, conv.output()[1]);
+        return dispatch_vectors(
+            isa,
+            depthwise::Weights { input, origins, run, step, rows, gradients, beta, sum },
+        );
+    }
     for group in 0..conv.groups {
         let product = Product {
             a: region.base.wrapping_add(group * (conv.channels / conv.groups)),
-            a_step: (conv.stride[1] * conv.channels) as isize,
+            a_step: step as isize,
             taps: region.origins,
             run: conv.output()[1],
             b: gradients.as_ptr().wrapping_add(group * filters),

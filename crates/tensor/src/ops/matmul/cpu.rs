@@ -175,7 +175,7 @@ fn depth(m: usize, n: usize, k: usize) -> usize {
 }
 
 /// Columns of a tile two vectors wide.
-fn strip_width<T>(isa: Isa) -> usize {
+pub(crate) fn strip_width<T>(isa: Isa) -> usize {
     let bytes = match isa {
         Isa::Baseline => 16,
         Isa::Avx2 => 32,
@@ -305,7 +305,11 @@ impl<T: Float> Block<T> {
 ///
 /// # Safety
 /// `b` is valid for reads.
-unsafe fn pack_strips<T: Float>([k, n, width]: [usize; 3], b: Strided<*const T>, strips: &mut [T]) {
+pub(crate) unsafe fn pack_strips<T: Float>(
+    [k, n, width]: [usize; 3],
+    b: Strided<*const T>,
+    strips: &mut [T],
+) {
     for (left, strip) in (0..n).step_by(width).zip(strips.chunks_exact_mut(k * width)) {
         let columns = width.min(n - left);
         if b.column == 1 {
