@@ -1,6 +1,7 @@
 //! Windows times weights: the product under the forward pass and under the backward pass to the input.
 
 use crate::cpu::float::Float;
+use crate::cpu::scratch;
 use crate::cpu::simd::{Isa, dispatch_vectors};
 use crate::cpu::tasks::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
@@ -47,17 +48,33 @@ impl<T: Float> Correlation<'_, T> {
             return;
         }
         let (taps, run) = self.windows.taps(self.groups);
-        let packed = self.packed(taps.len() * run);
+        let depth = taps.len() * run;
+        let width = strip_width::<T>(self.isa);
+        // Rows of weights so far apart that each misses the TLB are packed in strips.
+        let pack = self.groups == 1 && self.filters >= 2 * T::PER_KIB;
+        let len = if pack { self.filters.next_multiple_of(width) * depth } else { 0 };
         let blocks = rows.div_ceil(block);
         let count = (self.flops / TASK_FLOPS).clamp(1, blocks);
-        tasks::for_each(count, parallel && self.flops >= PARALLEL_FLOPS, |index| {
-            for first in tasks::part(rows, count, block, index).step_by(block) {
-                let block = first..rows.min(first + block);
-                self.windows.with_region(self.input, block.clone(), |region| {
-                    // SAFETY: tasks have different output rows, and the caller vouches for the output.
-                    unsafe { self.block(region, first, &taps, run, packed.as_deref()) }
-                });
+        scratch::with(len, |strips: &mut [T]| {
+            if pack {
+                let weights = Strided {
+                    pointer: self.weights.as_ptr(),
+                    row: self.filters as isize,
+                    column: 1,
+                };
+                // SAFETY: the weights have a row of all filters for each step of the depth.
+                unsafe { pack_strips([depth, self.filters, width], weights, strips) };
             }
+            let packed = pack.then_some(&*strips);
+            tasks::for_each(count, parallel && self.flops >= PARALLEL_FLOPS, |index| {
+                for first in tasks::part(rows, count, block, index).step_by(block) {
+                    let block = first..rows.min(first + block);
+                    self.windows.with_region(self.input, block, |region| {
+                        // SAFETY: tasks have different output rows, and the caller vouches for the output.
+                        unsafe { self.block(region, first, &taps, run, packed) }
+                    });
+                }
+            });
         });
     }
 
@@ -105,20 +122,6 @@ impl<T: Float> Correlation<'_, T> {
                 }
             }
         }
-    }
-
-    /// The weights in strips of two vectors of filters, where their rows are so far apart that each misses the TLB.
-    fn packed(&self, depth: usize) -> Option<Vec<T>> {
-        if self.groups > 1 || self.filters < 2 * T::PER_KIB {
-            return None;
-        }
-        let width = strip_width::<T>(self.isa);
-        let mut packed = vec![T::zero(); self.filters.next_multiple_of(width) * depth];
-        let weights =
-            Strided { pointer: self.weights.as_ptr(), row: self.filters as isize, column: 1 };
-        // SAFETY: the weights have a row of all filters for each step of the depth.
-        unsafe { pack_strips([depth, self.filters, width], weights, &mut packed) };
-        Some(packed)
     }
 
     /// The rows of the table times the weights, group by group or strip by strip.

@@ -6,6 +6,7 @@
 //! that reach over the edge cost a copy, of a few rows at a time.
 
 use crate::cpu::float::Float;
+use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Kernel, dispatch_on, dispatch_vectors};
 use crate::cpu::tasks::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
@@ -136,25 +137,29 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
                 columns: axis(1, left, &column_taps),
                 channels: conv.filters,
             };
-            let weights = transposed(conv, w, &rows, &columns, parallel);
-            let correlation = Correlation {
-                isa: simd::isa(),
-                windows,
-                input: dy,
-                weights: &weights,
-                groups: conv.groups,
-                filters: conv.channels,
-                output: Shared(dx[top * row_step + left * column_step..].as_mut_ptr()),
-                steps: [
-                    conv.input[0] * row_step,
-                    conv.stride[0] * row_step,
-                    conv.stride[1] * column_step,
-                ],
-                flops: conv.flops() / (conv.stride[0] * conv.stride[1]),
-            };
-            // SAFETY: `dx` is borrowed for writing; the phase's pixels are those of rows `top + i · stride` and
-            // columns `left + j · stride` inside of each image, of which the axes count exactly as many as there are.
-            unsafe { correlation.run(parallel) }
+            let len =
+                row_taps.len() * column_taps.len() * (conv.filters / conv.groups) * conv.channels;
+            scratch::with(len, |weights: &mut [T]| {
+                transpose(conv, w, &rows, &columns, weights, parallel);
+                let correlation = Correlation {
+                    isa: simd::isa(),
+                    windows,
+                    input: dy,
+                    weights,
+                    groups: conv.groups,
+                    filters: conv.channels,
+                    output: Shared(dx[top * row_step + left * column_step..].as_mut_ptr()),
+                    steps: [
+                        conv.input[0] * row_step,
+                        conv.stride[0] * row_step,
+                        conv.stride[1] * column_step,
+                    ],
+                    flops: conv.flops() / (conv.stride[0] * conv.stride[1]),
+                };
+                // SAFETY: `dx` is borrowed for writing; the phase's pixels are those of rows `top + i · stride` and
+                // columns `left + j · stride` inside of each image, of which the axes count as many as there are.
+                unsafe { correlation.run(parallel) }
+            });
         }
     }
 }
@@ -175,23 +180,24 @@ fn phase(conv: &Conv2d, axis: usize, first: usize) -> [Vec<isize>; 2] {
     found
 }
 
-/// `[rows, columns, filters per group, channels]` from the chosen rows and columns of the weights.
-fn transposed<T: Float>(
+/// `to[rows, columns, filters per group, channels]` from the chosen rows and columns of the weights.
+fn transpose<T: Float>(
     conv: &Conv2d,
     w: &[T],
     rows: &[isize],
     columns: &[isize],
+    to: &mut [T],
     parallel: bool,
-) -> Vec<T> {
+) {
     /// Filters and channels of a square that is read and written while its cache lines stay.
     const SQUARE: usize = 16;
     let (channels, filters) = (conv.channels / conv.groups, conv.filters / conv.groups);
     let (len, taps) = (filters * conv.channels, rows.len() * columns.len());
-    let mut weights = vec![T::zero(); taps * len];
-    let shared = Shared(weights.as_mut_ptr());
-    tasks::for_each(taps, parallel && weights.len() >= PARALLEL_WEIGHTS, |tap| {
+    assert_eq!(to.len(), taps * len);
+    let (parallel, to) = (parallel && to.len() >= PARALLEL_WEIGHTS, Shared(to.as_mut_ptr()));
+    tasks::for_each(taps, parallel, |tap| {
         // SAFETY: each task has a tap of its own, of `len` elements.
-        let to = unsafe { core::slice::from_raw_parts_mut(shared.get().add(tap * len), len) };
+        let to = unsafe { core::slice::from_raw_parts_mut(to.get().add(tap * len), len) };
         let (row, column) =
             (rows[tap / columns.len()] as usize, columns[tap % columns.len()] as usize);
         let from = &w[(row * conv.kernel[1] + column) * channels * conv.filters..]
@@ -214,7 +220,6 @@ fn transposed<T: Float>(
             }
         }
     });
-    weights
 }
 
 /// Weights below this number are transposed on the caller's thread.
