@@ -5,9 +5,22 @@ use core::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 
 use super::vector::{Portable, Vector};
 
+/// Keeps [`Float`] to types for which all bits are valid numbers, as scratch memory asks.
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
 /// A floating-point element that matrix products, convolutions and pooling compute in: `f32` or `f64`.
 pub trait Float:
-    num_traits::Float + num_traits::NumAssign + Send + Sync + core::fmt::Debug + 'static
+    sealed::Sealed
+    + num_traits::Float
+    + num_traits::NumAssign
+    + Send
+    + Sync
+    + core::fmt::Debug
+    + 'static
 {
     /// The 512-bit vector of this element.
     #[cfg(target_arch = "x86_64")]

@@ -29,7 +29,7 @@ pub fn with<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
         buffer.resize(lines, Line([0; 8]));
     }
     // SAFETY: the lines are initialised, cover `len` elements, are aligned for `T`, and are borrowed by nobody else:
-    // the buffer was taken out of the list. `Float` is implemented for f32 and f64 only, for which all bits are valid.
+    // the buffer was taken out of the list. `Float` is sealed, and all bits are valid for f32 and f64.
     let elements = unsafe { core::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<T>(), len) };
     let result = f(elements);
     let mut buffers = BUFFERS.take();

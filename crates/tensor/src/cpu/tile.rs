@@ -11,6 +11,11 @@
 //! Every element of `C` is one chain of multiply-adds in the order of the inner dimension, whatever tile it falls
 //! into: cutting rows or columns into tasks changes no bit.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over registers have constant bounds and are unrolled; an index per register reads as arithmetic does"
+)]
+
 use num_traits::{One, Zero};
 
 use super::float::Float;

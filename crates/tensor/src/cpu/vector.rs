@@ -1,5 +1,7 @@
 //! Vectors of floats: one trait, and an implementation per instruction set that does nothing but name instructions.
 
+#![expect(clippy::needless_range_loop, reason = "lanes of several operands at the same index")]
+
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 

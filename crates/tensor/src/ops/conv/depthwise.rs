@@ -2,6 +2,11 @@
 //!
 //! A product by group would fill one lane of a vector; here the channels fill all.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over registers have constant bounds and are unrolled"
+)]
+
 use crate::cpu::float::Float;
 use crate::cpu::simd::VectorKernel;
 use crate::cpu::tile::Row;

@@ -101,8 +101,8 @@ struct Span {
     padded: usize,
 }
 
-/// Additions or comparisons of vector lanes below which work stays on one thread: about 60 µs.
-const PARALLEL_STEPS: usize = 2_000_000;
+/// Additions or comparisons of elements below which work stays on one thread: about 50 µs, for pools wait for memory.
+const PARALLEL_STEPS: usize = 400_000;
 
 /// What all four kernels need.
 struct Plan<'p> {
