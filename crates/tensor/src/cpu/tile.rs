@@ -11,6 +11,11 @@
 //! Every element of `C` is one chain of multiply-adds in the order of the inner dimension, whatever tile it falls
 //! into: cutting rows or columns into tasks changes no bit.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over registers have constant bounds and are unrolled; an index per register reads as arithmetic does"
+)]
+
 use num_traits::{One, Zero};
 
 use super::float::Float;
@@ -55,10 +60,14 @@ pub struct Product<'t, T> {
     pub beta: T,
 }
 
-/// How a tile walks `A`: steps of any length; steps of one; rows next to each other.
+/// How a tile walks `A`: rows anywhere, with steps of any length; rows next to each other, where one pointer does for
+/// all; steps of one element, which are displacements in the instruction.
+///
+/// The last is for tiles one vector wide, which need an element of `A` per multiplication and have no time to compute
+/// its address: 27 steps by 16 columns ran at 156 GFLOP/s with it and at 127 without. Wider tiles gained nothing.
 const ANY: u8 = 0;
-const UNIT_STEP: u8 = 1;
-const ADJACENT_ROWS: u8 = 2;
+const ADJACENT: u8 = 1;
+const UNIT_STEP: u8 = 2;
 
 /// A [`Product`] whose pointers the constructor's caller has vouched for.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +97,13 @@ impl<T: Float> VectorKernel<T> for TileKernel<'_, T> {
             // reaches `width` vectors of columns, or to the last column where fewer are left.
             let width = unsafe {
                 if p.rows.len() == 1 && left >= 4 * V::LANES {
-                    tile::<V, 1, 4, ANY, false>(p, p.rows, column, V::LANES);
+                    tile::<V, 1, 4, ANY>(p, p.rows, column, V::LANES);
                     4
-                } else if left > V::LANES {
-                    strip_of_two::<V>(p, column, (left - V::LANES).min(V::LANES));
+                } else if left >= 2 * V::LANES {
+                    strip_of_two::<V>(p, column);
                     2
                 } else {
-                    strip_of_one::<V>(p, column, left);
+                    strip_of_one::<V>(p, column, left.min(V::LANES));
                     1
                 }
             };
@@ -103,28 +112,33 @@ impl<T: Float> VectorKernel<T> for TileKernel<'_, T> {
     }
 }
 
-/// All rows of two vectors of columns, `last` lanes in the second.
+/// All rows of two whole vectors of columns.
+///
+/// The sizes of tiles are few because each is compiled for two types and three instruction sets, in up to two ways.
 ///
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn strip_of_two<V: Vector>(p: &Product<V::Elem>, column: usize, last: usize) {
+unsafe fn strip_of_two<V: Vector>(p: &Product<V::Elem>, column: usize) {
     let mut rows = p.rows;
     while !rows.is_empty() {
-        let largest = if V::REGISTERS >= 32 { 12 } else { 6 };
-        let want = rows.len().div_ceil(rows.len().div_ceil(largest));
-        let (now, later) = rows
-            .split_at(fitting(want, largest, if largest == 12 { 8 } else { 4 }).min(rows.len()));
         // SAFETY: the caller's duties are the callees'; no tile gets more rows than its size.
         unsafe {
-            match now.len() {
-                0..=4 => walk::<V, 4, 2>(p, now, column, last),
-                5..=6 if largest == 6 => walk::<V, 6, 2>(p, now, column, last),
-                5..=8 => walk::<V, 8, 2>(p, now, column, last),
-                _ => walk::<V, 12, 2>(p, now, column, last),
+            if V::REGISTERS >= 32 {
+                let now = take(&mut rows, [4, 8, 12]);
+                match now.len() {
+                    0..=4 => tile::<V, 4, 2, ANY>(p, now, column, V::LANES),
+                    5..=8 => walk::<V, 8, 2>(p, now, column, V::LANES),
+                    _ => walk::<V, 12, 2>(p, now, column, V::LANES),
+                }
+            } else {
+                let now = take(&mut rows, [3, 3, 6]);
+                match now.len() {
+                    0..=3 => tile::<V, 3, 2, ANY>(p, now, column, V::LANES),
+                    _ => walk::<V, 6, 2>(p, now, column, V::LANES),
+                }
             }
         }
-        rows = later;
     }
 }
 
@@ -136,32 +150,44 @@ unsafe fn strip_of_two<V: Vector>(p: &Product<V::Elem>, column: usize, last: usi
 unsafe fn strip_of_one<V: Vector>(p: &Product<V::Elem>, column: usize, last: usize) {
     let mut rows = p.rows;
     while !rows.is_empty() {
-        let largest = if V::REGISTERS >= 32 { 14 } else { 8 };
-        let want = rows.len().div_ceil(rows.len().div_ceil(largest));
-        let (now, later) = rows.split_at(fitting(want, largest, 8).min(rows.len()));
         // SAFETY: the caller's duties are the callees'; no tile gets more rows than its size.
         unsafe {
-            match now.len() {
-                0..=4 => walk::<V, 4, 1>(p, now, column, last),
-                5..=8 => walk::<V, 8, 1>(p, now, column, last),
-                _ => walk::<V, 14, 1>(p, now, column, last),
+            if V::REGISTERS >= 32 {
+                let now = take(&mut rows, [4, 8, 14]);
+                match now.len() {
+                    0..=4 => tile::<V, 4, 1, ANY>(p, now, column, last),
+                    5..=8 => walk::<V, 8, 1>(p, now, column, last),
+                    _ => walk::<V, 14, 1>(p, now, column, last),
+                }
+            } else {
+                let now = take(&mut rows, [4, 4, 8]);
+                match now.len() {
+                    0..=4 => tile::<V, 4, 1, ANY>(p, now, column, last),
+                    _ => walk::<V, 8, 1>(p, now, column, last),
+                }
             }
         }
-        rows = later;
     }
 }
 
-/// The smallest tile that holds `want` rows, among 4, `middle` and `largest`.
+/// Splits off the next tile's rows: as few tiles of the largest size as hold all, the rows spread evenly over them,
+/// each in the smallest size that fits.
 #[inline(always)]
-fn fitting(want: usize, largest: usize, middle: usize) -> usize {
-    match want {
-        0..=4 => 4,
-        _ if want <= middle => middle,
-        _ => largest,
-    }
+fn take<'t>(rows: &mut &'t [Row], sizes: [usize; 3]) -> &'t [Row] {
+    let want = rows.len().div_ceil(rows.len().div_ceil(sizes[2]));
+    let size = if want <= sizes[0] {
+        sizes[0]
+    } else if want <= sizes[1] {
+        sizes[1]
+    } else {
+        sizes[2]
+    };
+    let (now, later) = rows.split_at(size.min(rows.len()));
+    *rows = later;
+    now
 }
 
-/// Picks the tile's way through `A`, and whether its last vector is partial.
+/// Picks the tile's way through `A`.
 ///
 /// # Safety
 /// As [`tile`].
@@ -174,15 +200,14 @@ unsafe fn walk<V: Vector, const ROWS: usize, const WIDTH: usize>(
 ) {
     let first = rows[0].a;
     let adjacent = rows.len() == ROWS && rows.iter().zip(first..).all(|(row, a)| row.a == a);
-    // SAFETY: the caller's duties are the callees'; the modes say what was just found.
+    // SAFETY: the caller's duties are the callees'; the mode says what was just found.
     unsafe {
-        match (adjacent, p.a_step == 1, last == V::LANES) {
-            (true, _, true) => tile::<V, ROWS, WIDTH, ADJACENT_ROWS, false>(p, rows, column, last),
-            (true, _, false) => tile::<V, ROWS, WIDTH, ADJACENT_ROWS, true>(p, rows, column, last),
-            (_, true, true) => tile::<V, ROWS, WIDTH, UNIT_STEP, false>(p, rows, column, last),
-            (_, true, false) => tile::<V, ROWS, WIDTH, UNIT_STEP, true>(p, rows, column, last),
-            (_, _, true) => tile::<V, ROWS, WIDTH, ANY, false>(p, rows, column, last),
-            (_, _, false) => tile::<V, ROWS, WIDTH, ANY, true>(p, rows, column, last),
+        if adjacent {
+            tile::<V, ROWS, WIDTH, ADJACENT>(p, rows, column, last)
+        } else if WIDTH == 1 && p.a_step == 1 {
+            tile::<V, ROWS, WIDTH, UNIT_STEP>(p, rows, column, last)
+        } else {
+            tile::<V, ROWS, WIDTH, ANY>(p, rows, column, last)
         }
     }
 }
@@ -191,15 +216,9 @@ unsafe fn walk<V: Vector, const ROWS: usize, const WIDTH: usize>(
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`; the product's addresses are valid as [`TileKernel::new`] says, for these
-/// rows and the columns up to `column + (WIDTH - 1) · LANES + last`; `rows` is not empty; `MODE` tells the truth.
+/// rows and the columns up to `column + (WIDTH - 1) · LANES + last`; `rows` is not empty; `WALK` tells the truth.
 #[inline(always)]
-unsafe fn tile<
-    V: Vector,
-    const ROWS: usize,
-    const WIDTH: usize,
-    const MODE: u8,
-    const PARTIAL: bool,
->(
+unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const WALK: u8>(
     p: &Product<V::Elem>,
     rows: &[Row],
     column: usize,
@@ -215,39 +234,31 @@ unsafe fn tile<
             for i in 0..ROWS {
                 a[i] = p.a.offset(tap + rows[i.min(rows.len() - 1)].a);
             }
-            let step = if MODE == UNIT_STEP { 1 } else { p.a_step };
+            let step = if WALK == UNIT_STEP { 1 } else { p.a_step };
             let mut left = p.run;
             let mut at = 0;
-            while left >= 4 {
-                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(&mut sums, &a, at, b, last);
-                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(
-                    &mut sums,
-                    &a,
-                    at + step,
-                    b.offset(p.b_step),
-                    last,
-                );
-                let (at2, b2) = (at + 2 * step, b.offset(2 * p.b_step));
-                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(&mut sums, &a, at2, b2, last);
-                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(
-                    &mut sums,
-                    &a,
-                    at2 + step,
-                    b2.offset(p.b_step),
-                    last,
-                );
-                at += 4 * step;
-                b = b.wrapping_offset(4 * p.b_step);
-                left -= 4;
+            // Four steps at a time where the tile is narrow. In a wide one the compiler then holds eight vectors of B at
+            // once and spills sums: f64 lost a third of its speed, AVX2 half.
+            let pairs = if WIDTH == 1 { 2 } else { 1 };
+            while left >= 2 * pairs as usize {
+                for pair in 0..pairs {
+                    let (at, b) = (at + 2 * pair * step, b.wrapping_offset(2 * pair * p.b_step));
+                    accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, &a, at, b, last);
+                    let (at, b) = (at + step, b.offset(p.b_step));
+                    accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, &a, at, b, last);
+                }
+                at += 2 * pairs * step;
+                b = b.wrapping_offset(2 * pairs * p.b_step);
+                left -= 2 * pairs as usize;
             }
             while left > 0 {
-                accumulate::<V, ROWS, WIDTH, MODE, PARTIAL>(&mut sums, &a, at, b, last);
+                accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, &a, at, b, last);
                 at += step;
                 b = b.wrapping_offset(p.b_step);
                 left -= 1;
             }
         }
-        finish::<V, ROWS, WIDTH, PARTIAL>(p, sums, rows, column, last);
+        finish::<V, ROWS, WIDTH>(p, sums, rows, column, last);
     }
 }
 
@@ -256,13 +267,7 @@ unsafe fn tile<
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn accumulate<
-    V: Vector,
-    const ROWS: usize,
-    const WIDTH: usize,
-    const MODE: u8,
-    const PARTIAL: bool,
->(
+unsafe fn accumulate<V: Vector, const ROWS: usize, const WIDTH: usize, const WALK: u8>(
     sums: &mut [[V; WIDTH]; ROWS],
     a: &[*const V::Elem; ROWS],
     at: isize,
@@ -273,15 +278,14 @@ unsafe fn accumulate<
     unsafe {
         let mut vectors = [V::splat(V::Elem::zero()); WIDTH];
         for j in 0..WIDTH {
-            vectors[j] = if PARTIAL && j + 1 == WIDTH {
+            vectors[j] = if WIDTH == 1 {
                 V::load_first(b.add(j * V::LANES), last)
             } else {
                 V::load(b.add(j * V::LANES))
             };
         }
         for i in 0..ROWS {
-            let element =
-                if MODE == ADJACENT_ROWS { *a[0].offset(at).add(i) } else { *a[i].offset(at) };
+            let element = if WALK == ADJACENT { *a[0].offset(at).add(i) } else { *a[i].offset(at) };
             let element = V::splat(element);
             for j in 0..WIDTH {
                 sums[i][j] = element.mul_add(vectors[j], sums[i][j]);
@@ -298,7 +302,7 @@ unsafe fn accumulate<
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn finish<V: Vector, const ROWS: usize, const WIDTH: usize, const PARTIAL: bool>(
+unsafe fn finish<V: Vector, const ROWS: usize, const WIDTH: usize>(
     p: &Product<V::Elem>,
     mut sums: [[V; WIDTH]; ROWS],
     rows: &[Row],
@@ -344,7 +348,7 @@ unsafe fn finish<V: Vector, const ROWS: usize, const WIDTH: usize, const PARTIAL
                 let c = p.c.offset(rows.get_unchecked(i).c).add(column);
                 for j in 0..WIDTH {
                     let c = c.add(j * V::LANES);
-                    let partial = PARTIAL && j + 1 == WIDTH;
+                    let partial = WIDTH == 1;
                     if !plain {
                         let former = if partial { V::load_first(c, last) } else { V::load(c) };
                         sums[i][j] = former.mul_add(beta, sums[i][j]);

@@ -1,5 +1,7 @@
 //! Vectors of floats: one trait, and an implementation per instruction set that does nothing but name instructions.
 
+#![expect(clippy::needless_range_loop, reason = "lanes of several operands at the same index")]
+
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
@@ -61,6 +63,22 @@ pub trait Vector: Copy {
     /// # Safety
     /// See the trait.
     unsafe fn mul(self, b: Self) -> Self;
+    /// `self / b`.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn div(self, b: Self) -> Self;
+    /// Per lane, `then` where `other > self`, or where `other` is NaN and `self` is not; `otherwise` elsewhere. With
+    /// `other, self` or an index of each in their place, this is a step of a maximum that keeps the first of equals.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn where_beaten(self, other: Self, then: Self, otherwise: Self) -> Self;
+    /// Per lane, `self` where the bits of `a` and `b` are the same, and zero elsewhere.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn where_same(self, a: Self, b: Self) -> Self;
 }
 
 /// `N` lanes in plain Rust.
@@ -84,6 +102,10 @@ impl<T: Float<Baseline = Self>, const N: usize> Vector for Portable<T, N> {
     }
     #[inline(always)]
     unsafe fn load_first(p: *const T, count: usize) -> Self {
+        if count == N {
+            // SAFETY: the caller vouches for `N` elements.
+            return unsafe { Self::load(p) };
+        }
         let mut lanes = [T::zero(); N];
         for (i, lane) in lanes.iter_mut().enumerate().take(count) {
             // SAFETY: the caller vouches for `count` elements, and `i < count`.
@@ -132,12 +154,42 @@ impl<T: Float<Baseline = Self>, const N: usize> Vector for Portable<T, N> {
         }
         Self(lanes)
     }
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        let mut lanes = self.0;
+        for i in 0..N {
+            lanes[i] /= b.0[i];
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn where_beaten(self, other: Self, then: Self, otherwise: Self) -> Self {
+        let mut lanes = otherwise.0;
+        for i in 0..N {
+            let (best, next) = (self.0[i], other.0[i]);
+            if next > best || (next.is_nan() && !best.is_nan()) {
+                lanes[i] = then.0[i];
+            }
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn where_same(self, a: Self, b: Self) -> Self {
+        let mut lanes = [T::zero(); N];
+        for i in 0..N {
+            // Carried indices fit 32 bits, which is all that the pools compare.
+            if a.0[i].carried() == b.0[i].carried() {
+                lanes[i] = self.0[i];
+            }
+        }
+        Self(lanes)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! avx512 {
     ($vector:ty, $elem:ty, $lanes:literal, $mask:ty, $splat:ident, $load:ident, $load_mask:ident, $store:ident,
-     $store_mask:ident, $fma:ident, $add:ident, $mul:ident) => {
+     $store_mask:ident, $fma:ident, $add:ident, $mul:ident, $div:ident, $compare:ident, $blend:ident, $bits:ident, $same:ident, $keep:ident) => {
         impl Vector for $vector {
             type Elem = $elem;
             const LANES: usize = $lanes;
@@ -183,6 +235,26 @@ macro_rules! avx512 {
                 // SAFETY: the caller vouches for AVX-512.
                 unsafe { $mul(self, b) }
             }
+            #[inline(always)]
+            unsafe fn div(self, b: Self) -> Self {
+                // SAFETY: the caller vouches for AVX-512.
+                unsafe { $div(self, b) }
+            }
+            #[inline(always)]
+            unsafe fn where_beaten(self, other: Self, then: Self, otherwise: Self) -> Self {
+                // SAFETY: the caller vouches for AVX-512.
+                unsafe {
+                    // "Not less or equal" holds for NaN on either side; the second test takes out those in `self`.
+                    let beaten =
+                        $compare::<_CMP_NLE_UQ>(other, self) & $compare::<_CMP_ORD_Q>(self, self);
+                    $blend(beaten, otherwise, then)
+                }
+            }
+            #[inline(always)]
+            unsafe fn where_same(self, a: Self, b: Self) -> Self {
+                // SAFETY: the caller vouches for AVX-512.
+                unsafe { $keep($same($bits(a), $bits(b)), self) }
+            }
         }
     };
 }
@@ -200,7 +272,13 @@ avx512!(
     _mm512_mask_storeu_ps,
     _mm512_fmadd_ps,
     _mm512_add_ps,
-    _mm512_mul_ps
+    _mm512_mul_ps,
+    _mm512_div_ps,
+    _mm512_cmp_ps_mask,
+    _mm512_mask_blend_ps,
+    _mm512_castps_si512,
+    _mm512_cmpeq_epi32_mask,
+    _mm512_maskz_mov_ps
 );
 #[cfg(target_arch = "x86_64")]
 avx512!(
@@ -215,7 +293,13 @@ avx512!(
     _mm512_mask_storeu_pd,
     _mm512_fmadd_pd,
     _mm512_add_pd,
-    _mm512_mul_pd
+    _mm512_mul_pd,
+    _mm512_div_pd,
+    _mm512_cmp_pd_mask,
+    _mm512_mask_blend_pd,
+    _mm512_castpd_si512,
+    _mm512_cmpeq_epi64_mask,
+    _mm512_maskz_mov_pd
 );
 
 /// `FIRST[8 - n..]` begins with `n` lanes of ones; `maskload` looks at each lane's sign bit.
@@ -225,7 +309,7 @@ static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 
 #[cfg(target_arch = "x86_64")]
 macro_rules! avx2 {
     ($vector:ty, $elem:ty, $lanes:literal, $splat:ident, $load:ident, $load_mask:ident, $store:ident,
-     $store_mask:ident, $fma:ident, $add:ident, $mul:ident) => {
+     $store_mask:ident, $fma:ident, $add:ident, $mul:ident, $div:ident, $compare:ident, $blend:ident, $and:ident, $bits:ident, $same:ident, $floats:ident) => {
         impl Vector for $vector {
             type Elem = $elem;
             const LANES: usize = $lanes;
@@ -273,6 +357,28 @@ macro_rules! avx2 {
                 // SAFETY: the caller vouches for AVX2.
                 unsafe { $mul(self, b) }
             }
+            #[inline(always)]
+            unsafe fn div(self, b: Self) -> Self {
+                // SAFETY: the caller vouches for AVX2.
+                unsafe { $div(self, b) }
+            }
+            #[inline(always)]
+            unsafe fn where_beaten(self, other: Self, then: Self, otherwise: Self) -> Self {
+                // SAFETY: the caller vouches for AVX2.
+                unsafe {
+                    // "Not less or equal" holds for NaN on either side; the second test takes out those in `self`.
+                    let beaten = $and(
+                        $compare::<_CMP_NLE_UQ>(other, self),
+                        $compare::<_CMP_ORD_Q>(self, self),
+                    );
+                    $blend(otherwise, then, beaten)
+                }
+            }
+            #[inline(always)]
+            unsafe fn where_same(self, a: Self, b: Self) -> Self {
+                // SAFETY: the caller vouches for AVX2.
+                unsafe { $and(self, $floats($same($bits(a), $bits(b)))) }
+            }
         }
     };
 }
@@ -289,7 +395,14 @@ avx2!(
     _mm256_maskstore_ps,
     _mm256_fmadd_ps,
     _mm256_add_ps,
-    _mm256_mul_ps
+    _mm256_mul_ps,
+    _mm256_div_ps,
+    _mm256_cmp_ps,
+    _mm256_blendv_ps,
+    _mm256_and_ps,
+    _mm256_castps_si256,
+    _mm256_cmpeq_epi32,
+    _mm256_castsi256_ps
 );
 #[cfg(target_arch = "x86_64")]
 avx2!(
@@ -303,5 +416,12 @@ avx2!(
     _mm256_maskstore_pd,
     _mm256_fmadd_pd,
     _mm256_add_pd,
-    _mm256_mul_pd
+    _mm256_mul_pd,
+    _mm256_div_pd,
+    _mm256_cmp_pd,
+    _mm256_blendv_pd,
+    _mm256_and_pd,
+    _mm256_castpd_si256,
+    _mm256_cmpeq_epi64,
+    _mm256_castsi256_pd
 );

@@ -2,11 +2,13 @@
 
 mod cast;
 mod concat;
+pub mod conv;
 mod cross_entropy;
 mod elementwise;
 mod gather;
 mod matmul;
 mod operators;
+pub mod pool;
 mod reduce;
 mod softmax;
 mod value;

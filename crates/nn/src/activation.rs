@@ -1,0 +1,170 @@
+//! Activation functions by name.
+
+use crate::names::unknown;
+use crate::{Error, Result};
+use kiln_autograd::ops::Ops;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// An activation function. Made from its Keras name; a name that is not known is reported when the layer is built.
+///
+/// ```
+/// use kiln_nn::Activation;
+/// assert_eq!(Activation::from("ReLU"), Activation::Relu);
+/// assert!(Activation::from("relo").checked().unwrap_err().to_string().contains("relu"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `x`.
+    #[default]
+    Linear,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` limited to 0 … 6.
+    Relu6,
+    /// `x` where positive, else `slope · x`; the name `leaky_relu` stands for a slope of 0.2, as in Keras.
+    LeakyRelu(f64),
+    /// `x` where positive, else `exp(x) - 1`.
+    Elu,
+    /// Scaled ELU.
+    Selu,
+    /// `x` where positive, else `exp(x) - 1`, smooth to the first order.
+    Celu,
+    /// `x · Φ(x)`.
+    Gelu,
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `x · tanh(softplus(x))`.
+    Mish,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x / 6 + 1/2` limited to 0 … 1.
+    HardSigmoid,
+    /// `x · hard_sigmoid(x)`.
+    HardSilu,
+    /// `ln(sigmoid(x))`.
+    LogSigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `exp(x) / Σ exp(x)` along the last axis.
+    Softmax,
+    /// The logarithm of softmax along the last axis.
+    LogSoftmax,
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// `x / (1 + |x|)`.
+    Softsign,
+    /// `exp(x)`.
+    Exponential,
+    /// A name that stands for none of them.
+    Unknown(String),
+}
+
+/// Keras's names, first the one that is written to files.
+const NAMES: &[(&str, Activation)] = &[
+    ("linear", Activation::Linear),
+    ("relu", Activation::Relu),
+    ("relu6", Activation::Relu6),
+    ("leaky_relu", Activation::LeakyRelu(0.2)),
+    ("elu", Activation::Elu),
+    ("selu", Activation::Selu),
+    ("celu", Activation::Celu),
+    ("gelu", Activation::Gelu),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("mish", Activation::Mish),
+    ("sigmoid", Activation::Sigmoid),
+    ("hard_sigmoid", Activation::HardSigmoid),
+    ("hard_silu", Activation::HardSilu),
+    ("hard_swish", Activation::HardSilu),
+    ("log_sigmoid", Activation::LogSigmoid),
+    ("tanh", Activation::Tanh),
+    ("softmax", Activation::Softmax),
+    ("log_softmax", Activation::LogSoftmax),
+    ("softplus", Activation::Softplus),
+    ("softsign", Activation::Softsign),
+    ("exponential", Activation::Exponential),
+];
+
+impl From<&str> for Activation {
+    fn from(name: &str) -> Activation {
+        let plain = |s: &str| s.to_lowercase().replace(['_', '-'], "");
+        match NAMES.iter().find(|(known, _)| plain(known) == plain(name)) {
+            Some((_, activation)) => activation.clone(),
+            None => Activation::Unknown(name.to_owned()),
+        }
+    }
+}
+
+impl Activation {
+    /// The activation, unless its name is unknown.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest known one.
+    pub fn checked(&self) -> Result<&Activation> {
+        match self {
+            Activation::Unknown(name) => Err(unknown_name(name)),
+            known => Ok(known),
+        }
+    }
+
+    /// Applies it.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn apply<V: Ops>(&self, x: &V) -> Result<V> {
+        Ok(match self {
+            Activation::Linear => x.clone(),
+            Activation::Relu => x.relu()?,
+            Activation::Relu6 => x.relu6()?,
+            Activation::LeakyRelu(slope) => x.leaky_relu(*slope)?,
+            Activation::Elu => x.elu(1.0)?,
+            Activation::Selu => x.selu()?,
+            Activation::Celu => x.celu(1.0)?,
+            Activation::Gelu => x.gelu()?,
+            Activation::Silu => x.silu()?,
+            Activation::Mish => x.mish()?,
+            Activation::Sigmoid => x.sigmoid()?,
+            Activation::HardSigmoid => x.hard_sigmoid()?,
+            Activation::HardSilu => x.hard_silu()?,
+            Activation::LogSigmoid => x.log_sigmoid()?,
+            Activation::Tanh => x.tanh()?,
+            Activation::Softmax => x.softmax(-1)?,
+            Activation::LogSoftmax => x.log_softmax(-1)?,
+            Activation::Softplus => x.softplus()?,
+            Activation::Softsign => x.softsign()?,
+            Activation::Exponential => x.exp()?,
+            Activation::Unknown(name) => return Err(unknown_name(name)),
+        })
+    }
+}
+
+fn unknown_name(name: &str) -> Error {
+    unknown("activation", name, NAMES.iter().map(|(known, _)| *known))
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, NAMES.iter().find(|(_, a)| a == self)) {
+            (_, Some((name, _))) => f.write_str(name),
+            (Activation::LeakyRelu(slope), None) => write!(f, "leaky_relu({slope})"),
+            (Activation::Unknown(name), None) => f.write_str(name),
+            (other, None) => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl Serialize for Activation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Activation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Activation, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let slope = name.strip_prefix("leaky_relu(").and_then(|s| s.strip_suffix(')')).and_then(|s| s.parse().ok());
+        Ok(slope.map_or_else(|| Activation::from(name.as_str()), Activation::LeakyRelu))
+    }
+}

@@ -1,0 +1,142 @@
+//! A layer: data that says what it is, what weights it has for an input of some shape, and how it maps a batch.
+
+use crate::module::Module;
+use crate::{Activation, Error, Initializer, Parameter, Pass, Result};
+use kiln_autograd::{DType, Key, Shape, Var};
+use std::fmt::Debug;
+
+/// A weight that a layer has.
+#[derive(Debug, Clone)]
+pub struct Weight {
+    /// Its name within the layer, such as `kernel`.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// What it starts from.
+    pub initializer: Initializer,
+    /// Whether the optimizer changes it.
+    pub trainable: bool,
+}
+
+impl Weight {
+    /// A trainable weight.
+    pub fn new(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
+        Weight { name, shape: shape.into(), initializer, trainable: true }
+    }
+
+    /// A statistic that the optimizer leaves alone.
+    pub fn statistic(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
+        Weight { trainable: false, ..Weight::new(name, shape, initializer) }
+    }
+}
+
+/// A layer is configuration: cheap to clone, readable as JSON, and without weights until it is built.
+///
+/// To add one, implement this trait for a struct and name it in the list of `layers/mod.rs` (see CONTRIBUTING.md).
+pub trait Layer: Debug + Send + Sync {
+    /// The class name, as in Keras and in model files: `Dense`.
+    fn class(&self) -> &'static str;
+
+    /// The shape of one output for one input, both without the batch dimension.
+    ///
+    /// # Errors
+    /// An input that does not fit, or arguments without meaning.
+    fn output_shape(&self, input: &Shape) -> Result<Shape>;
+
+    /// The weights for an input of this shape.
+    fn weights(&self, _input: &Shape) -> Vec<Weight> {
+        Vec::new()
+    }
+
+    /// Maps a batch, without the activation that [`Layer::activation`] names. `weights` are those of
+    /// [`Layer::weights`], in order.
+    ///
+    /// # Errors
+    /// A batch that does not fit.
+    fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var>;
+
+    /// What is applied to the result of [`Layer::call`].
+    fn activation(&self) -> Activation {
+        Activation::Linear
+    }
+
+    /// The arguments as JSON.
+    fn config(&self) -> serde_json::Value;
+}
+
+/// A layer with its weights, under its name in the model.
+#[derive(Debug)]
+pub struct Built {
+    name: String,
+    layer: Box<dyn Layer>,
+    paths: Vec<String>,
+    weights: Vec<Parameter>,
+}
+
+impl Built {
+    /// Gives a layer weights for inputs of shape `input` (without the batch dimension).
+    ///
+    /// # Errors
+    /// An input that does not fit, an unknown activation.
+    pub fn new(name: String, layer: Box<dyn Layer>, input: &Shape, key: Key, dtype: DType) -> Result<Built> {
+        let build = || -> Result<(Vec<String>, Vec<Parameter>)> {
+            layer.activation().checked()?;
+            layer.output_shape(input)?;
+            let weights = layer.weights(input);
+            let paths = weights.iter().map(|w| format!("{name}/{}", w.name)).collect();
+            let parameter = |(i, w): (usize, &Weight)| {
+                let tensor = w.initializer.init(key.fold(i as u64), &w.shape, dtype)?;
+                Ok(Parameter { tensor, trainable: w.trainable })
+            };
+            Ok((paths, weights.iter().enumerate().map(parameter).collect::<Result<_>>()?))
+        };
+        let (paths, weights) = build().map_err(|e| e.in_layer(&name))?;
+        Ok(Built { name, layer, paths, weights })
+    }
+
+    /// Its name in the model.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The layer.
+    pub fn layer(&self) -> &dyn Layer {
+        &*self.layer
+    }
+
+    /// Its weights.
+    pub fn weights(&self) -> &[Parameter] {
+        &self.weights
+    }
+
+    /// The result before the activation.
+    ///
+    /// # Errors
+    /// A batch that does not fit; the error names the layer.
+    pub fn call(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        self.layer.call(x, &self.weights, pass).map_err(|e| e.in_layer(&self.name))
+    }
+}
+
+impl Module for Built {
+    fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        let y = self.call(x, pass)?;
+        self.layer.activation().apply(&y).map_err(|e| e.in_layer(&self.name))
+    }
+
+    fn logits(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        self.call(x, pass)
+    }
+
+    fn output_activation(&self) -> Activation {
+        self.layer.activation()
+    }
+
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.paths.iter().zip(&self.weights).for_each(|(path, p)| visit(path, p));
+    }
+
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.paths.iter().zip(&mut self.weights).for_each(|(path, p)| visit(path, p));
+    }
+}

@@ -1,0 +1,284 @@
+//! What a model is to the rest: something with parameters that maps a value to a value; and a pass through it.
+
+use crate::{Activation, Error, Result};
+use kiln_autograd::ops::Value;
+use kiln_autograd::{Key, Shape, Tape, Tensor, Var};
+use std::fmt::Debug;
+
+/// A tensor that belongs to a model: a weight, or a statistic such as a moving mean.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// The numbers.
+    pub tensor: Tensor,
+    /// Whether an optimizer changes it.
+    pub trainable: bool,
+}
+
+impl Parameter {
+    /// A weight, changed by the optimizer.
+    pub fn new(tensor: Tensor) -> Parameter {
+        Parameter { tensor, trainable: true }
+    }
+
+    /// A tensor that the optimizer leaves alone.
+    pub fn frozen(tensor: Tensor) -> Parameter {
+        Parameter { tensor, trainable: false }
+    }
+}
+
+/// A model, or a part of one. [`crate::Sequential`] builds one from layers; write your own for anything else:
+///
+/// ```
+/// use kiln_nn::{Key, Module, Parameter, Pass, Result, Shape, Tensor, Var, ops::*};
+///
+/// #[derive(Debug)]
+/// struct Linear { weight: Parameter, bias: Parameter }
+///
+/// impl Linear {
+///     fn new(inputs: usize, outputs: usize, key: Key) -> Result<Linear> {
+///         let weight = key.uniform([inputs, outputs], -0.1, 0.1)?;
+///         Ok(Linear { weight: Parameter::new(weight), bias: Parameter::new(Tensor::zeros([outputs])?) })
+///     }
+/// }
+///
+/// impl Module for Linear {
+///     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+///         let (w, b) = (pass.parameter(&self.weight), pass.parameter(&self.bias));
+///         Ok((x.matmul(&w)? + &b)?)
+///     }
+///     fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+///         visit("weight", &self.weight);
+///         visit("bias", &self.bias);
+///     }
+///     fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+///         visit("weight", &mut self.weight);
+///         visit("bias", &mut self.bias);
+///     }
+/// }
+///
+/// let model = Linear::new(3, 2, Key::new(0))?;
+/// let y = model.forward(&Var::new(Tensor::zeros([5, 3])?), &mut Pass::inference())?;
+/// assert_eq!(y.tensor().shape().dims(), [5, 2]);
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+pub trait Module: Debug + Send {
+    /// The output for a batch of inputs. Bind every parameter through [`Pass::parameter`].
+    ///
+    /// # Errors
+    /// Inputs that do not fit.
+    fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var>;
+
+    /// Calls `visit` with each parameter and its path, such as `dense_1/kernel`; always in the same order.
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter));
+
+    /// [`Module::parameters`] for changing them; the same paths in the same order.
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter));
+
+    /// The output before its last activation, for a loss that is computed from logits: with a model whose
+    /// [`Module::output_activation`] is softmax, the logits. The default is [`Module::forward`].
+    ///
+    /// # Errors
+    /// As [`Module::forward`].
+    fn logits(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        self.forward(x, pass)
+    }
+
+    /// The activation that turns [`Module::logits`] into [`Module::forward`].
+    fn output_activation(&self) -> Activation {
+        Activation::Linear
+    }
+
+    /// The architecture as data, for a model file; `None` where it is code.
+    fn config(&self) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// Shape of one input, without the batch dimension, where it is known.
+    fn input_shape(&self) -> Option<Shape> {
+        None
+    }
+
+    /// The model as a table of layers, shapes and parameter counts.
+    fn summary(&self) -> String {
+        crate::summary::of_parameters(self)
+    }
+}
+
+/// What can become a [`Module`]: a module itself, or a description that is built, such as [`crate::Sequential`].
+pub trait IntoModule {
+    /// The module.
+    type Module: Module;
+    /// Builds it.
+    ///
+    /// # Errors
+    /// A description that does not fit together.
+    fn into_module(self) -> Result<Self::Module>;
+}
+
+impl<M: Module> IntoModule for M {
+    type Module = M;
+    fn into_module(self) -> Result<M> {
+        Ok(self)
+    }
+}
+
+/// One pass of a batch through a model: whether it trains, the tape, the random numbers, and what the layers report
+/// back besides their output.
+///
+/// Nothing outlives the pass: parameters are bound to its tape and released with it.
+#[derive(Debug)]
+pub struct Pass {
+    training: bool,
+    tape: Option<Tape>,
+    key: Key,
+    draws: u64,
+    bound: Vec<(usize, Var)>,
+    updates: Vec<(usize, Tensor)>,
+    penalties: Vec<Var>,
+}
+
+/// A parameter's identity during a pass: its place in memory, which the borrow of the module keeps.
+fn identity(parameter: &Parameter) -> usize {
+    std::ptr::from_ref(parameter).addr()
+}
+
+impl Pass {
+    /// A pass that predicts: no tape, dropout off, statistics used and not changed.
+    pub fn inference() -> Pass {
+        Pass::with(false, None, Key::new(0))
+    }
+
+    /// A pass that trains, with gradients on a tape of its own. Equal keys give equal dropout.
+    pub fn training(key: Key) -> Pass {
+        Pass::with(true, Some(Tape::new()), key)
+    }
+
+    fn with(training: bool, tape: Option<Tape>, key: Key) -> Pass {
+        Pass { training, tape, key, draws: 0, bound: Vec::new(), updates: Vec::new(), penalties: Vec::new() }
+    }
+
+    /// Whether the model is being trained: dropout drops, batch normalization uses the batch.
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// A parameter as a value of this pass. One that is used twice is bound once, and its gradients add up.
+    pub fn parameter(&mut self, parameter: &Parameter) -> Var {
+        let Some(tape) = self.tape.as_ref().filter(|_| parameter.trainable) else {
+            return Var::new(parameter.tensor.clone());
+        };
+        let id = identity(parameter);
+        if let Some((_, var)) = self.bound.iter().find(|(bound, _)| *bound == id) {
+            return var.clone();
+        }
+        let var = tape.watch(&parameter.tensor);
+        self.bound.push((id, var.clone()));
+        var
+    }
+
+    /// A fresh key for random numbers: another at every call, the same in every pass with the same key.
+    pub fn key(&mut self) -> Key {
+        self.draws += 1;
+        self.key.fold(self.draws)
+    }
+
+    /// Sets a statistic, such as a moving mean, when the pass has succeeded.
+    pub fn update(&mut self, parameter: &Parameter, value: Tensor) {
+        self.updates.push((identity(parameter), value));
+    }
+
+    /// Adds a term to the loss, such as a weight penalty.
+    pub fn penalty(&mut self, term: Var) {
+        self.penalties.push(term);
+    }
+
+    /// The sum of the terms that the layers added to the loss.
+    ///
+    /// # Errors
+    /// Terms that are no single numbers.
+    pub fn penalties(&self) -> Result<Option<Var>> {
+        use kiln_autograd::ops::ArithmeticOps;
+        let mut terms = self.penalties.iter();
+        let Some(first) = terms.next() else { return Ok(None) };
+        let mut total = first.clone();
+        for term in terms {
+            total = total.add(term)?;
+        }
+        Ok(Some(total))
+    }
+
+    /// The gradients of `loss` with respect to every bound parameter, by [`Module::parameters_mut`] order, and the new
+    /// statistics stored in the module.
+    ///
+    /// # Errors
+    /// A loss that is no single number.
+    pub fn finish(self, loss: &Var, module: &mut (impl Module + ?Sized)) -> Result<Vec<Option<Tensor>>> {
+        let mut gradients = if loss.is_tracked() { loss.backward()? } else { Default::default() };
+        let mut found = Vec::new();
+        let (bound, mut updates) = (self.bound, self.updates);
+        module.parameters_mut(&mut |_, parameter| {
+            let id = identity(parameter);
+            found.push(bound.iter().find(|(b, _)| *b == id).and_then(|(_, var)| gradients.take(var)));
+            if let Some(i) = updates.iter().rposition(|(u, _)| *u == id) {
+                parameter.tensor = updates.swap_remove(i).1;
+            }
+        });
+        Ok(found)
+    }
+}
+
+/// Number of elements of the trainable and of the other parameters.
+pub fn count_parameters(module: &(impl Module + ?Sized)) -> (usize, usize) {
+    let (mut trainable, mut frozen) = (0, 0);
+    module.parameters(&mut |_, p| *(if p.trainable { &mut trainable } else { &mut frozen }) += p.tensor.count());
+    (trainable, frozen)
+}
+
+/// Every parameter by its path.
+pub fn named_parameters(module: &(impl Module + ?Sized)) -> Vec<(String, Tensor)> {
+    let mut all = Vec::new();
+    module.parameters(&mut |path, p| all.push((path.to_owned(), p.tensor.clone())));
+    all
+}
+
+/// Puts parameters back by path.
+///
+/// # Errors
+/// A path that is missing, or a tensor of another shape or type; nothing is changed then.
+pub fn load_parameters(
+    module: &mut (impl Module + ?Sized),
+    mut get: impl FnMut(&str) -> Option<Tensor>,
+) -> Result<()> {
+    let mut loaded = Vec::new();
+    let mut problem = None;
+    module.parameters(&mut |path, parameter| {
+        let want = parameter.tensor.spec();
+        match get(path) {
+            Some(tensor) if tensor.spec() == want => loaded.push(tensor),
+            Some(tensor) if problem.is_none() => {
+                let found = tensor.spec();
+                problem = Some(format!(
+                    "`{path}` has shape {} ({}) in the model and {} ({}) in the file",
+                    want.shape, want.dtype, found.shape, found.dtype
+                ));
+            }
+            None if problem.is_none() => problem = Some(format!("`{path}` is not in the file")),
+            _ => {}
+        }
+    });
+    if let Some(problem) = problem {
+        return Err(Error::config(problem, "load the weights into the model that they were saved from"));
+    }
+    let mut loaded = loaded.into_iter();
+    module.parameters_mut(&mut |_, parameter| {
+        if let Some(tensor) = loaded.next() {
+            parameter.tensor = tensor;
+        }
+    });
+    Ok(())
+}
+
+/// The length of the batch dimension.
+pub(crate) fn batch_of(x: &Var) -> usize {
+    Value::shape(x).first().copied().unwrap_or(1)
+}

@@ -1,0 +1,6 @@
+//! Convolutions.
+
+mod correlation;
+pub mod cpu;
+mod depthwise;
+mod windows;
