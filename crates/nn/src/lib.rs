@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod config;
 mod error;
 pub mod init;
 pub mod layer;
 pub mod layers;
+pub mod losses;
 pub mod module;
 pub mod names;
 mod sequential;
@@ -18,6 +20,7 @@ pub use activation::Activation;
 pub use error::{Error, Result};
 pub use init::Initializer;
 pub use layer::{Built, Layer, Weight};
+pub use losses::{IntoLoss, Loss};
 pub use module::{IntoModule, Module, Parameter, Pass};
 pub use sequential::{Network, Sequential};
 
