@@ -2,6 +2,7 @@
 
 mod cast;
 mod concat;
+mod conv;
 mod cross_entropy;
 mod elementwise;
 mod gather;

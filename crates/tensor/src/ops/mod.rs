@@ -16,6 +16,7 @@ mod views;
 
 pub use cast::*;
 pub use concat::*;
+pub use conv::{Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOps, ConvOptions, Padding};
 pub use cross_entropy::*;
 pub use elementwise::*;
 pub use gather::*;

@@ -2,7 +2,7 @@
 //! runs with gradients and without.
 
 use super::{
-    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, CrossEntropyOps, Elementwise,
+    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps, Elementwise,
     Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, ReduceOps, SelectOps, SoftmaxOps,
     StatisticsOps, ViewOps,
 };
@@ -137,6 +137,7 @@ pub trait Ops:
     + ArgReduceOps
     + StatisticsOps
     + MatMulOps
+    + ConvOps
     + SoftmaxOps
     + CrossEntropyOps
     + GatherOps
@@ -145,6 +146,6 @@ pub trait Ops:
 }
 
 impl<V> Ops for V where
-    V: ViewOps + CastOps + ReduceOps + MatMulOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
+    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
 {
 }
