@@ -7,6 +7,7 @@ mod cross_entropy;
 mod elementwise;
 mod gather;
 mod matmul;
+mod pool;
 mod reduce;
 mod softmax;
 mod views;

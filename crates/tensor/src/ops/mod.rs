@@ -21,6 +21,9 @@ pub use cross_entropy::*;
 pub use elementwise::*;
 pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};
+pub use pool::{
+    AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions, PoolOps, PoolOptions, Window2d,
+};
 pub use reduce::*;
 pub use softmax::{Softmax, SoftmaxOps};
 pub use value::{Apply, Operand, Ops, Value};

@@ -3,7 +3,7 @@
 
 use super::{
     ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps, Elementwise,
-    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, ReduceOps, SelectOps, SoftmaxOps,
+    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps, SelectOps, SoftmaxOps,
     StatisticsOps, ViewOps,
 };
 use crate::{DType, Op, Result, Shape, Tensor};
@@ -138,6 +138,7 @@ pub trait Ops:
     + StatisticsOps
     + MatMulOps
     + ConvOps
+    + PoolOps
     + SoftmaxOps
     + CrossEntropyOps
     + GatherOps
@@ -146,6 +147,6 @@ pub trait Ops:
 }
 
 impl<V> Ops for V where
-    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
+    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + PoolOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
 {
 }
