@@ -249,6 +249,12 @@ impl Tensor {
         Ok(self.view().contiguous::<T>()?.into_owned())
     }
 
+    /// The elements in row-major order, where they lie so in memory: nothing is copied. `None` for a strided tensor,
+    /// another element type or another device; [`Tensor::to_vec_as`] always works.
+    pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
+        self.view().as_slice()
+    }
+
     /// The elements in row-major order, converted to `T` as [`Element`] says.
     pub fn to_vec_as<T: Element>(&self) -> Vec<T> {
         with_element!(self.dtype, S => {

@@ -1,0 +1,31 @@
+//! Settings as JSON: `{"name": "Adam", "config": {"beta_1": 0.9, …}}`, the one form in which losses, metrics and
+//! optimizers are saved.
+
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A thing as its name and settings.
+pub(crate) fn write(name: &str, arguments: Value) -> Value {
+    json!({ "name": name, "config": arguments })
+}
+
+/// The name and the settings; a bare string is a name with default settings.
+pub(crate) fn parts<'a>(what: &str, config: &'a Value) -> Result<(&'a str, Value)> {
+    if let Some(name) = config.as_str() {
+        return Ok((name, Value::Null));
+    }
+    let Some(name) = config.get("name").and_then(Value::as_str) else {
+        let text = format!("the config of a {what} has no name: {config}");
+        return Err(Error::config(text, format!("write {{\"name\": \"…\", \"config\": {{…}}}} with the name of the {what}")));
+    };
+    Ok((name, config.get("config").cloned().unwrap_or(Value::Null)))
+}
+
+/// Settings as their struct; null stands for the defaults.
+pub(crate) fn read<T: DeserializeOwned + Default>(name: &str, arguments: Value) -> Result<T> {
+    if arguments.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(arguments).map_err(|e| Error::config(format!("{name}: {e}"), "check the names and types of its settings"))
+}

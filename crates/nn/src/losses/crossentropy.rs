@@ -1,0 +1,340 @@
+//! Losses between labels and probabilities, or the logits behind them.
+
+use super::Targets;
+use super::macros::{losses, pair_functions};
+use super::reduction::{EPSILON, Elements, Fold, align};
+use super::regression::clip;
+use crate::{Error, Result};
+use kiln_autograd::ops::{Function, Ops};
+use kiln_autograd::{DType, Scalar, Tensor};
+
+losses! {
+    /// `-mean(t·ln p + (1-t)·ln(1-p))` along the last axis: labels 0 and 1, one unit a label.
+    ///
+    /// ```
+    /// use kiln_nn::losses::{BinaryCrossentropy, Loss};
+    /// use kiln_autograd::{Tensor, Var};
+    /// let (y_true, y_pred) = (Var::new(Tensor::new([[1.0], [0.0]])), Var::new(Tensor::new([[0.5], [0.5]])));
+    /// let loss = BinaryCrossentropy::new().call(&y_true, &y_pred, None)?;
+    /// assert!((loss.tensor().item()? - 2f64.ln()).abs() < 1e-12);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    BinaryCrossentropy "binary_crossentropy" (link: "sigmoid", targets: Targets::Binary) {
+        /// Whether predictions are logits, not probabilities.
+        from_logits: bool = false,
+        /// Moves labels by this fraction towards 1/2.
+        label_smoothing: f64 = 0.0,
+    }
+    /// [`BinaryCrossentropy`] times `(1 - p_t)^gamma`, where `p_t` is the probability of the right label: easy samples
+    /// count less (Lin et al. 2017).
+    BinaryFocalCrossentropy "binary_focal_crossentropy" (link: "sigmoid", targets: Targets::Binary) {
+        /// Whether `alpha` is applied.
+        apply_class_balancing: bool = false,
+        /// The weight of label 1; label 0 has `1 - alpha`.
+        alpha: f64 = 0.25,
+        /// How much less easy samples count.
+        gamma: f64 = 2.0,
+        /// Whether predictions are logits, not probabilities.
+        from_logits: bool = false,
+        /// Moves labels by this fraction towards 1/2.
+        label_smoothing: f64 = 0.0,
+    }
+    /// `-Σ t·ln p` along the class axis: one-hot labels. Probabilities are divided by their sum.
+    CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) {
+        /// Whether predictions are logits, not probabilities.
+        from_logits: bool = false,
+        /// Moves labels by this fraction towards 1 / classes.
+        label_smoothing: f64 = 0.0,
+        /// The axis of the classes.
+        axis: isize = -1,
+    }
+    /// [`CategoricalCrossentropy`] with each term times `alpha · (1 - p)^gamma` (Lin et al. 2017).
+    CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) {
+        /// A common factor.
+        alpha: f64 = 0.25,
+        /// How much less easy samples count.
+        gamma: f64 = 2.0,
+        /// Whether predictions are logits, not probabilities.
+        from_logits: bool = false,
+        /// Moves labels by this fraction towards 1 / classes.
+        label_smoothing: f64 = 0.0,
+        /// The axis of the classes.
+        axis: isize = -1,
+    }
+    /// `-ln p[label]`: labels are class ids. Probabilities are divided by their sum.
+    ///
+    /// ```
+    /// use kiln_nn::losses::{Loss, SparseCategoricalCrossentropy};
+    /// use kiln_autograd::{Tensor, Var};
+    /// let (y_true, y_pred) = (Var::new(Tensor::new([1])), Var::new(Tensor::new([[0.25, 0.5, 0.25]])));
+    /// let loss = SparseCategoricalCrossentropy::new().call(&y_true, &y_pred, None)?;
+    /// assert!((loss.tensor().item()? - 2f64.ln()).abs() < 1e-12);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    SparseCategoricalCrossentropy "sparse_categorical_crossentropy" (link: "softmax", targets: Targets::ClassIds) {
+        /// Whether predictions are logits, not probabilities.
+        from_logits: bool = false,
+        /// A label whose samples do not count.
+        ignore_class: Option<i64> = None,
+    }
+    /// `(1 - p[label]^q) / q` for labels that are class ids: between absolute error (q = 1) and cross-entropy (q → 0), robust
+    /// against wrong labels (Zhang and Sabuncu 2018).
+    CategoricalGeneralizedCrossEntropy "categorical_generalized_cross_entropy" (targets: Targets::ClassIds) {
+        /// Between 0 and 1.
+        q: f64 = 0.5,
+    }
+}
+
+/// A label moved towards the middle.
+#[inline(always)]
+fn smooth<S: Scalar>(t: S, smoothing: f64, middle: f64) -> S {
+    t * S::lit(1.0 - smoothing) + S::lit(smoothing * middle)
+}
+
+#[inline(always)]
+fn binary_term<S: Scalar>(t: S, p: S) -> S {
+    let p = clip(p, EPSILON, 1.0 - EPSILON);
+    let one = || S::lit(1.0);
+    -(t.clone() * p.clone().ln() + (one() - t) * (one() - p).ln())
+}
+
+pair_functions! {
+    Binary "binary_crossentropy" { smoothing } |self, t, p| binary_term(smooth(t, self.smoothing, 0.5), p);
+    BinaryLogits "binary_crossentropy" { smoothing } |self, t, x| {
+        let t = smooth(t, self.smoothing, 0.5);
+        x.clone().softplus() - x * t
+    };
+    CategoricalLogits "categorical_crossentropy" { smoothing, middle } |self, t, log_p| {
+        -(smooth(t, self.smoothing, self.middle) * log_p)
+    };
+    FocalLogits "categorical_focal_crossentropy" { alpha, gamma, smoothing, middle } |self, t, log_p| {
+        let t = smooth(t, self.smoothing, self.middle);
+        let others = -(log_p.clone().exp_m1());
+        -(t * S::lit(self.alpha) * others.pow(S::lit(self.gamma)) * log_p)
+    };
+    Chosen "sparse_categorical_crossentropy" |self, p, total| -clip(p / total, EPSILON, 1.0 - EPSILON).ln();
+    Generalized "categorical_generalized_cross_entropy" { q } |self, p, _zero| {
+        (S::lit(1.0) - p.pow(S::lit(self.q))) / S::lit(self.q)
+    };
+}
+
+/// The term of a class from its label, its probability and the sum of the probabilities.
+#[derive(Debug, Clone, Copy)]
+struct Categorical {
+    smoothing: f64,
+    middle: f64,
+    /// `alpha` and `gamma` of the focal loss.
+    focal: Option<(f64, f64)>,
+}
+
+impl Function<3> for Categorical {
+    const NAME: &'static str = "categorical_crossentropy";
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [t, p, total]: [S; 3]) -> [S; 1] {
+        let p = clip(p / total, EPSILON, 1.0 - EPSILON);
+        let term = -(smooth(t, self.smoothing, self.middle) * p.clone().ln());
+        [match self.focal {
+            Some((alpha, gamma)) => term * S::lit(alpha) * (S::lit(1.0) - p).pow(S::lit(gamma)),
+            None => term,
+        }]
+    }
+}
+
+/// The term of a label of the binary focal loss.
+#[derive(Debug, Clone, Copy)]
+struct BinaryFocal {
+    alpha: Option<f64>,
+    gamma: f64,
+    smoothing: f64,
+    logits: bool,
+}
+
+impl Function<2> for BinaryFocal {
+    const NAME: &'static str = "binary_focal_crossentropy";
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [t, x]: [S; 2]) -> [S; 1] {
+        let one = || S::lit(1.0);
+        let t = smooth(t, self.smoothing, 0.5);
+        let (p, entropy) = match self.logits {
+            true => (x.clone().sigmoid(), x.clone().softplus() - x * t.clone()),
+            false => (x.clone(), binary_term(t.clone(), x)),
+        };
+        let right = t.clone() * p.clone() + (one() - t.clone()) * (one() - p);
+        let loss = (one() - right).pow(S::lit(self.gamma)) * entropy;
+        [match self.alpha {
+            Some(alpha) => loss * (t.clone() * S::lit(alpha) + (one() - t) * S::lit(1.0 - alpha)),
+            None => loss,
+        }]
+    }
+}
+
+/// Targets in the shape of the predictions, each between 0 and 1.
+fn align_probabilities<V: Ops>(name: &str, y_true: &V, y_pred: &V) -> Result<(V, V)> {
+    let (y_true, y_pred) = align(name, y_true, y_pred)?;
+    let wrong = |t: &f64| !(0.0..=1.0).contains(t);
+    let outside = match (y_true.tensor().as_slice::<f32>(), y_true.tensor().dtype()) {
+        (_, DType::Bool) => None,
+        (Some(t), _) => t.iter().position(|&t| wrong(&f64::from(t))),
+        (None, _) => y_true.tensor().to_vec_as::<f64>().iter().position(wrong),
+    };
+    if let Some(at) = outside {
+        let value = y_true.tensor().to_vec_as::<f64>()[at];
+        let text = format!("target {value} at position {at} is no probability: targets lie between 0 and 1");
+        let help = "class ids: use sparse_categorical_crossentropy; labels -1 and 1: use hinge";
+        return Err(kiln_autograd::Error::index(name, text).help(help).into());
+    }
+    Ok((y_true, y_pred))
+}
+
+fn check_smoothing(name: &str, smoothing: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&smoothing) {
+        return Ok(());
+    }
+    Err(Error::config(format!("{name}: label_smoothing is {smoothing}"), "give a fraction between 0 and 1, such as 0.1"))
+}
+
+impl BinaryCrossentropy {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let (name, smoothing) = ("binary_crossentropy", self.label_smoothing);
+        check_smoothing(name, smoothing)?;
+        let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
+        let [elements] = match self.from_logits {
+            true => V::elementwise(BinaryLogits { smoothing }, [&y_true, &y_pred])?,
+            false => V::elementwise(Binary { smoothing }, [&y_true, &y_pred])?,
+        };
+        Ok(Elements::new(elements, Fold::Mean))
+    }
+}
+
+impl BinaryFocalCrossentropy {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let name = "binary_focal_crossentropy";
+        check_smoothing(name, self.label_smoothing)?;
+        let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
+        let f = BinaryFocal {
+            alpha: self.apply_class_balancing.then_some(self.alpha),
+            gamma: self.gamma,
+            smoothing: self.label_smoothing,
+            logits: self.from_logits,
+        };
+        let [elements] = V::elementwise(f, [&y_true, &y_pred])?;
+        Ok(Elements::new(elements, Fold::Mean))
+    }
+}
+
+/// Sums the terms of the classes, along the last axis only when the loss is reduced.
+fn over_classes<V: Ops>(terms: V, axis: isize) -> Result<Elements<V>> {
+    if axis == -1 || axis + 1 == terms.tensor().rank() as isize {
+        return Ok(Elements::new(terms, Fold::Sum));
+    }
+    Ok(Elements::new(terms.sum(&[axis])?, Fold::Done))
+}
+
+/// 1 / classes.
+fn even_share(name: &str, y_pred: &Tensor, axis: isize) -> Result<f64> {
+    let axis = y_pred.shape().axis(name, axis)?;
+    Ok(1.0 / y_pred.shape().get(axis).copied().unwrap_or(1) as f64)
+}
+
+impl CategoricalCrossentropy {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let (name, smoothing, axis) = ("categorical_crossentropy", self.label_smoothing, self.axis);
+        check_smoothing(name, smoothing)?;
+        let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
+        let middle = even_share(name, y_pred.tensor(), axis)?;
+        let [terms] = match self.from_logits {
+            true => V::elementwise(CategoricalLogits { smoothing, middle }, [&y_true, &y_pred.log_softmax(axis)?])?,
+            false => {
+                let f = Categorical { smoothing, middle, focal: None };
+                V::elementwise(f, [&y_true, &y_pred, &y_pred.sum_keep(&[axis])?])?
+            }
+        };
+        over_classes(terms, axis)
+    }
+}
+
+impl CategoricalFocalCrossentropy {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let (name, axis) = ("categorical_focal_crossentropy", self.axis);
+        let CategoricalFocalCrossentropy { alpha, gamma, label_smoothing: smoothing, .. } = *self;
+        check_smoothing(name, smoothing)?;
+        let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
+        let middle = even_share(name, y_pred.tensor(), axis)?;
+        let [terms] = match self.from_logits {
+            true => V::elementwise(FocalLogits { alpha, gamma, smoothing, middle }, [&y_true, &y_pred.log_softmax(axis)?])?,
+            false => {
+                let f = Categorical { smoothing, middle, focal: Some((alpha, gamma)) };
+                V::elementwise(f, [&y_true, &y_pred, &y_pred.sum_keep(&[axis])?])?
+            }
+        };
+        over_classes(terms, axis)
+    }
+}
+
+impl SparseCategoricalCrossentropy {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let name = "sparse_categorical_crossentropy";
+        let (labels, valid) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
+        let labels = V::constant(labels);
+        let elements = match self.from_logits {
+            true => y_pred.cross_entropy(&labels)?,
+            false => {
+                let chosen = y_pred.gather(-1, &labels.unsqueeze(-1)?)?;
+                let [loss] = V::elementwise(Chosen {}, [&chosen, &y_pred.sum_keep(&[-1])?])?;
+                loss.squeeze(&[-1])?
+            }
+        };
+        Ok(Elements { elements, fold: Fold::Done, valid })
+    }
+}
+
+/// The labels as indices, each checked to be a class; where one is ignored, 1 for those that count and 0 for the
+/// others, whose index is then 0.
+fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>) -> Result<(Tensor, Option<Vec<f64>>)> {
+    let (t, p) = (*y_true.shape(), *y_pred.shape());
+    let Some((&classes, samples)) = p.split_last() else {
+        let error = kiln_autograd::Error::shape(name, "predictions need an axis of classes, found a single number");
+        return Err(error.help("the last layer needs one unit for each class").into());
+    };
+    let column = t.rank() == p.rank() && t.last() == Some(&1) && t[..samples.len()] == *samples;
+    if t[..] != *samples && !column {
+        let text = format!("labels of shape {t} do not fit predictions of shape {p}");
+        let help = match t == p {
+            true => "the labels look one-hot: use categorical_crossentropy".to_owned(),
+            false => format!("give one class id for each row of predictions: shape {samples:?}"),
+        };
+        return Err(kiln_autograd::Error::shape(name, text).help(help).into());
+    }
+    let mut ids = y_true.to_vec_as::<i64>();
+    if y_true.dtype().is_float() && y_true.to_vec_as::<f64>().iter().zip(&ids).any(|(&t, &id)| t != id as f64) {
+        let error = kiln_autograd::Error::dtype(name, "class ids must be whole numbers; some labels are fractions");
+        return Err(error.help("numbers to predict: use mean_squared_error").into());
+    }
+    let valid = ignored.map(|ignored| {
+        let valid: Vec<f64> = ids.iter().map(|&id| f64::from(u8::from(id != ignored))).collect();
+        ids.iter_mut().filter(|id| **id == ignored).for_each(|id| *id = 0);
+        valid
+    });
+    if let Some(at) = ids.iter().position(|&id| id < 0 || id >= classes as i64) {
+        let text = format!("label {} at position {at} is not one of the {classes} classes 0 … {}", ids[at], classes.saturating_sub(1));
+        let help = match classes {
+            1 => "one unit with a sigmoid: use binary_crossentropy",
+            _ => "labels count from 0; the last layer needs one unit for each class",
+        };
+        return Err(kiln_autograd::Error::index(name, text).help(help).into());
+    }
+    Ok((Tensor::from_vec(ids, samples)?, valid))
+}
+
+impl CategoricalGeneralizedCrossEntropy {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let name = "categorical_generalized_cross_entropy";
+        if !(self.q > 0.0 && self.q < 1.0) {
+            return Err(Error::config(format!("{name}: q is {}", self.q), "give a number between 0 and 1, such as 0.5"));
+        }
+        let (labels, _) = class_ids(name, y_true.tensor(), y_pred.tensor(), None)?;
+        let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(&[-1])?;
+        let [elements] = V::elementwise(Generalized { q: self.q }, [&right, &right])?;
+        Ok(Elements::new(elements, Fold::Done))
+    }
+}

@@ -1,0 +1,130 @@
+//! What every loss has besides its formula: a struct of settings, setters, a config, and its place behind [`Loss`].
+
+/// Defines losses. Each is a struct with the fields given and `reduction`; the formula is its method
+/// `elements(&self, y_true, y_pred) -> Result<Elements<V>>`, written beside.
+macro_rules! losses {
+    ($($(#[$doc:meta])* $name:ident $label:literal $(($($key:ident: $value:expr),*))? {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),* $(,)?
+    })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[must_use]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+            /// How the losses of the samples become one number.
+            pub reduction: $crate::losses::Reduction,
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($field: $default,)* reduction: $crate::losses::Reduction::default() }
+            }
+        }
+
+        impl $name {
+            /// The loss with Keras's defaults.
+            pub fn new() -> $name {
+                $name::default()
+            }
+
+            $($(#[$field_doc])*
+            pub fn $field(mut self, $field: impl Into<$type>) -> $name {
+                self.$field = $field.into();
+                self
+            })*
+
+            /// How the losses of the samples become one number.
+            pub fn reduction(mut self, reduction: $crate::losses::Reduction) -> $name {
+                self.reduction = reduction;
+                self
+            }
+
+            /// The loss of each sample, unweighted, of tensors or of tracked values.
+            ///
+            /// # Errors
+            /// Shapes or labels that do not fit.
+            pub fn values<V: kiln_autograd::ops::Ops>(&self, y_true: &V, y_pred: &V) -> $crate::Result<V> {
+                let loss = self.elements(y_true, y_pred)?;
+                loss.fold.apply(&loss.elements)
+            }
+        }
+
+        impl $crate::losses::Loss for $name {
+            fn name(&self) -> &str {
+                stringify!($name)
+            }
+
+            fn call(
+                &self,
+                y_true: &kiln_autograd::Var,
+                y_pred: &kiln_autograd::Var,
+                sample_weight: Option<&kiln_autograd::Var>,
+            ) -> $crate::Result<kiln_autograd::Var> {
+                self.reduction.reduce($label, &self.elements(y_true, y_pred)?, sample_weight)
+            }
+
+            fn reduction(&self) -> $crate::losses::Reduction {
+                self.reduction
+            }
+
+            fn arguments(&self) -> serde_json::Value {
+                serde_json::to_value(self).unwrap_or_default()
+            }
+
+            fn boxed(&self) -> Box<dyn $crate::losses::Loss> {
+                Box::new(self.clone())
+            }
+
+            $($($crate::losses::macros::loss_trait!($key: $value);)*)?
+        }
+
+        impl $crate::losses::IntoLoss for $name {
+            fn into_loss(self) -> $crate::Result<Box<dyn $crate::losses::Loss>> {
+                Ok(Box::new(self))
+            }
+        }
+    )*};
+}
+pub(super) use losses;
+
+/// What a loss says about the predictions and targets it takes.
+macro_rules! loss_trait {
+    (link: $link:expr) => {
+        fn link(&self) -> Option<&'static str> {
+            Some($link)
+        }
+
+        fn takes_logits(&self) -> bool {
+            self.from_logits
+        }
+
+        fn with_logits(&self) -> Option<Box<dyn $crate::losses::Loss>> {
+            Some(Box::new(Self { from_logits: true, ..self.clone() }))
+        }
+    };
+    (targets: $targets:expr) => {
+        fn targets(&self) -> $crate::losses::Targets {
+            $targets
+        }
+    };
+}
+pub(super) use loss_trait;
+
+/// Defines elementwise functions of targets and predictions.
+macro_rules! pair_functions {
+    ($($(#[$doc:meta])* $name:ident $label:literal $({ $($field:ident),* })? |$self_:ident, $t:ident, $p:ident| $body:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        struct $name { $($($field: f64),*)? }
+
+        impl kiln_autograd::ops::Function<2> for $name {
+            const NAME: &'static str = $label;
+            #[inline(always)]
+            fn call<S: kiln_autograd::Scalar>(&$self_, [$t, $p]: [S; 2]) -> [S; 1] {
+                [$body]
+            }
+        }
+    )*};
+}
+pub(super) use pair_functions;

@@ -1,0 +1,306 @@
+//! Losses: what training makes small. Each is one formula over [`Ops`](kiln_autograd::ops::Ops); weights and divisors
+//! are in `reduction.rs`.
+
+mod crossentropy;
+mod hinge;
+mod macros;
+mod overlap;
+mod reduction;
+mod regression;
+
+pub use crossentropy::*;
+pub use hinge::*;
+pub use overlap::*;
+pub use reduction::Reduction;
+pub use regression::*;
+
+use crate::{Result, config, names};
+use kiln_autograd::Var;
+use reduction::{Elements, Fold};
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a loss takes for targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    /// Numbers of the shape of the predictions.
+    Values,
+    /// 0 or 1 for each prediction.
+    Binary,
+    /// A row of the classes, 1 for the right one.
+    OneHot,
+    /// The number of the right class.
+    ClassIds,
+}
+
+/// A function of targets and predictions that training makes small.
+///
+/// Write your own from a closure with [`LossFn`], or implement this.
+pub trait Loss: fmt::Debug + Send + Sync {
+    /// The name of its type, as in a config.
+    fn name(&self) -> &str;
+
+    /// The loss of a batch: one number, or with [`Reduction::None`] the weighted loss of each sample.
+    ///
+    /// # Shapes
+    /// Targets and predictions `[N, …]` as the loss says, weights `[N]` or one for each value.
+    ///
+    /// # Errors
+    /// Shapes or labels that do not fit.
+    fn call(&self, y_true: &Var, y_pred: &Var, sample_weight: Option<&Var>) -> Result<Var>;
+
+    /// How the losses of the samples become one number.
+    fn reduction(&self) -> Reduction {
+        Reduction::default()
+    }
+
+    /// What it takes for targets.
+    fn targets(&self) -> Targets {
+        Targets::Values
+    }
+
+    /// The activation that makes of logits what this loss wants: "softmax", "sigmoid".
+    fn link(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it takes logits as it is.
+    fn takes_logits(&self) -> bool {
+        false
+    }
+
+    /// The same loss of the logits, for a model that ends in the activation [`Loss::link`] names: then the two are one
+    /// stable function.
+    fn with_logits(&self) -> Option<Box<dyn Loss>> {
+        None
+    }
+
+    /// The settings, as in a config; null where it has none that can be written.
+    fn arguments(&self) -> Value;
+
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Loss>;
+}
+
+impl dyn Loss {
+    /// The loss as `{"name": …, "config": …}`; [`from_config`] reads it back.
+    pub fn to_config(&self) -> Value {
+        config::write(self.name(), self.arguments())
+    }
+}
+
+impl Clone for Box<dyn Loss> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
+}
+
+/// What `compile` takes for a loss: a name, or a loss with its settings.
+pub trait IntoLoss {
+    /// Converts.
+    ///
+    /// # Errors
+    /// A name that is none.
+    fn into_loss(self) -> Result<Box<dyn Loss>>;
+}
+
+impl IntoLoss for &str {
+    fn into_loss(self) -> Result<Box<dyn Loss>> {
+        from_name(self)
+    }
+}
+
+impl IntoLoss for String {
+    fn into_loss(self) -> Result<Box<dyn Loss>> {
+        from_name(&self)
+    }
+}
+
+impl IntoLoss for Box<dyn Loss> {
+    fn into_loss(self) -> Result<Box<dyn Loss>> {
+        Ok(self)
+    }
+}
+
+type Build = fn(Value) -> Result<Box<dyn Loss>>;
+
+macro_rules! table {
+    ($($($name:literal)+ => $loss:ident;)*) => {
+        /// Every spelling of every loss.
+        const TABLE: &[(&[&str], Build)] =
+            &[$((&[$($name),+], |arguments| Ok(Box::new(config::read::<$loss>(stringify!($loss), arguments)?)))),*];
+    };
+}
+
+table! {
+    "mean_squared_error" "mse" => MeanSquaredError;
+    "mean_absolute_error" "mae" => MeanAbsoluteError;
+    "mean_absolute_percentage_error" "mape" => MeanAbsolutePercentageError;
+    "mean_squared_logarithmic_error" "msle" => MeanSquaredLogarithmicError;
+    "huber" => Huber;
+    "log_cosh" => LogCosh;
+    "poisson" => Poisson;
+    "kl_divergence" "kld" "kullback_leibler_divergence" => KLDivergence;
+    "cosine_similarity" => CosineSimilarity;
+    "hinge" => Hinge;
+    "squared_hinge" => SquaredHinge;
+    "categorical_hinge" => CategoricalHinge;
+    "binary_crossentropy" "bce" "binary_cross_entropy" => BinaryCrossentropy;
+    "binary_focal_crossentropy" => BinaryFocalCrossentropy;
+    "categorical_crossentropy" "cce" "categorical_cross_entropy" => CategoricalCrossentropy;
+    "categorical_focal_crossentropy" => CategoricalFocalCrossentropy;
+    "sparse_categorical_crossentropy" "scce" "sparse_categorical_cross_entropy" => SparseCategoricalCrossentropy;
+    "categorical_generalized_cross_entropy" => CategoricalGeneralizedCrossEntropy;
+    "dice" => Dice;
+    "tversky" => Tversky;
+}
+
+/// The loss of a name with its default settings: `"mse"`, `"mean_squared_error"` and `"MeanSquaredError"` are one.
+///
+/// # Errors
+/// The name is none; the error has the nearest.
+pub fn from_name(name: &str) -> Result<Box<dyn Loss>> {
+    names::find("loss", name, TABLE)?(Value::Null)
+}
+
+/// The loss that `to_config` wrote.
+///
+/// # Errors
+/// A config of another form, an unknown name or setting.
+pub fn from_config(config: &Value) -> Result<Box<dyn Loss>> {
+    let (name, arguments) = config::parts("loss", config)?;
+    names::find("loss", name, TABLE)?(arguments)
+}
+
+type Values = dyn Fn(&Var, &Var) -> Result<Var> + Send + Sync;
+
+/// A loss from a function of targets and predictions that gives the loss of each sample.
+///
+/// ```
+/// use kiln_autograd::{Tensor, Var, ops::*};
+/// use kiln_nn::losses::{Loss, LossFn};
+/// let quartic = LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(&[-1])?));
+/// let (t, p) = (Var::new(Tensor::new([[0.0], [0.0]])), Var::new(Tensor::new([[1.0], [2.0]])));
+/// assert_eq!(quartic.call(&t, &p, None)?.tensor().item()?, 8.5);
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct LossFn {
+    name: String,
+    reduction: Reduction,
+    values: Arc<Values>,
+}
+
+impl LossFn {
+    /// A loss called `name`. It is not saved with a model: a model that is loaded must be compiled anew.
+    pub fn new(name: impl Into<String>, values: impl Fn(&Var, &Var) -> Result<Var> + Send + Sync + 'static) -> LossFn {
+        LossFn { name: name.into(), reduction: Reduction::default(), values: Arc::new(values) }
+    }
+
+    /// How the losses of the samples become one number.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> LossFn {
+        self.reduction = reduction;
+        self
+    }
+}
+
+impl fmt::Debug for LossFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LossFn").field("name", &self.name).field("reduction", &self.reduction).finish_non_exhaustive()
+    }
+}
+
+impl Loss for LossFn {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn call(&self, y_true: &Var, y_pred: &Var, sample_weight: Option<&Var>) -> Result<Var> {
+        let values = (self.values)(y_true, y_pred)?;
+        self.reduction.reduce(&self.name, &Elements::new(values, Fold::Done), sample_weight)
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn arguments(&self) -> Value {
+        Value::Null
+    }
+
+    fn boxed(&self) -> Box<dyn Loss> {
+        Box::new(self.clone())
+    }
+}
+
+impl IntoLoss for LossFn {
+    fn into_loss(self) -> Result<Box<dyn Loss>> {
+        Ok(Box::new(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_autograd::Tensor;
+
+    fn call(loss: &str, y_true: Tensor, y_pred: Tensor) -> Result<f64> {
+        Ok(from_name(loss)?.call(&Var::new(y_true), &Var::new(y_pred), None)?.tensor().item()?)
+    }
+
+    fn message(loss: &str, y_true: Tensor, y_pred: Tensor) -> String {
+        call(loss, y_true, y_pred).expect_err("the inputs do not fit").to_string()
+    }
+
+    #[test]
+    fn columns_and_vectors_are_aligned_and_nothing_else() {
+        let (vector, column) = (Tensor::new([1.0, 2.0, 3.0]), Tensor::new([[1.0], [2.0], [4.0]]));
+        assert!((call("mse", vector.clone(), column.clone()).unwrap() - 1.0 / 3.0).abs() < 1e-12);
+        assert!((call("mse", column.clone(), vector.clone()).unwrap() - 1.0 / 3.0).abs() < 1e-12);
+        assert!(call("mse", column, Tensor::new([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])).is_err());
+        assert!(call("mse", vector, Tensor::new([[1.0, 2.0, 3.0]; 3])).is_err());
+    }
+
+    #[test]
+    fn the_wrong_kind_of_label_names_the_right_loss() {
+        let scores = || Tensor::new([[0.2, 0.8], [0.5, 0.5]]);
+        let text = message("sparse_categorical_crossentropy", Tensor::new([[0, 1], [1, 0]]), scores());
+        assert!(text.contains("use categorical_crossentropy"), "{text}");
+        let text = message("categorical_crossentropy", Tensor::new([0, 1]), scores());
+        assert!(text.contains("use sparse_categorical_crossentropy"), "{text}");
+        let text = message("sparse_categorical_crossentropy", Tensor::new([0, 2]), scores());
+        assert!(text.contains("label 2 at position 1"), "{text}");
+        let text = message("bce", Tensor::new([[0], [3]]), Tensor::new([[0.5], [0.5]]));
+        assert!(text.contains("target 3 at position 1"), "{text}");
+        let text = message("bce", Tensor::new([0, 1]), scores());
+        assert!(text.contains("use sparse_categorical_crossentropy"), "{text}");
+    }
+
+    #[test]
+    fn logits_and_probabilities_agree() {
+        let logits = Tensor::new([[2.0, -1.0, 0.5], [0.0, 0.3, -0.2]]);
+        let labels = Var::new(Tensor::new([2, 0]));
+        use kiln_autograd::ops::SoftmaxOps;
+        let loss = SparseCategoricalCrossentropy::new();
+        let a = loss.call(&labels, &Var::new(logits.softmax(-1).unwrap()), None).unwrap();
+        let twin = loss.with_logits().unwrap();
+        let b = twin.call(&labels, &Var::new(logits), None).unwrap();
+        assert!((a.tensor().item().unwrap() - b.tensor().item().unwrap()).abs() < 1e-12);
+        assert!(twin.takes_logits() && !loss.takes_logits());
+    }
+
+    #[test]
+    fn configs_come_back() {
+        for (names, _) in TABLE {
+            let loss = from_name(names[0]).unwrap();
+            let config = loss.to_config();
+            assert_eq!(from_config(&config).unwrap().to_config(), config, "{config}");
+        }
+        let config = Huber::new().delta(2.0).reduction(Reduction::Sum).into_loss().unwrap().to_config();
+        assert_eq!(config["config"]["delta"], 2.0);
+        let wrong = serde_json::json!({"name": "huber", "config": {"dleta": 2.0}});
+        assert!(from_config(&wrong).unwrap_err().to_string().contains("dleta"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Losses of overlapping regions: segmentation.
+
+use super::macros::losses;
+use super::reduction::{EPSILON, Elements, Fold, align};
+use crate::Result;
+use kiln_autograd::ops::Ops;
+
+losses! {
+    /// `1 - 2·Σ t·p / (Σ t + Σ p + 1e-7)` over the axes named, or over the whole batch (Dice 1945).
+    Dice "dice" {
+        /// The axes that make up one region; empty for all.
+        axis: Axes = Axes::default(),
+    }
+    /// `1 - Σ t·p / (Σ t·p + alpha · Σ t·(1-p) + beta · Σ (1-t)·p + 1e-7)` over the axes named, or over the whole batch
+    /// (Salehi et al. 2017). `alpha` weights what was missed, `beta` what was claimed wrongly, as Keras computes it; its
+    /// documentation says the reverse.
+    Tversky "tversky" {
+        /// The weight of false negatives.
+        alpha: f64 = 0.5,
+        /// The weight of false positives.
+        beta: f64 = 0.5,
+        /// The axes that make up one region; empty for all.
+        axis: Axes = Axes::default(),
+    }
+}
+
+/// Axes to fold over: none named means all. In a config, `null`, a number or a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(from = "Spelling")]
+pub struct Axes(Vec<isize>);
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Spelling {
+    None(()),
+    One(isize),
+    Many(Vec<isize>),
+}
+
+impl From<Spelling> for Axes {
+    fn from(spelling: Spelling) -> Axes {
+        Axes(match spelling {
+            Spelling::None(()) => Vec::new(),
+            Spelling::One(axis) => vec![axis],
+            Spelling::Many(axes) => axes,
+        })
+    }
+}
+
+impl<const N: usize> From<[isize; N]> for Axes {
+    fn from(axes: [isize; N]) -> Axes {
+        Axes(axes.to_vec())
+    }
+}
+
+impl From<isize> for Axes {
+    fn from(axis: isize) -> Axes {
+        Axes(vec![axis])
+    }
+}
+
+impl Dice {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let (y_true, y_pred) = align("dice", y_true, y_pred)?;
+        let y_true = y_true.cast(y_pred.tensor().dtype())?;
+        let axes = &self.axis.0;
+        let both = y_true.mul(&y_pred)?.sum(axes)?.mul(2.0)?;
+        let total = y_true.sum(axes)?.add(&y_pred.sum(axes)?)?.add(EPSILON)?;
+        Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
+    }
+}
+
+impl Tversky {
+    fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
+        let (y_true, y_pred) = align("tversky", y_true, y_pred)?;
+        let y_true = y_true.cast(y_pred.tensor().dtype())?;
+        let axes = &self.axis.0;
+        let both = y_true.mul(&y_pred)?;
+        let missed = y_true.sub(&both)?.sum(axes)?;
+        let wrong = y_pred.sub(&both)?.sum(axes)?;
+        let both = both.sum(axes)?;
+        let total = both.add(&missed.mul(self.alpha)?)?.add(&wrong.mul(self.beta)?)?.add(EPSILON)?;
+        Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
+    }
+}

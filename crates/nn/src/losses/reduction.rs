@@ -1,0 +1,170 @@
+//! From the values of a batch to the one number that is minimised: weights, masks, divisors.
+
+use crate::{Error, Result};
+use kiln_autograd::Tensor;
+use kiln_autograd::ops::Ops;
+use serde::{Deserialize, Serialize};
+
+/// How the losses of the samples become one number. The names are Keras's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// `Σ w·l / n` with the number `n` of samples (and time steps): the default. The weights do not count in the divisor.
+    #[default]
+    SumOverBatchSize,
+    /// `Σ w·l`.
+    Sum,
+    /// The same as [`Reduction::SumOverBatchSize`].
+    Mean,
+    /// `Σ w·l / Σ w`.
+    MeanWithSampleWeight,
+    /// The weighted loss of each sample.
+    None,
+}
+
+/// How the elements of a loss make the loss of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fold {
+    /// Their mean along the last axis.
+    Mean,
+    /// Their sum along the last axis.
+    Sum,
+    /// They are it already.
+    Done,
+}
+
+impl Fold {
+    pub(crate) fn apply<V: Ops>(self, elements: &V) -> Result<V> {
+        match self {
+            Fold::Mean => Ok(elements.mean(&[-1])?),
+            Fold::Sum => Ok(elements.sum(&[-1])?),
+            Fold::Done => Ok(elements.clone()),
+        }
+    }
+
+    /// Number of samples behind `elements`, and elements that the mean of one runs over.
+    fn counts(self, elements: &Tensor) -> (usize, usize) {
+        let last = elements.shape().last().copied().unwrap_or(1);
+        match self {
+            Fold::Mean => (elements.count() / last.max(1), last),
+            Fold::Sum => (elements.count() / last.max(1), 1),
+            Fold::Done => (elements.count(), 1),
+        }
+    }
+}
+
+/// What a loss computes before it is reduced.
+pub(crate) struct Elements<V> {
+    pub(crate) elements: V,
+    pub(crate) fold: Fold,
+    /// 1 for the samples that count, 0 for those that do not.
+    pub(crate) valid: Option<Vec<f64>>,
+}
+
+impl<V> Elements<V> {
+    pub(crate) fn new(elements: V, fold: Fold) -> Elements<V> {
+        Elements { elements, fold, valid: None }
+    }
+}
+
+impl Reduction {
+    /// The loss of the batch.
+    pub(crate) fn reduce<V: Ops>(self, name: &str, loss: &Elements<V>, weight: Option<&V>) -> Result<V> {
+        let Elements { elements, fold, valid } = loss;
+        if weight.is_none() && valid.is_none() && self != Reduction::None {
+            // One sum over all elements, whatever axis the samples are folded along.
+            let (samples, each) = fold.counts(elements.tensor());
+            let divisor = if self == Reduction::Sum { each } else { samples * each };
+            return Ok(elements.sum(&[])?.mul(1.0 / divisor.max(1) as f64)?);
+        }
+        let values = fold.apply(elements)?;
+        let weight = self.weights(name, values.tensor(), valid.as_deref(), weight)?;
+        let weighted = match &weight {
+            Some(weight) => values.mul(weight)?,
+            None => values,
+        };
+        let divisor = match (self, &weight) {
+            (Reduction::None, _) => return Ok(weighted),
+            (Reduction::Sum, _) => 1.0,
+            // The weights as they were given: one that is stretched along an axis counts once.
+            (Reduction::MeanWithSampleWeight, Some(weight)) => weight.tensor().to_vec_as::<f64>().iter().sum(),
+            _ => weighted.tensor().count() as f64,
+        };
+        Ok(weighted.sum(&[])?.mul(if divisor == 0.0 { 0.0 } else { 1.0 / divisor })?)
+    }
+
+    /// The weight of each value: the sample's, and 0 where the value does not count.
+    fn weights<V: Ops>(self, name: &str, values: &Tensor, valid: Option<&[f64]>, weight: Option<&V>) -> Result<Option<V>> {
+        let weight = match weight {
+            Some(weight) => Some(align_weight(name, values, weight)?.cast(values.dtype())?),
+            None => None,
+        };
+        let Some(valid) = valid else { return Ok(weight) };
+        // Values that do not count must not dilute a mean over the number of values.
+        let scale = match self {
+            Reduction::SumOverBatchSize | Reduction::Mean => valid.len() as f64 / valid.iter().sum::<f64>().max(1.0),
+            _ => 1.0,
+        };
+        let scaled: Vec<f64> = valid.iter().map(|v| v * scale).collect();
+        let mask = V::constant(Tensor::from_vec(scaled, values.shape())?).cast(values.dtype())?;
+        Ok(Some(match weight {
+            Some(weight) => weight.mul(&mask)?,
+            None => mask,
+        }))
+    }
+}
+
+/// The small number of Keras: keeps logarithms and quotients finite.
+pub(crate) const EPSILON: f64 = 1e-7;
+
+/// The weights in a shape that broadcasts to the values': a weight a sample, or one for each value.
+fn align_weight<V: Ops>(name: &str, values: &Tensor, weight: &V) -> Result<V> {
+    let (have, want) = (*weight.tensor().shape(), *values.shape());
+    if have == want || have.rank() == 0 {
+        return Ok(weight.clone());
+    }
+    let trimmed = if have.rank() == want.rank() + 1 && have.last() == Some(&1) { have.rank() - 1 } else { have.rank() };
+    let fits = trimmed <= want.rank() && (0..trimmed).all(|a| have[a] == want[a] || (have[a] == 1 && trimmed == want.rank()));
+    if !fits {
+        let text = format!("sample weights of shape {have} do not fit losses of shape {want}");
+        return Err(kiln_autograd::Error::shape(name, text).help("give one weight for each sample: shape [N]").into());
+    }
+    let mut dims = have[..trimmed].to_vec();
+    dims.resize(want.rank(), 1);
+    Ok(weight.reshape(dims)?)
+}
+
+/// The targets in the shape of the predictions, and both with a last axis. `(N)` fits `(N, 1)`; nothing else is
+/// stretched, because a loss between `(N, 1)` and `(N)` broadcast to `(N, N)` is a number that means nothing.
+pub(crate) fn align<V: Ops>(name: &str, y_true: &V, y_pred: &V) -> Result<(V, V)> {
+    let (t, p) = (*y_true.tensor().shape(), *y_pred.tensor().shape());
+    let (mut y_true, mut y_pred) = (y_true.clone(), y_pred.clone());
+    if t != p {
+        let column = |long: &[usize], short: &[usize]| long.len() == short.len() + 1 && long[long.len() - 1] == 1 && long[..short.len()] == *short;
+        match () {
+            () if column(&p, &t) => y_true = y_true.reshape(p)?,
+            () if column(&t, &p) => y_pred = y_pred.reshape(t)?,
+            () => return Err(mismatch(name, y_true.tensor(), y_pred.tensor())),
+        }
+    } else if p.rank() == 1 {
+        y_true = y_true.reshape([p[0], 1])?;
+        y_pred = y_pred.reshape([p[0], 1])?;
+    }
+    // Labels of another type meet the predictions in theirs; integers do so element by element, without a copy.
+    if y_true.tensor().dtype().is_float() {
+        y_true = y_true.cast(y_pred.tensor().dtype())?;
+    }
+    Ok((y_true, y_pred))
+}
+
+fn mismatch(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Error {
+    let (t, p) = (*y_true.shape(), *y_pred.shape());
+    let text = format!("targets of shape {t} do not fit predictions of shape {p}");
+    let classes = p.last().copied().unwrap_or(0);
+    let ids = classes > 1 && (t[..] == p[..p.rank() - 1] || (t.rank() == p.rank() && t.last() == Some(&1)));
+    let help = match ids && y_true.dtype().is_integer() {
+        true => "the targets look like class ids: use sparse_categorical_crossentropy".to_owned(),
+        false => format!("the last layer must have as many units as a target has values ({})", t.get(1).copied().unwrap_or(1)),
+    };
+    kiln_autograd::Error::shape(name, text).help(help).into()
+}

@@ -1,0 +1,175 @@
+//! Names that people write: which one was meant, which of several spellings it is, and lists of them for a sentence.
+
+use crate::{Error, Result};
+
+/// The candidate that `name` most probably stands for, or `None` if nothing is close.
+///
+/// Case, `-`, `_` and spaces do not count; a swap of neighbours is one edit; a beginning of at least three letters
+/// (`acc` for `accuracy`) counts as close. The first of equally near candidates wins.
+///
+/// # Examples
+/// ```
+/// use kiln_nn::names::suggest;
+/// assert_eq!(suggest("val_los", ["loss", "val_loss"]), Some("val_loss"));
+/// assert_eq!(suggest("acc", ["loss", "accuracy"]), Some("accuracy"));
+/// assert_eq!(suggest("banana", ["loss", "accuracy"]), None);
+/// ```
+pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = normalized(name);
+    let allowed = (name.len() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance_with_prefix(&name, &normalized(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean `x`?" where something is close, else the names that exist.
+///
+/// # Examples
+/// ```
+/// use kiln_nn::names::did_you_mean;
+/// assert_eq!(did_you_mean("adamm", &["adam", "sgd"]), "did you mean `adam`?");
+/// assert_eq!(did_you_mean("banana", &["adam", "sgd"]), "there are `adam` and `sgd`");
+/// ```
+pub fn did_you_mean(name: &str, candidates: &[&str]) -> String {
+    match (suggest(name, candidates.iter().copied()), candidates) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, []) => "there is none".to_owned(),
+        (None, [one]) => format!("there is only `{one}`"),
+        (None, _) => format!("there are {}", listing(candidates)),
+    }
+}
+
+/// Names in back ticks, joined as in a sentence: `` `a`, `b` and `c` ``.
+///
+/// # Examples
+/// ```
+/// use kiln_nn::names::listing;
+/// assert_eq!(listing(["a", "b", "c"]), "`a`, `b` and `c`");
+/// assert_eq!(listing(["a"]), "`a`");
+/// assert_eq!(listing([] as [&str; 0]), "nothing");
+/// ```
+pub fn listing<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let quoted: Vec<String> =
+        names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match quoted.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// What `given` stands for in a table of spellings. The first name of a row is the one that is shown; case, `-`, `_`
+/// and spaces do not count.
+///
+/// ```
+/// use kiln_nn::names::find;
+/// let table: &[(&[&str], u8)] = &[(&["mean_squared_error", "mse"], 1), (&["mean_absolute_error", "mae"], 2)];
+/// assert_eq!(find("loss", "MeanSquaredError", table)?, 1);
+/// assert_eq!(find("loss", "MAE", table)?, 2);
+/// assert!(find("loss", "msle", table).is_err());
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+///
+/// # Errors
+/// The name is none of them; the error has the nearest.
+pub fn find<T: Copy>(what: &str, given: &str, table: &[(&[&str], T)]) -> Result<T> {
+    let wanted = normalized(given);
+    let row = table.iter().find(|(names, _)| names.iter().any(|name| normalized(name) == wanted));
+    row.map(|row| row.1).ok_or_else(|| {
+        let known: Vec<&str> = table.iter().filter_map(|(names, _)| names.first().copied()).collect();
+        Error::unknown(what, given, &known)
+    })
+}
+
+/// `MeanSquaredError` as `mean_squared_error`: the name in logs of the thing with this type name.
+///
+/// ```
+/// use kiln_nn::names::snake_case;
+/// assert_eq!(snake_case("BinaryAccuracy"), "binary_accuracy");
+/// assert_eq!(snake_case("F1Score"), "f1_score");
+/// assert_eq!(snake_case("AUC"), "auc");
+/// ```
+pub fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut out = String::with_capacity(name.len() + 4);
+    for (i, &c) in letters.iter().enumerate() {
+        let starts = c.is_uppercase() && i > 0;
+        let after_small = i > 0 && !letters[i - 1].is_uppercase();
+        let before_small = letters.get(i + 1).is_some_and(|next| next.is_lowercase());
+        if starts && (after_small || before_small) {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+/// Letters and digits in lower case: what two spellings of one name have in common.
+fn normalized(name: &str) -> Vec<char> {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+/// Edit distance, except that a beginning of three letters or more is one edit away from the whole.
+fn distance_with_prefix(name: &[char], candidate: &[char]) -> usize {
+    let distance = edit_distance(name, candidate);
+    let is_prefix = name.len() >= 3 && candidate.starts_with(name);
+    if is_prefix { distance.min(1) } else { distance }
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`; no place is edited twice.
+fn edit_distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = Vec::with_capacity(b.len() + 1);
+        row.push(i);
+        for j in 1..=b.len() {
+            let replaced = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(before[j - 2] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distance(a: &str, b: &str) -> usize {
+        edit_distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("", ""), 0);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("sdg", "sgd"), 1);
+        assert_eq!(distance("ca", "abc"), 3);
+    }
+
+    #[test]
+    fn suggestions_ignore_case_and_separators() {
+        assert_eq!(suggest("ValLoss", ["loss", "val_loss"]), Some("val_loss"));
+        assert_eq!(suggest("los", ["val_loss", "loss"]), Some("loss"));
+        assert_eq!(suggest("sdg", ["adam", "sgd"]), Some("sgd"));
+        assert_eq!(suggest("", ["adam"]), None);
+        assert_eq!(suggest("x", []), None);
+        // An exact name beats a longer one that it begins.
+        assert_eq!(suggest("precision", ["precision_1", "precision"]), Some("precision"));
+    }
+
+    #[test]
+    fn help_lists_what_exists() {
+        assert_eq!(did_you_mean("zzzz", &[]), "there is none");
+        assert_eq!(did_you_mean("zzzz", &["loss"]), "there is only `loss`");
+    }
+}
