@@ -2,10 +2,12 @@
 
 mod cast;
 mod concat;
+mod conv;
 mod cross_entropy;
 mod elementwise;
 mod gather;
 mod matmul;
+mod pool;
 mod reduce;
 mod softmax;
 mod views;

@@ -77,9 +77,9 @@ losses! {
         /// A label whose samples do not count.
         ignore_class: Option<i64> = None,
     }
-    /// `(1 - p[right]^q) / q` for one-hot labels: between absolute error (q = 1) and cross-entropy (q → 0), robust
+    /// `(1 - p[label]^q) / q` for labels that are class ids: between absolute error (q = 1) and cross-entropy (q → 0), robust
     /// against wrong labels (Zhang and Sabuncu 2018).
-    CategoricalGeneralizedCrossEntropy "categorical_generalized_cross_entropy" (targets: Targets::OneHot) {
+    CategoricalGeneralizedCrossEntropy "categorical_generalized_cross_entropy" (targets: Targets::ClassIds) {
         /// Between 0 and 1.
         q: f64 = 0.5,
     }
@@ -273,7 +273,8 @@ impl CategoricalFocalCrossentropy {
 
 impl SparseCategoricalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
-        let (labels, valid) = self.labels(y_true.tensor(), y_pred.tensor())?;
+        let name = "sparse_categorical_crossentropy";
+        let (labels, valid) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
         let labels = V::constant(labels);
         let elements = match self.from_logits {
             true => y_pred.cross_entropy(&labels)?,
@@ -285,45 +286,44 @@ impl SparseCategoricalCrossentropy {
         };
         Ok(Elements { elements, fold: Fold::Done, valid })
     }
+}
 
-    /// The labels as indices, each checked to be a class; with `ignore_class`, 1 for those that count and 0 for the
-    /// others, whose index is then 0.
-    fn labels(&self, y_true: &Tensor, y_pred: &Tensor) -> Result<(Tensor, Option<Vec<f64>>)> {
-        let name = "sparse_categorical_crossentropy";
-        let (t, p) = (*y_true.shape(), *y_pred.shape());
-        let Some((&classes, samples)) = p.split_last() else {
-            let error = kiln_autograd::Error::shape(name, "predictions need an axis of classes, found a single number");
-            return Err(error.help("the last layer needs one unit for each class").into());
+/// The labels as indices, each checked to be a class; where one is ignored, 1 for those that count and 0 for the
+/// others, whose index is then 0.
+fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>) -> Result<(Tensor, Option<Vec<f64>>)> {
+    let (t, p) = (*y_true.shape(), *y_pred.shape());
+    let Some((&classes, samples)) = p.split_last() else {
+        let error = kiln_autograd::Error::shape(name, "predictions need an axis of classes, found a single number");
+        return Err(error.help("the last layer needs one unit for each class").into());
+    };
+    let column = t.rank() == p.rank() && t.last() == Some(&1) && t[..samples.len()] == *samples;
+    if t[..] != *samples && !column {
+        let text = format!("labels of shape {t} do not fit predictions of shape {p}");
+        let help = match t == p {
+            true => "the labels look one-hot: use categorical_crossentropy".to_owned(),
+            false => format!("give one class id for each row of predictions: shape {samples:?}"),
         };
-        let column = t.rank() == p.rank() && t.last() == Some(&1) && t[..samples.len()] == *samples;
-        if t[..] != *samples && !column {
-            let text = format!("labels of shape {t} do not fit predictions of shape {p}");
-            let help = match t == p {
-                true => "the labels look one-hot: use categorical_crossentropy".to_owned(),
-                false => format!("give one class id for each row of predictions: shape {samples:?}"),
-            };
-            return Err(kiln_autograd::Error::shape(name, text).help(help).into());
-        }
-        let mut ids = y_true.to_vec_as::<i64>();
-        if y_true.dtype().is_float() && y_true.to_vec_as::<f64>().iter().zip(&ids).any(|(&t, &id)| t != id as f64) {
-            let error = kiln_autograd::Error::dtype(name, "class ids must be whole numbers; some labels are fractions");
-            return Err(error.help("numbers to predict: use mean_squared_error").into());
-        }
-        let valid = self.ignore_class.map(|ignored| {
-            let valid: Vec<f64> = ids.iter().map(|&id| f64::from(u8::from(id != ignored))).collect();
-            ids.iter_mut().filter(|id| **id == ignored).for_each(|id| *id = 0);
-            valid
-        });
-        if let Some(at) = ids.iter().position(|&id| id < 0 || id >= classes as i64) {
-            let text = format!("label {} at position {at} is not one of the {classes} classes 0 … {}", ids[at], classes.saturating_sub(1));
-            let help = match classes {
-                1 => "one unit with a sigmoid: use binary_crossentropy",
-                _ => "labels count from 0; the last layer needs one unit for each class",
-            };
-            return Err(kiln_autograd::Error::index(name, text).help(help).into());
-        }
-        Ok((Tensor::from_vec(ids, samples)?, valid))
+        return Err(kiln_autograd::Error::shape(name, text).help(help).into());
     }
+    let mut ids = y_true.to_vec_as::<i64>();
+    if y_true.dtype().is_float() && y_true.to_vec_as::<f64>().iter().zip(&ids).any(|(&t, &id)| t != id as f64) {
+        let error = kiln_autograd::Error::dtype(name, "class ids must be whole numbers; some labels are fractions");
+        return Err(error.help("numbers to predict: use mean_squared_error").into());
+    }
+    let valid = ignored.map(|ignored| {
+        let valid: Vec<f64> = ids.iter().map(|&id| f64::from(u8::from(id != ignored))).collect();
+        ids.iter_mut().filter(|id| **id == ignored).for_each(|id| *id = 0);
+        valid
+    });
+    if let Some(at) = ids.iter().position(|&id| id < 0 || id >= classes as i64) {
+        let text = format!("label {} at position {at} is not one of the {classes} classes 0 … {}", ids[at], classes.saturating_sub(1));
+        let help = match classes {
+            1 => "one unit with a sigmoid: use binary_crossentropy",
+            _ => "labels count from 0; the last layer needs one unit for each class",
+        };
+        return Err(kiln_autograd::Error::index(name, text).help(help).into());
+    }
+    Ok((Tensor::from_vec(ids, samples)?, valid))
 }
 
 impl CategoricalGeneralizedCrossEntropy {
@@ -332,8 +332,8 @@ impl CategoricalGeneralizedCrossEntropy {
         if !(self.q > 0.0 && self.q < 1.0) {
             return Err(Error::config(format!("{name}: q is {}", self.q), "give a number between 0 and 1, such as 0.5"));
         }
-        let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
-        let right = y_true.mul(&y_pred)?.sum(&[-1])?;
+        let (labels, _) = class_ids(name, y_true.tensor(), y_pred.tensor(), None)?;
+        let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(&[-1])?;
         let [elements] = V::elementwise(Generalized { q: self.q }, [&right, &right])?;
         Ok(Elements::new(elements, Fold::Done))
     }

@@ -86,7 +86,7 @@ impl Reduction {
         let divisor = match (self, &weight) {
             (Reduction::None, _) => return Ok(weighted),
             (Reduction::Sum, _) => 1.0,
-            // The sum of the weights as they meet the values: one that is stretched along an axis counts once there.
+            // The weights as they were given: one that is stretched along an axis counts once.
             (Reduction::MeanWithSampleWeight, Some(weight)) => weight.tensor().to_vec_as::<f64>().iter().sum(),
             _ => weighted.tensor().count() as f64,
         };
@@ -102,7 +102,7 @@ impl Reduction {
         let Some(valid) = valid else { return Ok(weight) };
         // Values that do not count must not dilute a mean over the number of values.
         let scale = match self {
-            Reduction::SumOverBatchSize | Reduction::Mean => valid.len() as f64 / (valid.iter().sum::<f64>() + EPSILON),
+            Reduction::SumOverBatchSize | Reduction::Mean => valid.len() as f64 / valid.iter().sum::<f64>().max(1.0),
             _ => 1.0,
         };
         let scaled: Vec<f64> = valid.iter().map(|v| v * scale).collect();

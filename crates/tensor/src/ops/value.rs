@@ -2,8 +2,8 @@
 //! runs with gradients and without.
 
 use super::{
-    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, CrossEntropyOps, Elementwise,
-    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, ReduceOps, SelectOps, SoftmaxOps,
+    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps, Elementwise,
+    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps, SelectOps, SoftmaxOps,
     StatisticsOps, ViewOps,
 };
 use crate::{DType, Op, Result, Shape, Tensor};
@@ -137,6 +137,8 @@ pub trait Ops:
     + ArgReduceOps
     + StatisticsOps
     + MatMulOps
+    + ConvOps
+    + PoolOps
     + SoftmaxOps
     + CrossEntropyOps
     + GatherOps
@@ -145,6 +147,6 @@ pub trait Ops:
 }
 
 impl<V> Ops for V where
-    V: ViewOps + CastOps + ReduceOps + MatMulOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
+    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + PoolOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
 {
 }

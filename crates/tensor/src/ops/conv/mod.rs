@@ -1,6 +1,239 @@
-//! Convolutions.
+//! Convolutions of images and sequences, and the two operations that are their gradients: the three are linear in each
+//! operand and each other's transposes, so derivatives of any order stay among them.
 
 mod correlation;
 pub mod cpu;
 mod depthwise;
+mod options;
+mod surface;
 mod windows;
+
+pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, Padding};
+pub(crate) use options::reach;
+pub use surface::ConvOps;
+
+use crate::{DType, Error, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use cpu::Conv2d as Sizes;
+use std::borrow::Cow;
+
+/// `y[n, i, j, o] = Σ x[n, i·s + k·d − p, j·s + l·d − p, c] · w[k, l, c, o]`: the cross-correlation that deep learning
+/// calls convolution.
+///
+/// # Shapes
+/// An input `[N, H, W, C]` and weights `[KH, KW, C / groups, O]` give `[N, OH, OW, O]` with
+/// `OH = ⌊(H + padding − dilation · (KH − 1) − 1) / stride⌋ + 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Input positions per output position.
+    pub stride: [usize; 2],
+    /// Zeros before and after the input, vertically and horizontally.
+    pub padding: [[usize; 2]; 2],
+    /// Input positions per kernel element.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+/// The gradient of [`Conv2d`] with respect to its input, from the output's gradient and the weights. Also the
+/// transposed convolution of decoders and generators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dInputGrad {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// Height and width of its input.
+    pub input: [usize; 2],
+}
+
+/// The gradient of [`Conv2d`] with respect to its weights, from its input and the output's gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dWeightGrad {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// Height and width of its kernel.
+    pub kernel: [usize; 2],
+}
+
+/// Steps and paddings beyond this are a mistake, and sums of them could overflow.
+pub(crate) const LARGEST: usize = 1 << 31;
+
+impl Conv2d {
+    /// The sizes of this convolution of `x` with `w`, or what is wrong with them.
+    fn sizes(&self, name: &str, x: Shape, w: Shape) -> Result<Sizes> {
+        let (&[batch, height, width, channels], &[rows, columns, inner, filters]) = (x.dims(), w.dims()) else {
+            let text = format!("needs an input [N, H, W, C] and weights [KH, KW, C / groups, O], found {x} and {w}");
+            return Err(Error::shape(name, text));
+        };
+        let (groups, kernel) = (self.groups, [rows, columns]);
+        let numbers = self.stride.iter().chain(&self.dilation).chain(&kernel).chain(std::slice::from_ref(&groups));
+        if let Some(bad) = numbers.chain(&self.padding.concat()).find(|&&n| n > LARGEST) {
+            return Err(Error::argument(name, format!("{bad} is no sensible stride, padding, dilation or kernel size")));
+        }
+        if self.stride.contains(&0) || self.dilation.contains(&0) || groups == 0 || kernel.contains(&0) {
+            let text = format!(
+                "stride {:?}, dilation {:?}, groups {groups} and the kernel's size {kernel:?} must be at least 1",
+                self.stride, self.dilation
+            );
+            return Err(Error::argument(name, text));
+        }
+        if inner.checked_mul(groups) != Some(channels) {
+            let text = format!("an input {x} of {channels} channels in {groups} groups does not fit weights {w} for {inner} channels a group");
+            let help = "an input is [N, H, W, C], weights are [KH, KW, C / groups, O]; or set channels_first()";
+            return Err(Error::shape(name, text).help(help));
+        }
+        if !filters.is_multiple_of(groups) {
+            return Err(Error::shape(name, format!("{filters} filters cannot be divided into {groups} groups")));
+        }
+        let input = [height, width];
+        let Conv2d { stride, padding, dilation, .. } = *self;
+        let sizes = Sizes { batch, input, channels, filters, kernel, stride, padding, dilation, groups };
+        if input.contains(&0) || sizes.output().contains(&0) {
+            let text = format!("a kernel of {kernel:?} with dilation {dilation:?} does not fit an input {x} padded by {padding:?}");
+            return Err(Error::shape(name, text).help("use a smaller kernel or more padding"));
+        }
+        Ok(sizes)
+    }
+}
+
+fn check_floats(name: &str, a: Spec, b: Spec) -> Result<()> {
+    match a.dtype == b.dtype && a.dtype.is_float() {
+        true => Ok(()),
+        false => {
+            let text = format!("needs two operands of one floating-point type, found {} and {}", a.dtype, b.dtype);
+            Err(Error::dtype(name, text))
+        }
+    }
+}
+
+/// What a gradient must look like to be that of `sizes`.
+fn check_gradient(name: &str, sizes: &Sizes, dy: Shape) -> Result<()> {
+    let [height, width] = sizes.output();
+    match dy.dims() == [sizes.batch, height, width, sizes.filters] {
+        true => Ok(()),
+        false => {
+            let text = format!("the gradient has shape {dy}, the convolution's output is {:?}", [sizes.batch, height, width, sizes.filters]);
+            Err(Error::shape(name, text))
+        }
+    }
+}
+
+impl Conv2dInputGrad {
+    fn sizes(&self, dy: Shape, w: Shape) -> Result<Sizes> {
+        let channels = w.get(2).copied().unwrap_or(0).saturating_mul(self.conv.groups);
+        let x = Shape::new(&[dy.first().copied().unwrap_or(0), self.input[0], self.input[1], channels])?;
+        let sizes = self.conv.sizes("conv2d_input_grad", x, w)?;
+        check_gradient("conv2d_input_grad", &sizes, dy)?;
+        Ok(sizes)
+    }
+}
+
+impl Conv2dWeightGrad {
+    fn sizes(&self, x: Shape, dy: Shape) -> Result<Sizes> {
+        let channels = x.get(3).copied().unwrap_or(0) / self.conv.groups.max(1);
+        let w = Shape::new(&[self.kernel[0], self.kernel[1], channels, dy.get(3).copied().unwrap_or(0)])?;
+        let sizes = self.conv.sizes("conv2d_weight_grad", x, w)?;
+        check_gradient("conv2d_weight_grad", &sizes, dy)?;
+        Ok(sizes)
+    }
+}
+
+impl Op for Conv2d {
+    fn name(&self) -> &str {
+        "conv2d"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_floats("conv2d", x[0], x[1])?;
+        let sizes = self.sizes("conv2d", x[0].shape, x[1].shape)?;
+        let [height, width] = sizes.output();
+        Ok(vec![Spec::new(Shape::new(&[sizes.batch, height, width, sizes.filters])?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.sizes("conv2d", *x[0].shape(), *x[1].shape())?;
+        compute(x, &mut y[0], |a, b, y| cpu::forward(&sizes, a, b, y, true), |a, b, y| cpu::forward(&sizes, a, b, y, true))
+    }
+}
+
+impl Op for Conv2dInputGrad {
+    fn name(&self) -> &str {
+        "conv2d_input_grad"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_floats("conv2d_input_grad", x[0], x[1])?;
+        let sizes = self.sizes(x[0].shape, x[1].shape)?;
+        let [height, width] = self.input;
+        Ok(vec![Spec::new(Shape::new(&[sizes.batch, height, width, sizes.channels])?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
+        compute(
+            x,
+            &mut y[0],
+            |a, b, y| cpu::backward_input(&sizes, a, b, y, true),
+            |a, b, y| cpu::backward_input(&sizes, a, b, y, true),
+        )
+    }
+}
+
+impl Op for Conv2dWeightGrad {
+    fn name(&self) -> &str {
+        "conv2d_weight_grad"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_floats("conv2d_weight_grad", x[0], x[1])?;
+        let sizes = self.sizes(x[0].shape, x[1].shape)?;
+        let shape = [self.kernel[0], self.kernel[1], sizes.channels / sizes.groups, sizes.filters];
+        Ok(vec![Spec::new(Shape::new(&shape)?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
+        compute(
+            x,
+            &mut y[0],
+            |a, b, y| cpu::backward_weight(&sizes, a, b, y, true),
+            |a, b, y| cpu::backward_weight(&sizes, a, b, y, true),
+        )
+    }
+}
+
+/// Runs a kernel of two operands in `f64`, or in `f32`, which half precision is converted to and rounded from once.
+fn compute(
+    x: &[View<'_>],
+    y: &mut ViewMut<'_>,
+    single: impl Fn(&[f32], &[f32], &mut [f32]),
+    double: impl Fn(&[f64], &[f64], &mut [f64]),
+) -> Result<()> {
+    match x[0].dtype() {
+        DType::F64 => double(&x[0].contiguous()?, &x[1].contiguous()?, y.slice()?),
+        _ => in_single(y, |y| {
+            single(&as_single(&x[0])?, &as_single(&x[1])?, y);
+            Ok(())
+        })?,
+    }
+    Ok(())
+}
+
+/// The elements in single precision.
+pub(crate) fn as_single<'a>(x: &View<'a>) -> Result<Cow<'a, [f32]>> {
+    if x.dtype() == DType::F32 {
+        return x.contiguous();
+    }
+    with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| crate::Element::to_f32(*v)).collect()))
+}
+
+/// Computes a result in single precision, and rounds it once where it is stored in half.
+pub(crate) fn in_single(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    if y.dtype() == DType::F32 {
+        return f(y.slice()?);
+    }
+    let mut wide = vec![0f32; y.shape().count()];
+    f(&mut wide)?;
+    with_element!(y.dtype(), T => {
+        y.slice::<T>()?.iter_mut().zip(wide).for_each(|(y, v)| *y = <T as crate::Element>::from_f32(v));
+    });
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The operations: pools of `[N, H, W, C]` and the scatters and gathers that are their gradients.
+
+use super::cpu::{self, Divisor, Pool2d as Sizes};
+use crate::ops::conv::{LARGEST, as_single, in_single, reach};
+use crate::{DType, Element, Error, Op, Result, Shape, Spec, View, ViewMut, with_element};
+
+/// The windows of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window2d {
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// Input positions per output position.
+    pub stride: [usize; 2],
+    /// Positions before and after the input, vertically and horizontally.
+    pub padding: [[usize; 2]; 2],
+    /// Input positions per window position.
+    pub dilation: [usize; 2],
+    /// Whether a last window that reaches past the end counts.
+    pub ceil: bool,
+}
+
+/// The largest element of each window, and its position `h · W + w` as `i32`: the first of equal ones; NaN wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool2d {
+    /// The windows.
+    pub window: Window2d,
+}
+
+/// The gradient of [`MaxPool2d`], from the output's gradient and the positions: each element goes where the largest was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool2dGrad {
+    /// The windows.
+    pub window: Window2d,
+    /// Height and width of the pool's input.
+    pub input: [usize; 2],
+}
+
+/// The elements of an image at the positions that a [`MaxPool2d`] found, 0 for none: the reverse of [`MaxPool2dGrad`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool2dPick {
+    /// The windows.
+    pub window: Window2d,
+}
+
+/// The mean of each window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AveragePool2d {
+    /// The windows.
+    pub window: Window2d,
+    /// What the sum is divided by.
+    pub divisor: Divisor,
+}
+
+/// The gradient of [`AveragePool2d`]: each position adds the shares of its windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AveragePool2dGrad {
+    /// The pool.
+    pub pool: AveragePool2d,
+    /// Height and width of its input.
+    pub input: [usize; 2],
+}
+
+impl Window2d {
+    /// The sizes of this pool of `x`, or what is wrong with them.
+    fn sizes(&self, name: &str, x: Shape) -> Result<Sizes> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape(name, format!("needs images [N, H, W, C], found {x}")));
+        };
+        let Window2d { kernel, stride, padding, dilation, ceil } = *self;
+        let sizes = [kernel, stride, dilation].concat();
+        if let Some(bad) = sizes.iter().chain(&padding.concat()).find(|&&n| n > LARGEST) {
+            return Err(Error::argument(name, format!("{bad} is no sensible size, stride, padding or dilation of a window")));
+        }
+        if sizes.contains(&0) {
+            let text = format!("the window's size {kernel:?}, stride {stride:?} and dilation {dilation:?} must be at least 1");
+            return Err(Error::argument(name, text));
+        }
+        let reach = reach(kernel, dilation);
+        if (0..2).any(|i| padding[i].iter().any(|&p| p >= reach[i])) {
+            let text = format!("padding of {padding:?} leaves windows of {kernel:?} with no input at all");
+            return Err(Error::argument(name, text).help("pad by less than the window's size"));
+        }
+        if i32::try_from(height.saturating_mul(width)).is_err() {
+            return Err(Error::shape(name, format!("an image of {height} by {width} has more positions than an index counts")));
+        }
+        let sizes = Sizes { batch, input: [height, width], channels, kernel, stride, padding, dilation, ceil };
+        if sizes.output().contains(&0) {
+            let text = format!("a window of {kernel:?} with dilation {dilation:?} does not fit images {x} padded by {padding:?}");
+            return Err(Error::shape(name, text).help("use a smaller window or more padding"));
+        }
+        Ok(sizes)
+    }
+
+    /// The sizes of the pool of images of `input` height and width whose output is `y`.
+    fn sizes_behind(&self, name: &str, input: [usize; 2], y: Shape) -> Result<Sizes> {
+        let &[batch, height, width, channels] = y.dims() else {
+            return Err(Error::shape(name, format!("needs a gradient [N, H, W, C], found {y}")));
+        };
+        let sizes = self.sizes(name, Shape::new(&[batch, input[0], input[1], channels])?)?;
+        if sizes.output() != [height, width] {
+            let text = format!("the gradient has shape {y}, the pool's output is {:?} high and wide", sizes.output());
+            return Err(Error::shape(name, text));
+        }
+        Ok(sizes)
+    }
+}
+
+fn output(sizes: &Sizes) -> Result<Shape> {
+    let [height, width] = sizes.output();
+    Shape::new(&[sizes.batch, height, width, sizes.channels])
+}
+
+fn input(sizes: &Sizes) -> Result<Shape> {
+    Shape::new(&[sizes.batch, sizes.input[0], sizes.input[1], sizes.channels])
+}
+
+fn check_float(name: &str, x: Spec) -> Result<()> {
+    match x.dtype.is_float() {
+        true => Ok(()),
+        false => Err(Error::dtype(name, format!("needs floating-point numbers, found {}", x.dtype))),
+    }
+}
+
+fn check_positions(name: &str, positions: Spec, like: Shape) -> Result<()> {
+    match positions == Spec::new(like, DType::I32) {
+        true => Ok(()),
+        false => {
+            let text = format!("positions of shape {} ({}) do not belong to an output of shape {like}", positions.shape, positions.dtype);
+            Err(Error::shape(name, text))
+        }
+    }
+}
+
+impl Op for MaxPool2d {
+    fn name(&self) -> &str {
+        "max_pool2d"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_float("max_pool2d", x[0])?;
+        let shape = output(&self.window.sizes("max_pool2d", x[0].shape)?)?;
+        Ok(vec![Spec::new(shape, x[0].dtype), Spec::new(shape, DType::I32)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.window.sizes("max_pool2d", *x[0].shape())?;
+        let [values, positions] = y else { unreachable!("a maximum pool has two outputs") };
+        let positions = positions.slice::<i32>()?;
+        match x[0].dtype() {
+            DType::F64 => cpu::max_forward::<f64>(&sizes, &x[0].contiguous()?, values.slice()?, positions, true),
+            _ => in_single(values, |values| {
+                cpu::max_forward(&sizes, &as_single(&x[0])?, values, positions, true);
+                Ok(())
+            })?,
+        }
+        Ok(())
+    }
+}
+
+impl Op for MaxPool2dGrad {
+    fn name(&self) -> &str {
+        "max_pool2d_grad"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_float("max_pool2d_grad", x[0])?;
+        let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, x[0].shape)?;
+        check_positions("max_pool2d_grad", x[1], x[0].shape)?;
+        Ok(vec![Spec::new(input(&sizes)?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, *x[0].shape())?;
+        let positions = x[1].contiguous::<i32>()?;
+        match x[0].dtype() {
+            DType::F64 => cpu::max_backward::<f64>(&sizes, &x[0].contiguous()?, &positions, y[0].slice()?, true),
+            _ => in_single(&mut y[0], |y| {
+                cpu::max_backward(&sizes, &as_single(&x[0])?, &positions, y, true);
+                Ok(())
+            })?,
+        }
+        Ok(())
+    }
+}
+
+impl Op for MaxPool2dPick {
+    fn name(&self) -> &str {
+        "max_pool2d_pick"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        check_float("max_pool2d_pick", x[0])?;
+        let shape = output(&self.window.sizes("max_pool2d_pick", x[0].shape)?)?;
+        check_positions("max_pool2d_pick", x[1], shape)?;
+        Ok(vec![Spec::new(shape, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.window.sizes("max_pool2d_pick", *x[0].shape())?;
+        let ([height, width], channels) = (sizes.output(), sizes.channels);
+        let (plane, image) = (sizes.input[0] * sizes.input[1], height * width * channels);
+        let positions = x[1].contiguous::<i32>()?;
+        with_element!(x[0].dtype(), T => {
+            let from = x[0].contiguous::<T>()?;
+            for (i, (y, &position)) in y[0].slice::<T>()?.iter_mut().zip(positions.iter()).enumerate() {
+                // Images without elements have no positions, so nothing here divides by zero.
+                let start = i / image * plane;
+                *y = match usize::try_from(position) {
+                    Ok(position) if position < plane => from[(start + position) * channels + i % channels],
+                    _ => <T as Element>::from_f64(0.0),
+                };
+            }
+        });
+        Ok(())
+    }
+}
+
+impl AveragePool2d {
+    fn check(&self, name: &str, x: Spec) -> Result<()> {
+        check_float(name, x)?;
+        if self.divisor == Divisor::Fixed(0) {
+            return Err(Error::argument(name, "the divisor is 0"));
+        }
+        if self.window.dilation != [1, 1] {
+            return Err(Error::argument(name, format!("a dilation of {:?} is for maximum pools", self.window.dilation)));
+        }
+        Ok(())
+    }
+}
+
+impl Op for AveragePool2d {
+    fn name(&self) -> &str {
+        "average_pool2d"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        self.check("average_pool2d", x[0])?;
+        Ok(vec![Spec::new(output(&self.window.sizes("average_pool2d", x[0].shape)?)?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.window.sizes("average_pool2d", *x[0].shape())?;
+        match x[0].dtype() {
+            DType::F64 => cpu::average_forward::<f64>(&sizes, self.divisor, &x[0].contiguous()?, y[0].slice()?, true),
+            _ => in_single(&mut y[0], |y| {
+                cpu::average_forward(&sizes, self.divisor, &as_single(&x[0])?, y, true);
+                Ok(())
+            })?,
+        }
+        Ok(())
+    }
+}
+
+impl Op for AveragePool2dGrad {
+    fn name(&self) -> &str {
+        "average_pool2d_grad"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        self.pool.check("average_pool2d_grad", x[0])?;
+        let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, x[0].shape)?;
+        Ok(vec![Spec::new(input(&sizes)?, x[0].dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, *x[0].shape())?;
+        let divisor = self.pool.divisor;
+        match x[0].dtype() {
+            DType::F64 => cpu::average_backward::<f64>(&sizes, divisor, &x[0].contiguous()?, y[0].slice()?, true),
+            _ => in_single(&mut y[0], |y| {
+                cpu::average_backward(&sizes, divisor, &as_single(&x[0])?, y, true);
+                Ok(())
+            })?,
+        }
+        Ok(())
+    }
+}

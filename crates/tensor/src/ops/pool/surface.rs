@@ -1,0 +1,133 @@
+//! Pools as methods.
+
+use super::cpu::Divisor;
+use super::{AveragePool2d, MaxPool2d, Pool1dOptions, Pool2dOptions, PoolOptions, Window2d};
+use crate::ops::conv::reach;
+use crate::ops::{Apply, CastOps, Value, ViewOps};
+use crate::{DType, Error, Result};
+
+/// Pools over windows.
+pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d> {
+    /// The largest element of each window; NaN wins, and of equal elements the first gets the gradient.
+    ///
+    /// # Shapes
+    /// Images `[N, H, W, C]` give `[N, OH, OW, C]`; with channels first, `[N, C, H, W]` give `[N, C, OH, OW]`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape([1, 2, 3, 1])?;
+    /// assert_eq!(x.max_pool2d(&Pool2dOptions::new([2, 2]).stride([1, 1]))?.to_vec::<f64>()?, [5.0, 6.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No images; a window that does not fit them; a window or stride of 0; padding as large as the window.
+    #[track_caller]
+    fn max_pool2d(&self, options: &Pool2dOptions) -> Result<Self> {
+        self.max_pool2d_with_indices(options).map(|(y, _)| y)
+    }
+
+    /// [`PoolOps::max_pool2d`] and the position `h · W + w` of each element in its image, as `i64`; -1 where a dilated
+    /// window has no element.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn max_pool2d_with_indices(&self, options: &Pool2dOptions) -> Result<(Self, Self)> {
+        let (x, window) = operand("max_pool2d", self, options)?;
+        let mut y = Self::apply_op(MaxPool2d { window }, &[&x])?.into_iter();
+        let (Some(values), Some(positions)) = (y.next(), y.next()) else { unreachable!("a maximum pool has two outputs") };
+        let positions = Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?);
+        Ok((channels_back(values, options)?, channels_back(positions, options)?))
+    }
+
+    /// The mean of each window. Padding does not count, unless
+    /// [`count_include_pad`](super::PoolOptions::count_include_pad) says so.
+    ///
+    /// # Shapes
+    /// As [`PoolOps::max_pool2d`].
+    ///
+    /// # Errors
+    /// As there; a dilation; a divisor of 0.
+    #[track_caller]
+    fn average_pool2d(&self, options: &Pool2dOptions) -> Result<Self> {
+        let (x, window) = operand("average_pool2d", self, options)?;
+        let divisor = match (options.divisor, options.count_include_pad) {
+            (Some(number), _) => Divisor::Fixed(number),
+            (None, true) => Divisor::Padded,
+            (None, false) => Divisor::Valid,
+        };
+        channels_back(Self::apply_one(AveragePool2d { window, divisor }, &[&x])?, options)
+    }
+
+    /// [`PoolOps::max_pool2d`] along one dimension.
+    ///
+    /// # Shapes
+    /// Sequences `[N, L, C]` give `[N, OL, C]`; with channels first, `[N, C, L]` give `[N, C, OL]`.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn max_pool1d(&self, options: &Pool1dOptions) -> Result<Self> {
+        self.max_pool1d_with_indices(options).map(|(y, _)| y)
+    }
+
+    /// [`PoolOps::max_pool1d`] and the position of each element in its sequence, as `i64`.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn max_pool1d_with_indices(&self, options: &Pool1dOptions) -> Result<(Self, Self)> {
+        let (x, axis) = as_images("max_pool1d", self, options)?;
+        let (y, positions) = x.max_pool2d_with_indices(&options.flat())?;
+        Ok((y.squeeze(&[axis])?, positions.squeeze(&[axis])?))
+    }
+
+    /// [`PoolOps::average_pool2d`] along one dimension.
+    ///
+    /// # Shapes
+    /// As [`PoolOps::max_pool1d`].
+    ///
+    /// # Errors
+    /// As [`PoolOps::average_pool2d`].
+    #[track_caller]
+    fn average_pool1d(&self, options: &Pool1dOptions) -> Result<Self> {
+        let (x, axis) = as_images("average_pool1d", self, options)?;
+        x.average_pool2d(&options.flat())?.squeeze(&[axis])
+    }
+}
+impl<V: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d>> PoolOps for V {}
+
+/// Images with channels last, and the windows.
+#[track_caller]
+fn operand<V: ViewOps + CastOps>(name: &str, x: &V, options: &Pool2dOptions) -> Result<(V, Window2d)> {
+    let shape = *Value::shape(x);
+    if shape.rank() != 4 {
+        let order = if options.channels_first { "[N, C, H, W]" } else { "[N, H, W, C]" };
+        let error = Error::shape(name, format!("needs images {order}, found {shape}"));
+        return Err(error.help("a single image needs a leading dimension: .unsqueeze(0)").at(std::panic::Location::caller()));
+    }
+    let x = x.cast(Value::dtype(x).to_float())?;
+    let x = if options.channels_first { x.permute(&[0, 2, 3, 1])? } else { x };
+    let input = [Value::shape(&x)[1], Value::shape(&x)[2]];
+    let PoolOptions { kernel, stride, dilation, .. } = *options;
+    let padding = options.padding.resolve(input, reach(kernel, dilation), stride);
+    Ok((x, Window2d { kernel, stride, padding, dilation, ceil: options.ceil_mode }))
+}
+
+#[track_caller]
+fn channels_back<V: ViewOps>(y: V, options: &Pool2dOptions) -> Result<V> {
+    if options.channels_first { y.permute(&[0, 3, 1, 2]) } else { Ok(y) }
+}
+
+/// Sequences as images of height 1, and the axis of that height.
+#[track_caller]
+fn as_images<V: ViewOps>(name: &str, x: &V, options: &Pool1dOptions) -> Result<(V, isize)> {
+    if Value::shape(x).rank() != 3 {
+        let order = if options.channels_first { "[N, C, L]" } else { "[N, L, C]" };
+        let error = Error::shape(name, format!("needs sequences {order}, found {}", Value::shape(x)));
+        return Err(error.help("a single sequence needs a leading dimension: .unsqueeze(0)").at(std::panic::Location::caller()));
+    }
+    let axis = if options.channels_first { 2 } else { 1 };
+    Ok((x.unsqueeze(axis)?, axis))
+}

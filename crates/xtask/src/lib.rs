@@ -1,0 +1,4 @@
+//! The project's own commands, as functions that tests can call too.
+#![forbid(unsafe_code)]
+
+pub mod refs;

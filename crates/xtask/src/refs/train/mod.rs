@@ -1,0 +1,28 @@
+//! Optimizers, schedules, initializers, losses, metrics and callbacks, each kind in its room.
+
+mod losses;
+
+use super::files::{Manifest, text};
+use super::{Category, Outcome, Report, Stop};
+use serde_json::Value;
+
+pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
+    let kind = manifest.text("kind");
+    for entry in manifest.list("entries") {
+        let result: Result<(), Stop> = match kind {
+            "losses" => losses::run(manifest, entry),
+            _ => Stop::unsupported(kind),
+        };
+        report.add(Category::Train, text(entry, "id"), Outcome::from(result));
+    }
+}
+
+/// The entry's `config` as arguments of a type here: a setting that the type does not have is unsupported, not an error.
+fn supported<T>(name: &str, result: kiln::nn::Result<T>) -> Result<T, Stop> {
+    result.map_err(|error| Stop::Unsupported(format!("{name}: {}", error.to_string().lines().next().unwrap_or_default())))
+}
+
+/// `{"name": …, "config": …}` of an entry whose name is under `key`.
+fn config(entry: &Value, key: &str) -> Value {
+    serde_json::json!({ "name": text(entry, key), "config": entry.get("config").cloned().unwrap_or(Value::Null) })
+}

@@ -1,0 +1,142 @@
+//! Convolutions by their definition, and their gradients as operations.
+
+use super::{Array, Case, numbers};
+use kiln_autograd::Var;
+use kiln_autograd::ops::*;
+
+const PLAIN: Conv2d = Conv2d { stride: [1, 1], padding: [[0, 0], [0, 0]], dilation: [1, 1], groups: 1 };
+
+fn geometries() -> Vec<(Conv2d, [usize; 4], [usize; 4])> {
+    vec![
+        (PLAIN, [2, 5, 6, 3], [3, 2, 3, 4]),
+        (Conv2d { stride: [2, 3], padding: [[1, 0], [2, 1]], ..PLAIN }, [2, 5, 7, 2], [3, 3, 2, 3]),
+        (Conv2d { dilation: [2, 1], padding: [[2, 2], [1, 1]], ..PLAIN }, [1, 5, 4, 2], [2, 3, 2, 2]),
+        (Conv2d { groups: 2, ..PLAIN }, [1, 4, 4, 4], [2, 2, 2, 6]),
+        (Conv2d { groups: 3, stride: [2, 1], padding: [[1, 1], [1, 1]], ..PLAIN }, [2, 4, 4, 3], [3, 3, 1, 3]),
+        (Conv2d { groups: 2, ..PLAIN }, [1, 3, 3, 2], [2, 2, 1, 4]),
+        (Conv2d { stride: [3, 3], ..PLAIN }, [1, 5, 5, 1], [1, 1, 1, 2]),
+        (Conv2d { padding: [[3, 3], [3, 3]], ..PLAIN }, [1, 1, 1, 1], [2, 2, 1, 1]),
+        (PLAIN, [0, 4, 4, 2], [2, 2, 2, 3]),
+        (PLAIN, [2, 4, 4, 0], [2, 2, 0, 3]),
+        (PLAIN, [2, 4, 4, 2], [2, 2, 2, 0]),
+    ]
+}
+
+/// Visits every product: the indices in the input, the weights and the output.
+fn products(conv: &Conv2d, x: &[usize], w: &[usize], mut f: impl FnMut([usize; 4], [usize; 4], [usize; 4])) -> [usize; 4] {
+    let size = |i: usize| (x[i + 1] + conv.padding[i][0] + conv.padding[i][1] - conv.dilation[i] * (w[i] - 1) - 1) / conv.stride[i] + 1;
+    let dims = [x[0], size(0), size(1), w[3]];
+    for flat in 0..dims.iter().product::<usize>() {
+        let y: [usize; 4] = super::unravel(flat, &dims).try_into().unwrap();
+        for tap in 0..w[0] * w[1] * w[2] {
+            let k = super::unravel(tap, &w[..3]);
+            let position = |i: usize| (y[i + 1] * conv.stride[i] + k[i] * conv.dilation[i]).checked_sub(conv.padding[i][0]).filter(|&p| p < x[i + 1]);
+            if let (Some(row), Some(column)) = (position(0), position(1)) {
+                let channel = y[3] / (w[3] / conv.groups) * w[2] + k[2];
+                f([y[0], row, column, channel], [k[0], k[1], k[2], y[3]], y);
+            }
+        }
+    }
+    dims
+}
+
+fn flat(index: [usize; 4], dims: &[usize]) -> usize {
+    index.iter().zip(dims).fold(0, |flat, (&i, &d)| flat * d + i)
+}
+
+fn output_dims(conv: &Conv2d, x: &[usize], w: &[usize]) -> [usize; 4] {
+    products(conv, x, w, |_, _, _| ())
+}
+
+fn forward(conv: &Conv2d, x: &Array, w: &Array) -> Array {
+    let dims = output_dims(conv, &x.dims, &w.dims);
+    let mut y = Array::build(&dims, |_| 0.0);
+    products(conv, &x.dims, &w.dims, |i, k, o| y.values[flat(o, &dims)] += x.at(&i) * w.at(&k));
+    y
+}
+
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (conv, x, w) in geometries() {
+        let y = output_dims(&conv, &x, &w);
+        let name = format!("{conv:?} {x:?} {w:?}");
+        let f = move |x: &[Var]| Var::apply_one(conv, &[&x[0], &x[1]]);
+        cases.push(Case::new(name.clone(), vec![numbers(&x, 1), numbers(&w, 2)], f).slack(64.0).reference(move |x| forward(&conv, &x[0], &x[1])));
+        let op = Conv2dInputGrad { conv, input: [x[1], x[2]] };
+        let f = move |x: &[Var]| Var::apply_one(op, &[&x[0], &x[1]]);
+        cases.push(Case::new(format!("input grad {name}"), vec![numbers(&y, 1), numbers(&w, 2)], f).slack(64.0).reference(move |v| {
+            let mut dx = Array::build(&x, |_| 0.0);
+            products(&conv, &x, &w, |i, k, o| dx.values[flat(i, &x)] += v[0].at(&o) * v[1].at(&k));
+            dx
+        }));
+        let op = Conv2dWeightGrad { conv, kernel: [w[0], w[1]] };
+        let f = move |x: &[Var]| Var::apply_one(op, &[&x[0], &x[1]]);
+        cases.push(Case::new(format!("weight grad {name}"), vec![numbers(&x, 1), numbers(&y, 2)], f).slack(64.0).reference(move |v| {
+            let mut dw = Array::build(&w, |_| 0.0);
+            products(&conv, &x, &w, |i, k, o| dw.values[flat(k, &w)] += v[0].at(&i) * v[1].at(&o));
+            dw
+        }));
+    }
+    cases.extend(surface());
+    cases
+}
+
+fn surface() -> Vec<Case> {
+    let same = Conv2dOptions::new().stride([2, 1]).padding(Padding::Same);
+    let padded = Conv2d { stride: [2, 1], padding: [[0, 1], [1, 1]], ..PLAIN };
+    let images = || vec![numbers(&[2, 4, 5, 3], 1), numbers(&[3, 3, 3, 4], 2)];
+    let large = vec![numbers(&[8, 32, 32, 8], 1), numbers(&[3, 3, 8, 32], 2)];
+    let first = Conv2dOptions::new().channels_first().dilation([1, 2]);
+    let dilated = Conv2d { dilation: [1, 2], ..PLAIN };
+    let reorder = |a: &Array, order: [usize; 4]| {
+        let dims = order.map(|o| a.dims[o]);
+        Array::build(&dims, |i| {
+            let mut at = [0; 4];
+            order.iter().zip(i).for_each(|(&o, &i)| at[o] = i);
+            a.at(&at)
+        })
+    };
+    let line = Conv1dOptions::new().padding(Padding::symmetric([1]));
+    let flat_line = Conv2d { padding: [[0, 0], [1, 1]], ..PLAIN };
+    let transpose = Conv2dOptions::new().stride([2, 2]).padding(Padding::symmetric([1, 1]));
+    vec![
+        Case::new("conv2d same", images(), move |x| x[0].conv2d(&x[1], &same)).slack(64.0).large(large).reference(move |x| forward(&padded, &x[0], &x[1])),
+        Case::new("conv2d channels first", vec![numbers(&[2, 3, 4, 6], 1), numbers(&[5, 3, 2, 2], 2)], move |x| x[0].conv2d(&x[1], &first))
+            .slack(64.0)
+            .reference(move |x| {
+                let y = forward(&dilated, &reorder(&x[0], [0, 2, 3, 1]), &reorder(&x[1], [2, 3, 1, 0]));
+                reorder(&y, [0, 3, 1, 2])
+            }),
+        Case::new("conv1d", vec![numbers(&[2, 6, 3], 1), numbers(&[3, 3, 2], 2)], move |x| x[0].conv1d(&x[1], &line)).slack(64.0).reference(move |x| {
+            let (x, w) = (Array { dims: vec![2, 1, 6, 3], ..x[0].clone() }, Array { dims: vec![1, 3, 3, 2], ..x[1].clone() });
+            Array { dims: vec![2, 6, 2], ..forward(&flat_line, &x, &w) }
+        }),
+        Case::new("conv2d of an image with itself", vec![numbers(&[2, 2, 2, 2], 1)], |x| x[0].conv2d(&x[0], &Conv2dOptions::new())),
+        Case::new("conv2d_transpose", vec![numbers(&[1, 2, 3, 2], 1), numbers(&[3, 3, 2, 2], 2)], move |x| x[0].conv2d_transpose(&x[1], &transpose, [1, 0])),
+    ]
+}
+
+#[test]
+fn mistakes_are_errors() {
+    let (x, w) = (numbers(&[1, 4, 4, 2], 1), numbers(&[3, 3, 2, 3], 2));
+    let options = Conv2dOptions::new();
+    for bad in [
+        options.stride([0, 1]),
+        options.dilation([1, 0]),
+        options.dilation([usize::MAX, 1]),
+        options.groups(0),
+        options.groups(2),
+        options.padding(Padding::Explicit([[usize::MAX, 1], [0, 0]])),
+        options.padding(Padding::Same).stride([usize::MAX, 1]),
+        options.channels_first(),
+    ] {
+        assert!(x.conv2d(&w, &bad).is_err(), "{bad:?}");
+        assert!(x.conv2d_transpose(&w, &bad, [0, 0]).is_err(), "{bad:?}");
+    }
+    assert!(x.conv2d(&numbers(&[5, 3, 2, 3], 1), &options).is_err(), "a kernel larger than the image");
+    assert!(x.conv2d(&numbers(&[3, 3, 2], 1), &options).is_err());
+    assert!(x.conv2d(&numbers(&[0, 3, 2, 1], 1), &options).is_err());
+    assert!(x.conv1d(&w, &Conv1dOptions::new()).is_err());
+    let text = x.conv2d(&numbers(&[3, 3, 5, 3], 1), &options).unwrap_err().to_string();
+    assert!(text.contains("[1, 4, 4, 2]") && text.contains("[3, 3, 5, 3]"), "{text}");
+}

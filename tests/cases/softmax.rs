@@ -1,0 +1,48 @@
+//! Softmax, its logarithm, and cross-entropy.
+
+use super::{Array, Case, indices, numbers, ties};
+use kiln_autograd::Tensor;
+use kiln_autograd::ops::*;
+
+/// `exp(x) / Σ exp(x)` along an axis, or its logarithm.
+fn softmax(x: &Array, axis: usize, log: bool) -> Array {
+    if x.dims.is_empty() {
+        return x.map(|x| if x.is_nan() { x } else { f64::from(u8::from(!log)) });
+    }
+    Array::build(&x.dims, |index| {
+        let mut at = index.to_vec();
+        let row: Vec<f64> = (0..x.dims[axis]).map(|i| { at[axis] = i; x.at(&at) }).collect();
+        let top = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+        let total: f64 = row.iter().map(|v| (v - top).exp()).sum();
+        let y = x.at(index) - top - total.ln();
+        if log { y } else { y.exp() }
+    })
+}
+
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for log in [false, true] {
+        let f = move |x: &kiln_autograd::Var, axis: isize| if log { x.log_softmax(axis) } else { x.softmax(axis) };
+        let shapes: &[(&[usize], usize)] = &[(&[3, 5], 1), (&[3, 5], 0), (&[2, 3, 4], 1), (&[1], 0), (&[], 0), (&[0, 3], 1), (&[3, 0], 0), (&[2, 37], 1)];
+        for &(dims, axis) in shapes {
+            for input in [numbers(dims, 1), ties(dims)] {
+                let case = Case::new(format!("softmax log {log} {dims:?} axis {axis}"), vec![input], move |x| f(&x[0], axis as isize));
+                cases.push(case.reference(move |x| softmax(&x[0], axis, log)).slack(64.0).large(vec![numbers(&[900, 200], 1)]));
+            }
+        }
+        let extremes = Tensor::new([[1000.0, 999.0, -1000.0], [f64::NEG_INFINITY, 0.0, 1.0], [-500.0, -500.5, -501.0]]);
+        let case = Case::new(format!("softmax log {log} of extremes"), vec![extremes], move |x| f(&x[0], -1));
+        cases.push(case.reference(move |x| softmax(&x[0], 1, log)).no_gradient().wide_only().slack(64.0));
+    }
+    for (dims, classes) in [(&[4][..], 5), (&[2, 3], 4), (&[], 3), (&[0], 2), (&[3], 1)] {
+        let logits = numbers(&[dims, &[classes]].concat(), 1);
+        let labels = indices(dims, classes as i64);
+        let naive = move |x: &[Array]| {
+            let p = softmax(&x[0], x[0].dims.len() - 1, true);
+            Array::build(&x[1].dims, |index| -p.at(&[index, &[x[1].at(index) as usize]].concat()))
+        };
+        let case = Case::new(format!("cross_entropy {dims:?}"), vec![logits, labels], |x| x[0].cross_entropy(&x[1]));
+        cases.push(case.reference(naive).slack(64.0).large(vec![numbers(&[3000, 50], 1), indices(&[3000], 50)]));
+    }
+    cases
+}

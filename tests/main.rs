@@ -1,0 +1,5 @@
+//! The tests of the library as a whole: one binary, so that they link once.
+
+mod cases;
+mod ops;
+mod tape;

@@ -1,0 +1,219 @@
+//! Every case of `cases/` through every check: values against the reference in each floating-point type, strided
+//! inputs, each instruction set, each number of threads, derivatives against differences.
+
+use crate::cases::{self, Array, Case};
+use kiln_autograd::cpu::simd::{Isa, with_isa};
+use kiln_autograd::ops::{CastOps, ViewOps};
+use kiln_autograd::{DType, GradCheck, Result, Tape, Tensor, Var, gradients};
+
+#[test]
+fn elementwise() {
+    check_all(cases::elementwise::all());
+}
+
+#[test]
+fn reduce() {
+    check_all(cases::reduce::all());
+}
+
+#[test]
+fn views() {
+    check_all(cases::views::all());
+}
+
+#[test]
+fn matmul() {
+    check_all(cases::matmul::all());
+}
+
+#[test]
+fn softmax() {
+    check_all(cases::softmax::all());
+}
+
+#[test]
+fn gather() {
+    check_all(cases::gather::all());
+}
+
+#[test]
+fn conv() {
+    check_all(cases::conv::all());
+}
+
+#[test]
+fn pool() {
+    check_all(cases::pool::all());
+}
+
+fn check_all(cases: Vec<Case>) {
+    let failures: Vec<String> = cases.iter().flat_map(|case| check_op(case).err()).collect();
+    assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+type Check = Result<(), String>;
+
+fn check_op(case: &Case) -> Check {
+    let checks: [fn(&Case) -> Check; 5] = [reference, strided, instruction_sets, threads, derivatives];
+    let failed: Vec<String> = checks.iter().filter_map(|check| check(case).err()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(format!("  {}: {}", case.name, failed.join("; "))) }
+}
+
+fn values(case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let vars: Vec<Var> = inputs.iter().cloned().map(Var::new).collect();
+    let y = (case.f)(&vars).map_err(|e| e.to_string())?;
+    Ok(y.into_iter().map(Var::into_tensor).collect())
+}
+
+/// The results, and the gradients of the inputs under a cotangent without a pattern.
+fn values_and_gradients(case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    let differentiate = || -> Result<Vec<Tensor>> {
+        let tape = Tape::new();
+        let vars: Vec<Var> = inputs.iter().map(|x| tape.watch(x)).collect();
+        let y = (case.f)(&vars)?;
+        let seeds: Vec<(usize, Var)> = y
+            .iter()
+            .enumerate()
+            .filter(|(_, y)| y.is_tracked())
+            .map(|(i, y)| Ok((i, Var::new(cases::numbers(y.tensor().shape(), 9).cast(y.tensor().dtype())?))))
+            .collect::<Result<_>>()?;
+        let pairs: Vec<(&Var, &Var)> = seeds.iter().map(|(i, seed)| (&y[*i], seed)).collect();
+        let wrt: Vec<&Var> = vars.iter().filter(|x| x.is_tracked()).collect();
+        let dx = if pairs.is_empty() { vec![] } else { gradients(&pairs, &wrt, false)? };
+        Ok(y.into_iter().chain(dx.into_iter().flatten()).map(Var::into_tensor).collect())
+    };
+    differentiate().map_err(|e| e.to_string())
+}
+
+fn with_dtype(inputs: &[Tensor], dtype: DType) -> Vec<Tensor> {
+    inputs.iter().map(|x| if x.dtype().is_float() { x.cast(dtype).unwrap() } else { x.clone() }).collect()
+}
+
+fn precision(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F32 => f64::from(f32::EPSILON),
+        DType::F16 => 9.8e-4,
+        DType::BF16 => 7.9e-3,
+        _ => 0.0,
+    }
+}
+
+/// Whether two arrays agree: NaN with NaN, infinities with themselves, numbers relative to the largest of them.
+fn compare(what: &str, got: &Tensor, want: &Array, tolerance: f64) -> Check {
+    if got.shape()[..] != want.dims[..] {
+        return Err(format!("{what}: the shape is {}, expected {:?}", got.shape(), want.dims));
+    }
+    let finite = want.values.iter().filter(|x| x.is_finite());
+    let scale = finite.fold(0.0f64, |m, x| m.max(x.abs())).clamp(1e-3, 1e6);
+    for (i, (got, &want)) in got.to_vec_as::<f64>().into_iter().zip(&want.values).enumerate() {
+        let same = got == want || (got.is_nan() && want.is_nan());
+        if !same && !((got - want).abs() <= tolerance * (want.abs() + 0.1 * scale)) {
+            return Err(format!("{what}: element {i} is {got}, expected {want}"));
+        }
+    }
+    Ok(())
+}
+
+fn reference(case: &Case) -> Check {
+    let Some(reference) = &case.reference else { return Ok(()) };
+    let types = if case.narrow { &[DType::F64, DType::F32, DType::F16, DType::BF16][..] } else { &[DType::F64] };
+    for &dtype in types {
+        let inputs = with_dtype(&case.inputs, dtype);
+        // The reference starts from the rounded inputs, so that only the computation's own error is seen.
+        let want = reference(&inputs.iter().map(Array::of).collect::<Vec<_>>());
+        let got = values(case, &inputs)?;
+        if got.len() != want.len() {
+            return Err(format!("{} results, expected {}", got.len(), want.len()));
+        }
+        for (got, want) in got.iter().zip(&want) {
+            let float = got.dtype().is_float();
+            if float && got.dtype() != dtype && case.inputs.iter().any(|x| x.dtype().is_float()) {
+                return Err(format!("from {dtype} came {}", got.dtype()));
+            }
+            let tolerance = if float { case.slack * precision(got.dtype()) } else { 0.0 };
+            compare(&format!("{dtype}"), got, want, tolerance)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same elements in a memory order of their own: axes reversed, and every second element of the last.
+fn scattered(x: &Tensor) -> Tensor {
+    let rank = x.rank() as isize;
+    if rank == 0 {
+        // A scalar has no strides, but it can have an offset.
+        return kiln_autograd::ops::stack(&[x, x], 0).unwrap().index(0, 1).unwrap();
+    }
+    let reversed: Vec<isize> = (0..rank).rev().collect();
+    let dense = x.permute(&reversed).unwrap().reshape([x.count()]).unwrap();
+    let gaps = kiln_autograd::ops::stack(&[&dense, &dense], 1).unwrap().reshape([2 * x.count()]).unwrap();
+    let strided = gaps.stride(0, kiln_autograd::ops::Stride { start: 0, length: x.count(), step: 2 }).unwrap();
+    let mut dims = x.shape().to_vec();
+    dims.reverse();
+    strided.reshape(dims).unwrap().permute(&reversed).unwrap()
+}
+
+fn strided(case: &Case) -> Check {
+    let inputs: Vec<Tensor> = case.inputs.iter().map(scattered).collect();
+    let (got, want) = (values_and_gradients(case, &inputs)?, values_and_gradients(case, &case.inputs)?);
+    for (got, want) in got.iter().zip(&want) {
+        compare("strided", got, &Array::of(want), 1e-12)?;
+    }
+    Ok(())
+}
+
+fn instruction_sets(case: &Case) -> Check {
+    for dtype in [DType::F64, DType::F32] {
+        if dtype == DType::F32 && !case.narrow {
+            continue;
+        }
+        let inputs = with_dtype(&case.inputs, dtype);
+        let want = values_and_gradients(case, &inputs)?;
+        for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
+            let got = with_isa(isa, || values_and_gradients(case, &inputs))?;
+            for (got, want) in got.iter().zip(&want) {
+                compare(&format!("{isa:?} {dtype}"), got, &Array::of(want), 16.0 * case.slack * precision(dtype))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn threads(case: &Case) -> Check {
+    let Some(large) = &case.large else { return Ok(()) };
+    let inputs = with_dtype(large, DType::F32);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| values_and_gradients(case, &inputs))
+    };
+    let alone = run(1)?;
+    for count in [2, 3, 7] {
+        let same = run(count)?.iter().zip(&alone).all(|(a, b)| a.same_bits(b));
+        if !same {
+            return Err(format!("{count} threads give other bits than one"));
+        }
+    }
+    Ok(())
+}
+
+fn derivatives(case: &Case) -> Check {
+    if !case.gradients {
+        return Ok(());
+    }
+    // Several results are checked as one: their sums, each with its own weight.
+    let joined = |x: &[Var]| -> Result<Var> {
+        use kiln_autograd::ops::{ArithmeticOps, ReduceOps};
+        let y = (case.f)(x)?;
+        if let [y] = &y[..] {
+            return Ok(y.clone());
+        }
+        let mut total = Var::new(Tensor::scalar(0.0, DType::F64));
+        for (i, y) in y.iter().filter(|y| y.tensor().dtype().is_float()).enumerate() {
+            let weights = Var::new(cases::numbers(y.tensor().shape(), 20 + i as u64));
+            total = total.add(&y.mul(&weights)?.sum(&[])?)?;
+        }
+        Ok(total)
+    };
+    GradCheck::new().run(joined, &case.inputs).map_err(|e| e.to_string())
+}
