@@ -5,6 +5,10 @@ mod config;
 mod error;
 pub mod losses;
 pub mod names;
+pub mod optimizers;
+pub mod schedules;
 
 pub use error::{Error, Result};
 pub use losses::{IntoLoss, Loss};
+pub use optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
+pub use schedules::Schedule;
