@@ -366,7 +366,11 @@ impl Rule for Nadam {
     }
 
     fn product(&self, t: f64, before: f64) -> f64 {
-        before * self.momentum(t)
+        match self.settings.convention {
+            Convention::Keras => before * self.momentum(t),
+            // PyTorch keeps this number in single precision, whatever the parameters' type.
+            Convention::PyTorch => f64::from(before as f32 * self.momentum(t) as f32),
+        }
     }
 }
 
