@@ -12,6 +12,8 @@ pub mod layers;
 pub mod losses;
 pub mod module;
 pub mod names;
+pub mod optimizers;
+pub mod schedules;
 mod sequential;
 mod summary;
 pub mod table;
@@ -22,6 +24,8 @@ pub use init::Initializer;
 pub use layer::{Built, Layer, Weight};
 pub use losses::{IntoLoss, Loss};
 pub use module::{IntoModule, Module, Parameter, Pass};
+pub use optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
+pub use schedules::Schedule;
 pub use sequential::{Network, Sequential};
 
 pub use kiln_autograd::{
