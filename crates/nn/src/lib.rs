@@ -10,6 +10,7 @@ pub mod init;
 pub mod layer;
 pub mod layers;
 pub mod losses;
+pub mod metrics;
 pub mod module;
 pub mod names;
 pub mod optimizers;
@@ -28,6 +29,7 @@ pub use optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
 pub use schedules::Schedule;
 pub use sequential::{Network, Sequential};
 
+pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{
     DType, Device, Differentiable, Dual, Element, Expr, GradCheck, Gradients, IntoShape, Keep, Key, Layout, Mask, Op,
     Scalar, Shape, Spec, Tape, Tensor, Var, View, ViewMut, bf16, checkpoint, cpu, f16, grad, gradients, hvp, io, jvp, ops,

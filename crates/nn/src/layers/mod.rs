@@ -2,22 +2,29 @@
 
 mod activation;
 mod batch_normalization;
+mod conv2d;
 mod dense;
 mod dropout;
 mod embedding;
 mod layer_normalization;
+mod pooling;
 mod reshape;
 
 pub use activation::{Activation, LeakyReLU, ReLU, Softmax};
 pub use batch_normalization::BatchNormalization;
+pub use conv2d::{Conv2D, Padding};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use layer_normalization::LayerNormalization;
+pub use pooling::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
 pub use reshape::{Flatten, Reshape};
 
 use crate::layer::Layer;
 use crate::{Error, Result};
+
+/// The 2D max-pooling layer under its short name.
+pub type MaxPool2D = MaxPooling2D;
 
 /// The layers that a model file may name.
 macro_rules! known_layers {
@@ -38,7 +45,8 @@ macro_rules! known_layers {
 }
 
 known_layers! {
-    Activation BatchNormalization Dense Dropout Embedding Flatten LayerNormalization LeakyReLU ReLU Reshape Softmax
+    Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Embedding Flatten GlobalAveragePooling2D
+    LayerNormalization LeakyReLU MaxPooling2D ReLU Reshape Softmax
 }
 
 fn read<L: Layer + serde::de::DeserializeOwned + 'static>(class: &str, config: &serde_json::Value) -> Result<Box<dyn Layer>> {
