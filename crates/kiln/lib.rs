@@ -43,3 +43,18 @@ pub mod prelude {
         Verbosity, datasets,
     };
 }
+
+/// The book's pages, whose programs are tests.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../docs/compile-and-fit.md")]
+    mod compile_and_fit {}
+    #[doc = include_str!("../../docs/extending.md")]
+    mod extending {}
+    #[doc = include_str!("../../docs/anatomy-of-an-op.md")]
+    mod anatomy_of_an_op {}
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+}
