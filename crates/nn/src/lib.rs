@@ -3,12 +3,14 @@
 
 mod config;
 mod error;
+pub mod init;
 pub mod losses;
 pub mod names;
 pub mod optimizers;
 pub mod schedules;
 
 pub use error::{Error, Result};
+pub use init::Initializer;
 pub use losses::{IntoLoss, Loss};
 pub use optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
 pub use schedules::Schedule;
