@@ -21,7 +21,7 @@ pub struct Embedding {
 impl Embedding {
     /// Vectors of length `output_dim` for the integers below `input_dim`, starting from ±0.05 uniformly.
     pub fn new(input_dim: usize, output_dim: usize) -> Embedding {
-        let embeddings_initializer = Initializer::RandomUniform { low: -0.05, high: 0.05 };
+        let embeddings_initializer = Initializer::RandomUniform { minval: -0.05, maxval: 0.05 };
         Embedding { input_dim, output_dim, embeddings_initializer }
     }
 
