@@ -24,6 +24,7 @@ pub use error::{Error, Result};
 pub use init::Initializer;
 pub use layer::{Built, Layer, Weight};
 pub use losses::{IntoLoss, Loss};
+pub use metrics::{IntoMetric, IntoMetrics, Metric};
 pub use module::{IntoModule, Module, Parameter, Pass};
 pub use optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
 pub use schedules::Schedule;

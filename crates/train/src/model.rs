@@ -4,7 +4,7 @@ use crate::data::{Batch, Dataset, Inputs};
 use crate::history::Logs;
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLoss, Loss};
-use kiln_nn::metrics::{IntoMetrics, Metric};
+use kiln_nn::metrics::{Accuracy, IntoMetrics, Metric};
 use kiln_nn::ops::{Value, concat};
 use kiln_nn::module::named_parameters;
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
@@ -51,7 +51,7 @@ pub trait Compile: IntoModule + Sized {
         let loss = loss.into_loss()?;
         let link = loss.link().map(Activation::from);
         let fused = loss.with_logits().filter(|_| link == Some(module.output_activation()));
-        let metrics = metrics.into_metrics(&*loss)?;
+        let metrics = metrics.into_metrics()?;
         check_names(&metrics)?;
         let optimizer = optimizer.into_optimizer()?;
         let paths = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
@@ -100,7 +100,7 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// A name that is not known or is taken.
     pub fn weighted_metrics(mut self, metrics: impl IntoMetrics) -> Result<Self> {
-        self.weighted_metrics = metrics.into_metrics(&*self.loss)?;
+        self.weighted_metrics = metrics.into_metrics()?;
         let all: Vec<Box<dyn Metric>> = self.metrics.iter().chain(&self.weighted_metrics).map(|m| m.boxed()).collect();
         check_names(&all)?;
         Ok(self)
@@ -254,7 +254,13 @@ impl<M: Module> Model<M> {
                 })
                 .collect()
         };
-        MetricState { loss: 0.0, samples: 0, metrics: fresh(&self.metrics), weighted: fresh(&self.weighted_metrics) }
+        MetricState {
+            loss: 0.0,
+            samples: 0,
+            metrics: fresh(&self.metrics),
+            weighted: fresh(&self.weighted_metrics),
+            objective: self.loss.clone(),
+        }
     }
 
     /// The names that an epoch logs.
@@ -274,12 +280,20 @@ pub(crate) struct MetricState {
     samples: usize,
     metrics: Vec<Box<dyn Metric>>,
     weighted: Vec<Box<dyn Metric>>,
+    /// The loss, which tells what "accuracy" means.
+    objective: Box<dyn Loss>,
 }
 
 impl MetricState {
     /// Takes a batch in. `weights` are those that the loss used.
     pub(crate) fn update(&mut self, batch: &Batch, output: &StepOutput, weights: Option<&Tensor>) -> Result<()> {
         let n = Inputs::count(&batch.x);
+        if self.samples == 0 {
+            let (y, p) = (batch.y.shape(), output.predictions.shape());
+            for metric in self.metrics.iter_mut().chain(&mut self.weighted).filter(|m| m.type_name() == "Accuracy") {
+                *metric = Accuracy::resolve(metric.name(), Some(&*self.objective), y, p);
+            }
+        }
         self.loss += output.loss * n as f64;
         self.samples += n;
         for metric in &mut self.metrics {
@@ -296,9 +310,7 @@ impl MetricState {
         let mut logs = Logs::new();
         logs.set(format!("{prefix}loss"), self.loss / self.samples as f64);
         for metric in self.metrics.iter().chain(&self.weighted) {
-            for (name, value) in metric.values() {
-                logs.set(format!("{prefix}{name}"), value);
-            }
+            logs.set(format!("{prefix}{}", metric.name()), metric.result());
         }
         logs
     }

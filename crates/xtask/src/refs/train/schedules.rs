@@ -27,8 +27,11 @@ fn read(name: &str, config: Value) -> Result<Schedule, Stop> {
         .map_err(|error| Stop::Unsupported(format!("schedule {name}: {error}")))
 }
 
+/// A name of PyTorch's, and ours.
+type Names = (&'static str, &'static str);
+
 /// PyTorch's schedules and arguments, and ours.
-const TORCH: &[(&str, &str, &[(&str, &str)])] = &[
+const TORCH: &[(&str, &str, &[Names])] = &[
     ("StepLR", "StepDecay", &[("step_size", "step_size"), ("gamma", "gamma")]),
     ("MultiStepLR", "MultiStepDecay", &[("milestones", "milestones"), ("gamma", "gamma")]),
     ("ExponentialLR", "ExponentialDecay", &[("gamma", "decay_rate")]),

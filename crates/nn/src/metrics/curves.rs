@@ -1,0 +1,249 @@
+//! The area under a curve of decisions, and the coefficient of determination.
+
+use super::Measure;
+use super::batch::{Batch, Fit, quotient};
+use super::macros::metrics;
+use crate::{Error, Result};
+use kiln_autograd::Tensor;
+use serde::{Deserialize, Serialize};
+
+metrics! {
+    /// The area under the curve of true against false positive rates, or of precision against recall.
+    ///
+    /// Scores are counted between thresholds, as in Keras; `exact` keeps every score instead and is the probability that a
+    /// positive is scored above a negative (ROC).
+    Auc "auc" Max Vec<Histogram> {
+        /// Number of thresholds, evenly spread over 0 … 1.
+        num_thresholds: usize = 200,
+        /// Which curve.
+        curve: Curve = Curve::Roc,
+        /// How the area between two points is taken.
+        summation_method: Summation = Summation::Interpolation,
+        /// The thresholds between 0 and 1, instead of evenly spread ones.
+        thresholds: Option<Vec<f64>> = None,
+        /// Whether the area is that of each column of predictions, averaged.
+        multi_label: bool = false,
+        /// The weights of that average.
+        label_weights: Option<Vec<f64>> = None,
+        /// Whether predictions are logits.
+        from_logits: bool = false,
+        /// Whether every score is kept and the area is exact; for the ROC curve.
+        exact: bool = false,
+    }
+    /// The part of the targets' variance that the predictions explain: `1 - Σ(t - p)² / Σ(t - mean t)²`.
+    R2Score "r2_score" Max Vec<Moments> {
+        /// How the columns' scores make one; not at all when null.
+        class_aggregation: Option<Aggregation> = Some(Aggregation::UniformAverage),
+        /// Number of variables behind the predictions, for the adjusted score.
+        num_regressors: usize = 0,
+    }
+}
+
+/// Which curve an [`Auc`] is the area under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Curve {
+    /// True positive rate against false positive rate.
+    Roc,
+    /// Precision against recall.
+    Pr,
+}
+
+/// How the area between two points of a curve is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Summation {
+    /// The mean height; for precision and recall the curve between the points (Davis and Goadrich 2006).
+    Interpolation,
+    /// The smaller height.
+    Minoring,
+    /// The larger height.
+    Majoring,
+}
+
+/// How the scores of columns make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// Their mean.
+    UniformAverage,
+    /// Their mean weighted by the targets' variances.
+    VarianceWeightedAverage,
+}
+
+/// Weights of positives and negatives by how many thresholds their score is above; or every score.
+#[derive(Debug, Clone, Default)]
+struct Histogram {
+    positive: Vec<f64>,
+    negative: Vec<f64>,
+    /// Score, whether it is a positive's, weight.
+    scores: Vec<(f64, bool, f64)>,
+}
+
+/// What the score of a column needs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    sum: f64,
+    squares: f64,
+    residual: f64,
+    weight: f64,
+    samples: f64,
+}
+
+impl Auc {
+    fn bounds(&self) -> Vec<f64> {
+        let mut bounds = vec![-1e-7];
+        match &self.thresholds {
+            Some(inner) => {
+                let mut inner = inner.clone();
+                inner.sort_by(f64::total_cmp);
+                bounds.extend(inner);
+            }
+            None => bounds.extend((1..self.num_thresholds.max(2) - 1).map(|i| i as f64 / (self.num_thresholds - 1) as f64)),
+        }
+        bounds.push(1.0 + 1e-7);
+        bounds
+    }
+
+    fn area(&self, histogram: &Histogram) -> f64 {
+        if self.exact {
+            return exact_area(&histogram.scores);
+        }
+        // Above threshold i are the scores that are above more than i of them.
+        let above = |counts: &[f64]| {
+            let mut sums: Vec<f64> = counts.iter().rev().scan(0.0, |sum, count| Some({ *sum += count; *sum })).collect();
+            sums.reverse();
+            sums
+        };
+        let (tp, fp) = (above(&histogram.positive), above(&histogram.negative));
+        let (Some(&positives), Some(&negatives)) = (tp.first(), fp.first()) else { return 0.0 };
+        let (tp, fp) = (&tp[1..], &fp[1..]);
+        match (self.curve, self.summation_method) {
+            (Curve::Pr, Summation::Interpolation) => interpolated(tp, fp, positives),
+            (curve, method) => {
+                let recall: Vec<f64> = tp.iter().map(|tp| quotient(*tp, positives)).collect();
+                let (x, y): (Vec<f64>, Vec<f64>) = match curve {
+                    Curve::Roc => (fp.iter().map(|fp| quotient(*fp, negatives)).collect(), recall),
+                    Curve::Pr => (recall, tp.iter().zip(fp).map(|(tp, fp)| quotient(*tp, tp + fp)).collect()),
+                };
+                let height = |a: f64, b: f64| match method {
+                    Summation::Interpolation => (a + b) / 2.0,
+                    Summation::Minoring => a.min(b),
+                    Summation::Majoring => a.max(b),
+                };
+                (1..x.len()).map(|i| (x[i - 1] - x[i]) * height(y[i - 1], y[i])).sum()
+            }
+        }
+    }
+}
+
+/// The area under precision against recall, with true and false positives in proportion between two thresholds.
+fn interpolated(tp: &[f64], fp: &[f64], positives: f64) -> f64 {
+    (1..tp.len())
+        .map(|i| {
+            let (before, after) = (tp[i - 1] + fp[i - 1], tp[i] + fp[i]);
+            let slope = quotient(tp[i - 1] - tp[i], (before - after).max(0.0));
+            let intercept = tp[i] - slope * after;
+            let ratio = if before > 0.0 && after > 0.0 { before / after } else { 1.0 };
+            quotient(slope * (tp[i - 1] - tp[i] + intercept * ratio.ln()), positives)
+        })
+        .sum()
+}
+
+/// The weight of pairs of a positive and a negative in the right order, ties half; over the weight of all pairs.
+fn exact_area(scores: &[(f64, bool, f64)]) -> f64 {
+    let mut scores = scores.to_vec();
+    scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut below, mut ordered, mut positives) = (0.0, 0.0, 0.0);
+    for tied in scores.chunk_by(|a, b| a.0 == b.0) {
+        let weight = |positive: bool| tied.iter().filter(|s| s.1 == positive).map(|s| s.2).sum::<f64>();
+        let (positive, negative) = (weight(true), weight(false));
+        ordered += positive * (below + negative / 2.0);
+        below += negative;
+        positives += positive;
+    }
+    quotient(ordered, positives * below)
+}
+
+impl Measure for Auc {
+    fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
+        if self.exact && (self.curve != Curve::Roc) {
+            return Err(Error::config(format!("{}: only the ROC curve has an exact area", self.name), "leave `exact` out, or take Curve::Roc"));
+        }
+        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
+        let (bounds, n) = (self.bounds(), batch.p.len());
+        let columns = if self.multi_label { batch.classes } else { 1 };
+        self.state.resize(columns, Histogram::default());
+        for i in 0..n {
+            let histogram = &mut self.state[i % columns];
+            let logit = batch.p.at(i);
+            let score = if self.from_logits { 1.0 / (1.0 + (-logit).exp()) } else { logit };
+            if !(0.0..=1.0).contains(&score) && !self.exact {
+                let text = format!("prediction {score} at position {i} is no probability");
+                let error = kiln_autograd::Error::index(&self.name, text);
+                return Err(error.help("end the model in a sigmoid, or set from_logits").into());
+            }
+            let (positive, weight) = (batch.t.at(i) != 0.0, batch.weight(i, n));
+            if self.exact {
+                histogram.scores.push((score, positive, weight));
+                continue;
+            }
+            let counts = if positive { &mut histogram.positive } else { &mut histogram.negative };
+            counts.resize(bounds.len() + 1, 0.0);
+            counts[bounds.partition_point(|bound| *bound < score)] += weight;
+        }
+        // A column without positives, or negatives, has counts of 0.
+        for histogram in &mut self.state {
+            histogram.positive.resize(bounds.len() + 1, 0.0);
+            histogram.negative.resize(bounds.len() + 1, 0.0);
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Vec<f64> {
+        let areas: Vec<f64> = self.state.iter().map(|histogram| self.area(histogram)).collect();
+        let weights = self.label_weights.as_ref().filter(|w| w.len() == areas.len());
+        let weight = |i: usize| weights.map_or(1.0, |w| w[i]);
+        let total: f64 = (0..areas.len()).map(weight).sum();
+        vec![quotient(areas.iter().enumerate().map(|(i, area)| area * weight(i)).sum(), total)]
+    }
+}
+
+impl Measure for R2Score {
+    fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
+        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
+        let n = batch.p.len();
+        let columns = if y_pred.rank() > 1 { batch.classes.max(1) } else { 1 };
+        self.state.resize(columns, Moments::default());
+        for i in 0..n {
+            let (t, p, w) = (batch.t.at(i), batch.p.at(i), batch.weight(i, n));
+            let moments = &mut self.state[i % columns];
+            moments.sum += w * t;
+            moments.squares += w * t * t;
+            moments.residual += w * (t - p) * (t - p);
+            moments.weight += w;
+            moments.samples += 1.0;
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Vec<f64> {
+        let total = |m: &Moments| m.squares - quotient(m.sum * m.sum, m.weight);
+        let raw: Vec<f64> = self.state.iter().map(|m| if total(m) == 0.0 { 0.0 } else { 1.0 - m.residual / total(m) }).collect();
+        let scores = match self.class_aggregation {
+            _ if raw.is_empty() => vec![0.0],
+            None => raw,
+            Some(Aggregation::UniformAverage) => vec![raw.iter().sum::<f64>() / raw.len() as f64],
+            Some(Aggregation::VarianceWeightedAverage) => {
+                let weights: Vec<f64> = self.state.iter().map(total).collect();
+                vec![quotient(raw.iter().zip(&weights).map(|(r, w)| r * w).sum(), weights.iter().sum())]
+            }
+        };
+        let samples = self.state.first().map_or(0.0, |m| m.samples);
+        let free = samples - self.num_regressors as f64 - 1.0;
+        if self.num_regressors == 0 || free <= 0.0 {
+            return scores;
+        }
+        scores.iter().map(|r2| 1.0 - (1.0 - r2) * (samples - 1.0) / free).collect()
+    }
+}

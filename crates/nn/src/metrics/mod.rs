@@ -1,0 +1,252 @@
+//! Metrics: what is reported. All are accumulated state, so that the value of an epoch is the metric of its samples and
+//! not a mean of the batches' metrics.
+
+mod batch;
+mod confusion;
+mod curves;
+mod macros;
+mod means;
+mod several;
+
+pub use confusion::*;
+pub use curves::*;
+pub use means::*;
+pub use several::IntoMetrics;
+
+use crate::losses::{Loss, Targets};
+use crate::{Result, config, names};
+use kiln_autograd::{Shape, Tensor};
+use serde_json::Value;
+use std::fmt;
+
+/// Which values of a metric are better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Lower ones.
+    Min,
+    /// Higher ones.
+    Max,
+}
+
+/// A number that tells how good predictions are, gathered over batches.
+pub trait Metric: fmt::Debug + Send {
+    /// The key in logs.
+    fn name(&self) -> &str;
+
+    /// Changes the key in logs.
+    fn rename(&mut self, name: &str);
+
+    /// The name of its type, as in a config.
+    fn type_name(&self) -> &str;
+
+    /// Takes in a batch.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn update(&mut self, y_true: &Tensor, y_pred: &Tensor, sample_weight: Option<&Tensor>) -> Result<()>;
+
+    /// The metric of all batches since the last reset: one number, or one for each class or threshold.
+    fn values(&self) -> Vec<f64>;
+
+    /// The metric as one number: the mean where there are several.
+    fn result(&self) -> f64 {
+        let values = self.values();
+        values.iter().sum::<f64>() / values.len().max(1) as f64
+    }
+
+    /// Forgets all batches.
+    fn reset(&mut self);
+
+    /// Which values are better, where that can be said.
+    fn direction(&self) -> Option<Direction> {
+        None
+    }
+
+    /// The settings, as in a config.
+    fn arguments(&self) -> Value;
+
+    /// A copy with its state.
+    fn boxed(&self) -> Box<dyn Metric>;
+}
+
+impl dyn Metric {
+    /// The metric as `{"name": …, "config": …}`, without its state; [`from_config`] reads it back.
+    pub fn to_config(&self) -> Value {
+        config::write(self.type_name(), self.arguments())
+    }
+}
+
+impl Clone for Box<dyn Metric> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
+}
+
+/// What the macro makes a [`Metric`] of.
+trait Measure {
+    fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()>;
+    fn report(&self) -> Vec<f64>;
+}
+
+/// What `compile` takes for a metric: a name, or a metric with its settings.
+pub trait IntoMetric {
+    /// Converts. A name becomes the key in logs as it was given.
+    ///
+    /// # Errors
+    /// A name that is none.
+    fn into_metric(self) -> Result<Box<dyn Metric>>;
+}
+
+impl IntoMetric for &str {
+    fn into_metric(self) -> Result<Box<dyn Metric>> {
+        from_name(self)
+    }
+}
+
+impl IntoMetric for String {
+    fn into_metric(self) -> Result<Box<dyn Metric>> {
+        from_name(&self)
+    }
+}
+
+impl IntoMetric for Box<dyn Metric> {
+    fn into_metric(self) -> Result<Box<dyn Metric>> {
+        Ok(self)
+    }
+}
+
+type Build = fn(Value) -> Result<Box<dyn Metric>>;
+
+macro_rules! table {
+    ($($($name:literal)+ => $metric:ident;)*) => {
+        /// Every spelling of every metric.
+        const TABLE: &[(&[&str], Build)] =
+            &[$((&[$($name),+], |arguments| Ok(Box::new(config::read::<$metric>(stringify!($metric), arguments)?)))),*];
+    };
+}
+
+table! {
+    "mean" => Mean;
+    "sum" => Sum;
+    "accuracy" "acc" => Accuracy;
+    "binary_accuracy" => BinaryAccuracy;
+    "categorical_accuracy" => CategoricalAccuracy;
+    "sparse_categorical_accuracy" => SparseCategoricalAccuracy;
+    "top_k_categorical_accuracy" => TopKCategoricalAccuracy;
+    "sparse_top_k_categorical_accuracy" => SparseTopKCategoricalAccuracy;
+    "true_positives" => TruePositives;
+    "true_negatives" => TrueNegatives;
+    "false_positives" => FalsePositives;
+    "false_negatives" => FalseNegatives;
+    "precision" => Precision;
+    "recall" => Recall;
+    "f1_score" "f1" => F1Score;
+    "fbeta_score" "f_beta_score" => FBetaScore;
+    "auc" => Auc;
+    "mean_io_u" "mean_iou" => MeanIoU;
+    "confusion_matrix" => ConfusionMatrix;
+    "r2_score" "r2" => R2Score;
+    "mean_squared_error" "mse" => MeanSquaredError;
+    "root_mean_squared_error" "rmse" => RootMeanSquaredError;
+    "mean_absolute_error" "mae" => MeanAbsoluteError;
+    "mean_absolute_percentage_error" "mape" => MeanAbsolutePercentageError;
+    "mean_squared_logarithmic_error" "msle" => MeanSquaredLogarithmicError;
+    "log_cosh_error" "log_cosh" => LogCoshError;
+    "cosine_similarity" => CosineSimilarity;
+    "poisson" => Poisson;
+    "kl_divergence" "kld" => KLDivergence;
+    "hinge" => Hinge;
+    "squared_hinge" => SquaredHinge;
+    "categorical_hinge" => CategoricalHinge;
+    "binary_crossentropy" "bce" => BinaryCrossentropy;
+    "categorical_crossentropy" "cce" => CategoricalCrossentropy;
+    "sparse_categorical_crossentropy" "scce" => SparseCategoricalCrossentropy;
+}
+
+/// The metric of a name with its default settings, logged under the name as given: `"mse"`, `"f1_score"`.
+///
+/// # Errors
+/// The name is none; the error has the nearest.
+pub fn from_name(name: &str) -> Result<Box<dyn Metric>> {
+    let mut metric = names::find("metric", name, TABLE)?(Value::Null)?;
+    metric.rename(name);
+    Ok(metric)
+}
+
+/// The metric that `to_config` wrote.
+///
+/// # Errors
+/// A config of another form, an unknown name or setting.
+pub fn from_config(config: &Value) -> Result<Box<dyn Metric>> {
+    let (name, arguments) = config::parts("metric", config)?;
+    names::find("metric", name, TABLE)?(arguments)
+}
+
+impl Accuracy {
+    /// The accuracy that "accuracy" stands for beside a loss: the loss says what targets are; where it does not, shapes do.
+    pub fn resolve(name: &str, loss: Option<&dyn Loss>, y_true: &Shape, y_pred: &Shape) -> Box<dyn Metric> {
+        let columns = y_pred.last().copied().unwrap_or(1);
+        let targets = match loss.map_or(Targets::Values, Loss::targets) {
+            Targets::Values if columns == 1 => Targets::Binary,
+            Targets::Values if y_true.rank() < y_pred.rank() || y_true.last() == Some(&1) => Targets::ClassIds,
+            Targets::Values => Targets::OneHot,
+            known => known,
+        };
+        let logits = loss.is_some_and(Loss::takes_logits);
+        let mut metric: Box<dyn Metric> = match targets {
+            Targets::ClassIds => Box::new(SparseCategoricalAccuracy::new()),
+            Targets::OneHot => Box::new(CategoricalAccuracy::new()),
+            _ => Box::new(BinaryAccuracy::new().threshold(if logits { 0.0 } else { 0.5 })),
+        };
+        metric.rename(name);
+        metric
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses;
+
+    #[test]
+    fn accuracy_follows_the_loss_then_the_shapes() {
+        let shape = |dims: &[usize]| Shape::new(dims).unwrap();
+        let resolve = |loss: Option<&str>, t: &[usize], p: &[usize]| {
+            let loss = loss.map(|name| losses::from_name(name).unwrap());
+            Accuracy::resolve("acc", loss.as_deref(), &shape(t), &shape(p)).type_name().to_owned()
+        };
+        assert_eq!(resolve(Some("binary_crossentropy"), &[8, 3], &[8, 3]), "BinaryAccuracy");
+        assert_eq!(resolve(Some("sparse_categorical_crossentropy"), &[8], &[8, 3]), "SparseCategoricalAccuracy");
+        assert_eq!(resolve(Some("mse"), &[8, 3], &[8, 3]), "CategoricalAccuracy");
+        assert_eq!(resolve(None, &[8], &[8, 1]), "BinaryAccuracy");
+        assert_eq!(resolve(None, &[8, 1], &[8, 3]), "SparseCategoricalAccuracy");
+    }
+
+    #[test]
+    fn configs_come_back() {
+        for (names, _) in TABLE {
+            let metric = from_name(names[0]).unwrap();
+            let config = metric.to_config();
+            assert_eq!(from_config(&config).unwrap().to_config(), config, "{config}");
+        }
+        assert!(from_name("acuracy").unwrap_err().to_string().contains("did you mean `accuracy`?"));
+    }
+
+    #[test]
+    fn batches_add_up_to_the_whole() {
+        let t = Tensor::new([[1.0], [0.0], [1.0], [1.0]]);
+        let p = Tensor::new([[0.9], [0.8], [0.4], [0.7]]);
+        use kiln_autograd::ops::ViewOps;
+        for name in ["precision", "recall", "auc", "mse", "binary_accuracy"] {
+            let (mut whole, mut parts) = (from_name(name).unwrap(), from_name(name).unwrap());
+            whole.update(&t, &p, None).unwrap();
+            for range in [0..1, 1..4] {
+                parts.update(&t.slice(0, range.clone()).unwrap(), &p.slice(0, range).unwrap(), None).unwrap();
+            }
+            assert!((whole.result() - parts.result()).abs() < 1e-12, "{name}");
+        }
+        let mut auc = Auc::new().exact(true);
+        auc.update(&t, &p, None).unwrap();
+        assert!((auc.result() - 1.0 / 3.0).abs() < 1e-12);
+    }
+}

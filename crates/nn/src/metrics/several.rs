@@ -1,0 +1,52 @@
+//! What `compile` takes for its metrics: none, several of one kind of argument, or a tuple of different ones.
+
+use super::{IntoMetric, Metric};
+use crate::Result;
+
+/// Several metrics, by name or by value.
+///
+/// ```
+/// use kiln_nn::metrics::{Auc, IntoMetrics};
+/// assert_eq!(["accuracy", "precision"].into_metrics()?.len(), 2);
+/// assert_eq!(("accuracy", Auc::new()).into_metrics()?.len(), 2);
+/// assert_eq!(().into_metrics()?.len(), 0);
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+pub trait IntoMetrics {
+    /// Converts.
+    ///
+    /// # Errors
+    /// A name that is none.
+    fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>>;
+}
+
+impl<T: IntoMetric, const N: usize> IntoMetrics for [T; N] {
+    fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>> {
+        self.into_iter().map(IntoMetric::into_metric).collect()
+    }
+}
+
+impl<T: IntoMetric> IntoMetrics for Vec<T> {
+    fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>> {
+        self.into_iter().map(IntoMetric::into_metric).collect()
+    }
+}
+
+impl IntoMetrics for () {
+    fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>> {
+        Ok(Vec::new())
+    }
+}
+
+macro_rules! tuples {
+    ($(($($metric:ident)+))+) => {$(
+        impl<$($metric: IntoMetric),+> IntoMetrics for ($($metric,)+) {
+            #[expect(non_snake_case, reason = "a type parameter names its value")]
+            fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>> {
+                let ($($metric,)+) = self;
+                Ok(vec![$($metric.into_metric()?),+])
+            }
+        }
+    )+};
+}
+tuples! { (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) }

@@ -1,0 +1,141 @@
+//! Callbacks on a recorded series: the state machines of the library behind a run that does nothing else.
+
+use super::supported_setting;
+use crate::refs::Stop;
+use crate::refs::compare::Tolerance;
+use crate::refs::files::{number, numbers, text};
+use kiln::train::callbacks::{Callback, Control, EarlyStopping, Mode, ReduceLrOnPlateau, Snapshot};
+use kiln::train::{Logs, StopReason};
+use serde_json::Value;
+use std::path::Path;
+
+pub(super) fn run(entry: &Value) -> Result<(), Stop> {
+    match text(entry, "callback") {
+        "EarlyStopping" => early_stopping(entry),
+        "ReduceLROnPlateau" => plateau(entry),
+        other => Stop::unsupported(other),
+    }
+}
+
+/// A run whose weights at epoch e are all e.
+#[derive(Default)]
+struct Run {
+    stopped: bool,
+    rate: f64,
+    weights: usize,
+}
+
+impl Control for Run {
+    fn stop(&mut self, _: StopReason) {
+        self.stopped = true;
+    }
+    fn learning_rate(&self) -> f64 {
+        self.rate
+    }
+    fn set_learning_rate(&mut self, rate: f64) -> kiln::train::Result<()> {
+        self.rate = rate;
+        Ok(())
+    }
+    fn snapshot_weights(&mut self) -> kiln::train::Result<Snapshot> {
+        Ok(Snapshot::new(self.weights))
+    }
+    fn restore_weights(&mut self, snapshot: &Snapshot) -> kiln::train::Result<()> {
+        if let Some(&weights) = snapshot.get::<usize>() {
+            self.weights = weights;
+        }
+        Ok(())
+    }
+    fn save_model(&mut self, _: &Path) -> kiln::train::Result<()> {
+        Ok(())
+    }
+    fn save_weights(&mut self, _: &Path) -> kiln::train::Result<()> {
+        Ok(())
+    }
+    fn message(&mut self, _: &str) {}
+}
+
+/// Goes through the series until the callback stops it; `each` is called after an epoch.
+fn drive(entry: &Value, callback: &mut dyn Callback, run: &mut Run, mut each: impl FnMut(&Run)) -> Result<usize, Stop> {
+    let failed = |error: kiln::train::Error| Stop::Failed(error.to_string());
+    let series = entry.get("monitored").and_then(numbers).unwrap_or_default();
+    let mut epochs = 0;
+    callback.on_train_begin(run).map_err(failed)?;
+    for (epoch, &value) in series.iter().enumerate() {
+        run.weights = epoch;
+        let mut logs = Logs::default();
+        logs.set("val_loss", value);
+        callback.on_epoch_begin(epoch, run).map_err(failed)?;
+        callback.on_epoch_end(epoch, &mut logs, run).map_err(failed)?;
+        each(run);
+        epochs += 1;
+        if run.stopped {
+            break;
+        }
+    }
+    callback.on_train_end(run).map_err(failed)?;
+    Ok(epochs)
+}
+
+fn settings(entry: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    entry.get("config").and_then(Value::as_object).into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+}
+
+fn mode(entry: &Value) -> Mode {
+    match entry.get("config").map(|config| text(config, "mode")) {
+        Some("max") => Mode::Max,
+        _ => Mode::Min,
+    }
+}
+
+fn early_stopping(entry: &Value) -> Result<(), Stop> {
+    // What Keras leaves off by default is on here.
+    let mut callback = EarlyStopping::new().monitor("val_loss").patience(0).min_delta(0.0).restore_best_weights(false).mode(mode(entry));
+    for (name, value) in settings(entry) {
+        let x = number(value).unwrap_or(0.0);
+        callback = match name {
+            "patience" => callback.patience(x as usize),
+            "min_delta" => callback.min_delta(x),
+            "baseline" => callback.baseline(x),
+            "start_from_epoch" => callback.start_from_epoch(x as usize),
+            "restore_best_weights" => callback.restore_best_weights(x != 0.0),
+            "mode" => callback,
+            other => return supported_setting("EarlyStopping", other),
+        };
+    }
+    let mut run = Run::default();
+    let epochs = drive(entry, &mut callback, &mut run, |_| {})?;
+    let want = |key: &str| entry.get(key).and_then(number).unwrap_or(f64::NAN);
+    let got = [epochs as f64, f64::from(u8::from(run.stopped)), run.weights as f64];
+    let expected = [want("epochs_run"), want("stopped"), want("weights_epoch_at_end")];
+    Tolerance { rtol: 0.0, atol: 0.0 }.numbers("epochs, stopped, weights", &got, &expected)?;
+    // Keras reports infinity, here there is none, where no epoch counted.
+    if want("best").is_finite() {
+        let got = [callback.best().unwrap_or(f64::NAN), callback.best_epoch().map_or(f64::NAN, |epoch| epoch as f64)];
+        Tolerance { rtol: 1e-12, atol: 0.0 }.numbers("best, best epoch", &got, &[want("best"), want("best_epoch")])?;
+    }
+    Ok(())
+}
+
+fn plateau(entry: &Value) -> Result<(), Stop> {
+    let mut callback = ReduceLrOnPlateau::new().monitor("val_loss").mode(mode(entry));
+    for (name, value) in settings(entry) {
+        let x = number(value).unwrap_or(0.0);
+        callback = match name {
+            "factor" => callback.factor(x),
+            "patience" => callback.patience(x as usize),
+            "min_delta" => callback.min_delta(x),
+            "cooldown" => callback.cooldown(x as usize),
+            "min_lr" => callback.min_lr(x),
+            "mode" => callback,
+            other => return supported_setting("ReduceLROnPlateau", other),
+        };
+    }
+    let want = entry.get("lr_after_epoch").and_then(numbers).unwrap_or_default();
+    let start = entry.get("initial_lr").or(entry.get("lr")).and_then(number);
+    let mut run = Run { rate: start.unwrap_or_else(|| want.first().copied().unwrap_or(0.1)), ..Run::default() };
+    let mut got = Vec::new();
+    drive(entry, &mut callback, &mut run, |run| got.push(run.rate))?;
+    let own = Tolerance::of(entry, "tol");
+    let tolerance = if own.rtol > 0.0 { own } else { Tolerance { rtol: 1e-6, atol: 0.0 } };
+    Ok(tolerance.numbers("rate", &got, &want)?)
+}

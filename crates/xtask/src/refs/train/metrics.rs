@@ -1,0 +1,35 @@
+//! Metrics: the result after each batch, and after a reset and one batch more.
+
+use super::{config, supported};
+use crate::refs::Stop;
+use crate::refs::compare::Tolerance;
+use crate::refs::files::{Manifest, numbers, text};
+use kiln::nn::metrics::{self, Metric};
+use serde_json::Value;
+
+pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
+    let mut metric = supported(text(entry, "metric"), metrics::from_config(&config(entry, "metric")))?;
+    let tolerance = Tolerance::of(entry, "tol");
+    let list = |key: &str| entry.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let (batches, results) = (list("batches"), list("results"));
+    for (i, (batch, want)) in batches.iter().zip(results).enumerate() {
+        update(manifest, &mut *metric, batch)?;
+        tolerance.numbers(&format!("after batch {i}"), &metric.values(), &expected(want)?)?;
+    }
+    metric.reset();
+    let Some(second) = batches.get(1) else { return Ok(()) };
+    update(manifest, &mut *metric, second)?;
+    let want = expected(entry.get("result_after_reset_and_batch_1").unwrap_or(&Value::Null))?;
+    Ok(tolerance.numbers("after a reset", &metric.values(), &want)?)
+}
+
+fn update(manifest: &Manifest, metric: &mut dyn Metric, batch: &Value) -> Result<(), Stop> {
+    let y_pred = manifest.field(batch, "y_pred")?.ok_or_else(|| Stop::Failed("a batch has no y_pred".into()))?;
+    // Means and sums have no targets.
+    let y_true = manifest.field(batch, "y_true")?.unwrap_or(y_pred);
+    Ok(metric.update(y_true, y_pred, manifest.field(batch, "sample_weight")?)?)
+}
+
+fn expected(value: &Value) -> Result<Vec<f64>, Stop> {
+    numbers(value).ok_or_else(|| Stop::Failed("the entry's result is no number".into()))
+}
