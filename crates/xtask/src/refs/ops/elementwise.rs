@@ -58,7 +58,13 @@ fn others(op: &str) -> Option<Row> {
         "rad2deg" => |c| one(c.x()?.mul(180.0 / std::f64::consts::PI)),
         "erfc" => |c| one(constant(1.0, &c.x()?).sub(&c.x()?.erf()?)),
         "logit" | "special.logit" => |c| match c.get("eps") {
-            Some(_) => one(c.x()?.clamp(c.number("eps")?, 1.0 - c.number("eps")?)?.logit()),
+            Some(_) => {
+                let eps = c.number("eps")?;
+                // The lower bound is looked at first, also where it is the higher.
+                let x = c.x()?;
+                let inside = x.lt(eps)?.select(&constant(eps, &x), &x.clamp(f64::NEG_INFINITY, 1.0 - eps)?)?;
+                one(inside.logit())
+            }
             None => one(c.x()?.logit()),
         },
         "nan_to_num" => |c| {

@@ -15,7 +15,10 @@ pub(super) fn row(op: &str) -> Option<Row> {
 fn reading(op: &str) -> Option<Row> {
     Some(match op {
         "index_select" => |c| one(raised(&c.x()?)?.index_select(c.int("dim")?, &c.var("index")?.flatten(0, -1)?)?.reshape_like(&c.x()?)),
-        "gather" => |c| one(c.x()?.gather(c.int("dim")?, &c.var("index")?)),
+        "gather" => |c| {
+            let (x, index) = (c.x()?, c.var("index")?);
+            one(raised(&x)?.gather(c.int("dim")?, &raised(&index)?)?.reshape(index.shape()))
+        },
         "take_along_dim" => |c| one(c.x()?.gather(c.int("dim")?, &c.var("indices")?)),
         "take" => |c| {
             let x = c.x()?.flatten(0, -1)?;
@@ -86,6 +89,15 @@ fn places(mask: &Var) -> Result<Vec<usize>, Stop> {
     Ok(mask.tensor().to_vec::<bool>()?.into_iter().enumerate().filter(|(_, chosen)| *chosen).map(|(i, _)| i).collect())
 }
 
+/// The coordinates where a mask holds, a vector for each dimension.
+fn coordinates(mask: &Var) -> Result<Vec<Var>, Stop> {
+    let found = places(mask)?;
+    let dims = mask.shape().to_vec();
+    (0..dims.len())
+        .map(|a| positions(found.iter().map(|i| i / dims[a + 1..].iter().product::<usize>() % dims[a])))
+        .collect()
+}
+
 /// The embeddings of each bag, weighted and added by one product of matrices.
 fn embedding_bag(c: &Call) -> Result<Var, Stop> {
     let (at, table) = (c.x()?, c.var("weight")?);
@@ -130,10 +142,8 @@ fn get_item(c: &Call) -> Result<Var, Stop> {
     for item in &items {
         match tensor(item)? {
             Some(mask) if mask.dtype() == DType::Bool => {
-                let found = places(&mask)?;
-                for a in 0..mask.shape().rank() {
-                    let inner: usize = mask.shape()[a + 1..].iter().product();
-                    tensors.push(positions(found.iter().map(|i| i / inner % mask.shape()[a]))?);
+                for index in coordinates(&mask)? {
+                    tensors.push(index);
                     dims.push(dim);
                     dim += 1;
                 }
@@ -235,8 +245,11 @@ fn writing(op: &str) -> Option<Row> {
             one(mask.select(&c.operand("value", x.dtype())?, &x)?.reshape_like(&c.x()?))
         },
         "index_put" => |c| {
-            let (x, indices, values) = (c.x()?, c.vars("indices")?, c.var("values")?);
+            let (x, mut indices, values) = (c.x()?, c.vars("indices")?, c.var("values")?);
             let shape = *x.shape();
+            if indices.iter().any(|index| index.dtype() == DType::Bool) {
+                indices = indices.iter().map(coordinates).collect::<Result<Vec<_>, Stop>>()?.concat();
+            }
             let mut flat = wrapped(&indices[0], shape[0])?;
             for (d, index) in indices.iter().enumerate().skip(1) {
                 flat = flat.mul(shape[d] as i64)?.add(&wrapped(index, shape[d])?)?;
@@ -311,19 +324,15 @@ fn counting(op: &str) -> Option<Row> {
         },
         "nonzero" => |c| {
             let x = c.x()?;
-            let found = places(&x.detach().ne(0.0)?)?;
-            let dims = x.shape().to_vec();
-            let column = |a: usize| positions(found.iter().map(|i| i / dims[a + 1..].iter().product::<usize>() % dims[a]));
+            let mask = x.detach().ne(0.0)?;
+            let columns = coordinates(&mask)?;
+            if columns.is_empty() {
+                let found = places(&mask)?;
+                return Ok(vec![if c.flag("as_tuple") { positions(found)? } else { Var::new(Tensor::full([found.len(), 0], 0i64)?) }]);
+            }
             if c.flag("as_tuple") {
-                if dims.is_empty() {
-                    return Ok(vec![positions(found)?]);
-                }
-                return (0..dims.len()).map(column).collect();
+                return Ok(columns);
             }
-            if dims.is_empty() {
-                return Ok(vec![Var::new(Tensor::full([found.len(), 0], 0i64)?)]);
-            }
-            let columns: Vec<Var> = (0..dims.len()).map(column).collect::<Result<_, Stop>>()?;
             one(stack(&columns.iter().collect::<Vec<_>>(), 1))
         },
         _ => return None,

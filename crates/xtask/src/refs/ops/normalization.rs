@@ -41,6 +41,9 @@ fn moved(c: &Call, name: &str, batch: &Var) -> Result<(), Stop> {
 /// Dimensions of ones but for the channels.
 fn channels(x: &Var) -> Vec<usize> {
     let mut dims = vec![1; x.shape().rank()];
+    if dims.len() < 2 {
+        return x.shape().to_vec();
+    }
     dims[1] = x.shape()[1];
     dims
 }

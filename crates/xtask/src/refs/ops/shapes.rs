@@ -292,6 +292,9 @@ fn diagonals(op: &str) -> Option<Row> {
         "triu" => |c| triangle(c, |above| above >= 0),
         "diff" => |c| {
             let (x, dim) = (c.x()?, c.int_or("dim", -1)?);
+            if c.int_or("n", 1)? == 0 {
+                return Ok(vec![x]);
+            }
             let ends = [c.maybe("prepend")?, Some(x), c.maybe("append")?];
             let all: Vec<&Var> = ends.iter().flatten().collect();
             let mut x = concat(&all, dim)?;
@@ -316,11 +319,17 @@ pub(super) fn windows(x: &Var, dim: usize, starts: &[usize], size: usize, dilati
 }
 
 /// Each dimension read at the positions that `source` gives: how PyTorch pads by reflecting or wrapping.
-fn padded(c: &Call, source: fn(isize, isize) -> isize) -> Result<Vec<Var>, Stop> {
+fn padded(c: &Call, source: fn(isize, isize) -> isize, cut_first: bool) -> Result<Vec<Var>, Stop> {
     let mut x = c.x()?;
     let rank = x.shape().rank();
     for (i, pair) in c.ints("pad")?.chunks(2).enumerate() {
         let dim = rank - 1 - i;
+        let mut pair = [pair[0], pair[1]];
+        if cut_first {
+            let cut = pair.map(|p| p.min(0));
+            x = x.slice(dim as isize, -cut[0]..x.shape()[dim] as isize + cut[1])?;
+            pair = pair.map(|p| p.max(0));
+        }
         let length = x.shape()[dim] as isize;
         let at = (-pair[0]..length + pair[1]).map(|p| source(p, length) as usize);
         x = x.index_select(dim as isize, &positions(at)?)?;
@@ -349,9 +358,10 @@ fn blocks(op: &str) -> Option<Row> {
             c.ints("pad")?.chunks(2).enumerate().for_each(|(i, p)| pairs[rank - 1 - i] = (p[0], p[1]));
             one(x.pad(&pairs, c.number_or("value", 0.0)?))
         },
-        "nn.functional.pad.reflect" => |c| padded(c, |p, n| if p < 0 { -p } else if p >= n { 2 * (n - 1) - p } else { p }),
-        "nn.functional.pad.replicate" => |c| padded(c, |p, n| p.clamp(0, n - 1)),
-        "nn.functional.pad.circular" => |c| padded(c, isize::rem_euclid),
+        "nn.functional.pad.reflect" => |c| padded(c, |p, n| if p < 0 { -p } else if p >= n { 2 * (n - 1) - p } else { p }, false),
+        "nn.functional.pad.replicate" => |c| padded(c, |p, n| p.clamp(0, n - 1), false),
+        // What negative padding cuts off does not come round again.
+        "nn.functional.pad.circular" => |c| padded(c, isize::rem_euclid, true),
         "nn.functional.pixel_shuffle" => |c| {
             let (x, r) = (c.x()?, c.int("upscale_factor")? as usize);
             let dims = x.shape().to_vec();
