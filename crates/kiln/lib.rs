@@ -1,5 +1,60 @@
-//! Tensors, automatic differentiation and training.
+//! Tensors, automatic differentiation and training: Keras's `compile`, `fit` and `History` on a small, fast,
+//! differentiable array library.
+//!
+//! ```no_run
+//! use kiln::prelude::*;
+//!
+//! fn main() -> Result<()> {
+//!     let (train, test) = datasets::digits()?;
+//!     let mut model = Sequential::new([28, 28])
+//!         .add(Flatten::new())
+//!         .add(Dense::new(128).activation("relu"))
+//!         .add(Dense::new(10).activation("softmax"))
+//!         .compile("adam", "sparse_categorical_crossentropy", ["accuracy"])?;
+//!     let history = model.fit(&train, Fit::new().epochs(5).validation_data(&test))?;
+//!     history.plot("history.png")?;
+//!     println!("{}", model.evaluate(&test)?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! This crate is a façade over four, each built on the one before: [`tensor`], [`autograd`], [`nn`] and [`train`].
+#![forbid(unsafe_code)]
 
 pub use kiln_autograd as autograd;
 pub use kiln_nn as nn;
+pub use kiln_tensor as tensor;
 pub use kiln_train as train;
+
+/// What most programs need: `use kiln::prelude::*`.
+pub mod prelude {
+    pub use kiln_autograd::{
+        Differentiable, GradCheck, Keep, Tape, Var, checkpoint, grad, gradients, hvp, jvp, value_and_grad, vjp,
+    };
+    pub use kiln_nn::layers::{self, *};
+    pub use kiln_nn::{IntoModule, Layer, Module, Parameter, Pass, Sequential, init, losses, metrics, optimizers};
+    // The padding of layers and that of operations are two types; layers are met first.
+    pub use kiln_nn::layers::Padding;
+    pub use kiln_tensor::ops::prelude::*;
+    pub use kiln_tensor::{DType, Device, Key, Op, Scalar, Shape, Spec, Tensor, View, ViewMut};
+    pub use kiln_train::callbacks::{self, *};
+    pub use kiln_train::{
+        ClassWeight, ClassificationReport, Compile, ConfusionMatrix, Dataset, Error, Fit, History, Logs, Model, Result,
+        Verbosity, datasets,
+    };
+}
+
+/// The book's pages, whose programs are tests.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../docs/compile-and-fit.md")]
+    mod compile_and_fit {}
+    #[doc = include_str!("../../docs/extending.md")]
+    mod extending {}
+    #[doc = include_str!("../../docs/anatomy-of-an-op.md")]
+    mod anatomy_of_an_op {}
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+}

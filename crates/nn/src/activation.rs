@@ -1,6 +1,5 @@
 //! Activation functions by name.
 
-use crate::names::unknown;
 use crate::{Error, Result};
 use kiln_autograd::ops::Ops;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -141,7 +140,7 @@ impl Activation {
 }
 
 fn unknown_name(name: &str) -> Error {
-    unknown("activation", name, NAMES.iter().map(|(known, _)| *known))
+    Error::unknown("activation", name, &NAMES.iter().map(|(known, _)| *known).collect::<Vec<_>>())
 }
 
 impl fmt::Display for Activation {

@@ -1,7 +1,7 @@
 //! A layer: data that says what it is, what weights it has for an input of some shape, and how it maps a batch.
 
 use crate::module::Module;
-use crate::{Activation, Error, Initializer, Parameter, Pass, Result};
+use crate::{Activation, Initializer, Parameter, Pass, Result};
 use kiln_autograd::{DType, Key, Shape, Var};
 use std::fmt::Debug;
 

@@ -7,6 +7,7 @@ mod device;
 mod display;
 mod dtype;
 mod error;
+pub mod io;
 mod layout;
 mod op;
 pub mod ops;

@@ -4,6 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+impl From<kiln_nn::TensorError> for Error {
+    fn from(error: kiln_nn::TensorError) -> Self {
+        Self::Nn(error.into())
+    }
+}
+
 /// A `Result` whose error is this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -49,6 +55,9 @@ pub enum Error {
         /// What to do about it; empty where nothing is known.
         help: String,
     },
+    /// A layer, a loss, a metric, an optimizer or a tensor operation.
+    #[error(transparent)]
+    Nn(#[from] kiln_nn::Error),
     /// The operating system refused to read, write or rename something.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -82,14 +91,14 @@ impl Error {
         Self::Io { action, path: path.as_ref().into(), source }
     }
 
-    /// The same error with a `help:` line; an [`Error::Io`] has no room for one and stays as it is.
+    /// The same error with a `help:` line; an [`Error::Io`] or [`Error::Nn`] has no room for one and stays as it is.
     #[must_use]
     pub fn with_help(mut self, text: impl Into<String>) -> Self {
         match &mut self {
             Self::File { help, .. } | Self::Config { help, .. } | Self::Data { help, .. } => {
                 *help = text.into();
             }
-            Self::Io { .. } => {}
+            Self::Io { .. } | Self::Nn(_) => {}
         }
         self
     }

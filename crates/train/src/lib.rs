@@ -13,8 +13,11 @@
 #![forbid(unsafe_code)]
 
 pub mod callbacks;
+mod checkpoint;
 pub mod data;
+pub mod datasets;
 pub mod error;
+mod fit;
 pub mod history;
 #[cfg(feature = "plot")]
 pub mod plot;
@@ -24,9 +27,14 @@ pub mod table;
 pub mod text;
 
 mod files;
+mod interrupt;
+mod model;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
+pub use data::{Batch, ClassWeight, Dataset, Inputs};
 pub use error::{Error, Result};
+pub use fit::Fit;
 pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};
+pub use model::{Compile, Model};
 pub use progress::{Progress, Verbosity};
 pub use report::{ClassificationReport, ConfusionMatrix};

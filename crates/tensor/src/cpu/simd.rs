@@ -68,6 +68,17 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Out {
     dispatch_on(isa(), kernel)
 }
 
+/// [`dispatch`] without a version for AVX-512: for kernels whose time matters less than that of compiling them.
+#[inline]
+pub fn dispatch_up_to_avx2<K: Kernel>(kernel: K) -> K::Out {
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` answers at least Avx2 only where the CPU has the features that the function enables.
+        Isa::Avx2 | Isa::Avx512 => unsafe { on_avx2(kernel) },
+        _ => kernel.run(),
+    }
+}
+
 /// Runs `kernel` compiled for `isa`, or for the best that the CPU has where that is less.
 #[inline]
 pub fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Out {

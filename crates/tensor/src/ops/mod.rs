@@ -9,6 +9,7 @@ mod gather;
 mod matmul;
 mod operators;
 pub mod pool;
+pub mod prelude;
 mod reduce;
 mod scan;
 mod softmax;

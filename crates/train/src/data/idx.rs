@@ -28,7 +28,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<RawArray> {
     parse(path, &bytes)
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<RawArray> {
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<RawArray> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return read_array(path, bytes, bytes.len());
     }

@@ -1,8 +1,12 @@
-//! Data files read into plain arrays, one format a file. Makes no tensors and downloads nothing.
+//! Data: samples and targets in memory, and the files they are read from, one format a file. Downloads nothing.
 
 pub mod cifar;
 pub mod csv;
+mod dataset;
 pub mod idx;
+
+pub use dataset::{Batch, ClassWeight, Dataset, Inputs};
+pub(crate) use dataset::batch_weights;
 
 use crate::error::{Error, Result};
 use std::fs;

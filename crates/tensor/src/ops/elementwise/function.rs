@@ -106,15 +106,54 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 }
 
+/// Elements that one pass of the innermost loop computes. They are copied into local arrays and out of them, which the
+/// compiler knows to be apart from each other: with pointers that might overlap it would not vectorize.
+const LANES: usize = 64;
+
+/// The most operands and results that a function which is differentiated can have together.
+const MOST_INPUTS: usize = 8;
+
+/// Copies a run into lanes; a whole one, which all but the last are, by a copy of known size.
+#[inline(always)]
+fn fill<C: Copy>(lanes: &mut [C; LANES], from: &[C]) {
+    match from.first_chunk() {
+        Some(whole) => *lanes = *whole,
+        None => lanes[..from.len()].copy_from_slice(from),
+    }
+}
+
+/// Copies lanes to a run of results.
+#[inline(always)]
+fn spill<C: Copy>(lanes: &[C; LANES], to: &mut [C]) {
+    match to.first_chunk_mut() {
+        Some(whole) => *whole = *lanes,
+        None => to.copy_from_slice(&lanes[..to.len()]),
+    }
+}
+
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
     #[inline(always)]
     fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
-        let x: [&[C]; IN] = std::array::from_fn(|i| &x[i][..length]);
-        for at in 0..length {
-            let out = self.0.call(std::array::from_fn(|i| x[i][at]));
-            for (o, value) in out.into_iter().enumerate() {
-                y[o][at] = value;
+        let (mut a, mut out) = ([[C::default(); LANES]; IN], [[C::default(); LANES]; OUT]);
+        // Plain loops: a closure that is not inlined here would be compiled for the baseline instruction set.
+        let mut start = 0;
+        while start < length {
+            let end = (start + LANES).min(length);
+            for i in 0..IN {
+                fill(&mut a[i], &x[i][start..end]);
             }
+            for lane in 0..LANES {
+                let results = self.0.call(std::array::from_fn(|i| a[i][lane]));
+                let mut o = 0;
+                for value in results {
+                    out[o][lane] = value;
+                    o += 1;
+                }
+            }
+            for o in 0..OUT {
+                spill(&out[o], &mut y[o][start..end]);
+            }
+            start = end;
         }
     }
 }
@@ -214,17 +253,25 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
     #[inline(always)]
     fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
         // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
-        let mut out = 0;
-        for wrt in 0..IN {
-            if !self.need[wrt] {
-                continue;
+        let (mut a, mut dx) = ([[C::default(); LANES]; MOST_INPUTS], [C::default(); LANES]);
+        let mut start = 0;
+        while start < length {
+            let end = (start + LANES).min(length);
+            for i in 0..self.arity() {
+                fill(&mut a[i], &x[i][start..end]);
             }
-            let only = ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
-            let y = &mut *y[out];
-            for at in 0..length {
-                y[at] = only.gradients(|i| x[i][at])[wrt];
+            let mut o = 0;
+            for wrt in 0..IN {
+                if self.need[wrt] {
+                    let only = ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
+                    for lane in 0..LANES {
+                        dx[lane] = only.gradients(|i| a[i][lane])[wrt];
+                    }
+                    spill(&dx, &mut y[o][start..end]);
+                    o += 1;
+                }
             }
-            out += 1;
+            start = end;
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::cpu::{parallel, simd};
 use crate::op::View;
-use crate::scalar::Real;
+use crate::scalar::{Integer, Real};
 use crate::{DType, Element, Layout, MAX_RANK, ViewMut, with_element};
 use smallvec::SmallVec;
 
@@ -20,31 +20,40 @@ pub(crate) trait BlockFn: Sync {
     fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize);
 }
 
+/// One block of any function: operands, results, length.
+type Block<'f, C> = &'f (dyn Fn(&[&[C]], &mut [&mut [C]], usize) + Sync);
+
 /// Runs `f` over operands that broadcast to the shape of the results, computing in the class of `compute`.
+///
+/// Only the innermost loop is compiled anew for each function; the walk around it is shared. Single precision gets all
+/// instruction sets, double precision stops at AVX2 and integers at the baseline: every combination is compiled for
+/// every function, and these are the ones that training waits for.
 pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     match compute {
-        DType::F64 => run_as::<F, f64>(f, x, y),
-        DType::F32 | DType::F16 | DType::BF16 => run_as::<F, f32>(f, x, y),
-        _ => run_as::<F, crate::scalar::Integer>(f, x, y),
+        DType::F64 => walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), x, y),
+        DType::F32 | DType::F16 | DType::BF16 => {
+            walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), x, y);
+        }
+        _ => walk::<Integer>(&|x, y, length| f.block(x, y, length), x, y),
     }
 }
 
-fn run_as<F: BlockFn, C: Real>(f: &F, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+fn walk<C: Real>(block: Block<'_, C>, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     let Some(first) = y.first() else { return };
     let shape = *first.shape();
     let sources: SmallVec<[Source<C>; 8]> = x.iter().map(|x| Source::new(x, x.layout().broadcast_to(shape))).collect();
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
-    parallel::for_chunks(shape.count(), CHUNK, COST, |start, end| run_chunk(f, &sources, &targets, start, end));
+    parallel::for_chunks(shape.count(), CHUNK, COST, |start, end| run_chunk(block, &sources, &targets, start, end));
 }
 
-struct BlockCall<'a, 'b, F, C> {
+struct BlockCall<'a, 'x, 'y, F, C> {
     f: &'a F,
-    x: &'a [&'b [C]],
-    y: &'a mut [&'b mut [C]],
+    x: &'a [&'x [C]],
+    y: &'a mut [&'y mut [C]],
     length: usize,
 }
 
-impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, '_, F, C> {
+impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, '_, '_, F, C> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
@@ -52,7 +61,7 @@ impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, '_, F, C> {
     }
 }
 
-fn run_chunk<F: BlockFn, C: Real>(f: &F, sources: &[Source<C>], targets: &[Target<C>], start: usize, end: usize) {
+fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Target<C>], start: usize, end: usize) {
     let mut gathered: SmallVec<[[C; BLOCK]; 0]> = SmallVec::new();
     let mut cursors: SmallVec<[Option<Cursor>; 8]> = SmallVec::new();
     for source in sources {
@@ -81,7 +90,7 @@ fn run_chunk<F: BlockFn, C: Real>(f: &F, sources: &[Source<C>], targets: &[Targe
             })
             .collect();
         let mut y: SmallVec<[&mut [C]; 4]> = results.iter_mut().map(|r| &mut r[..length]).collect();
-        simd::dispatch(BlockCall { f, x: &x, y: &mut y, length });
+        block(&x, &mut y, length);
         drop((x, y));
         for (target, result) in targets.iter().zip(&results) {
             (target.store)(target.start.get(), at, &result[..length]);

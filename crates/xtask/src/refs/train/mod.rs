@@ -1,6 +1,8 @@
 //! Optimizers, schedules, initializers, losses, metrics and callbacks, each kind in its room.
 
 mod losses;
+mod optimizers;
+mod schedules;
 
 use super::files::{Manifest, text};
 use super::{Category, Outcome, Report, Stop};
@@ -11,6 +13,8 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
     for entry in manifest.list("entries") {
         let result: Result<(), Stop> = match kind {
             "losses" => losses::run(manifest, entry),
+            "optimizers" => optimizers::run(manifest, entry),
+            "schedules" => schedules::run(entry),
             _ => Stop::unsupported(kind),
         };
         report.add(Category::Train, text(entry, "id"), Outcome::from(result));

@@ -1,0 +1,507 @@
+//! Optimizers: from gradients to new parameters. A rule is an elementwise function where it can be, so that an update
+//! is one pass over memory, in place.
+
+mod norms;
+mod rule;
+mod rules;
+mod settings;
+
+pub use norms::*;
+pub use rule::{Step, UpdateRule};
+pub use rules::*;
+pub use settings::{Convention, LearningRate, Settings};
+
+use crate::{Error, Result, config, names};
+use kiln_autograd::ops::{CastOps, Elementwise, Function};
+use kiln_autograd::{DType, Scalar, Tensor};
+use rule::sum_of_squares;
+use serde_json::{Map, Value};
+
+/// A parameter to update.
+#[derive(Debug)]
+pub struct ParameterUpdate<'a> {
+    /// Its name: what its state is kept under, and what is excluded from decay.
+    pub name: &'a str,
+    /// Its value. When nobody else holds the tensor, it is updated where it lies.
+    pub value: &'a mut Tensor,
+    /// Its gradient; without one it stays as it is.
+    pub gradient: Option<Tensor>,
+}
+
+/// An update rule with its settings and state.
+///
+/// ```
+/// use kiln_autograd::Tensor;
+/// use kiln_nn::optimizers::{IntoOptimizer, ParameterUpdate, Sgd};
+/// let mut optimizer = Sgd::new(0.1).into_optimizer()?;
+/// let mut weight = Tensor::new([1.0, 2.0]);
+/// let gradient = Some(Tensor::new([1.0, -1.0]));
+/// optimizer.apply(&mut [ParameterUpdate { name: "weight", value: &mut weight, gradient }])?;
+/// assert_eq!(weight.to_vec::<f64>()?, [0.9, 2.1]);
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Optimizer {
+    rule: Box<dyn UpdateRule>,
+    settings: Settings,
+    /// What a callback multiplies the rate by.
+    factor: f64,
+    /// Updates done.
+    iterations: u64,
+    /// Calls of `apply`: the steps that a schedule counts.
+    steps: u64,
+    product: f64,
+    /// Weight of the gradients accumulated so far, and how many there are.
+    pending: (f64, u64),
+    entries: Vec<Entry>,
+    /// Stands in for a tensor while it is being updated.
+    nothing: Tensor,
+}
+
+/// What is kept for a parameter.
+#[derive(Debug, Clone)]
+struct Entry {
+    name: String,
+    slots: Vec<(&'static str, Tensor)>,
+    average: Option<Tensor>,
+    accumulated: Option<Tensor>,
+}
+
+impl Clone for Optimizer {
+    fn clone(&self) -> Optimizer {
+        Optimizer {
+            rule: self.rule.boxed(),
+            settings: self.settings.clone(),
+            entries: self.entries.clone(),
+            nothing: self.nothing.clone(),
+            ..*self
+        }
+    }
+}
+
+/// `old + weight · new`, and its way to a moving average.
+#[derive(Debug, Clone, Copy)]
+struct Blend {
+    old: f64,
+    new: f64,
+}
+
+impl Function<2> for Blend {
+    const NAME: &'static str = "blend";
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [old, new]: [S; 2]) -> [S; 1] {
+        [S::lit(self.old) * old + S::lit(self.new) * new]
+    }
+}
+
+impl Blend {
+    fn apply(self, old: Tensor, new: Tensor) -> Result<Tensor> {
+        Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(self), vec![old, new])?.swap_remove(0))
+    }
+}
+
+impl Optimizer {
+    /// An optimizer with a rule.
+    ///
+    /// # Errors
+    /// Settings that cannot work, such as two ways to clip.
+    pub fn new(rule: impl UpdateRule + 'static) -> Result<Optimizer> {
+        let settings = rule.settings().clone();
+        settings.check(rule.name())?;
+        Ok(Optimizer {
+            rule: Box::new(rule),
+            settings,
+            factor: 1.0,
+            iterations: 0,
+            steps: 0,
+            product: 1.0,
+            pending: (0.0, 0),
+            entries: Vec::new(),
+            nothing: Tensor::scalar(0.0, DType::Bool),
+        })
+    }
+
+    /// The name of its type: "Adam".
+    pub fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    /// The settings that every optimizer has.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Number of updates done.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
+    /// The rate of the next step: the schedule's or the constant one, times [`Optimizer::rate_factor`].
+    pub fn learning_rate(&self) -> f64 {
+        self.factor
+            * match &self.settings.learning_rate {
+                LearningRate::Constant(rate) => *rate,
+                LearningRate::Schedule(schedule) => schedule.rate(self.steps),
+            }
+    }
+
+    /// Sets a constant rate.
+    ///
+    /// # Errors
+    /// A schedule drives the rate; it can be scaled with [`Optimizer::set_rate_factor`].
+    pub fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
+        if let LearningRate::Schedule(_) = self.settings.learning_rate {
+            let text = format!("{}: a schedule drives the learning rate, so it cannot be set to {rate}", self.name());
+            return Err(Error::config(text, "give the optimizer a number instead of the schedule, or scale the schedule with set_rate_factor"));
+        }
+        self.settings.learning_rate = LearningRate::Constant(rate);
+        self.factor = 1.0;
+        Ok(())
+    }
+
+    /// What the rate is multiplied by.
+    pub fn rate_factor(&self) -> f64 {
+        self.factor
+    }
+
+    /// Multiplies the rate, whatever drives it: how a plateau lowers the rate of a schedule.
+    pub fn set_rate_factor(&mut self, factor: f64) {
+        self.factor = factor;
+    }
+
+    /// Does one step. With gradient accumulation, only every k-th updates the parameters.
+    ///
+    /// # Errors
+    /// A gradient of another shape than its parameter.
+    pub fn apply(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        self.apply_weighted(parameters, 1.0)
+    }
+
+    /// [`Optimizer::apply`] with gradients that count `weight` times in the average of an accumulation: the number of
+    /// samples behind them, where batches differ.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply_weighted(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
+        self.check(parameters)?;
+        self.prepare(parameters);
+        let window = self.settings.gradient_accumulation_steps.unwrap_or(1);
+        if window > 1 {
+            self.accumulate(parameters, weight)?;
+            if self.pending.1 < window {
+                self.steps += 1;
+                return Ok(());
+            }
+            self.release(parameters)?;
+        }
+        self.update(parameters)?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// Updates with the gradients accumulated so far, if there are any: at the end of an epoch, so that none is lost.
+    ///
+    /// # Errors
+    /// As [`Optimizer::apply`].
+    pub fn flush(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        if self.pending.1 == 0 {
+            return Ok(());
+        }
+        self.prepare(parameters);
+        self.release(parameters)?;
+        self.update(parameters)
+    }
+
+    /// Replaces the parameters by their moving averages, where these are kept: the end of training.
+    pub fn finalize(&mut self, parameters: &mut [ParameterUpdate<'_>]) {
+        self.prepare(parameters);
+        for (parameter, entry) in parameters.iter_mut().zip(&self.entries) {
+            if let Some(average) = &entry.average {
+                *parameter.value = average.clone();
+            }
+        }
+    }
+
+    fn check(&self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        for ParameterUpdate { name, value, gradient } in parameters {
+            let Some(gradient) = gradient else { continue };
+            if gradient.shape() != value.shape() {
+                let text = format!("the gradient of `{name}` has shape {}, the parameter {}", gradient.shape(), value.shape());
+                let error = kiln_autograd::Error::shape(self.rule.name(), text);
+                return Err(error.help("give each parameter the gradient of its own").into());
+            }
+            if gradient.dtype() != value.dtype() {
+                *gradient = gradient.cast(value.dtype())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the entries into the order of the parameters; in a training loop they are in it already.
+    fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) {
+        for (i, parameter) in parameters.iter().enumerate() {
+            if self.entries.get(i).is_some_and(|entry| entry.name == parameter.name) {
+                continue;
+            }
+            let found = self.entries.iter().skip(i).position(|entry| entry.name == parameter.name);
+            match found {
+                Some(after) => self.entries.swap(i, i + after),
+                None => {
+                    let slots = self.rule.slots(parameter.value.spec());
+                    let entry = Entry { name: parameter.name.to_owned(), slots, average: None, accumulated: None };
+                    self.entries.insert(i, entry);
+                }
+            }
+        }
+    }
+
+    fn accumulate(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
+        for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
+            let Some(gradient) = parameter.gradient.take() else { continue };
+            let sum = match entry.accumulated.take() {
+                Some(sum) => Blend { old: 1.0, new: weight }.apply(sum, gradient)?,
+                None => Blend { old: 0.0, new: weight }.apply(gradient.clone(), gradient)?,
+            };
+            entry.accumulated = Some(sum);
+        }
+        self.pending = (self.pending.0 + weight, self.pending.1 + 1);
+        Ok(())
+    }
+
+    /// Hands the mean of the accumulated gradients to the parameters.
+    fn release(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        let share = 1.0 / self.pending.0;
+        for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
+            if let Some(sum) = entry.accumulated.take() {
+                parameter.gradient = Some(Blend { old: share, new: 0.0 }.apply(sum.clone(), sum)?);
+            }
+        }
+        self.pending = (0.0, 0);
+        Ok(())
+    }
+
+    fn update(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        let t = (self.iterations + 1) as f64;
+        self.product = self.rule.product(t, self.product);
+        let rate = self.learning_rate();
+        let total = self.settings.global_clipnorm.map(|_| {
+            parameters.iter().flat_map(|p| &p.gradient).map(sum_of_squares).sum::<f64>().sqrt()
+        });
+        for (i, parameter) in parameters.iter_mut().enumerate() {
+            let Some(gradient) = parameter.gradient.take() else { continue };
+            let step = self.step(t, rate, total, parameter.name, &gradient);
+            let entry = &mut self.entries[i];
+            let mut x = Vec::with_capacity(2 + entry.slots.len());
+            x.push(std::mem::replace(parameter.value, self.nothing.clone()));
+            x.push(gradient);
+            x.extend(entry.slots.iter_mut().map(|slot| std::mem::replace(&mut slot.1, self.nothing.clone())));
+            let mut y = self.rule.update(&step, x)?.into_iter();
+            if let Some(value) = y.next() {
+                *parameter.value = value;
+            }
+            entry.slots.iter_mut().zip(y).for_each(|(slot, new)| slot.1 = new);
+        }
+        if self.settings.use_ema {
+            self.average(parameters)?;
+        }
+        self.iterations += 1;
+        Ok(())
+    }
+
+    /// Decay and clipping for one parameter.
+    fn step(&self, t: f64, rate: f64, total: Option<f64>, name: &str, gradient: &Tensor) -> Step {
+        let settings = &self.settings;
+        let excluded = settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str()));
+        let decay = settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0);
+        let (keep, coupled) = if settings.weight_decay_in_gradient { (1.0, decay) } else { (1.0 - decay * rate, 0.0) };
+        // A norm that is not finite makes the gradient NaN: it must not pass for a small one.
+        let shrink = |norm: f64, limit: f64| match norm.is_finite() {
+            true => limit / norm.max(limit),
+            false => f64::NAN,
+        };
+        let scale = match (settings.clipnorm, settings.global_clipnorm, total) {
+            (Some(limit), _, _) => shrink(sum_of_squares(gradient).sqrt(), limit),
+            (_, Some(limit), Some(norm)) => shrink(norm, limit),
+            _ => 1.0,
+        };
+        let limit = settings.clipvalue.unwrap_or(f64::INFINITY);
+        Step { t, rate, product: self.product, keep, coupled, scale, limit }
+    }
+
+    fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        // The first average is the parameter itself, not a part of it beside zeros.
+        let momentum = if self.iterations == 0 { 0.0 } else { self.settings.ema_momentum };
+        let overwrite = self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
+        for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
+            let average = match entry.average.take() {
+                Some(average) => Blend { old: momentum, new: 1.0 - momentum }.apply(average, parameter.value.clone())?,
+                None => parameter.value.clone(),
+            };
+            if overwrite {
+                *parameter.value = average.clone();
+            }
+            entry.average = Some(average);
+        }
+        Ok(())
+    }
+
+    /// The optimizer as `{"name": …, "config": …}`, without its state; [`from_config`] reads it back.
+    pub fn to_config(&self) -> Value {
+        let mut arguments = match serde_json::to_value(&self.settings) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        };
+        if let Value::Object(own) = self.rule.arguments() {
+            arguments.extend(own);
+        }
+        config::write(self.name(), Value::Object(arguments))
+    }
+
+    /// Everything that training would miss: counters, and the tensors of each parameter as `parameter/slot`.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let counters = [
+            ("iterations", self.iterations as f64),
+            ("steps", self.steps as f64),
+            ("product", self.product),
+            ("rate_factor", self.factor),
+            ("pending_weight", self.pending.0),
+            ("pending_count", self.pending.1 as f64),
+        ];
+        let mut state: Vec<(String, Tensor)> =
+            counters.map(|(name, value)| (name.to_owned(), Tensor::scalar(value, DType::F64))).into();
+        for entry in &self.entries {
+            let slots = entry.slots.iter().map(|(name, tensor)| (*name, tensor));
+            let average = entry.average.iter().map(|tensor| ("average", tensor));
+            let accumulated = entry.accumulated.iter().map(|tensor| ("accumulated", tensor));
+            let all = slots.chain(average).chain(accumulated);
+            state.extend(all.map(|(name, tensor)| (format!("{}/{name}", entry.name), tensor.clone())));
+        }
+        state
+    }
+
+    /// Takes the state that [`Optimizer::state`] gave, for the parameters of which value and name are given.
+    ///
+    /// # Errors
+    /// A tensor of another shape or type than its parameter's, or one that is missing.
+    pub fn load_state(&mut self, parameters: &[ParameterUpdate<'_>], state: &[(String, Tensor)]) -> Result<()> {
+        let find = |name: &str| state.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor);
+        let counter = |name: &str| match find(name) {
+            Some(tensor) => Ok(tensor.item()?),
+            None => Err(missing(self.name(), name)),
+        };
+        let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
+        let (factor, pending) = (counter("rate_factor")?, (counter("pending_weight")?, counter("pending_count")? as u64));
+        let mut entries = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            let mut slots = self.rule.slots(parameter.value.spec());
+            let key = |slot: &str| format!("{}/{slot}", parameter.name);
+            // A parameter without a slot in the state has never been updated.
+            let fresh = !slots.iter().any(|slot| find(&key(slot.0)).is_some());
+            for (name, tensor) in slots.iter_mut().filter(|_| !fresh) {
+                let key = key(name);
+                let saved = find(&key).ok_or_else(|| missing(self.name(), &key))?;
+                if saved.spec() != tensor.spec() {
+                    let text = format!("{}: the saved `{key}` is {} {}, not {} {}", self.name(), saved.dtype(), saved.shape(), tensor.dtype(), tensor.shape());
+                    return Err(Error::config(text, "load the state into the model it was saved from"));
+                }
+                *tensor = saved.clone();
+            }
+            let (average, accumulated) = (find(&key("average")).cloned(), find(&key("accumulated")).cloned());
+            entries.push(Entry { name: parameter.name.to_owned(), slots, average, accumulated });
+        }
+        (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
+        (self.factor, self.pending, self.entries) = (factor, pending, entries);
+        Ok(())
+    }
+}
+
+fn missing(optimizer: &str, key: &str) -> Error {
+    Error::config(format!("{optimizer}: the saved state has no `{key}`"), "load the state of an optimizer of the same type")
+}
+
+/// What `compile` takes for an optimizer: a name, or one with its settings.
+pub trait IntoOptimizer {
+    /// Converts.
+    ///
+    /// # Errors
+    /// A name that is none; settings that cannot work.
+    fn into_optimizer(self) -> Result<Optimizer>;
+}
+
+impl IntoOptimizer for &str {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        from_name(self)
+    }
+}
+
+impl IntoOptimizer for String {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        from_name(&self)
+    }
+}
+
+impl IntoOptimizer for Optimizer {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        Ok(self)
+    }
+}
+
+type Build = fn(Value) -> Result<Optimizer>;
+
+macro_rules! table {
+    ($($($name:literal)+ => $optimizer:ident;)*) => {
+        /// Every spelling of every optimizer.
+        const TABLE: &[(&[&str], Build)] = &[$((&[$($name),+], |arguments| {
+            let name = stringify!($optimizer);
+            let (common, own) = split(arguments);
+            let mut optimizer: $optimizer = config::read(name, own)?;
+            let mut settings = serde_json::to_value(&optimizer.settings).unwrap_or_default();
+            if let (Value::Object(settings), Value::Object(common)) = (&mut settings, common) {
+                settings.extend(common);
+            }
+            optimizer.settings = config::read(name, settings)?;
+            Optimizer::new(optimizer)
+        })),*];
+    };
+}
+
+table! {
+    "sgd" => Sgd;
+    "rmsprop" => RmsProp;
+    "adam" => Adam;
+    "adamw" => AdamW;
+    "nadam" => Nadam;
+    "adamax" => Adamax;
+    "radam" => RAdam;
+    "adagrad" => Adagrad;
+    "adadelta" => Adadelta;
+    "lion" => Lion;
+    "lamb" => Lamb;
+    "adafactor" => Adafactor;
+    "ftrl" => Ftrl;
+}
+
+/// Arguments as those common to all optimizers and the optimizer's own.
+fn split(arguments: Value) -> (Value, Value) {
+    let Value::Object(arguments) = arguments else { return (Value::Null, arguments) };
+    let names = Settings::names();
+    let (common, own): (Map<_, _>, Map<_, _>) = arguments.into_iter().partition(|(name, _)| names.contains(name));
+    (Value::Object(common), Value::Object(own))
+}
+
+/// The optimizer of a name with its default settings: `"adam"`, `"Adam"`.
+///
+/// # Errors
+/// The name is none; the error has the nearest.
+pub fn from_name(name: &str) -> Result<Optimizer> {
+    names::find("optimizer", name, TABLE)?(Value::Null)
+}
+
+/// The optimizer that [`Optimizer::to_config`] wrote.
+///
+/// # Errors
+/// A config of another form, an unknown name or setting.
+pub fn from_config(config: &Value) -> Result<Optimizer> {
+    let (name, arguments) = config::parts("optimizer", config)?;
+    names::find("optimizer", name, TABLE)?(arguments)
+}

@@ -1,0 +1,248 @@
+//! What all optimizers have in common: the rate, decay, clipping, averaging, accumulation.
+
+use crate::schedules::Schedule;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A learning rate: a number, or a schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LearningRate {
+    /// The same at every step.
+    Constant(f64),
+    /// A function of the step.
+    Schedule(Schedule),
+}
+
+impl From<f64> for LearningRate {
+    fn from(rate: f64) -> LearningRate {
+        LearningRate::Constant(rate)
+    }
+}
+
+impl<S: Into<Schedule>> From<S> for LearningRate {
+    fn from(schedule: S) -> LearningRate {
+        LearningRate::Schedule(schedule.into())
+    }
+}
+
+/// Whose formula an optimizer follows where the two libraries differ: in the place of epsilon, in whether the rate is
+/// part of a velocity, in Nadam's momentum schedule. Each optimizer's page says how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Convention {
+    /// Keras's.
+    #[default]
+    Keras,
+    /// PyTorch's.
+    PyTorch,
+}
+
+/// The settings that every optimizer has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The learning rate.
+    pub learning_rate: LearningRate,
+    /// Before each update, parameters shrink by this times the learning rate.
+    pub weight_decay: Option<f64>,
+    /// Adds the decay to the gradient instead (L2 regularisation, PyTorch's `weight_decay` except in AdamW).
+    pub weight_decay_in_gradient: bool,
+    /// Parameters whose name contains one of these do not decay.
+    pub exclude_from_weight_decay: Vec<String>,
+    /// The largest norm of each gradient.
+    pub clipnorm: Option<f64>,
+    /// The largest size of each element of a gradient.
+    pub clipvalue: Option<f64>,
+    /// The largest norm of all gradients together.
+    pub global_clipnorm: Option<f64>,
+    /// Whether a moving average of the parameters is kept.
+    pub use_ema: bool,
+    /// How slowly the average moves.
+    pub ema_momentum: f64,
+    /// After every so many updates, the average replaces the parameters.
+    pub ema_overwrite_frequency: Option<u64>,
+    /// Averages the gradients of so many steps into one update.
+    pub gradient_accumulation_steps: Option<u64>,
+    /// Whose formula counts where the libraries differ.
+    pub convention: Convention,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            learning_rate: LearningRate::Constant(0.001),
+            weight_decay: None,
+            weight_decay_in_gradient: false,
+            exclude_from_weight_decay: Vec::new(),
+            clipnorm: None,
+            clipvalue: None,
+            global_clipnorm: None,
+            use_ema: false,
+            ema_momentum: 0.99,
+            ema_overwrite_frequency: None,
+            gradient_accumulation_steps: None,
+            convention: Convention::Keras,
+        }
+    }
+}
+
+impl Settings {
+    /// The names of the settings, to tell them from an optimizer's own.
+    pub(super) fn names() -> Vec<String> {
+        match serde_json::to_value(Settings::default()) {
+            Ok(serde_json::Value::Object(map)) => map.into_iter().map(|(name, _)| name).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Checks the settings.
+    pub(super) fn check(&self, name: &str) -> Result<()> {
+        let wrong = |what: String, help: &str| Err(Error::config(format!("{name}: {what}"), help));
+        match &self.learning_rate {
+            LearningRate::Constant(rate) if !rate.is_finite() || *rate < 0.0 => {
+                return wrong(format!("the learning rate is {rate}"), "give a small positive number, such as 0.001");
+            }
+            LearningRate::Schedule(schedule) => schedule.check()?,
+            LearningRate::Constant(_) => {}
+        }
+        let clips = [self.clipnorm, self.clipvalue, self.global_clipnorm];
+        if clips.iter().flatten().count() > 1 {
+            return wrong("more than one way to clip".into(), "give one of clipnorm, clipvalue and global_clipnorm");
+        }
+        if let Some(clip) = clips.iter().flatten().find(|clip| clip.is_nan() || **clip <= 0.0) {
+            return wrong(format!("gradients are clipped to {clip}"), "give a positive number");
+        }
+        if !(0.0..=1.0).contains(&self.ema_momentum) {
+            return wrong(format!("ema_momentum is {}", self.ema_momentum), "give a number between 0 and 1, such as 0.99");
+        }
+        if self.ema_overwrite_frequency == Some(0) || self.gradient_accumulation_steps == Some(0) {
+            return wrong("a number of steps is 0".into(), "give at least 1, or leave it out");
+        }
+        if self.weight_decay.is_some_and(|decay| !decay.is_finite() || decay < 0.0) {
+            return wrong(format!("weight_decay is {:?}", self.weight_decay.unwrap_or_default()), "give a number from 0, such as 0.004");
+        }
+        Ok(())
+    }
+}
+
+/// Defines optimizers: a struct with the fields given and the common settings, setters for all, and the plumbing of
+/// [`UpdateRule`](super::UpdateRule); the rule itself is `impl Rule for $name`.
+macro_rules! optimizers {
+    ($($(#[$doc:meta])* $name:ident (rate $rate:expr $(, decay $decay:expr)?) {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),* $(,)?
+    })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[must_use]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+            /// What it has in common with the others.
+            #[serde(skip)]
+            pub settings: $crate::optimizers::Settings,
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                let settings = $crate::optimizers::Settings {
+                    learning_rate: $crate::optimizers::LearningRate::Constant($rate),
+                    $(weight_decay: Some($decay),)?
+                    ..$crate::optimizers::Settings::default()
+                };
+                $name { $($field: $default,)* settings }
+            }
+        }
+
+        impl $name {
+            /// The optimizer with a learning rate, a number or a schedule, and Keras's defaults.
+            pub fn new(learning_rate: impl Into<$crate::optimizers::LearningRate>) -> $name {
+                let mut optimizer = $name::default();
+                optimizer.settings.learning_rate = learning_rate.into();
+                optimizer
+            }
+
+            $($(#[$field_doc])*
+            pub fn $field(mut self, $field: $type) -> $name {
+                self.$field = $field;
+                self
+            })*
+
+            $crate::optimizers::settings::common_setters!();
+        }
+
+        impl $crate::optimizers::UpdateRule for $name {
+            fn name(&self) -> &str {
+                stringify!($name)
+            }
+
+            fn settings(&self) -> &$crate::optimizers::Settings {
+                &self.settings
+            }
+
+            fn arguments(&self) -> serde_json::Value {
+                serde_json::to_value(self).unwrap_or_default()
+            }
+
+            fn boxed(&self) -> Box<dyn $crate::optimizers::UpdateRule> {
+                Box::new(self.clone())
+            }
+
+            fn slots(&self, parameter: kiln_autograd::Spec) -> Vec<(&'static str, kiln_autograd::Tensor)> {
+                $crate::optimizers::rule::Rule::slots(self, parameter)
+            }
+
+            fn update(&self, step: &$crate::optimizers::Step, x: Vec<kiln_autograd::Tensor>) -> $crate::Result<Vec<kiln_autograd::Tensor>> {
+                $crate::optimizers::rule::Rule::update(self, step, x)
+            }
+
+            fn product(&self, t: f64, before: f64) -> f64 {
+                $crate::optimizers::rule::Rule::product(self, t, before)
+            }
+        }
+
+        impl $crate::optimizers::IntoOptimizer for $name {
+            fn into_optimizer(self) -> $crate::Result<$crate::optimizers::Optimizer> {
+                $crate::optimizers::Optimizer::new(self)
+            }
+        }
+    )*};
+}
+pub(super) use optimizers;
+
+/// The setters of the common settings.
+macro_rules! common_setters {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty) $value:expr;)+) => {
+        $($(#[$doc])*
+        pub fn $name(mut self, $argument: $type) -> Self {
+            self.settings.$name = $value;
+            self
+        })+
+    };
+    () => {
+        $crate::optimizers::settings::common_setters! {
+            /// Before each update, parameters shrink by this times the learning rate.
+            weight_decay(decay: f64) Some(decay);
+            /// Whether the decay is added to the gradient instead (L2 regularisation).
+            weight_decay_in_gradient(yes: bool) yes;
+            /// Parameters whose name contains one of these do not decay: `["bias", "gamma", "beta"]`.
+            exclude_from_weight_decay(names: impl IntoIterator<Item = impl Into<String>>) names.into_iter().map(Into::into).collect();
+            /// The largest norm of each gradient.
+            clipnorm(norm: f64) Some(norm);
+            /// The largest size of each element of a gradient.
+            clipvalue(size: f64) Some(size);
+            /// The largest norm of all gradients together.
+            global_clipnorm(norm: f64) Some(norm);
+            /// Whether a moving average of the parameters is kept, which replaces them when training ends.
+            use_ema(yes: bool) yes;
+            /// How slowly the average moves.
+            ema_momentum(momentum: f64) momentum;
+            /// After every so many updates, the average replaces the parameters.
+            ema_overwrite_frequency(updates: u64) Some(updates);
+            /// Averages the gradients of so many steps into one update.
+            gradient_accumulation_steps(steps: u64) Some(steps);
+            /// Whose formula counts where Keras and PyTorch differ.
+            convention(convention: $crate::optimizers::Convention) convention;
+        }
+    };
+}
+pub(super) use common_setters;

@@ -1,0 +1,8 @@
+//! The methods and functions of all operations, without the structs behind them: for `use`.
+
+pub use super::{
+    ActivationOps, Apply, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Conv1dOptions, Conv2dOptions,
+    ConvOps, CrossEntropyOps, Function, GatherOps, Kind, MatMulOps, MathOps, NegationOps, Ops, Padding,
+    ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, ReduceOps, SelectOps, SoftmaxOps, StatisticsOps,
+    Stride, Value, ViewOps, concat, one_hot, stack,
+};

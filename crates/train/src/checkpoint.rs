@@ -1,0 +1,113 @@
+//! Model files: one safetensors file with the weights, the optimizer's state, and in its header the architecture and
+//! the compile settings as JSON.
+
+use crate::files::write_atomic;
+use crate::model::Model;
+use crate::{Compile, Error, Result};
+use kiln_nn::io::{TensorFile, load_safetensors, to_safetensors};
+use kiln_nn::module::{load_parameters, named_parameters};
+use kiln_nn::{Module, Network, Sequential, Tensor};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The entry of the header that holds the JSON.
+const ENTRY: &str = "kiln_model";
+/// Before the names of the optimizer's tensors, which would else collide with weights.
+const OPTIMIZER: &str = "optimizer/";
+/// The version of this form.
+const FORMAT: u64 = 1;
+
+impl<M: Module> Model<M> {
+    /// Writes the weights alone.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        let weights = named_parameters(&self.module);
+        let bytes = to_safetensors(weights.iter().map(|(n, t)| (n.as_str(), t)), &BTreeMap::new()).map_err(kiln_nn::Error::from)?;
+        write_atomic(path.as_ref(), &bytes)
+    }
+
+    /// Reads weights that [`Model::save_weights`] or [`Model::save`] wrote into this model.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or of another model; the model is unchanged then.
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let file = read(path.as_ref())?;
+        load_parameters(&mut self.module, |name| file.tensors.get(name).cloned())
+            .map_err(|e| Error::file(path.as_ref(), e.to_string()))
+    }
+
+    /// Writes the whole model: architecture, compile settings, weights and optimizer state. The file is replaced in one
+    /// step, so a crash leaves the old one or the new one. A module of your own has no architecture to write; its file
+    /// can be read with [`Model::load_weights`] into one built by your code.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let weights = named_parameters(&self.module);
+        let state: Vec<(String, Tensor)> =
+            self.optimizer.state().into_iter().map(|(name, t)| (format!("{OPTIMIZER}{name}"), t)).collect();
+        let configs = |metrics: &[Box<dyn kiln_nn::metrics::Metric>]| metrics.iter().map(|m| m.to_config()).collect::<Vec<Json>>();
+        let description = json!({
+            "format": FORMAT,
+            "kiln": env!("CARGO_PKG_VERSION"),
+            "architecture": self.module.config(),
+            "optimizer": self.optimizer.to_config(),
+            "loss": self.loss.to_config(),
+            "metrics": configs(&self.metrics),
+            "weighted_metrics": configs(&self.weighted_metrics),
+            "steps": self.steps,
+        });
+        let text = serde_json::to_string_pretty(&description).map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
+        let all = weights.iter().chain(&state).map(|(name, t)| (name.as_str(), t));
+        let bytes = to_safetensors(all, &BTreeMap::from([(ENTRY.to_owned(), text)])).map_err(kiln_nn::Error::from)?;
+        write_atomic(path.as_ref(), &bytes)
+    }
+}
+
+impl Model<Network> {
+    /// Reads a model that [`Model::save`] wrote: it predicts the same bits, and training goes on where it was.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, of another program, or of a module of your own.
+    pub fn load(path: impl AsRef<Path>) -> Result<Model<Network>> {
+        let path = path.as_ref();
+        let mut file = read(path)?;
+        let inside = |e: String| Error::file(path, e);
+        let text = file.metadata.get(ENTRY).ok_or_else(|| {
+            inside("holds tensors but no Kiln model".into()).with_help("weights alone are read with model.load_weights(path)")
+        })?;
+        let description: Json = serde_json::from_str(text).map_err(|e| inside(format!("its description is no JSON: {e}")))?;
+        if description["format"].as_u64() != Some(FORMAT) {
+            return Err(inside(format!("has format {}, this version reads {FORMAT}", description["format"])));
+        }
+        if description["architecture"].is_null() {
+            return Err(inside("has no architecture: it is of a module written by hand".into())
+                .with_help("build that module, compile it, then model.load_weights(path)"));
+        }
+        let architecture = Sequential::from_config(&description["architecture"]).map_err(|e| inside(e.to_string()))?;
+        let part = |e: kiln_nn::Error| inside(e.to_string());
+        let metrics = |key: &str| -> Result<Vec<Box<dyn kiln_nn::metrics::Metric>>> {
+            let list = description[key].as_array().cloned().unwrap_or_default();
+            list.iter().map(|m| kiln_nn::metrics::from_config(m).map_err(part)).collect()
+        };
+        let optimizer = kiln_nn::optimizers::from_config(&description["optimizer"]).map_err(part)?;
+        let loss = kiln_nn::losses::from_config(&description["loss"]).map_err(part)?;
+        let mut model = architecture.compile(optimizer, loss, metrics("metrics")?)?.weighted_metrics(metrics("weighted_metrics")?)?;
+        let state: Vec<(String, Tensor)> = file
+            .tensors
+            .extract_if(.., |name, _| name.starts_with(OPTIMIZER))
+            .map(|(name, t)| (name[OPTIMIZER.len()..].to_owned(), t))
+            .collect();
+        load_parameters(&mut model.module, |name| file.tensors.get(name).cloned()).map_err(part)?;
+        model.load_optimizer(&state).map_err(|e| inside(e.to_string()))?;
+        model.steps = description["steps"].as_u64().unwrap_or(0);
+        Ok(model)
+    }
+}
+
+fn read(path: &Path) -> Result<TensorFile> {
+    load_safetensors(path).map_err(|e| kiln_nn::Error::from(e).into())
+}

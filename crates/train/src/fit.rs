@@ -1,0 +1,398 @@
+//! The training loop.
+
+use crate::callbacks::{Callback, Control, Direction, Snapshot, check_monitors};
+use crate::data::{ClassWeight, Dataset, batch_weights};
+use crate::history::{History, Params, StopReason};
+use crate::interrupt::Interrupt;
+use crate::model::{MetricState, Model};
+use crate::progress::{Progress, Verbosity};
+use crate::{Error, Result};
+use kiln_nn::module::{load_parameters, named_parameters};
+use kiln_nn::{Key, Module, Tensor};
+use std::io::Stdout;
+use std::path::Path;
+use std::time::Instant;
+
+/// Settings of a training run, with Keras's names and defaults.
+///
+/// ```
+/// use kiln_train::{Fit, callbacks::EarlyStopping};
+/// let fit = Fit::new().epochs(20).batch_size(64).validation_split(0.2).callback(EarlyStopping::new().patience(3));
+/// ```
+pub struct Fit<'a> {
+    batch_size: usize,
+    epochs: usize,
+    initial_epoch: usize,
+    shuffle: bool,
+    seed: u64,
+    verbose: Verbosity,
+    validation: Validation<'a>,
+    validation_freq: usize,
+    validation_batch_size: Option<usize>,
+    class_weight: Option<ClassWeight>,
+    callbacks: Vec<Box<dyn Callback>>,
+}
+
+/// Where validation data come from.
+enum Validation<'a> {
+    None,
+    Data(&'a Dataset),
+    Split(f64),
+    StratifiedSplit(f64),
+    LastSamples(f64),
+}
+
+impl Default for Fit<'_> {
+    fn default() -> Self {
+        Fit {
+            batch_size: 32,
+            epochs: 1,
+            initial_epoch: 0,
+            shuffle: true,
+            seed: 0,
+            verbose: Verbosity::Auto,
+            validation: Validation::None,
+            validation_freq: 1,
+            validation_batch_size: None,
+            class_weight: None,
+            callbacks: Vec::new(),
+        }
+    }
+}
+
+impl<'a> Fit<'a> {
+    /// One epoch in batches of 32, shuffled, with a progress bar, without validation.
+    pub fn new() -> Fit<'a> {
+        Fit::default()
+    }
+
+    /// Samples in a batch.
+    #[must_use]
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// The epoch to stop before: with [`Fit::initial_epoch`] the number is that of the last epoch, not a count.
+    #[must_use]
+    pub fn epochs(mut self, epochs: usize) -> Self {
+        self.epochs = epochs;
+        self
+    }
+
+    /// The epoch to start at, to go on with an earlier run.
+    #[must_use]
+    pub fn initial_epoch(mut self, epoch: usize) -> Self {
+        self.initial_epoch = epoch;
+        self
+    }
+
+    /// Whether each epoch sees the samples in another order.
+    #[must_use]
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.shuffle = shuffle;
+        self
+    }
+
+    /// The seed of the order of samples, of the split and of dropout; 0 unless set.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How much is printed.
+    #[must_use]
+    pub fn verbose(mut self, verbose: Verbosity) -> Self {
+        self.verbose = verbose;
+        self
+    }
+
+    /// Data that the model is evaluated on after each epoch.
+    #[must_use]
+    pub fn validation_data(mut self, data: &'a Dataset) -> Self {
+        self.validation = Validation::Data(data);
+        self
+    }
+
+    /// Keeps this fraction of the samples for validation, chosen at random by the seed.
+    #[must_use]
+    pub fn validation_split(mut self, fraction: f64) -> Self {
+        self.validation = Validation::Split(fraction);
+        self
+    }
+
+    /// [`Fit::validation_split`] with the classes in both parts in the same proportion.
+    #[must_use]
+    pub fn stratified_validation_split(mut self, fraction: f64) -> Self {
+        self.validation = Validation::StratifiedSplit(fraction);
+        self
+    }
+
+    /// Keeps the last samples, unshuffled, for validation, as Keras's `validation_split` does: for series in time.
+    #[must_use]
+    pub fn validation_last(mut self, fraction: f64) -> Self {
+        self.validation = Validation::LastSamples(fraction);
+        self
+    }
+
+    /// Validates after every so many epochs.
+    #[must_use]
+    pub fn validation_freq(mut self, epochs: usize) -> Self {
+        self.validation_freq = epochs;
+        self
+    }
+
+    /// Samples in a batch of validation; that of training unless set.
+    #[must_use]
+    pub fn validation_batch_size(mut self, batch_size: usize) -> Self {
+        self.validation_batch_size = Some(batch_size);
+        self
+    }
+
+    /// Weights for classes; they multiply sample weights.
+    #[must_use]
+    pub fn class_weight(mut self, weight: ClassWeight) -> Self {
+        self.class_weight = Some(weight);
+        self
+    }
+
+    /// Adds a callback; several are called in the order in which they were added.
+    #[must_use]
+    pub fn callback(mut self, callback: impl Callback + 'static) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.batch_size == 0 || self.validation_batch_size == Some(0) {
+            return Err(Error::config("fit: a batch size of 0", "give at least 1; 32 is the default"));
+        }
+        if self.validation_freq == 0 {
+            return Err(Error::config("fit: a validation_freq of 0", "1 validates after every epoch"));
+        }
+        Ok(())
+    }
+
+    /// The samples to train on and to validate on.
+    fn parts(&self, data: &Dataset) -> Result<(Dataset, Option<Dataset>)> {
+        let both = |(train, validation)| (train, Some(validation));
+        match self.validation {
+            Validation::None => Ok((data.clone(), None)),
+            Validation::Data(validation) => Ok((data.clone(), Some(validation.clone()))),
+            Validation::Split(fraction) => data.split(fraction, self.seed).map(both),
+            Validation::StratifiedSplit(fraction) => data.split_stratified(fraction, self.seed).map(both),
+            Validation::LastSamples(fraction) => {
+                let cut = (data.len() as f64 * (1.0 - fraction)).floor() as usize;
+                if !(0.0..1.0).contains(&fraction) || cut == 0 || cut == data.len() {
+                    let text = format!("fit: the last {fraction} of {} samples leave a part without a sample", data.len());
+                    return Err(Error::config(text, "give a fraction between 0 and 1, such as 0.2"));
+                }
+                Ok((data.range(0, cut)?, Some(data.range(cut, data.len())?)))
+            }
+        }
+    }
+}
+
+/// Random streams of a run, apart from each other.
+const ORDER: u64 = 1;
+const LAYERS: u64 = 2;
+
+impl<M: Module> Model<M> {
+    /// Trains the model and returns what every epoch measured.
+    ///
+    /// Ctrl-C finishes the batch that runs, lets the callbacks save what they hold, and returns the history so far; a
+    /// second one ends the program.
+    ///
+    /// # Errors
+    /// Data that do not fit the model or the loss; settings without meaning; a callback that watches a value which is
+    /// not measured, before the first step; a callback's own error.
+    pub fn fit(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
+        fit.check()?;
+        let (train, validation) = fit.parts(data)?;
+        let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
+        let names = self.log_names(validation.is_some());
+        let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
+        available.push("learning_rate");
+        check_monitors(&fit.callbacks, &available)?;
+        let mut callbacks = std::mem::take(&mut fit.callbacks);
+        let mut run = Run {
+            model: self,
+            progress: Progress::stdout(fit.verbose),
+            stop: None,
+            log_rate: false,
+            history: History::new(),
+            interrupt: Interrupt::listen(),
+        };
+        run.history.params = Params {
+            epochs: fit.epochs,
+            steps: Some(train.len().div_ceil(fit.batch_size)),
+            batch_size: Some(fit.batch_size),
+        };
+        for callback in &mut callbacks {
+            callback.on_train_begin(&mut run)?;
+        }
+        for epoch in fit.initial_epoch..fit.epochs {
+            run.epoch(epoch, &fit, &train, validation.as_ref(), class_weights.as_deref(), &mut callbacks)?;
+            if run.stop.is_some() {
+                break;
+            }
+        }
+        for callback in &mut callbacks {
+            callback.on_train_end(&mut run)?;
+        }
+        run.model.finish()?;
+        let mut history = run.history;
+        history.stopped = run.stop;
+        Ok(history)
+    }
+}
+
+/// A run in progress: what callbacks may reach, and the state of the loop.
+struct Run<'m, M: Module> {
+    model: &'m mut Model<M>,
+    progress: Progress<Stdout>,
+    stop: Option<StopReason>,
+    /// Whether a callback has set the learning rate, which is logged from then on.
+    log_rate: bool,
+    history: History,
+    interrupt: Interrupt,
+}
+
+impl<M: Module> Run<'_, M> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        fit: &Fit<'_>,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        class_weights: Option<&[f64]>,
+        callbacks: &mut [Box<dyn Callback>],
+    ) -> Result<()> {
+        let started = Instant::now();
+        for callback in callbacks.iter_mut() {
+            callback.on_epoch_begin(epoch, self)?;
+        }
+        let steps = train.len().div_ceil(fit.batch_size);
+        self.progress.begin_epoch(epoch, fit.epochs, Some(steps));
+        let rate = self.model.optimizer.learning_rate();
+        let state = self.batches(epoch, fit, train, class_weights, callbacks)?;
+        let mut logs = state.logs("");
+        let validates = (epoch + 1).is_multiple_of(fit.validation_freq);
+        if let Some(validation) = validation.filter(|_| validates && self.stop.is_none()) {
+            let batch_size = fit.validation_batch_size.unwrap_or(fit.batch_size);
+            let progress = &mut self.progress;
+            let measured = self.model.evaluate_with(validation, batch_size, |done, total, _| {
+                progress.validation_step(done, total, || logs.clone());
+            })?;
+            measured.iter().for_each(|(name, value)| logs.set(format!("val_{name}"), value));
+        }
+        if self.log_rate {
+            logs.set("learning_rate", rate);
+        }
+        self.progress.end(&logs);
+        for callback in callbacks.iter_mut() {
+            callback.on_epoch_end(epoch, &mut logs, self)?;
+        }
+        if self.log_rate {
+            logs.set("learning_rate", rate);
+        }
+        self.history.push(epoch, &logs, started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// One pass over the training data.
+    fn batches(
+        &mut self,
+        epoch: usize,
+        fit: &Fit<'_>,
+        train: &Dataset,
+        class_weights: Option<&[f64]>,
+        callbacks: &mut [Box<dyn Callback>],
+    ) -> Result<MetricState> {
+        let key = Key::new(fit.seed);
+        let order = fit.shuffle.then(|| key.fold(ORDER).fold(epoch as u64).permutation(train.len()));
+        let watched = callbacks.iter().any(|c| c.wants_batches());
+        let mut state = self.model.metric_state();
+        for (i, start) in (0..train.len()).step_by(fit.batch_size).enumerate() {
+            let end = (start + fit.batch_size).min(train.len());
+            let batch = match &order {
+                Some(order) => train.batch(&order[start..end])?,
+                None => train.batch_range(start, end)?,
+            };
+            let weights = batch_weights(&batch, class_weights)?;
+            let output = self.model.step(&batch, weights.as_ref(), key.fold(LAYERS))?;
+            state.update(&batch, &output, weights.as_ref())?;
+            self.progress.step(i + 1, || state.logs(""));
+            if watched {
+                let mut logs = state.logs("");
+                // The batch's own loss, where the running mean would hide that it is not finite.
+                if !output.loss.is_finite() {
+                    logs.set("loss", output.loss);
+                }
+                for callback in callbacks.iter_mut().filter(|c| c.wants_batches()) {
+                    callback.on_batch_end(i, &logs, self)?;
+                }
+            }
+            if self.interrupt.requested() {
+                self.stop(StopReason::Interrupted { epoch });
+            }
+            if self.stop.is_some() {
+                break;
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// A copy of all parameters by path.
+struct Weights(Vec<(String, Tensor)>);
+
+impl<M: Module> Control for Run<'_, M> {
+    fn stop(&mut self, reason: StopReason) {
+        self.stop.get_or_insert(reason);
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.model.optimizer.learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
+        self.log_rate = true;
+        self.model.optimizer.set_learning_rate(rate)?;
+        Ok(())
+    }
+
+    fn snapshot_weights(&mut self) -> Result<Snapshot> {
+        Ok(Snapshot::new(Weights(named_parameters(&self.model.module))))
+    }
+
+    fn restore_weights(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let Some(Weights(saved)) = snapshot.get::<Weights>() else {
+            return Err(Error::data("the snapshot is of another kind of model", ""));
+        };
+        load_parameters(&mut self.model.module, |path| saved.iter().find(|(p, _)| p == path).map(|(_, t)| t.clone()))?;
+        Ok(())
+    }
+
+    fn save_model(&mut self, path: &Path) -> Result<()> {
+        self.model.save(path)
+    }
+
+    fn save_weights(&mut self, path: &Path) -> Result<()> {
+        self.model.save_weights(path)
+    }
+
+    fn message(&mut self, text: &str) {
+        self.progress.message(text);
+    }
+
+    fn direction(&self, log_key: &str) -> Option<Direction> {
+        let name = log_key.strip_prefix("val_").unwrap_or(log_key);
+        if name == "loss" {
+            return Some(Direction::Min);
+        }
+        let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
+        metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction()).map(|b|if b{Direction::Max}else{Direction::Min})
+    }
+}

@@ -1,0 +1,305 @@
+//! A module with what it takes to train it: `compile`, single batches, prediction. The loop over epochs is `fit.rs`.
+
+use crate::data::{Batch, Dataset, Inputs};
+use crate::history::Logs;
+use crate::{Error, Result};
+use kiln_nn::losses::{IntoLoss, Loss};
+use kiln_nn::metrics::{IntoMetrics, Metric};
+use kiln_nn::ops::{Value, concat};
+use kiln_nn::module::named_parameters;
+use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
+use kiln_nn::{Activation, IntoModule, Key, Module, Network, Pass, Tensor, Var};
+
+/// Samples that [`Model::predict`] and [`Model::evaluate`] take at a time.
+const INFERENCE_BATCH: usize = 256;
+
+/// A model that can be trained: a module, an optimizer, a loss and metrics. Made by [`Compile::compile`].
+#[derive(Debug)]
+pub struct Model<M: Module = Network> {
+    pub(crate) module: M,
+    /// The path of each parameter, which the optimizer keeps its state under.
+    paths: Vec<String>,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) loss: Box<dyn Loss>,
+    /// The same loss of logits, where the model ends in the activation that it is fused with.
+    pub(crate) fused: Option<Box<dyn Loss>>,
+    pub(crate) metrics: Vec<Box<dyn Metric>>,
+    pub(crate) weighted_metrics: Vec<Box<dyn Metric>>,
+    /// Batches trained on so far: the position in the stream of random numbers.
+    pub(crate) steps: u64,
+}
+
+/// What can be compiled: a [`kiln_nn::Sequential`], or any module of your own.
+pub trait Compile: IntoModule + Sized {
+    /// Adds an optimizer, a loss and metrics, each by name or as a value with its settings.
+    ///
+    /// ```
+    /// use kiln_nn::{Sequential, layers::{Dense, Flatten}};
+    /// use kiln_train::Compile;
+    /// let model = Sequential::new([28, 28])
+    ///     .add(Flatten::new())
+    ///     .add(Dense::new(10).activation("softmax"))
+    ///     .compile("adam", "sparse_categorical_crossentropy", ["accuracy"])?;
+    /// assert!(model.summary().contains("7,850"));
+    /// # Ok::<(), kiln_train::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A name that is not known, with the nearest one; layers that do not fit together.
+    fn compile(self, optimizer: impl IntoOptimizer, loss: impl IntoLoss, metrics: impl IntoMetrics) -> Result<Model<Self::Module>> {
+        let module = self.into_module()?;
+        let loss = loss.into_loss()?;
+        let link = loss.link().map(Activation::from);
+        let fused = loss.with_logits().filter(|_| link == Some(module.output_activation()));
+        let metrics = metrics.into_metrics(&*loss)?;
+        check_names(&metrics)?;
+        let optimizer = optimizer.into_optimizer()?;
+        let paths = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
+        Ok(Model { module, paths, optimizer, loss, fused, metrics, weighted_metrics: Vec::new(), steps: 0 })
+    }
+}
+
+impl<T: IntoModule> Compile for T {}
+
+fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
+    for (i, metric) in metrics.iter().enumerate() {
+        let name = metric.name();
+        if name == "loss" || name.starts_with("val_") || metrics[..i].iter().any(|m| m.name() == name) {
+            let text = format!("compile: a metric cannot be called `{name}`: another value of the history has that name");
+            return Err(Error::config(text, "give it a name of its own"));
+        }
+    }
+    Ok(())
+}
+
+/// The trainable parameters with their gradients, which come in the order of all parameters.
+fn updates<'a, M: Module>(module: &'a mut M, paths: &'a [String], gradients: Vec<Option<Tensor>>) -> Vec<ParameterUpdate<'a>> {
+    let mut all = Vec::with_capacity(paths.len());
+    let mut named = paths.iter().zip(gradients);
+    module.parameters_mut(&mut |_, parameter| {
+        if let Some((name, gradient)) = named.next()
+            && parameter.trainable
+        {
+            all.push(ParameterUpdate { name, value: &mut parameter.tensor, gradient });
+        }
+    });
+    all
+}
+
+/// What one batch gave.
+pub(crate) struct StepOutput {
+    /// The loss, penalties included.
+    pub(crate) loss: f64,
+    /// The predictions, made before the update.
+    pub(crate) predictions: Tensor,
+}
+
+impl<M: Module> Model<M> {
+    /// Adds metrics that take sample and class weights into account.
+    ///
+    /// # Errors
+    /// A name that is not known or is taken.
+    pub fn weighted_metrics(mut self, metrics: impl IntoMetrics) -> Result<Self> {
+        self.weighted_metrics = metrics.into_metrics(&*self.loss)?;
+        let all: Vec<Box<dyn Metric>> = self.metrics.iter().chain(&self.weighted_metrics).map(|m| m.boxed()).collect();
+        check_names(&all)?;
+        Ok(self)
+    }
+
+    /// The module.
+    pub fn module(&self) -> &M {
+        &self.module
+    }
+
+    /// The module, to be changed.
+    pub fn module_mut(&mut self) -> &mut M {
+        &mut self.module
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// The table of layers, output shapes and parameter counts.
+    pub fn summary(&self) -> String {
+        self.module.summary()
+    }
+
+    /// The value that gradients start from, and the predictions.
+    fn forward(&self, x: &Var, y: &Var, weights: Option<&Var>, pass: &mut Pass) -> Result<(Var, Tensor)> {
+        let (loss, predictions) = match &self.fused {
+            Some(fused) => {
+                let logits = self.module.logits(x, pass)?;
+                let predictions = self.module.output_activation().apply(logits.tensor())?;
+                (fused.call(y, &logits, weights)?, predictions)
+            }
+            None => {
+                let predictions = self.module.forward(x, pass)?;
+                (self.loss.call(y, &predictions, weights)?, predictions.into_tensor())
+            }
+        };
+        if Value::shape(&loss).count() != 1 {
+            let text = format!("the loss `{}` gives {} numbers for a batch", self.loss.name(), Value::shape(&loss));
+            return Err(Error::config(text, "training needs one: use a reduction other than None"));
+        }
+        let loss = match pass.penalties()? {
+            Some(penalty) => {
+                use kiln_nn::ops::ArithmeticOps;
+                loss.add(&penalty)?
+            }
+            None => loss,
+        };
+        Ok((loss, predictions))
+    }
+
+    /// One step of training: forward, backward, update.
+    pub(crate) fn step(&mut self, batch: &Batch, weights: Option<&Tensor>, key: Key) -> Result<StepOutput> {
+        let mut pass = Pass::training(key.fold(self.steps));
+        let weights = weights.map(|w| Var::new(w.clone()));
+        let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
+        let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut pass)?;
+        let value = loss.tensor().item()?;
+        let gradients = pass.finish(&loss, &mut self.module)?;
+        self.optimizer.apply(&mut updates(&mut self.module, &self.paths, gradients))?;
+        self.steps += 1;
+        Ok(StepOutput { loss: value, predictions })
+    }
+
+    /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        let mut updates = updates(&mut self.module, &self.paths, vec![None; self.paths.len()]);
+        self.optimizer.flush(&mut updates)?;
+        self.optimizer.finalize(&mut updates);
+        Ok(())
+    }
+
+    /// Gives the optimizer back the state that a model file holds.
+    pub(crate) fn load_optimizer(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let updates = updates(&mut self.module, &self.paths, vec![None; self.paths.len()]);
+        self.optimizer.load_state(&updates, state)?;
+        Ok(())
+    }
+
+    /// The loss and the predictions of a batch, without training.
+    pub(crate) fn test_step(&self, batch: &Batch) -> Result<StepOutput> {
+        let weights = batch.sample_weight.as_ref().map(|w| Var::new(w.clone()));
+        let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
+        let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
+        Ok(StepOutput { loss: loss.tensor().item()?, predictions })
+    }
+
+    /// Trains on one batch: the loss before the update, and the metrics of this batch alone.
+    ///
+    /// # Errors
+    /// Samples or targets that do not fit the model or the loss.
+    pub fn train_on_batch(&mut self, x: &Tensor, y: &Tensor) -> Result<Logs> {
+        let batch = Dataset::new(x.clone(), y.clone())?.batch_range(0, Inputs::count(x))?;
+        let mut state = self.metric_state();
+        let output = self.step(&batch, None, Key::new(0))?;
+        state.update(&batch, &output, None)?;
+        Ok(state.logs(""))
+    }
+
+    /// The loss and the metrics on a dataset, in inference mode.
+    ///
+    /// # Errors
+    /// Samples or targets that do not fit the model or the loss.
+    pub fn evaluate(&self, data: &Dataset) -> Result<Logs> {
+        self.evaluate_with(data, INFERENCE_BATCH, |_, _, _| {})
+    }
+
+    /// [`Model::evaluate`] with a batch size, telling `progress` after each batch how many of how many are done.
+    pub(crate) fn evaluate_with(&self, data: &Dataset, batch_size: usize, mut progress: impl FnMut(usize, usize, &MetricState)) -> Result<Logs> {
+        let mut state = self.metric_state();
+        let batches = data.len().div_ceil(batch_size);
+        for i in 0..batches {
+            let batch = data.batch_range(i * batch_size, ((i + 1) * batch_size).min(data.len()))?;
+            let output = self.test_step(&batch)?;
+            state.update(&batch, &output, batch.sample_weight.as_ref())?;
+            progress(i + 1, batches, &state);
+        }
+        Ok(state.logs(""))
+    }
+
+    /// The model's output for each sample of a tensor or a dataset.
+    ///
+    /// # Errors
+    /// Samples that do not fit the model.
+    pub fn predict(&self, x: &impl Inputs) -> Result<Tensor> {
+        let n = x.count();
+        if n == 0 {
+            return Err(Error::data("predict: there is no sample", "give a batch of at least one"));
+        }
+        let mut outputs = Vec::new();
+        for start in (0..n).step_by(INFERENCE_BATCH) {
+            let part = x.part(start, (start + INFERENCE_BATCH).min(n))?;
+            outputs.push(self.module.forward(&Var::new(part), &mut Pass::inference())?.into_tensor());
+        }
+        match outputs.len() {
+            1 => Ok(outputs.swap_remove(0)),
+            _ => Ok(concat(&outputs.iter().collect::<Vec<_>>(), 0)?),
+        }
+    }
+
+    /// Empty metrics for one pass over data.
+    pub(crate) fn metric_state(&self) -> MetricState {
+        let fresh = |metrics: &[Box<dyn Metric>]| -> Vec<Box<dyn Metric>> {
+            metrics
+                .iter()
+                .map(|m| {
+                    let mut m = m.boxed();
+                    m.reset();
+                    m
+                })
+                .collect()
+        };
+        MetricState { loss: 0.0, samples: 0, metrics: fresh(&self.metrics), weighted: fresh(&self.weighted_metrics) }
+    }
+
+    /// The names that an epoch logs.
+    pub(crate) fn log_names(&self, validation: bool) -> Vec<String> {
+        let mut names: Vec<String> = self.metric_state().logs("").names().map(str::to_owned).collect();
+        if validation {
+            names.extend(names.clone().iter().map(|n| format!("val_{n}")));
+        }
+        names
+    }
+}
+
+/// Running values of a pass over data: the loss weighted by batch sizes, and the metrics' accumulated state.
+#[derive(Debug)]
+pub(crate) struct MetricState {
+    loss: f64,
+    samples: usize,
+    metrics: Vec<Box<dyn Metric>>,
+    weighted: Vec<Box<dyn Metric>>,
+}
+
+impl MetricState {
+    /// Takes a batch in. `weights` are those that the loss used.
+    pub(crate) fn update(&mut self, batch: &Batch, output: &StepOutput, weights: Option<&Tensor>) -> Result<()> {
+        let n = Inputs::count(&batch.x);
+        self.loss += output.loss * n as f64;
+        self.samples += n;
+        for metric in &mut self.metrics {
+            metric.update(&batch.y, &output.predictions, None)?;
+        }
+        for metric in &mut self.weighted {
+            metric.update(&batch.y, &output.predictions, weights)?;
+        }
+        Ok(())
+    }
+
+    /// The values so far, each name with `prefix` before it.
+    pub(crate) fn logs(&self, prefix: &str) -> Logs {
+        let mut logs = Logs::new();
+        logs.set(format!("{prefix}loss"), self.loss / self.samples as f64);
+        for metric in self.metrics.iter().chain(&self.weighted) {
+            for (name, value) in metric.values() {
+                logs.set(format!("{prefix}{name}"), value);
+            }
+        }
+        logs
+    }
+}

@@ -1,0 +1,40 @@
+//! The one gate, which a change must pass and the continuous integration runs.
+
+use crate::tidy;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// What is run, in order: cheap checks first.
+const STEPS: &[(&str, &[&str])] = &[
+    ("formatting", &["fmt", "--all", "--check"]),
+    ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("tests", &["test", "--workspace"]),
+    ("documentation", &["doc", "--workspace", "--no-deps"]),
+];
+
+/// Runs every step; the first that fails ends it.
+pub fn run() -> ExitCode {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let started = Instant::now();
+    println!("== tidy");
+    if tidy::run() != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
+    }
+    for (name, arguments) in STEPS {
+        println!("== {name}: cargo {}", arguments.join(" "));
+        let status = Command::new(&cargo).args(*arguments).env("RUSTDOCFLAGS", "-D warnings").status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(_) => {
+                eprintln!("== {name} failed");
+                return ExitCode::FAILURE;
+            }
+            Err(problem) => {
+                eprintln!("== {name}: cargo cannot be run: {problem}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("== all passed in {} s", started.elapsed().as_secs());
+    ExitCode::SUCCESS
+}

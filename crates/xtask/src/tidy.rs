@@ -1,0 +1,163 @@
+//! The rules of the house that no compiler checks.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Each package and the ones of this workspace that it may name, in any kind of dependency and under any name.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("kiln-tensor", &[]),
+    ("kiln-autograd", &["kiln-tensor"]),
+    ("kiln-nn", &["kiln-autograd"]),
+    ("kiln-train", &["kiln-nn"]),
+    ("kiln", &["kiln-tensor", "kiln-autograd", "kiln-nn", "kiln-train", "xtask"]),
+    ("xtask", &["kiln"]),
+];
+
+/// Crates that the default build of `kiln` compiles, itself included.
+const MOST_CRATES: usize = 110;
+
+/// Where `unsafe` may stand.
+const UNSAFE_ROOMS: &[&str] = &[
+    "crates/tensor/src/cpu",
+    "crates/tensor/src/ops",
+    "crates/tensor/src/op.rs",
+    "crates/tensor/src/storage.rs",
+    "crates/tensor/src/random.rs",
+];
+
+/// Files of the operations' folder that are no operation.
+const NO_OPERATION: &[&str] = &["mod", "value", "operators", "prelude"];
+
+/// Checks every rule and prints what breaks one.
+pub fn run() -> ExitCode {
+    match check() {
+        Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
+        Ok(problems) => {
+            problems.iter().for_each(|p| eprintln!("tidy: {p}"));
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("tidy: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> Result<Vec<String>, String> {
+    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps"])?;
+    let metadata: Value = serde_json::from_str(&metadata).map_err(|e| format!("cargo metadata: {e}"))?;
+    let root = PathBuf::from(metadata["workspace_root"].as_str().unwrap_or("."));
+    let mut problems = layering(&metadata);
+    problems.extend(rooms(&root)?);
+    problems.extend(sources(&root)?);
+    problems.extend(crate_count()?);
+    Ok(problems)
+}
+
+fn cargo(arguments: &[&str]) -> Result<String, String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo).args(arguments).output().map_err(|e| format!("cargo cannot be run: {e}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    String::from_utf8(output.stdout).map_err(|e| e.to_string())
+}
+
+/// Edges between the packages that go anywhere but one layer down.
+fn layering(metadata: &Value) -> Vec<String> {
+    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+    let mut problems = Vec::new();
+    for package in &packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
+            problems.push(format!("package {name} has no place among the layers (crates/xtask/src/tidy.rs)"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            // `name` is the package's own name, whatever it is renamed to.
+            let target = dependency["name"].as_str().unwrap_or_default();
+            if LAYERS.iter().any(|(layer, _)| *layer == target) && !allowed.contains(&target) {
+                let kind = dependency["kind"].as_str().unwrap_or("normal");
+                problems.push(format!("{name} depends on {target} ({kind}): a layer knows only the one below it"));
+            }
+        }
+    }
+    problems
+}
+
+/// Operations without a derivative rule or without cases.
+fn rooms(root: &Path) -> Result<Vec<String>, String> {
+    let stems = |folder: &str| -> Result<BTreeSet<String>, String> {
+        let entries = fs::read_dir(root.join(folder)).map_err(|e| format!("{folder}: {e}"))?;
+        Ok(entries
+            .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(str::to_owned))
+            .filter(|stem| !NO_OPERATION.contains(&stem.as_str()))
+            .collect())
+    };
+    let (rules, cases) = (stems("crates/autograd/src/rules")?, stems("tests/cases")?);
+    let mut problems = Vec::new();
+    for op in stems("crates/tensor/src/ops")? {
+        if !rules.contains(&op) {
+            problems.push(format!("operation `{op}` has no rule: crates/autograd/src/rules/{op}.rs"));
+        }
+        if !cases.contains(&op) {
+            problems.push(format!("operation `{op}` has no cases: tests/cases/{op}.rs"));
+        }
+    }
+    Ok(problems)
+}
+
+/// What no source file may hold.
+fn sources(root: &Path) -> Result<Vec<String>, String> {
+    let mut files = Vec::new();
+    for folder in ["crates", "examples", "benches", "tests"] {
+        collect(&root.join(folder), &mut files)?;
+    }
+    // Spelled in two parts, so that this file does not find itself.
+    let open_ends = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let mut problems = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let path = file.strip_prefix(root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+        if !text.starts_with("//!") {
+            problems.push(format!("{path}: the first line does not say what the file holds (`//! …`)"));
+        }
+        if let Some(word) = open_ends.iter().find(|word| text.contains(**word)) {
+            problems.push(format!("{path}: `{word}` marks unfinished work"));
+        }
+        let uses_unsafe = text.lines().any(|l| {
+            let code = l.split("//").next().unwrap_or_default();
+            code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+        });
+        if uses_unsafe && !UNSAFE_ROOMS.iter().any(|room| path.starts_with(room)) {
+            problems.push(format!("{path}: `unsafe` outside of the kernels and the memory behind tensors"));
+        }
+    }
+    Ok(problems)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    for entry in fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// A default build that has grown beyond what was agreed on.
+fn crate_count() -> Result<Vec<String>, String> {
+    let tree = cargo(&["tree", "--package", "kiln", "--edges", "normal,build", "--prefix", "none"])?;
+    let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).map(str::trim).collect();
+    if crates.len() > MOST_CRATES {
+        return Ok(vec![format!("the default build compiles {} crates; the most is {MOST_CRATES}", crates.len())]);
+    }
+    println!("the default build compiles {} crates", crates.len());
+    Ok(Vec::new())
+}
