@@ -32,6 +32,11 @@ fn softmax() {
 }
 
 #[test]
+fn sort() {
+    check_all(cases::sort::all());
+}
+
+#[test]
 fn gather() {
     check_all(cases::gather::all());
 }

@@ -112,6 +112,25 @@ fn gradients_of_gradients_of_gradients() {
 }
 
 #[test]
+fn infinite_and_undefined_values_spoil_only_their_own_gradients() {
+    let infinite = f64::INFINITY;
+    let slope = |f: fn(&Var) -> Result<Var>, x: f64| -> f64 {
+        value_and_grad(|x| f(&x[0])?.sum(&[]), &[Tensor::new([x])]).unwrap().1[0].item().unwrap()
+    };
+    assert_eq!(slope(|x| x.mul(3.0), infinite), 3.0);
+    assert_eq!(slope(|x| x.softplus_scaled(1.0, 20.0), -infinite), 0.0);
+    assert_eq!(slope(|x| x.selu(), infinite), 1.050_700_987_355_480_5);
+    assert_eq!(slope(|x| x.hard_silu(), infinite), 1.0);
+    assert_eq!(slope(|x| x.abs(), f64::NAN), 0.0);
+    // What a mask did not choose gets nothing, even where the other side is undefined.
+    let masked = |x: &Var| {
+        let mask = Var::new(Tensor::new([false]));
+        mask.select(x, &Var::new(Tensor::new([1.0])))?.mul(f64::NAN)
+    };
+    assert_eq!(slope(masked, 2.0), 0.0);
+}
+
+#[test]
 fn values_of_two_tapes_do_not_meet() {
     let (a, b) = (Tape::new(), Tape::new());
     let (x, y) = (a.watch(&Tensor::new([1.0])), b.watch(&Tensor::new([2.0])));

@@ -73,7 +73,7 @@ fn smooth() -> Vec<(&'static str, Unary, fn(f64) -> f64, &'static [f64])> {
         ("ceil", |x| x.ceil(), f64::ceil, LINE),
         ("round", |x| x.round(), f64::round_ties_even, LINE),
         ("trunc", |x| x.trunc(), f64::trunc, LINE),
-        ("sign", |x| x.sign(), |x| if x == 0.0 || x.is_nan() { x.abs() } else { x.signum() }, LINE),
+        ("sign", |x| x.sign(), |x| if x == 0.0 || x.is_nan() { 0.0 } else { x.signum() }, LINE),
     ]
 }
 

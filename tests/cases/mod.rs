@@ -7,6 +7,7 @@ pub mod matmul;
 pub mod pool;
 pub mod reduce;
 pub mod softmax;
+pub mod sort;
 pub mod views;
 
 use kiln_autograd::{Result, Tensor, Var};

@@ -34,6 +34,11 @@ pub fn all() -> Vec<Case> {
         let case = Case::new(format!("softmax log {log} of extremes"), vec![extremes], move |x| f(&x[0], -1));
         cases.push(case.reference(move |x| softmax(&x[0], 1, log)).no_gradient().wide_only().slack(64.0));
     }
+    let far = Tensor::new([[1e4f64, 1e4, 1e4 - 1.0], [-1e4, -1e4 - 1.0, 1.0 - 1e4]]);
+    let labels = Tensor::new([2i64, 0]);
+    cases.push(Case::new("log_softmax far from 0", vec![far.clone()], |x| x[0].log_softmax(1)).reference(|x| softmax(&x[0], 1, true)));
+    let naive = |x: &[Array]| Array::build(&[2], |i| -softmax(&x[0], 1, true).at(&[i[0], x[1].at(i) as usize]));
+    cases.push(Case::new("cross_entropy far from 0", vec![far, labels], |x| x[0].cross_entropy(&x[1])).reference(naive));
     for (dims, classes) in [(&[4][..], 5), (&[2, 3], 4), (&[], 3), (&[0], 2), (&[3], 1)] {
         let logits = numbers(&[dims, &[classes]].concat(), 1);
         let labels = indices(dims, classes as i64);

@@ -61,7 +61,7 @@ impl Shape {
         let rank = self.rank().max(other.rank());
         let mut out = [0; MAX_RANK];
         for from_end in 1..=rank {
-            let (a, b) = (self.from_end(from_end), other.from_end(from_end));
+            let (a, b) = (self.length_from_right(from_end), other.length_from_right(from_end));
             out[rank - from_end] = match (a, b) {
                 _ if a == b => a,
                 (1, _) => b,
@@ -78,7 +78,7 @@ impl Shape {
         Shape::new(&out[..rank])
     }
 
-    fn from_end(&self, i: usize) -> usize {
+    fn length_from_right(&self, i: usize) -> usize {
         if i > self.rank() { 1 } else { self.dims[self.rank() - i] }
     }
 

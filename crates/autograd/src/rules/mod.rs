@@ -9,6 +9,7 @@ mod gather;
 mod matmul;
 mod pool;
 mod reduce;
+mod scan;
 mod softmax;
 mod views;
 

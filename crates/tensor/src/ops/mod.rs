@@ -11,7 +11,9 @@ mod operators;
 pub mod pool;
 pub mod prelude;
 mod reduce;
+mod scan;
 mod softmax;
+mod sort;
 mod value;
 mod views;
 
@@ -26,6 +28,8 @@ pub use pool::{
     AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions, PoolOps, PoolOptions, Window2d,
 };
 pub use reduce::*;
+pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};
+pub use sort::*;
 pub use value::{Apply, Operand, Ops, Value};
 pub use views::*;

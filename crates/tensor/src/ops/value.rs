@@ -3,8 +3,8 @@
 
 use super::{
     ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps, Elementwise,
-    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps, SelectOps, SoftmaxOps,
-    StatisticsOps, ViewOps,
+    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps, ScanOps, SelectOps, SoftmaxOps,
+    SortOps, StatisticsOps, ViewOps,
 };
 use crate::{DType, Op, Result, Shape, Tensor};
 
@@ -142,11 +142,13 @@ pub trait Ops:
     + SoftmaxOps
     + CrossEntropyOps
     + GatherOps
+    + SortOps
+    + ScanOps
     + Apply<Concat>
 {
 }
 
 impl<V> Ops for V where
-    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + PoolOps + SoftmaxOps + CrossEntropyOps + GatherOps + Apply<Concat>
+    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + PoolOps + SoftmaxOps + CrossEntropyOps + GatherOps + ScanOps + Apply<Concat>
 {
 }

@@ -25,13 +25,6 @@ impl<S: Scalar> Dual<S> {
     fn chain(self, value: S, slope: S) -> Dual<S> {
         Dual { value, tangent: slope * self.tangent }
     }
-
-    /// `slope · tangent`, and 0 where nothing varies even if the slope is infinite or undefined there.
-    #[inline(always)]
-    fn part(slope: S, tangent: S) -> S {
-        let still = tangent.clone().equals(S::lit(0.0));
-        S::select(still, S::lit(0.0), slope * tangent)
-    }
 }
 
 impl<S: Scalar> Add for Dual<S> {
@@ -54,7 +47,7 @@ impl<S: Scalar> Mul for Dual<S> {
     type Output = Self;
     #[inline(always)]
     fn mul(self, o: Self) -> Self {
-        let tangent = self.tangent * o.value.clone() + self.value.clone() * o.tangent;
+        let tangent = o.value.clone().times_tangent(self.tangent) + self.value.clone().times_tangent(o.tangent);
         Dual { value: self.value * o.value, tangent }
     }
 }
@@ -64,7 +57,7 @@ impl<S: Scalar> Div for Dual<S> {
     #[inline(always)]
     fn div(self, o: Self) -> Self {
         let value = self.value / o.value.clone();
-        Dual { value: value.clone(), tangent: (self.tangent - value * o.tangent) / o.value }
+        Dual { value: value.clone(), tangent: (self.tangent - value.times_tangent(o.tangent)) / o.value }
     }
 }
 
@@ -129,6 +122,12 @@ impl<S: Scalar> Scalar for Dual<S> {
         softplus: |x, y| x.sigmoid();
     }
 
+    /// The product rule: a tangent that is 0 here may still vary.
+    #[inline(always)]
+    fn times_tangent(self, tangent: Self) -> Self {
+        self * tangent
+    }
+
     // Steps: flat wherever they have a derivative.
     #[inline(always)]
     fn sign(self) -> Self {
@@ -162,7 +161,7 @@ impl<S: Scalar> Scalar for Dual<S> {
         let by_base = S::select(flat, zero(), lower);
         let at_zero = self.value.clone().equals(zero()).and(zero().le(e.value));
         let by_exponent = S::select(at_zero, zero(), y.clone() * self.value.ln());
-        Dual { value: y, tangent: Self::part(by_base, self.tangent) + Self::part(by_exponent, e.tangent) }
+        Dual { value: y, tangent: by_base.times_tangent(self.tangent) + by_exponent.times_tangent(e.tangent) }
     }
 
     #[inline(always)]
@@ -176,7 +175,7 @@ impl<S: Scalar> Scalar for Dual<S> {
     #[inline(always)]
     fn fmod(self, d: Self) -> Self {
         let quotient = (self.value.clone() / d.value.clone()).trunc();
-        Dual { value: self.value.fmod(d.value), tangent: self.tangent - Self::part(quotient, d.tangent) }
+        Dual { value: self.value.fmod(d.value), tangent: self.tangent - quotient.times_tangent(d.tangent) }
     }
 
     #[inline(always)]

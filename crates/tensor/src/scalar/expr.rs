@@ -181,6 +181,10 @@ impl Scalar for Expr {
         Expr(Arc::new(Node::Literal(value)))
     }
     unary_methods!();
+    /// The product: constants of 0 vanish in it already, and a choice for each would swell the formula.
+    fn times_tangent(self, tangent: Expr) -> Expr {
+        self * tangent
+    }
     fn pow(self, exponent: Expr) -> Expr {
         Expr::binary(Binary::Pow, self, exponent)
     }

@@ -20,7 +20,7 @@ fn exp_f32(x: f32) -> f32 {
     let p = p.mul_add(r, 8.333_452e-3);
     let p = p.mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1);
-    let p = p.mul_add(r, 5.000_000_1e-1);
+    let p = p.mul_add(r, 0.5);
     let y = p.mul_add(r * r, r) + 1.0;
     // 2^n in two factors, because n reaches from -150 to 128 and one factor only from -126 to 127.
     let n = n as i32;
@@ -51,7 +51,7 @@ fn ln_f32(x: f32) -> f32 {
     let p = p.mul_add(m, -1.666_805_8e-1);
     let p = p.mul_add(m, 2.000_071_5e-1);
     let p = p.mul_add(m, -2.499_999_4e-1);
-    let p = p.mul_add(m, 3.333_333_1e-1);
+    let p = p.mul_add(m, 3.333_333e-1);
     let y = e.mul_add(-2.121_944_4e-4, m * z * p);
     let y = (-0.5f32).mul_add(z, y);
     let y = e.mul_add(0.693_359_4, m + y);
@@ -68,7 +68,7 @@ fn tanh_f32(x: f32) -> f32 {
     let p = p.mul_add(z, 2.063_908_8e-2);
     let p = p.mul_add(z, -5.373_971_5e-2);
     let p = p.mul_add(z, 1.333_144_2e-1);
-    let p = p.mul_add(z, -3.333_328_2e-1);
+    let p = p.mul_add(z, -3.333_328e-1);
     let near = (p * z).mul_add(x, x);
     let far = (1.0 - 2.0 / (exp_f32(2.0 * x.abs()) + 1.0)).copysign(x);
     if x.abs() < 0.625 { near } else { far }
@@ -84,8 +84,8 @@ macro_rules! float_scalar {
             fn abs(self) -> $t { $t::abs(self) }
             #[inline(always)]
             fn sign(self) -> $t {
-                let sign = if self > 0.0 { 1.0 } else { 0.0 } - if self < 0.0 { 1.0 } else { 0.0 };
-                if self.is_nan() { self } else { sign }
+                let one = |holds: bool| if holds { 1.0 } else { 0.0 };
+                one(self > 0.0) - one(self < 0.0)
             }
             #[inline(always)]
             fn floor(self) -> $t { $t::floor(self) }

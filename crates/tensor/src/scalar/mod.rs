@@ -81,6 +81,7 @@ macro_rules! scalar_trait {
             fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
 
             /// Whether it is not a number.
+            #[expect(clippy::wrong_self_convention, reason = "a scalar may be a formula, which every method takes by value")]
             fn is_nan(self) -> Self::Mask {
                 self.clone().equals(self).not()
             }
@@ -112,6 +113,14 @@ macro_rules! scalar_trait {
                 let linear = Self::select(positive, self.clone(), Self::lit(0.0));
                 linear + (-self.abs()).exp().ln_1p()
             }
+            /// `self * tangent`, and 0 where the tangent is 0 even if `self` is infinite or undefined: what does not vary
+            /// adds nothing to a derivative.
+            #[must_use]
+            #[inline(always)]
+            fn times_tangent(self, tangent: Self) -> Self {
+                let still = tangent.clone().equals(Self::lit(0.0));
+                Self::select(still, Self::lit(0.0), self * tangent)
+            }
             /// `self * a + b`, rounded twice.
             #[must_use]
             #[inline(always)]
@@ -125,7 +134,7 @@ macro_rules! scalar_trait {
 scalar_trait! {
     /// Absolute value.
     abs
-    /// -1, 0 or 1; NaN stays.
+    /// -1, 0 or 1; 0 for NaN.
     sign
     /// Largest integer not above.
     floor

@@ -55,11 +55,15 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
         let reach = reach([kernel[0], kernel[1]], options.dilation);
         let same = options.padding == super::Padding::Same;
         let wide: [usize; 2] = std::array::from_fn(|i| from[i + 1].saturating_mul(options.stride[i]));
-        let padding = options.padding.resolve(wide, reach, options.stride);
-        let mut input = [0; 2];
+        let mut padding = options.padding.resolve(wide, reach, options.stride);
+        let (mut input, mut beyond) = ([0; 2], [0; 2]);
         for i in 0..2 {
+            // Output padding keeps what padding would cut off; where nothing is left to keep, it is zeros.
+            let kept = output_padding[i].min(padding[i][1]);
+            padding[i][1] -= kept;
+            beyond[i] = (output_padding[i] - kept) as isize;
             let around = padding[i][0].saturating_add(padding[i][1]);
-            let whole = wide[i].saturating_sub(options.stride[i]).saturating_add(reach[i]).saturating_add(output_padding[i]);
+            let whole = wide[i].saturating_sub(options.stride[i]).saturating_add(reach[i]);
             input[i] = if same { wide[i] } else { whole.saturating_sub(around) };
             if output_padding[i] > 0 && (same || output_padding[i] >= options.stride[i].max(options.dilation[i])) {
                 let text = format!("output padding {output_padding:?} must be smaller than stride {:?} or dilation {:?}", options.stride, options.dilation);
@@ -67,7 +71,9 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
             }
         }
         let op = Conv2dInputGrad { conv: resolved(options, padding), input };
-        channels_back(Self::apply_one(op, &[&x, &w])?, options)
+        let y = Self::apply_one(op, &[&x, &w])?;
+        let y = if beyond == [0, 0] { y } else { y.pad(&[(0, 0), (0, beyond[0]), (0, beyond[1]), (0, 0)], 0.0)? };
+        channels_back(y, options)
     }
 
     /// [`ConvOps::conv2d`] along one dimension.

@@ -88,10 +88,10 @@ struct RowKernel<'a, C> {
 }
 
 impl<C: Real> simd::Kernel for RowKernel<'_, C> {
-    type Out = C;
+    type Out = ();
     #[inline(always)]
-    fn run(self) -> C {
-        softmax_row(self.row, self.log)
+    fn run(self) {
+        softmax_row(self.row, self.log);
     }
 }
 
@@ -110,9 +110,8 @@ fn forward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<(
         let out = unsafe { shared.slice(start, end) };
         for (i, out) in (start..end).zip(out) {
             row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
-            let chosen = row[labels[i]];
-            let total = simd::dispatch(RowKernel { row: &mut row, log: true });
-            *out = (total - chosen).store();
+            simd::dispatch(RowKernel { row: &mut row, log: true });
+            *out = (-row[labels[i]]).store();
         }
     });
     Ok(())

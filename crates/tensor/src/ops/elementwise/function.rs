@@ -209,7 +209,12 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
                 tangent: S::lit(if i == wrt { 1.0 } else { 0.0 }),
             });
             let slopes = self.function.call(x);
-            let mut terms = slopes.into_iter().enumerate().map(|(o, y)| inputs(IN + o) * y.tangent);
+            let product = |dy: S, slope: S| match F::KIND {
+                // What was not chosen gets nothing, whatever became of what was.
+                Kind::Select => S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), dy * slope),
+                _ => dy * slope,
+            };
+            let mut terms = slopes.into_iter().enumerate().map(|(o, y)| product(inputs(IN + o), y.tangent));
             let first = terms.next().unwrap_or_else(|| S::lit(0.0));
             terms.fold(first, |sum, term| sum + term)
         })

@@ -38,7 +38,7 @@ unary_functions! {
     neg Neg Arithmetic |x| -x;
     /// The absolute value; its derivative at 0 is 0.
     abs Abs Arithmetic |x| x.abs();
-    /// -1, 0 or 1.
+    /// -1, 0 or 1; 0 for NaN, as in PyTorch.
     sign Sign Arithmetic |x| x.sign();
     /// The largest integer not above.
     floor Floor Arithmetic |x| x.floor();
@@ -111,7 +111,7 @@ unary_functions! {
     };
 }
 
-/// Limits each element to a range. At a bound, as beyond it, the derivative is 0.
+/// Limits each element to a range. At a bound, as beyond it and at NaN, the derivative is 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clamp {
     /// The lower bound.
@@ -125,8 +125,9 @@ impl Function<1> for Clamp {
     const KIND: Kind = Kind::Arithmetic;
     #[inline(always)]
     fn call<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
-        let low = S::select(x.clone().le(S::lit(self.min)), S::lit(self.min), x);
-        [S::select(S::lit(self.max).le(low.clone()), S::lit(self.max), low)]
+        let low = S::select(x.clone().le(S::lit(self.min)), S::lit(self.min), x.clone());
+        let y = S::select(S::lit(self.max).le(low.clone()), S::lit(self.max), low);
+        [S::select(x.is_nan(), S::lit(f64::NAN), y)]
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
     let inner: usize = shape.iter().skip(op.axis + 1).product();
     let x = x.contiguous::<T>()?;
     let shared = parallel::Shared::new(y.slice::<T>()?);
-    let rows = if n == 0 { 0 } else { x.len() / n };
+    let rows = x.len().checked_div(n).unwrap_or(0);
     parallel::for_chunks(rows, (4096 / n.max(1)).max(1), 4 * n, |start, end| {
         let mut buffer = vec![C::default(); n];
         for row in start..end {
@@ -41,20 +41,20 @@ impl<C: Real> simd::Kernel for RowKernel<'_, C> {
     }
 }
 
-/// Softmax of one row in place; returns the logarithm of the sum of exponentials.
+/// Softmax of one row in place, or its logarithm.
 #[inline(always)]
-pub(crate) fn softmax_row<C: Real>(row: &mut [C], log: bool) -> C {
+pub(crate) fn softmax_row<C: Real>(row: &mut [C], log: bool) {
     let top = fold(row, C::lit(f64::NEG_INFINITY), |x| x, |a, x| x.max(a));
     if log {
         let total = fold(row, C::lit(0.0), |x| (x - top).exp(), |a, x| a + x);
-        let shift = top + total.ln();
-        row.iter_mut().for_each(|x| *x = *x - shift);
-        return shift;
+        // Two subtractions: the sum of a large maximum and a small logarithm would lose the logarithm.
+        let total = total.ln();
+        row.iter_mut().for_each(|x| *x = (*x - top) - total);
+        return;
     }
     row.iter_mut().for_each(|x| *x = (*x - top).exp());
     let total = fold(row, C::lit(0.0), |x| x, |a, x| a + x);
     row.iter_mut().for_each(|x| *x = *x / total);
-    top + total.ln()
 }
 
 /// A fold of mapped elements in eight fixed lanes, so that it vectorizes and every instruction set rounds alike.

@@ -1,0 +1,163 @@
+//! Running folds along one axis: sums, and positions of the extremes so far.
+
+use super::{Apply, CastOps, GatherOps, Value};
+use crate::{DType, Element, Op, Result, Spec, Tensor, View, ViewMut, with_element};
+
+/// The sum of all elements up to each, along one axis.
+#[derive(Debug, Clone)]
+pub struct CumSum {
+    /// The axis.
+    pub axis: usize,
+    /// From the end instead.
+    pub reverse: bool,
+}
+
+/// The position of the largest or smallest element up to each, along one axis: the last of equal ones; NaN wins.
+#[derive(Debug, Clone)]
+pub struct CumArg {
+    /// The axis.
+    pub axis: usize,
+    /// The largest, or the smallest.
+    pub largest: bool,
+}
+
+impl Op for CumSum {
+    fn name(&self) -> &str {
+        "cumsum"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let dtype = if x[0].dtype.is_float() { x[0].dtype } else { DType::I64 };
+        Ok(vec![Spec::new(x[0].shape, dtype)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let rows = Rows::of(&x[0], self.axis);
+        with_element!(x[0].dtype(), S => {
+            let x = x[0].contiguous::<S>()?;
+            with_element!(y[0].dtype(), T => {
+                let y = y[0].slice::<T>()?;
+                for start in rows.starts() {
+                    let (mut sum, mut whole) = (0f64, 0i64);
+                    for i in 0..rows.length {
+                        let at = start + rows.inner * if self.reverse { rows.length - 1 - i } else { i };
+                        // Sums of half and single precision are carried in double, and rounded once each.
+                        if S::DTYPE.is_float() {
+                            sum += x[at].to_f64();
+                            y[at] = T::from_f64(sum);
+                        } else {
+                            whole = whole.wrapping_add(x[at].to_i64());
+                            y[at] = T::from_i64(whole);
+                        }
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+impl Op for CumArg {
+    fn name(&self) -> &str {
+        if self.largest { "cummax" } else { "cummin" }
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(vec![Spec::new(x[0].shape, DType::I64)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let rows = Rows::of(&x[0], self.axis);
+        let y = y[0].slice::<i64>()?;
+        with_element!(x[0].dtype(), T => {
+            let x = x[0].contiguous::<T>()?;
+            for start in rows.starts() {
+                let mut best = 0;
+                for i in 0..rows.length {
+                    if self.reaches(x[start + i * rows.inner], x[start + best * rows.inner]) {
+                        best = i;
+                    }
+                    y[start + i * rows.inner] = best as i64;
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl CumArg {
+    fn reaches<T: Element>(&self, x: T, best: T) -> bool {
+        if !T::DTYPE.is_float() {
+            let (x, best) = (x.to_i64(), best.to_i64());
+            return if self.largest { x >= best } else { x <= best };
+        }
+        let (x, best) = (x.to_f64(), best.to_f64());
+        x.is_nan() || if self.largest { x >= best } else { x <= best }
+    }
+}
+
+/// The rows of a dense tensor along an axis.
+struct Rows {
+    outer: usize,
+    length: usize,
+    inner: usize,
+}
+
+impl Rows {
+    fn of(x: &View<'_>, axis: usize) -> Rows {
+        let shape = x.shape();
+        let (outer, inner) = (shape.iter().take(axis).product(), shape.iter().skip(axis + 1).product());
+        Rows { outer, length: shape.get(axis).copied().unwrap_or(1), inner }
+    }
+
+    /// The first element of each.
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        let (step, inner) = (self.length * self.inner, self.inner);
+        (0..self.outer).flat_map(move |o| (0..inner).map(move |i| o * step + i))
+    }
+}
+
+/// Running folds.
+pub trait ScanOps: Value + CastOps + GatherOps + Apply<CumSum> {
+    /// The sum of all elements up to and with each, along `axis`. Integers and booleans are summed as `i64`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// assert_eq!(Tensor::new([1, 2, 3]).cumsum(0)?.to_vec::<i64>()?, [1, 3, 6]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn cumsum(&self, axis: isize) -> Result<Self> {
+        let axis = Value::shape(self).axis("cumsum", axis)?;
+        Self::apply_one(CumSum { axis, reverse: false }, &[self])
+    }
+
+    /// The largest element up to each along `axis`, and its position: the last of equal ones; NaN wins.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn cummax(&self, axis: isize) -> Result<(Self, Self)> {
+        extremes(self, axis, true)
+    }
+
+    /// The smallest element up to each along `axis`, and its position: the last of equal ones; NaN wins.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn cummin(&self, axis: isize) -> Result<(Self, Self)> {
+        extremes(self, axis, false)
+    }
+}
+impl<V: Value + CastOps + GatherOps + Apply<CumSum>> ScanOps for V {}
+
+#[track_caller]
+fn extremes<V: ScanOps>(x: &V, axis: isize, largest: bool) -> Result<(V, V)> {
+    let index = Value::shape(x).axis("cummax", axis)?;
+    let at = V::constant(Tensor::apply_one(CumArg { axis: index, largest }, &[x.tensor()])?);
+    Ok((x.gather(axis, &at)?, at))
+}

@@ -1,0 +1,111 @@
+//! Order along one axis: positions sorted by value, from which sorted values, their gradients and the top few follow.
+
+use super::{Apply, ArgReduceOps, GatherOps, Value, ViewOps};
+use crate::cpu::parallel;
+use crate::{DType, Element, Op, Result, Spec, Tensor, View, ViewMut, with_element};
+use std::cmp::Ordering;
+
+/// The positions along one axis in the order of the values. Equal values keep their order; NaN is the largest.
+#[derive(Debug, Clone)]
+pub struct ArgSort {
+    /// The axis.
+    pub axis: usize,
+    /// The largest first.
+    pub descending: bool,
+}
+
+impl Op for ArgSort {
+    fn name(&self) -> &str {
+        "argsort"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(vec![Spec::new(x[0].shape, DType::I64)])
+    }
+
+    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+        let shape = *x[0].shape();
+        let length = shape.get(self.axis).copied().unwrap_or(1);
+        let inner: usize = shape.iter().skip(self.axis + 1).product();
+        if shape.count() == 0 {
+            return Ok(());
+        }
+        let y = parallel::Shared::new(y[0].slice::<i64>()?);
+        with_element!(x[0].dtype(), T => {
+            let x = x[0].contiguous::<T>()?;
+            parallel::for_chunks(shape.count() / length, 1, 16 * length, |row, _| {
+                let start = row / inner * length * inner + row % inner;
+                let mut order: Vec<usize> = (0..length).collect();
+                let compared = |a: &usize, b: &usize| compare(x[start + a * inner], x[start + b * inner]);
+                match self.descending {
+                    true => order.sort_by(|a, b| compared(b, a)),
+                    false => order.sort_by(compared),
+                }
+                for (i, position) in order.into_iter().enumerate() {
+                    // SAFETY: the elements of one row of the result, which is this task's alone.
+                    unsafe { *y.get().add(start + i * inner) = position as i64 };
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// The order of two elements, with NaN above all numbers and the two zeros equal.
+fn compare<T: Element>(a: T, b: T) -> Ordering {
+    if !T::DTYPE.is_float() {
+        return a.to_i64().cmp(&b.to_i64());
+    }
+    let (a, b) = (a.to_f64(), b.to_f64());
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+/// Sorting.
+pub trait SortOps: Value + ViewOps + GatherOps + ArgReduceOps {
+    /// The positions along `axis` in ascending order of the values, or descending. Equal values keep their order; NaN
+    /// is the largest.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn argsort(&self, axis: isize, descending: bool) -> Result<Self> {
+        let axis = Value::shape(self).axis("argsort", axis)?;
+        Ok(Self::constant(Tensor::apply_one(ArgSort { axis, descending }, &[self.tensor()])?))
+    }
+
+    /// The values along `axis` in ascending order, or descending, and the position of each. A gradient goes back to
+    /// where each value stood.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let (y, at) = Tensor::new([3.0, 1.0, 2.0]).sort(0, false)?;
+    /// assert_eq!((y.to_vec::<f64>()?, at.to_vec::<i64>()?), (vec![1.0, 2.0, 3.0], vec![1, 2, 0]));
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn sort(&self, axis: isize, descending: bool) -> Result<(Self, Self)> {
+        let order = self.argsort(axis, descending)?;
+        Ok((self.gather(axis, &order)?, order))
+    }
+
+    /// The `k` largest or smallest values along `axis`, the most extreme first, and the position of each.
+    ///
+    /// # Errors
+    /// An axis that does not exist, or that has fewer than `k` elements.
+    #[track_caller]
+    fn top_k(&self, k: usize, axis: isize, largest: bool) -> Result<(Self, Self)> {
+        let order = self.argsort(axis, largest)?;
+        let index = Value::shape(self).axis("top_k", axis)?;
+        let length = Value::shape(self).get(index).copied().unwrap_or(1);
+        if k > length {
+            let text = format!("{k} elements were asked for, axis {axis} of {} has {length}", Value::shape(self));
+            return Err(crate::Error::index("top_k", text).at(std::panic::Location::caller()));
+        }
+        let order = if Value::shape(self).rank() == 0 { order } else { order.slice(axis, ..k as isize)? };
+        Ok((self.gather(axis, &order)?, order))
+    }
+}
+impl<V: Value + ViewOps + GatherOps + ArgReduceOps> SortOps for V {}

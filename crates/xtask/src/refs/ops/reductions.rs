@@ -1,0 +1,113 @@
+//! Folds, statistics, norms, positions of extremes.
+
+use super::Row;
+use super::call::{Call, constant, one};
+use crate::refs::Stop;
+use kiln::autograd::ops::*;
+use kiln::autograd::{DType, Var};
+
+pub(super) fn row(op: &str) -> Option<Row> {
+    folds(op).or_else(|| statistics(op)).or_else(|| norms(op)).or_else(|| extremes(op))
+}
+
+fn fold(c: &Call, x: &Var, folding: Folding) -> Result<Vec<Var>, Stop> {
+    one(x.reduce(folding, &c.ints("dim")?, c.flag("keepdim")))
+}
+
+fn folds(op: &str) -> Option<Row> {
+    Some(match op {
+        "sum" => |c| fold(c, &c.in_dtype(c.x()?)?, Folding::Sum),
+        "prod" => |c| fold(c, &c.in_dtype(c.x()?)?, Folding::Prod),
+        "amax" => |c| fold(c, &c.x()?, Folding::Max),
+        "amin" => |c| fold(c, &c.x()?, Folding::Min),
+        // Without an axis the extreme is shared evenly among ties.
+        "max.reduction_no_dim" => |c| one(c.x()?.amax(&[])),
+        "min.reduction_no_dim" => |c| one(c.x()?.amin(&[])),
+        "nansum" => |c| {
+            let x = c.in_dtype(c.x()?)?;
+            fold(c, &without_nan(&x)?, Folding::Sum)
+        },
+        "nanmean" => |c| {
+            let x = c.in_dtype(c.x()?)?;
+            let (axes, keep) = (c.ints("dim")?, c.flag("keepdim"));
+            let count = x.is_nan()?.logical_not()?.count_nonzero(&axes, keep)?.cast(x.dtype())?;
+            one(without_nan(&x)?.reduce(Folding::Sum, &axes, keep)?.div(&count))
+        },
+        "any" => |c| one(c.x()?.any(&c.ints("dim")?, c.flag("keepdim"))),
+        "all" => |c| one(c.x()?.all(&c.ints("dim")?, c.flag("keepdim"))),
+        "count_nonzero" => |c| one(c.x()?.count_nonzero(&c.ints("dim")?, false)),
+        "logsumexp" => |c| one(c.x()?.logsumexp(&c.ints("dim")?, c.flag("keepdim"))),
+        "aminmax" => |c| {
+            let (axes, keep) = (c.ints("dim")?, c.flag("keepdim"));
+            Ok(vec![c.x()?.reduce(Folding::Min, &axes, keep)?, c.x()?.reduce(Folding::Max, &axes, keep)?])
+        },
+        _ => return None,
+    })
+}
+
+fn without_nan(x: &Var) -> Result<Var, Stop> {
+    Ok(x.is_nan()?.select(&constant(0.0, x), x)?)
+}
+
+/// `n - 1` unless the call says otherwise, in one of PyTorch's two ways.
+fn correction(c: &Call) -> Result<f64, Stop> {
+    match c.get("unbiased") {
+        Some(flag) => Ok(f64::from(u8::from(flag == true))),
+        None => c.number_or("correction", 1.0),
+    }
+}
+
+fn mean(c: &Call) -> Result<Var, Stop> {
+    let (x, axes) = (c.in_dtype(c.x()?)?, c.ints("dim")?);
+    Ok(if c.flag("keepdim") { x.mean_keep(&axes)? } else { x.mean(&axes)? })
+}
+
+fn statistics(op: &str) -> Option<Row> {
+    Some(match op {
+        "mean" => |c| Ok(vec![mean(c)?]),
+        "var" => |c| one(c.x()?.var(&c.ints("dim")?, correction(c)?, c.flag("keepdim"))),
+        "std" => |c| one(c.x()?.std(&c.ints("dim")?, correction(c)?, c.flag("keepdim"))),
+        "var_mean" => |c| Ok(vec![c.x()?.var(&c.ints("dim")?, correction(c)?, c.flag("keepdim"))?, mean(c)?]),
+        "std_mean" => |c| Ok(vec![c.x()?.std(&c.ints("dim")?, correction(c)?, c.flag("keepdim"))?, mean(c)?]),
+        _ => return None,
+    })
+}
+
+fn norms(op: &str) -> Option<Row> {
+    Some(match op {
+        "norm" | "norm.fro" | "norm.inf" => |c| {
+            let p = if c.word("p") == "fro" { 2.0 } else { c.number_or("p", 2.0)? };
+            one(c.in_dtype(c.x()?)?.norm(p, &c.ints("dim")?, c.flag("keepdim")))
+        },
+        "linalg.vector_norm" => |c| {
+            one(c.in_dtype(c.x()?)?.norm(c.number_or("ord", 2.0)?, &c.ints("dim")?, c.flag("keepdim")))
+        },
+        "dist" => |c| one(c.x()?.sub(&c.var("other")?)?.norm(c.number_or("p", 2.0)?, &[], false)),
+        _ => return None,
+    })
+}
+
+fn extremes(op: &str) -> Option<Row> {
+    Some(match op {
+        "argmax" => |c| one(c.x()?.arg_reduce(true, axis(c)?, c.flag("keepdim"))),
+        "argmin" => |c| one(c.x()?.arg_reduce(false, axis(c)?, c.flag("keepdim"))),
+        "max.reduction_with_dim" => |c| chosen(c, true),
+        "min.reduction_with_dim" => |c| chosen(c, false),
+        _ => return None,
+    })
+}
+
+fn axis(c: &Call) -> Result<Option<isize>, Stop> {
+    c.get("dim").map(|_| c.int("dim")).transpose()
+}
+
+/// The extreme along an axis and its position; the gradient goes to that position alone.
+fn chosen(c: &Call, largest: bool) -> Result<Vec<Var>, Stop> {
+    let (x, dim) = (c.x()?, c.int("dim")?);
+    let at = x.arg_reduce(largest, Some(dim), true)?;
+    let (at, y) = (at.cast(DType::I64)?, x.gather(dim, &at)?);
+    if c.flag("keepdim") || x.shape().rank() == 0 {
+        return Ok(vec![y, at]);
+    }
+    Ok(vec![y.squeeze(&[dim])?, at.squeeze(&[dim])?])
+}
