@@ -393,9 +393,6 @@ impl<M: Module> Control for Run<'_, M> {
             return Some(Direction::Min);
         }
         let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
-        metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction()).map(|d| match d {
-            kiln_nn::metrics::Direction::Min => Direction::Min,
-            kiln_nn::metrics::Direction::Max => Direction::Max,
-        })
+        metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction())
     }
 }
