@@ -253,7 +253,7 @@ struct Run<'m, M: Module> {
     model: &'m mut Model<M>,
     progress: Progress<Stdout>,
     stop: Option<StopReason>,
-    /// Whether a callback has set the learning rate, which is logged from then on.
+    /// Whether a callback has set the learning rate or means to, which is logged from then on.
     log_rate: bool,
     history: History,
     interrupt: Interrupt,
@@ -361,6 +361,10 @@ impl<M: Module> Control for Run<'_, M> {
         self.log_rate = true;
         self.model.optimizer.set_learning_rate(rate)?;
         Ok(())
+    }
+
+    fn log_learning_rate(&mut self) {
+        self.log_rate = true;
     }
 
     fn snapshot_weights(&mut self) -> Result<Snapshot> {

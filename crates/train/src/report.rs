@@ -4,6 +4,17 @@
 use crate::error::{Error, Result};
 use std::fmt;
 
+/// What the counts of a [`ConfusionMatrix`] are shares of; scikit-learn's `normalize`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalize {
+    /// Of their true class: rows sum to 1.
+    Truth,
+    /// Of their predicted class: columns sum to 1.
+    Predicted,
+    /// Of everything.
+    All,
+}
+
 /// Counts of (true class, predicted class) pairs.
 ///
 /// # Examples
@@ -113,11 +124,60 @@ impl ConfusionMatrix {
 
     /// The share of each predicted class in its true class: rows that sum to 1, or to 0 where a class never occurred.
     pub fn normalized(&self) -> Vec<Vec<f64>> {
-        let share = |row: &[u64]| {
-            let total: u64 = row.iter().sum();
-            row.iter().map(|&count| ratio(count, total)).collect()
+        self.normalized_by(Normalize::Truth)
+    }
+
+    /// Each count as a share of its row, its column or of everything; 0 where that is empty.
+    pub fn normalized_by(&self, by: Normalize) -> Vec<Vec<f64>> {
+        let classes = self.classes();
+        let share = |row: usize| {
+            let whole = |column: usize| match by {
+                Normalize::Truth => self.support(row),
+                Normalize::Predicted => self.predicted(column),
+                Normalize::All => self.counts.iter().sum(),
+            };
+            (0..classes).map(|column| ratio(self.counts[row * classes + column], whole(column))).collect()
         };
-        self.counts.chunks_exact(self.classes()).map(share).collect()
+        (0..classes).map(share).collect()
+    }
+
+    /// The mean of the recall of the classes that occur: the accuracy if all were equally frequent.
+    pub fn balanced_accuracy(&self) -> f64 {
+        let classes = self.classes();
+        let occur: Vec<usize> = (0..classes).filter(|&class| self.support(class) > 0).collect();
+        let recalls = occur.iter().map(|&class| ratio(self.counts[class * classes + class], self.support(class)));
+        if occur.is_empty() { 0.0 } else { recalls.sum::<f64>() / occur.len() as f64 }
+    }
+
+    /// Agreement beyond what chance gives, `(accuracy - chance) / (1 - chance)` (Cohen 1960): 1 is perfect, 0 is chance,
+    /// NaN where everything is of one class.
+    pub fn cohen_kappa(&self) -> f64 {
+        let total = self.counts.iter().sum::<u64>() as f64;
+        let chance: f64 =
+            (0..self.classes()).map(|class| self.support(class) as f64 * self.predicted(class) as f64).sum::<f64>() / (total * total);
+        (self.accuracy() - chance) / (1.0 - chance)
+    }
+
+    /// Matthews' correlation of true and predicted classes, for any number of classes (Gorodkin 2004): 1 is perfect, 0 is
+    /// chance, and 0 where one side is of one class.
+    pub fn matthews_correlation(&self) -> f64 {
+        let total = self.counts.iter().sum::<u64>() as f64;
+        let pairs = || (0..self.classes()).map(|class| (self.support(class) as f64, self.predicted(class) as f64));
+        let together: f64 = pairs().map(|(t, p)| t * p).sum();
+        let (truth, predicted): (f64, f64) = (pairs().map(|(t, _)| t * t).sum(), pairs().map(|(_, p)| p * p).sum());
+        let scale = (total * total - truth) * (total * total - predicted);
+        if scale == 0.0 { 0.0 } else { (self.right() as f64 * total - together) / scale.sqrt() }
+    }
+
+    /// How often a class occurred.
+    fn support(&self, class: usize) -> u64 {
+        let classes = self.classes();
+        self.counts[class * classes..][..classes].iter().sum()
+    }
+
+    /// How often a class was predicted.
+    fn predicted(&self, class: usize) -> u64 {
+        self.counts.iter().skip(class).step_by(self.classes()).sum()
     }
 
     /// The share of right predictions; 0 where there are none at all.
@@ -130,8 +190,7 @@ impl ConfusionMatrix {
         let classes = self.classes();
         let score = |class: usize| {
             let right = self.counts[class * classes + class];
-            let support: u64 = self.counts[class * classes..][..classes].iter().sum();
-            let predicted: u64 = (0..classes).map(|row| self.counts[row * classes + class]).sum();
+            let (support, predicted) = (self.support(class), self.predicted(class));
             Scores {
                 precision: ratio(right, predicted),
                 recall: ratio(right, support),
@@ -216,6 +275,15 @@ pub struct Scores {
     pub support: u64,
 }
 
+impl Scores {
+    /// `(1 + β²) · precision · recall / (β² · precision + recall)`: recall counts `beta` times as much as precision.
+    /// The score of an average is not the average of scores; take that over the classes.
+    pub fn f_beta(&self, beta: f64) -> f64 {
+        let below = beta * beta * self.precision + self.recall;
+        if below == 0.0 { 0.0 } else { (1.0 + beta * beta) * self.precision * self.recall / below }
+    }
+}
+
 /// Scores of each class and their averages; prints as scikit-learn's `classification_report`.
 ///
 /// # Examples
@@ -288,6 +356,21 @@ mod tests {
         assert_eq!(shares[3], [0.0; 4]);
         assert_eq!(matrix.accuracy(), 4.0 / 6.0);
         assert_eq!(ConfusionMatrix::from_labels(&[], &[], 2).unwrap().accuracy(), 0.0);
+    }
+
+    #[test]
+    fn shares_of_columns_and_of_all_and_scores_beyond_chance() {
+        // Of 3 zeros 2 were found, the one 1 was found, of two 2s one: chance is (3·2 + 1·3 + 2·1) / 36.
+        let matrix = matrix();
+        assert_eq!(matrix.normalized_by(Normalize::Predicted)[0][1], 1.0 / 3.0);
+        assert_eq!(matrix.normalized_by(Normalize::All)[1][1], 1.0 / 6.0);
+        assert!((matrix.balanced_accuracy() - (2.0 / 3.0 + 1.0 + 0.5) / 3.0).abs() < 1e-15);
+        assert!((matrix.cohen_kappa() - (4.0 / 6.0 - 11.0 / 36.0) / (1.0 - 11.0 / 36.0)).abs() < 1e-15);
+        assert!((matrix.matthews_correlation() - 13.0 / 22.0).abs() < 1e-15);
+        let one_class = ConfusionMatrix::from_labels(&[0, 0], &[0, 0], 2).unwrap();
+        assert!(one_class.cohen_kappa().is_nan() && one_class.matthews_correlation() == 0.0);
+        let scores = matrix.report().classes[1].1;
+        assert!((scores.f_beta(1.0) - scores.f1).abs() < 1e-15 && (scores.f_beta(2.0) - 5.0 / 7.0).abs() < 1e-15);
     }
 
     #[test]

@@ -147,6 +147,9 @@ pub trait Control {
     /// Where the optimizer's rate cannot be set.
     fn set_learning_rate(&mut self, rate: f64) -> Result<()>;
 
+    /// Puts the learning rate among the values of every epoch from here on; [`Control::set_learning_rate`] does so too.
+    fn log_learning_rate(&mut self) {}
+
     /// A copy of the weights as they are now, to be given back to [`Control::restore_weights`].
     ///
     /// # Errors

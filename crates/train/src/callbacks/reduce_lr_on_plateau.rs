@@ -152,6 +152,7 @@ impl Callback for ReduceLrOnPlateau {
         self.check()?;
         self.direction = self.mode.resolve(&self.monitor, control.direction(&self.monitor))?;
         self.state = State::default();
+        control.log_learning_rate();
         Ok(())
     }
 

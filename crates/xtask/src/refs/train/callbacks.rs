@@ -1,6 +1,5 @@
 //! Callbacks on a recorded series: the state machines of the library behind a run that does nothing else.
 
-use super::supported_setting;
 use crate::refs::Stop;
 use crate::refs::compare::Tolerance;
 use crate::refs::files::{number, numbers, text};
@@ -11,8 +10,8 @@ use std::path::Path;
 
 pub(super) fn run(entry: &Value) -> Result<(), Stop> {
     match text(entry, "callback") {
-        "EarlyStopping" => early_stopping(entry),
-        "ReduceLROnPlateau" => plateau(entry),
+        "EarlyStopping" => stops(entry),
+        "ReduceLROnPlateau" => reduces(entry),
         other => Stop::unsupported(other),
     }
 }
@@ -76,32 +75,62 @@ fn drive(entry: &Value, callback: &mut dyn Callback, run: &mut Run, mut each: im
     Ok(epochs)
 }
 
-fn settings(entry: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    entry.get("config").and_then(Value::as_object).into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+/// The settings of a callback; `mode` is apart.
+fn settings(config: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    config.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| *name != "mode")
 }
 
-fn mode(entry: &Value) -> Mode {
-    match entry.get("config").map(|config| text(config, "mode")) {
-        Some("max") => Mode::Max,
-        _ => Mode::Min,
+fn mode(config: &Value, otherwise: Mode) -> Mode {
+    match text(config, "mode") {
+        "max" => Mode::Max,
+        "min" => Mode::Min,
+        "auto" => Mode::Auto,
+        _ => otherwise,
     }
 }
 
-fn early_stopping(entry: &Value) -> Result<(), Stop> {
-    // What Keras leaves off by default is on here.
-    let mut callback = EarlyStopping::new().monitor("val_loss").patience(0).min_delta(0.0).restore_best_weights(false).mode(mode(entry));
-    for (name, value) in settings(entry) {
+/// Early stopping with Keras's defaults, which restore nothing and ask for no improvement beyond 0.
+pub(in crate::refs) fn early_stopping(config: &Value, otherwise: Mode) -> Result<EarlyStopping, Stop> {
+    let callback = EarlyStopping::new().monitor("val_loss").patience(0).min_delta(0.0).restore_best_weights(false);
+    let mut callback = callback.mode(mode(config, otherwise)).verbose(false);
+    for (name, value) in settings(config) {
         let x = number(value).unwrap_or(0.0);
         callback = match name {
+            "monitor" => callback.monitor(value.as_str().unwrap_or_default()),
             "patience" => callback.patience(x as usize),
-            "min_delta" => callback.min_delta(x),
+            "min_delta" => callback.min_delta(x.abs()),
+            "baseline" if value.is_null() => callback,
             "baseline" => callback.baseline(x),
             "start_from_epoch" => callback.start_from_epoch(x as usize),
             "restore_best_weights" => callback.restore_best_weights(x != 0.0),
-            "mode" => callback,
-            other => return supported_setting("EarlyStopping", other),
+            "verbose" => callback,
+            other => return Stop::unsupported(format!("EarlyStopping: {other}")),
         };
     }
+    Ok(callback)
+}
+
+/// Keras's `ReduceLROnPlateau`.
+pub(in crate::refs) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlateau, Stop> {
+    let mut callback = ReduceLrOnPlateau::new().monitor("val_loss").mode(mode(config, otherwise));
+    for (name, value) in settings(config) {
+        let x = number(value).unwrap_or(0.0);
+        callback = match name {
+            "monitor" => callback.monitor(value.as_str().unwrap_or_default()),
+            "factor" => callback.factor(x),
+            "patience" => callback.patience(x as usize),
+            "min_delta" => callback.min_delta(x),
+            "cooldown" => callback.cooldown(x as usize),
+            "min_lr" => callback.min_lr(x),
+            "verbose" => callback,
+            other => return Stop::unsupported(format!("ReduceLROnPlateau: {other}")),
+        };
+    }
+    Ok(callback)
+}
+
+fn stops(entry: &Value) -> Result<(), Stop> {
+    let mut callback = early_stopping(entry.get("config").unwrap_or(&Value::Null), Mode::Min)?;
     let mut run = Run::default();
     let epochs = drive(entry, &mut callback, &mut run, |_| {})?;
     let want = |key: &str| entry.get(key).and_then(number).unwrap_or(f64::NAN);
@@ -116,20 +145,8 @@ fn early_stopping(entry: &Value) -> Result<(), Stop> {
     Ok(())
 }
 
-fn plateau(entry: &Value) -> Result<(), Stop> {
-    let mut callback = ReduceLrOnPlateau::new().monitor("val_loss").mode(mode(entry));
-    for (name, value) in settings(entry) {
-        let x = number(value).unwrap_or(0.0);
-        callback = match name {
-            "factor" => callback.factor(x),
-            "patience" => callback.patience(x as usize),
-            "min_delta" => callback.min_delta(x),
-            "cooldown" => callback.cooldown(x as usize),
-            "min_lr" => callback.min_lr(x),
-            "mode" => callback,
-            other => return supported_setting("ReduceLROnPlateau", other),
-        };
-    }
+fn reduces(entry: &Value) -> Result<(), Stop> {
+    let mut callback = plateau(entry.get("config").unwrap_or(&Value::Null), Mode::Min)?;
     let want = entry.get("lr_after_epoch").and_then(numbers).unwrap_or_default();
     let start = entry.get("initial_lr").or(entry.get("lr")).and_then(number);
     let mut run = Run { rate: start.unwrap_or_else(|| want.first().copied().unwrap_or(0.1)), ..Run::default() };

@@ -1,11 +1,12 @@
 //! Optimizers, schedules, initializers, losses, metrics and callbacks, each kind in its room.
 
-mod callbacks;
+pub(super) mod callbacks;
 mod initializers;
 mod losses;
 mod metrics;
-mod optimizers;
+pub(super) mod optimizers;
 mod schedules;
+mod sklearn;
 
 use super::files::{Manifest, text};
 use super::{Category, Outcome, Report, Stop};
@@ -22,6 +23,7 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
             "initializers" => initializers::run(manifest, entry),
             "optimizers" => optimizers::run(manifest, entry),
             "schedules" => schedules::run(entry),
+            "metrics_sklearn" => sklearn::run(entry),
             _ => Stop::unsupported(kind),
         };
         report.add(Category::Train, text(entry, "id"), Outcome::from(result));
@@ -29,18 +31,13 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
 }
 
 /// The entry's `config` as arguments of a type here: a setting that the type does not have is unsupported, not an error.
-fn supported<T>(name: &str, result: kiln::nn::Result<T>) -> Result<T, Stop> {
+pub(super) fn supported<T>(name: &str, result: kiln::nn::Result<T>) -> Result<T, Stop> {
     result.map_err(|error| Stop::Unsupported(format!("{name}: {}", error.to_string().lines().next().unwrap_or_default())))
 }
 
 /// `{"name": …, "config": …}` of an entry whose name is under `key`.
 fn config(entry: &Value, key: &str) -> Value {
     serde_json::json!({ "name": text(entry, key), "config": entry.get("config").cloned().unwrap_or(Value::Null) })
-}
-
-/// A setting of a callback that the library does not have.
-fn supported_setting(name: &str, setting: &str) -> Result<(), Stop> {
-    Stop::unsupported(format!("{name}: {setting}"))
 }
 
 /// Metrics that this library means to answer differently, and why.

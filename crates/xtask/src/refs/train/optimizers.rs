@@ -36,7 +36,8 @@ pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
     Ok(())
 }
 
-fn keras(entry: &Value) -> Result<Optimizer, Stop> {
+/// The optimizer that an entry's `optimizer` and `config` describe, in Keras's terms.
+pub(in crate::refs) fn keras(entry: &Value) -> Result<Optimizer, Stop> {
     let mut config = entry.get("config").cloned().unwrap_or(json!({}));
     if let Some(rate) = config.get("learning_rate").filter(|rate| rate.is_object()) {
         let schedule = schedules::keras(text(rate, "schedule"), rate.get("config"))?;
@@ -63,7 +64,8 @@ const TORCH: &[(&str, &str)] = &[
     ("initial_accumulator_value", "initial_accumulator_value"),
 ];
 
-fn torch(entry: &Value) -> Result<Optimizer, Stop> {
+/// The same in PyTorch's terms.
+pub(in crate::refs) fn torch(entry: &Value) -> Result<Optimizer, Stop> {
     let name = text(entry, "optimizer");
     let given = entry.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
     if matches!(name, "Rprop" | "Adafactor") {
