@@ -4,6 +4,7 @@ use super::{Apply, Value};
 use crate::op::for_each_row;
 use crate::{Element, Error, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
 use std::ops::{Bound, RangeBounds};
+use std::panic::Location;
 
 /// The same elements in row-major order under another shape.
 #[derive(Debug, Clone)]
@@ -281,8 +282,12 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     #[track_caller]
     fn permute(&self, axes: &[isize]) -> Result<Self> {
         let shape = Value::shape(self);
-        let axes: Result<Vec<usize>> = axes.iter().map(|&a| shape.axis("permute", a)).collect();
-        Self::apply_one(Permute { axes: axes? }, &[self])
+        let mut order = Vec::with_capacity(axes.len());
+        // A loop, not a closure: an error tells the caller's line.
+        for &axis in axes {
+            order.push(shape.axis("permute", axis)?);
+        }
+        Self::apply_one(Permute { axes: order }, &[self])
     }
 
     /// Two dimensions exchanged.
@@ -384,7 +389,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
             Bound::Unbounded => length,
         };
         if start < 0 || end > length || start > end || shape.rank() == 0 {
-            return Err(Error::index("slice", format!("{start}..{end} is no range of axis {axis} of {shape}")));
+            let text = format!("{start}..{end} is no range of axis {axis} of {shape}");
+            return Err(Error::index("slice", text).at(Location::caller()));
         }
         self.stride(axis, Stride { start: start as usize, length: (end - start) as usize, step: 1 })
     }

@@ -140,7 +140,8 @@ impl Dataset {
     /// No range of samples.
     pub fn range(&self, start: usize, end: usize) -> Result<Dataset> {
         if start >= end || end > self.len() {
-            return Err(Error::data(format!("Dataset: {start}..{end} is no range of {} samples", self.len()), ""));
+            let text = format!("Dataset: {start}..{end} is no range of {} samples", self.len());
+            return Err(Error::data(text, "a range has at least one sample and ends with the last"));
         }
         self.map(|t| Ok(t.slice(0, start as isize..end as isize)?))
     }
@@ -160,6 +161,10 @@ impl Dataset {
     pub fn select(&self, indices: &[usize]) -> Result<Dataset> {
         if indices.is_empty() {
             return Err(Error::data("Dataset: no sample was selected", "name at least one"));
+        }
+        if let Some(beyond) = indices.iter().find(|&&i| i >= self.len()) {
+            let text = format!("Dataset: there is no sample {beyond} among {}", self.len());
+            return Err(Error::data(text, format!("they are numbered from 0 to {}", self.len() - 1)));
         }
         let at = index_tensor(indices)?;
         self.map(|t| Ok(t.index_select(0, &at)?))
