@@ -11,7 +11,7 @@ pub(super) fn all() -> Vec<Mistake> {
         "too few sample weights" => { classes(&[8, 4])?.sample_weight(Tensor::ones([7])?)? }
         "sample weights in a column" => { classes(&[8, 4])?.sample_weight(Tensor::ones([8, 1])?)? }
         "more samples than there are" => { classes(&[8, 4])?.take(9)? }
-        "a stratified split of a regression" => { Dataset::new(Tensor::ones([8, 4])?, Tensor::ones([8, 1])?)?.split_stratified(0.5, 0)? }
+        "a stratified split of a regression" => { Dataset::new(Tensor::ones([8, 4])?, Tensor::full([8, 1], 0.5)?)?.split_stratified(0.5, 0)? }
         "a split that leaves nothing" => { classes(&[2, 4])?.split(0.1, 0)? }
         "a selection out of range" => { classes(&[2, 4])?.select(&[0, 2])? }
         "predict without a sample" => { classifier()?.predict(&Tensor::zeros([0, 4])?)? }

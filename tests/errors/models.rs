@@ -44,7 +44,7 @@ pub(super) fn layers() -> Vec<Mistake> {
         "a kernel beyond all numbers" => {
             Sequential::new([8, 8, 3]).add(Conv2D::new(8, usize::MAX).dilation_rate([2, 2])).compile("adam", "mse", ["mae"])?
         }
-        "a layer beyond all memory" => { Sequential::new([usize::MAX]).add(Dense::new(usize::MAX)).compile("adam", "mse", ["mae"])? }
+        "a layer beyond all memory" => { Sequential::new([4]).add(Dense::new(usize::MAX)).compile("adam", "mse", ["mae"])? }
         "a sample without elements" => { Sequential::new([0]).add(Dense::new(1)).compile("adam", "mse", ["mae"])? }
     }
 }
@@ -85,8 +85,12 @@ pub(super) fn settings() -> Vec<Mistake> {
         "a negative class weight" => {
             classifier()?.fit(&classes(&[8, 4])?, quiet().class_weight(ClassWeight::Weights(vec![(1, -3.0)])))?
         }
+        "identifiers as classes" => {
+            let data = Dataset::new(Tensor::ones([2, 4])?, Tensor::new([4_000_000_000i64, 1]))?;
+            classifier()?.fit(&data, quiet().class_weight(ClassWeight::Balanced))?
+        }
         "class weights in a regression" => {
-            let data = Dataset::new(Tensor::ones([8, 4])?, Tensor::ones([8, 1])?)?;
+            let data = Dataset::new(Tensor::ones([8, 4])?, Tensor::full([8, 1], 0.5)?)?;
             regressor()?.fit(&data, quiet().class_weight(ClassWeight::Balanced))?
         }
     }

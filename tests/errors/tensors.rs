@@ -1,9 +1,7 @@
 //! Mistakes with tensors and with gradients.
 
 use super::{Mistake, mistakes};
-use kiln::autograd::ops::Conv2dOptions;
 use kiln::prelude::*;
-use kiln::tensor::ops::concat;
 
 fn zeros(shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::zeros(shape)?)
@@ -35,6 +33,22 @@ pub(super) fn operations() -> Vec<Mistake> {
         "a tensor beyond all memory" => { Tensor::zeros([usize::MAX, 2])? }
         "a ninth dimension" => { Tensor::zeros([1; 9])? }
         "argmax along an axis that is not there" => { zeros(&[2, 3])?.argmax(5)? }
+        "a slice that ends at the last number there is" => { zeros(&[3, 2])?.slice(0, ..=isize::MAX)? }
+        "a slice that goes backwards" => { zeros(&[3, 2])?.slice(0, 2..1)? }
+        "pieces that do not add up" => { zeros(&[4, 2])?.split(&[3, 2], 0)? }
+        "pieces beyond all numbers" => { zeros(&[4, 2])?.split(&[usize::MAX, 5], 0)? }
+        "no pieces" => { zeros(&[4, 2])?.chunk(0, 0)? }
+        "padding beyond all numbers" => { zeros(&[4])?.pad(&[(isize::MAX, isize::MAX)], 0.0)? }
+        "padding for another number of dimensions" => { zeros(&[4, 2])?.pad(&[(1, 1)], 0.0)? }
+        "a new axis far away" => { zeros(&[4, 2])?.unsqueeze(5)? }
+        "an expansion to another length" => { zeros(&[4, 2])?.expand([4, 3])? }
+        "unflatten to another length" => { zeros(&[4, 2])?.unflatten(0, &[3, 2])? }
+        "more of the largest than there are" => { zeros(&[3])?.top_k(4, 0, true)? }
+        "stacking different shapes" => { stack(&[&zeros(&[2])?, &zeros(&[3])?], 0)? }
+        "a range of steps of 0" => { Tensor::arange(0.0, 1.0, 0.0)? }
+        "a one-hot label that is no class" => { one_hot(&Tensor::new([0i64, 3]), 3, DType::F32)? }
+        "a probability of 2" => { Key::new(0).bernoulli([3], 2.0)? }
+        "a negative deviation" => { Key::new(0).normal([3], 0.0, -1.0)? }
         "argmax of nothing" => { zeros(&[0])?.argmax(0)? }
     }
 }

@@ -3,6 +3,6 @@
 pub use super::{
     ActivationOps, Apply, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Conv1dOptions, Conv2dOptions,
     ConvOps, CrossEntropyOps, Function, GatherOps, Kind, MatMulOps, MathOps, NegationOps, Ops, Padding,
-    ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, ReduceOps, SelectOps, SoftmaxOps, StatisticsOps,
-    Stride, Value, ViewOps, concat, one_hot, stack,
+    ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, ReduceOps, ScanOps, SelectOps, SoftmaxOps, SortOps,
+    StatisticsOps, Stride, Value, ViewOps, concat, one_hot, stack,
 };
