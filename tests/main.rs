@@ -1,5 +1,7 @@
 //! The tests of the library as a whole: one binary, so that they link once.
 
 mod cases;
+mod errors;
 mod ops;
 mod tape;
+mod training;

@@ -108,6 +108,9 @@ impl Sequential {
 
     fn input(&self) -> Result<Shape> {
         match &self.input {
+            Ok(shape) if shape.contains(&0) => {
+                Err(Error::config(format!("Sequential: a sample of shape {shape} has no elements"), "give the shape of one sample, such as [28, 28]"))
+            }
             Ok(shape) => Ok(*shape),
             Err(error) => Err(Error::config(format!("Sequential: {error}"), "give the shape of one sample, such as [28, 28]")),
         }

@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 use std::fmt;
 use std::ops::Deref;
+use std::panic::Location;
 
 /// The largest rank a tensor can have.
 pub const MAX_RANK: usize = 8;
@@ -86,13 +87,14 @@ impl Shape {
     ///
     /// # Errors
     /// The axis does not exist.
+    #[track_caller]
     pub fn axis(&self, op: &str, axis: isize) -> Result<usize> {
         let rank = self.rank() as isize;
         // A scalar accepts 0 and -1, as NumPy's and PyTorch's reductions do; there is no dimension to act on.
         let (low, high) = if rank == 0 { (-1, 0) } else { (-rank, rank - 1) };
         if axis < low || axis > high {
-            let text = format!("axis {axis} is out of range for {self}: it has {rank} dimensions, so axes run from {low} to {high}");
-            return Err(Error::shape(op, text));
+            let text = format!("axis {axis} is out of range for {self}: axes run from {low} to {high}");
+            return Err(Error::shape(op, text).at(Location::caller()));
         }
         Ok(if axis < 0 { (axis + rank.max(1)) as usize } else { axis as usize })
     }
@@ -101,6 +103,7 @@ impl Shape {
     ///
     /// # Errors
     /// An axis that does not exist, or that is named twice.
+    #[track_caller]
     pub fn axes(&self, op: &str, axes: &[isize]) -> Result<[bool; MAX_RANK]> {
         let mut flags = [false; MAX_RANK];
         if axes.is_empty() {
@@ -109,7 +112,7 @@ impl Shape {
         for &axis in axes {
             let axis_index = self.axis(op, axis)?;
             if axis_index < self.rank() && std::mem::replace(&mut flags[axis_index], true) {
-                return Err(Error::shape(op, format!("axis {axis} is named twice in {axes:?}")));
+                return Err(Error::shape(op, format!("axis {axis} is named twice in {axes:?}")).at(Location::caller()));
             }
         }
         Ok(flags)

@@ -178,7 +178,7 @@ impl Layer for Conv2D {
         if self.dilation_rate.contains(&0) {
             return Err(Error::config("Conv2D: a dilation rate of 0 has no meaning", "1 is no dilation"));
         }
-        let reach = std::array::from_fn(|i| self.dilation_rate[i] * self.kernel_size[i].saturating_sub(1) + self.kernel_size[i].min(1));
+        let reach = std::array::from_fn(|i| self.dilation_rate[i].saturating_mul(self.kernel_size[i].saturating_sub(1)).saturating_add(self.kernel_size[i].min(1)));
         let [height, width] = fit("Conv2D", input, self.padding, reach, self.strides)?;
         Ok(Shape::new(&[height, width, self.filters])?)
     }

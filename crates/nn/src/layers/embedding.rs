@@ -55,7 +55,8 @@ impl Layer for Embedding {
             let text = format!("Embedding looks up integers, found {}", Value::dtype(x));
             return Err(Error::config(text, "convert the tokens: .cast(DType::I64)"));
         }
-        Ok(pass.parameter(&weights[0]).rows(x)?)
+        let rows = pass.parameter(&weights[0]).rows(x);
+        Ok(rows.map_err(|e| e.help(format!("tokens count from 0 to {}: make input_dim the size of the vocabulary", self.input_dim - 1)))?)
     }
 
     fn config(&self) -> serde_json::Value {

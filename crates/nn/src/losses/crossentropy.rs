@@ -301,6 +301,8 @@ fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>)
         let text = format!("labels of shape {t} do not fit predictions of shape {p}");
         let help = match t == p {
             true => "the labels look one-hot: use categorical_crossentropy".to_owned(),
+            // A layer that saw rows of images gives a prediction for each row.
+            false if t.rank() == 1 && p.rank() > 2 => "the model gives more than one prediction for a sample: did you forget Flatten?".to_owned(),
             false => format!("give one class id for each row of predictions: shape {samples:?}"),
         };
         return Err(kiln_autograd::Error::shape(name, text).help(help).into());

@@ -4,6 +4,7 @@ use super::{Apply, Value};
 use crate::op::for_each_row;
 use crate::{Element, Error, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
 use std::ops::{Bound, RangeBounds};
+use std::panic::Location;
 
 /// The same elements in row-major order under another shape.
 #[derive(Debug, Clone)]
@@ -281,8 +282,12 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     #[track_caller]
     fn permute(&self, axes: &[isize]) -> Result<Self> {
         let shape = Value::shape(self);
-        let axes: Result<Vec<usize>> = axes.iter().map(|&a| shape.axis("permute", a)).collect();
-        Self::apply_one(Permute { axes: axes? }, &[self])
+        let mut order = Vec::with_capacity(axes.len());
+        // A loop, not a closure: an error tells the caller's line.
+        for &axis in axes {
+            order.push(shape.axis("permute", axis)?);
+        }
+        Self::apply_one(Permute { axes: order }, &[self])
     }
 
     /// Two dimensions exchanged.
@@ -350,7 +355,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let shape = Value::shape(self);
         let rank = shape.rank() as isize;
         if axis < -rank - 1 || axis > rank {
-            return Err(Error::shape("unsqueeze", format!("axis {axis} is out of range for {shape}: {}..={rank}", -rank - 1)));
+            let text = format!("axis {axis} is out of range for {shape}: the new axis goes to {} to {rank}", -rank - 1);
+            return Err(Error::shape("unsqueeze", text).at(Location::caller()));
         }
         let at = if axis < 0 { axis + rank + 1 } else { axis } as usize;
         self.reshape([&shape[..at], &[1], &shape[at..]].concat())
@@ -372,19 +378,21 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let shape = *Value::shape(self);
         let index = shape.axis("slice", axis)?;
         let length = shape.get(index).copied().unwrap_or(0) as isize;
+        // Bounds near the limits of their type are out of range, not an overflow.
         let wrap = |i: isize| if i < 0 { i + length } else { i };
         let start = match range.start_bound() {
             Bound::Included(&i) => wrap(i),
-            Bound::Excluded(&i) => wrap(i) + 1,
+            Bound::Excluded(&i) => wrap(i).saturating_add(1),
             Bound::Unbounded => 0,
         };
         let end = match range.end_bound() {
-            Bound::Included(&i) => wrap(i) + 1,
+            Bound::Included(&i) => wrap(i).saturating_add(1),
             Bound::Excluded(&i) => wrap(i),
             Bound::Unbounded => length,
         };
         if start < 0 || end > length || start > end || shape.rank() == 0 {
-            return Err(Error::index("slice", format!("{start}..{end} is no range of axis {axis} of {shape}")));
+            let text = format!("{start}..{end} is no range of axis {axis} of {shape}");
+            return Err(Error::index("slice", text).at(Location::caller()));
         }
         self.stride(axis, Stride { start: start as usize, length: (end - start) as usize, step: 1 })
     }
@@ -453,14 +461,14 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     #[track_caller]
     fn pad(&self, padding: &[(isize, isize)], value: f64) -> Result<Self> {
         let shape = *Value::shape(self);
-        let whole = |d: usize, (a, b): (isize, isize)| d as isize + a + b;
+        let whole = |d: usize, (a, b): (isize, isize)| (d as isize).saturating_add(a).saturating_add(b);
         if padding.len() != shape.rank() || shape.iter().zip(padding).any(|(&d, &p)| whole(d, p) < 0) {
             let text = format!("{padding:?} cannot pad {shape}: one pair for each dimension, cutting off no more than there is");
-            return Err(Error::shape("pad", text));
+            return Err(Error::shape("pad", text).at(Location::caller()));
         }
         let cut = |(&d, &(a, b)): (&usize, &(isize, isize))| {
-            let start = ((-a).max(0) as usize).min(d);
-            Stride { start, length: (d - start).saturating_sub((-b).max(0) as usize), step: 1 }
+            let start = (a.saturating_neg().max(0) as usize).min(d);
+            Stride { start, length: (d - start).saturating_sub(b.saturating_neg().max(0) as usize), step: 1 }
         };
         let inner: Vec<Stride> = shape.iter().zip(padding).map(cut).collect();
         let dims: Vec<usize> = shape.iter().zip(padding).map(|(&d, &p)| whole(d, p) as usize).collect();
@@ -479,8 +487,9 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let shape = *Value::shape(self);
         let index = shape.axis("split", axis)?;
         let length = shape.get(index).copied().unwrap_or(0);
-        if sizes.iter().sum::<usize>() != length {
-            return Err(Error::shape("split", format!("{sizes:?} do not add up to {length}, the length of axis {axis} of {shape}")));
+        if sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size)) != Some(length) {
+            let text = format!("{sizes:?} do not add up to {length}, the length of axis {axis} of {shape}");
+            return Err(Error::shape("split", text).at(Location::caller()));
         }
         let starts = sizes.iter().scan(0, |at, &size| {
             *at += size;
@@ -498,7 +507,7 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let shape = *Value::shape(self);
         let index = shape.axis("chunk", axis)?;
         if chunks == 0 {
-            return Err(Error::argument("chunk", "zero chunks were asked for"));
+            return Err(Error::argument("chunk", "zero chunks were asked for").at(Location::caller()));
         }
         let length = shape.get(index).copied().unwrap_or(0);
         let size = length.div_ceil(chunks).max(1);

@@ -4,6 +4,7 @@ use super::{RawArray, RawData};
 use crate::{Error, Result};
 use kiln_nn::ops::{ArgReduceOps, ArithmeticOps, CastOps, GatherOps, ViewOps};
 use kiln_nn::{DType, Element, Key, Tensor};
+use std::collections::BTreeMap;
 
 /// Samples `x`, targets `y` and, if given, a weight for each sample; all tensors have the samples in their first
 /// dimension.
@@ -140,7 +141,8 @@ impl Dataset {
     /// No range of samples.
     pub fn range(&self, start: usize, end: usize) -> Result<Dataset> {
         if start >= end || end > self.len() {
-            return Err(Error::data(format!("Dataset: {start}..{end} is no range of {} samples", self.len()), ""));
+            let text = format!("Dataset: {start}..{end} is no range of {} samples", self.len());
+            return Err(Error::data(text, "a range has at least one sample and ends with the last"));
         }
         self.map(|t| Ok(t.slice(0, start as isize..end as isize)?))
     }
@@ -160,6 +162,10 @@ impl Dataset {
     pub fn select(&self, indices: &[usize]) -> Result<Dataset> {
         if indices.is_empty() {
             return Err(Error::data("Dataset: no sample was selected", "name at least one"));
+        }
+        if let Some(beyond) = indices.iter().find(|&&i| i >= self.len()) {
+            let text = format!("Dataset: there is no sample {beyond} among {}", self.len());
+            return Err(Error::data(text, format!("they are numbered from 0 to {}", self.len() - 1)));
         }
         let at = index_tensor(indices)?;
         self.map(|t| Ok(t.index_select(0, &at)?))
@@ -185,11 +191,14 @@ impl Dataset {
         Ok(Batch { x: part.x()?, y: part.y, sample_weight: part.sample_weight })
     }
 
-    /// The class of each sample: integer targets, or the largest of one-hot targets; `None` for anything else.
+    /// The class of each sample: targets that are whole numbers from 0, or the largest of one-hot targets; `None` for
+    /// anything else.
     pub fn classes(&self) -> Option<Vec<usize>> {
         let class = |labels: &Tensor| labels.to_vec_as::<i64>().into_iter().map(|c| usize::try_from(c).ok()).collect();
+        // The targets of a binary cross-entropy are such a column of numbers.
+        let whole = || self.y.to_vec_as::<f64>().iter().all(|&c| c >= 0.0 && c.fract() == 0.0);
         match (self.y.rank(), samples(&self.y) == self.y.count()) {
-            (_, true) if self.y.dtype().is_integer() => class(&self.y),
+            (_, true) if !self.y.dtype().is_float() || whole() => class(&self.y),
             (2, false) => class(&self.y.argmax(-1).ok()?),
             _ => None,
         }
@@ -215,12 +224,12 @@ impl Dataset {
             return Err(Error::data("Dataset: a stratified split needs classes as targets", "use .split(…)"));
         };
         self.second_part(fraction)?;
-        let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes.iter().max().map_or(0, |c| c + 1)];
+        let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for i in Key::new(seed).permutation(self.len()) {
-            by_class[classes[i]].push(i);
+            by_class.entry(classes[i]).or_default().push(i);
         }
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        for class in by_class {
+        for class in by_class.into_values() {
             let cut = class.len() - (class.len() as f64 * fraction).round() as usize;
             first.extend_from_slice(&class[..cut]);
             second.extend_from_slice(&class[cut..]);
@@ -296,6 +305,9 @@ impl Inputs for Dataset {
     }
 }
 
+/// More classes than anybody weights; a larger number is an identifier by mistake.
+const MOST_CLASSES: usize = 1 << 24;
+
 /// A weight for each class.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClassWeight {
@@ -314,7 +326,12 @@ impl ClassWeight {
         let Some(classes) = data.classes() else {
             return Err(Error::config("class_weight: the targets are no classes", "weight regression samples with sample_weight"));
         };
-        let mut counts = vec![0usize; classes.iter().max().map_or(0, |c| c + 1)];
+        let largest = classes.iter().copied().max().unwrap_or(0);
+        if largest >= MOST_CLASSES {
+            let text = format!("class_weight: {largest} is a number beyond any number of classes");
+            return Err(Error::config(text, "number the classes from 0: identifiers are no class numbers"));
+        }
+        let mut counts = vec![0usize; largest + 1];
         classes.iter().for_each(|&c| counts[c] += 1);
         match self {
             ClassWeight::Balanced => {

@@ -65,7 +65,7 @@ impl Op for Concat {
 #[track_caller]
 pub fn concat<V: Value + Apply<Concat> + CastOps>(x: &[&V], axis: isize) -> Result<V> {
     let Some(first) = x.first() else {
-        return Err(Error::argument("concat", "no tensor was given"));
+        return Err(Error::argument("concat", "no tensor was given").at(std::panic::Location::caller()));
     };
     let axis = Value::shape(*first).axis("concat", axis)?;
     let dtype = x.iter().map(|x| Value::dtype(*x)).fold(Value::dtype(*first), crate::DType::promote);

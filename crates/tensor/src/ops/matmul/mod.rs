@@ -8,6 +8,7 @@ use crate::op::for_each_row;
 use crate::{DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut};
 use cpu::{Strided, gemm};
 use std::borrow::Cow;
+use std::panic::Location;
 
 /// `a · b` for `a` of shape `[…, m, k]` and `b` of `[…, k, n]`; the leading dimensions broadcast.
 #[derive(Debug, Clone)]
@@ -163,7 +164,7 @@ pub trait MatMulOps: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast> {
         let (row, column) = (Value::shape(&a).rank() == 1, Value::shape(&b).rank() == 1);
         if Value::shape(&a).rank() == 0 || Value::shape(&b).rank() == 0 {
             let text = format!("{} and {} are not both matrices or vectors", Value::shape(self), Value::shape(other));
-            return Err(Error::shape("matmul", text).help("multiply by a scalar with mul"));
+            return Err(Error::shape("matmul", text).at(Location::caller()).help("multiply by a scalar with mul"));
         }
         let a = if row { a.unsqueeze(0)? } else { a };
         let b = if column { b.unsqueeze(1)? } else { b };

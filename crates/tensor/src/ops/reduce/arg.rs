@@ -119,7 +119,11 @@ impl<V: Value> ArgReduceOps for V {}
 
 #[track_caller]
 fn arg_reduce<V: Value>(x: &V, largest: bool, axis: Option<isize>, keep_dims: bool) -> Result<V> {
-    let axis = axis.map(|a| Value::shape(x).axis(if largest { "argmax" } else { "argmin" }, a)).transpose()?;
+    // A match, not a closure: an error tells the caller's line.
+    let axis = match axis {
+        Some(axis) => Some(Value::shape(x).axis(if largest { "argmax" } else { "argmin" }, axis)?),
+        None => None,
+    };
     // A scalar has the one axis in name only.
     let axis = axis.filter(|_| Value::shape(x).rank() > 0);
     let y = crate::Tensor::apply_one(ArgReduce { largest, axis, keep_dims }, &[x.tensor()])?;

@@ -141,8 +141,9 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// An axis that does not exist or is named twice; an extreme of nothing.
     #[track_caller]
     fn reduce(&self, fold: Folding, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        let axes = Value::shape(self).axes("reduce", axes)?;
-        Self::apply_one(Reduce { fold, axes, keep_dims }, &[self])
+        let unnamed = Reduce { fold, axes: [false; MAX_RANK], keep_dims };
+        let axes = Value::shape(self).axes(unnamed.name(), axes)?;
+        Self::apply_one(Reduce { axes, ..unnamed }, &[self])
     }
 
     /// The sum. Integers and booleans are summed as `i64`.

@@ -126,6 +126,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
 impl<V: Value + ReduceOps + ViewOps> StatisticsOps for V {}
 
 /// Number of elements behind each element of the result.
+#[track_caller]
 fn folded_count<V: Value>(x: &V, axes: &[isize]) -> Result<usize> {
     let shape = Value::shape(x);
     let flags = shape.axes("mean", axes)?;

@@ -1,0 +1,77 @@
+//! Mistakes with tensors and with gradients.
+
+use super::{Mistake, mistakes};
+use kiln::prelude::*;
+
+fn zeros(shape: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::zeros(shape)?)
+}
+
+pub(super) fn operations() -> Vec<Mistake> {
+    mistakes! {
+        "matmul of shapes that do not fit" => { zeros(&[32, 784])?.matmul(&zeros(&[128, 10])?)? }
+        "matmul with a number" => { zeros(&[2, 2])?.matmul(&Tensor::scalar(1.0, DType::F32))? }
+        "addition of shapes that do not broadcast" => { zeros(&[4, 3])?.add(&zeros(&[4])?)? }
+        "reshape to another number of elements" => { zeros(&[2, 3])?.reshape([4, 2])? }
+        "concat of different widths" => { concat(&[&zeros(&[2, 3])?, &zeros(&[2, 4])?], 0)? }
+        "concat of nothing" => { concat::<Tensor>(&[], 0)? }
+        "gather with fractions" => { zeros(&[3, 2])?.gather(0, &zeros(&[1, 2])?)? }
+        "an index out of range" => { zeros(&[3, 2])?.index_select(0, &Tensor::new([0i64, 3]))? }
+        "a slice beyond the end" => { zeros(&[3, 2])?.slice(0, 1..5)? }
+        "a slice along an axis that is not there" => { zeros(&[3, 2])?.slice(2, 0..1)? }
+        "a sum along an axis that is not there" => { zeros(&[3, 2])?.sum(&[2])? }
+        "a sum along an axis twice" => { zeros(&[3, 2])?.sum(&[1, -1])? }
+        "a permutation with an axis twice" => { zeros(&[3, 2])?.permute(&[0, 0])? }
+        "the number in a tensor of several" => { zeros(&[3])?.item()? }
+        "the elements as another type" => { zeros(&[3])?.to_vec::<f64>()? }
+        "more elements than the shape holds" => { Tensor::from_vec(vec![1.0, 2.0, 3.0], [2, 2])? }
+        "a convolution of images without a batch" => { zeros(&[8, 8, 3])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())? }
+        "a convolution with channels at the wrong place" => {
+            zeros(&[1, 3, 8, 8])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())?
+        }
+        "softmax along an axis that is not there" => { zeros(&[3])?.softmax(1)? }
+        "a tensor beyond all memory" => { Tensor::zeros([usize::MAX, 2])? }
+        "a ninth dimension" => { Tensor::zeros([1; 9])? }
+        "argmax along an axis that is not there" => { zeros(&[2, 3])?.argmax(5)? }
+        "a slice that ends at the last number there is" => { zeros(&[3, 2])?.slice(0, ..=isize::MAX)? }
+        "a slice that goes backwards" => { zeros(&[3, 2])?.slice(0, 2..1)? }
+        "pieces that do not add up" => { zeros(&[4, 2])?.split(&[3, 2], 0)? }
+        "pieces beyond all numbers" => { zeros(&[4, 2])?.split(&[usize::MAX, 5], 0)? }
+        "no pieces" => { zeros(&[4, 2])?.chunk(0, 0)? }
+        "padding beyond all numbers" => { zeros(&[4])?.pad(&[(isize::MAX, isize::MAX)], 0.0)? }
+        "padding for another number of dimensions" => { zeros(&[4, 2])?.pad(&[(1, 1)], 0.0)? }
+        "a new axis far away" => { zeros(&[4, 2])?.unsqueeze(5)? }
+        "an expansion to another length" => { zeros(&[4, 2])?.expand([4, 3])? }
+        "unflatten to another length" => { zeros(&[4, 2])?.unflatten(0, &[3, 2])? }
+        "more of the largest than there are" => { zeros(&[3])?.top_k(4, 0, true)? }
+        "stacking different shapes" => { stack(&[&zeros(&[2])?, &zeros(&[3])?], 0)? }
+        "a range of steps of 0" => { Tensor::arange(0.0, 1.0, 0.0)? }
+        "a one-hot label that is no class" => { one_hot(&Tensor::new([0i64, 3]), 3, DType::F32)? }
+        "a probability of 2" => { Key::new(0).bernoulli([3], 2.0)? }
+        "a negative deviation" => { Key::new(0).normal([3], 0.0, -1.0)? }
+        "argmax of nothing" => { zeros(&[0])?.argmax(0)? }
+    }
+}
+
+pub(super) fn gradients() -> Vec<Mistake> {
+    mistakes! {
+        "the gradient of a value that is not watched" => {
+            let tape = Tape::new();
+            let x = tape.watch(&Tensor::new([1.0]));
+            let other = Var::new(Tensor::new([2.0]));
+            x.square()?.sum(&[])?.backward()?.get(&other)?
+        }
+        "backward from several numbers" => { Tape::new().watch(&Tensor::new([1.0, 2.0])).square()?.backward()? }
+        "backward from what is not recorded" => { Var::new(Tensor::new(1.0)).backward()? }
+        "values of two tapes" => {
+            let (a, b) = (Tape::new(), Tape::new());
+            a.watch(&Tensor::new([1.0])).mul(&b.watch(&Tensor::new([1.0])))?
+        }
+        "watching integers" => {
+            let x = Tape::new().watch(&Tensor::new([1i64, 2]));
+            x.sum(&[])?.backward()?
+        }
+        "the gradient of a function that returns several numbers" => { grad(|x| x[0].square(), &[Tensor::new([1.0, 2.0])])? }
+        "a direction of another shape" => { hvp(|x| x[0].square()?.sum(&[]), &[Tensor::new([1.0, 2.0])], &[Tensor::new([1.0])])? }
+    }
+}
