@@ -1,0 +1,12 @@
+//! Recorded numbers of PyTorch and Keras: what the library has must agree with them.
+
+use std::path::Path;
+use xtask::refs::{Category, run};
+
+#[test]
+fn agrees_with_recorded_numbers() {
+    let report = run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/refs")).expect("the records can be read");
+    assert!(!report.failed(), "{report}");
+    // Fewer would mean that something became unsupported.
+    assert!(report.passed(Category::Train) >= 480, "{report}");
+}
