@@ -6,6 +6,7 @@ mod losses;
 mod metrics;
 mod optimizers;
 mod schedules;
+mod sklearn;
 
 use super::files::{Manifest, text};
 use super::{Category, Outcome, Report, Stop};
@@ -21,6 +22,7 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
             "metrics" => metrics::run(manifest, entry),
             "initializers" => initializers::run(manifest, entry),
             "optimizers" => optimizers::run(manifest, entry),
+            "metrics_sklearn" => sklearn::run(entry),
             "schedules" => schedules::run(entry),
             _ => Stop::unsupported(kind),
         };
