@@ -3,5 +3,6 @@
 mod cases;
 mod errors;
 mod ops;
+mod refs;
 mod tape;
 mod training;
