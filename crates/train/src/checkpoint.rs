@@ -74,7 +74,7 @@ impl Model<Network> {
     /// A file that is missing, damaged, of another program, or of a module of your own.
     pub fn load(path: impl AsRef<Path>) -> Result<Model<Network>> {
         let path = path.as_ref();
-        let mut file = read(path)?;
+        let file = read(path)?;
         let inside = |e: String| Error::file(path, e);
         let text = file.metadata.get(ENTRY).ok_or_else(|| {
             inside("holds tensors but no Kiln model".into()).with_help("weights alone are read with model.load_weights(path)")
@@ -96,11 +96,8 @@ impl Model<Network> {
         let optimizer = kiln_nn::optimizers::from_config(&description["optimizer"]).map_err(part)?;
         let loss = kiln_nn::losses::from_config(&description["loss"]).map_err(part)?;
         let mut model = architecture.compile(optimizer, loss, metrics("metrics")?)?.weighted_metrics(metrics("weighted_metrics")?)?;
-        let state: Vec<(String, Tensor)> = file
-            .tensors
-            .extract_if(.., |name, _| name.starts_with(OPTIMIZER))
-            .map(|(name, t)| (name[OPTIMIZER.len()..].to_owned(), t))
-            .collect();
+        let of_optimizer = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
+        let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(of_optimizer).collect();
         load_parameters(&mut model.module, |name| file.tensors.get(name).cloned()).map_err(part)?;
         model.load_optimizer(&state).map_err(|e| inside(e.to_string()))?;
         model.steps = description["steps"].as_u64().unwrap_or(0);

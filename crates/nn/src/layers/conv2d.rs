@@ -186,9 +186,9 @@ impl Layer for Conv2D {
     fn weights(&self, input: &Shape) -> Vec<Weight> {
         let channels = input.last().copied().unwrap_or(1) / self.groups.max(1);
         let kernel = [self.kernel_size[0], self.kernel_size[1], channels, self.filters];
-        let mut weights = vec![Weight::new("kernel", kernel, self.kernel_initializer.clone())];
+        let mut weights = vec![Weight::new("kernel", kernel, self.kernel_initializer)];
         if self.use_bias {
-            weights.push(Weight::new("bias", [self.filters], self.bias_initializer.clone()));
+            weights.push(Weight::new("bias", [self.filters], self.bias_initializer));
         }
         weights
     }

@@ -79,9 +79,9 @@ impl Layer for Dense {
 
     fn weights(&self, input: &Shape) -> Vec<Weight> {
         let inputs = input.last().copied().unwrap_or(1);
-        let mut weights = vec![Weight::new("kernel", [inputs, self.units], self.kernel_initializer.clone())];
+        let mut weights = vec![Weight::new("kernel", [inputs, self.units], self.kernel_initializer)];
         if self.use_bias {
-            weights.push(Weight::new("bias", [self.units], self.bias_initializer.clone()));
+            weights.push(Weight::new("bias", [self.units], self.bias_initializer));
         }
         weights
     }

@@ -47,7 +47,7 @@ impl Layer for Embedding {
     }
 
     fn weights(&self, _input: &Shape) -> Vec<Weight> {
-        vec![Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer.clone())]
+        vec![Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)]
     }
 
     fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var> {
