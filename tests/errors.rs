@@ -67,13 +67,16 @@ fn texts() {
     assert!(!text.contains("NO ERROR"), "a mistake went through");
 }
 
+/// Whether a file of some kind can be read.
+type Reader = fn(&Path) -> bool;
+
 /// Files that are damaged anywhere, or end anywhere, are errors or are read; they never panic.
 #[test]
 fn damaged_files() {
     let folder = files::folder().with_extension("damaged");
     classifier().and_then(|model| model.save(folder.join("whole"))).unwrap();
     let model = std::fs::read(folder.join("whole")).unwrap();
-    let readers: [(&str, Vec<u8>, fn(&Path) -> bool); 3] = [
+    let readers: [(&str, Vec<u8>, Reader); 3] = [
         ("damaged.safetensors", model, |path| Model::load(path).is_ok()),
         ("damaged.idx", files::idx_of(&[1, 2, 3, 4, 5, 6]), |path| {
             kiln::train::data::idx::read(path).is_ok()
