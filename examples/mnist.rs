@@ -56,6 +56,9 @@ fn main() -> Result<()> {
 
     let fit = Fit::new().epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
     let history = model.fit(&train, fit.validation_data(&test))?;
+    if let Some(reason) = &history.stopped {
+        println!("\nStopped: {reason}");
+    }
     println!("\nOn the test images: {}", model.evaluate(&test)?);
 
     let classes = model.predict(&test)?.argmax(-1)?;

@@ -19,6 +19,8 @@ fn reduce() {
 #[test]
 fn views() {
     check_all(cases::views::all());
+    check_all(cases::cast::all());
+    check_all(cases::concat::all());
 }
 
 #[test]
@@ -29,11 +31,13 @@ fn matmul() {
 #[test]
 fn softmax() {
     check_all(cases::softmax::all());
+    check_all(cases::cross_entropy::all());
 }
 
 #[test]
 fn sort() {
     check_all(cases::sort::all());
+    check_all(cases::scan::all());
 }
 
 #[test]
@@ -113,7 +117,8 @@ fn compare(what: &str, got: &Tensor, want: &Array, tolerance: f64) -> Check {
     let scale = finite.fold(0.0f64, |m, x| m.max(x.abs())).clamp(1e-3, 1e6);
     for (i, (got, &want)) in got.to_vec_as::<f64>().into_iter().zip(&want.values).enumerate() {
         let same = got == want || (got.is_nan() && want.is_nan());
-        if !same && !((got - want).abs() <= tolerance * (want.abs() + 0.1 * scale)) {
+        let close = (got - want).abs() <= tolerance * (want.abs() + 0.1 * scale);
+        if !same && !close {
             return Err(format!("{what}: element {i} is {got}, expected {want}"));
         }
     }

@@ -1,11 +1,15 @@
 //! What the operations are tested with: a file for each room of the tensor crate's `ops`, each with a table of cases.
 
+pub mod cast;
+pub mod concat;
 pub mod conv;
+pub mod cross_entropy;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
 pub mod pool;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
 pub mod sort;
 pub mod views;

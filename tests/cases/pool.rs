@@ -10,7 +10,7 @@ fn pool(x: &Array, kernel: [usize; 2], stride: [usize; 2], padding: [[usize; 2];
     let size = |i: usize| {
         let room = x.dims[i + 1] + padding[i][0] + padding[i][1] - dilation[i] * (kernel[i] - 1) - 1;
         let mut size = room / stride[i] + 1;
-        if ceil && room % stride[i] != 0 && size * stride[i] < x.dims[i + 1] + padding[i][0] {
+        if ceil && !room.is_multiple_of(stride[i]) && size * stride[i] < x.dims[i + 1] + padding[i][0] {
             size += 1;
         }
         size

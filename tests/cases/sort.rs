@@ -1,4 +1,4 @@
-//! Order along an axis, the top few, running folds.
+//! Order along an axis, and the top few.
 
 use super::{Array, Case, numbers, specials, ties};
 use kiln_autograd::ops::*;
@@ -6,7 +6,7 @@ use kiln_autograd::{Result, Var};
 use std::cmp::Ordering;
 
 /// The row of `x` through an index along an axis.
-fn line(x: &Array, index: &[usize], axis: usize) -> Vec<f64> {
+pub fn line(x: &Array, index: &[usize], axis: usize) -> Vec<f64> {
     let mut at = index.to_vec();
     (0..x.dims[axis])
         .map(|i| {
@@ -27,7 +27,7 @@ fn order(row: &[f64], descending: bool) -> Vec<usize> {
     order
 }
 
-fn both((y, at): (Var, Var)) -> Result<Vec<Var>> {
+pub fn both((y, at): (Var, Var)) -> Result<Vec<Var>> {
     Ok(vec![y, at])
 }
 
@@ -45,25 +45,9 @@ pub fn all() -> Vec<Case> {
                 // Neighbours that differ by less than a step of differences would change places.
                 cases.push(case.no_gradient());
             }
-            for largest in [false, true] {
-                let f = move |x: &[Var]| both(if largest { x[0].cummax(axis as isize)? } else { x[0].cummin(axis as isize)? });
-                let case = Case::many(format!("cummax {largest} {dims:?} along {axis}"), vec![input.clone()], f);
-                cases.push(case.no_gradient().references(move |x| {
-                    let best = |row: &[f64]| {
-                        let better = |a: f64, b: f64| a.is_nan() || (!b.is_nan() && if largest { a >= b } else { a <= b });
-                        (0..row.len()).fold(0, |best, i| if better(row[i], row[best]) { i } else { best })
-                    };
-                    let at = Array::build(&x[0].dims, |i| best(&line(&x[0], i, axis)[..=i[axis]]) as f64);
-                    let y = Array::build(&x[0].dims, |i| line(&x[0], i, axis)[at.at(i) as usize]);
-                    vec![y, at]
-                }));
-            }
         }
         let smooth = |name: &str, f: fn(&Var, isize) -> Result<Var>| Case::new(format!("{name} {dims:?}"), vec![numbers(dims, 2)], move |x| f(&x[0], axis as isize));
         cases.push(smooth("sorted", |x, a| x.sort(a, true).map(|y| y.0)));
-        cases.push(smooth("cumulative maximum", |x, a| x.cummax(a).map(|y| y.0)));
-        let sums = move |x: &[Array]| Array::build(&x[0].dims, |i| line(&x[0], i, axis)[..=i[axis]].iter().sum());
-        cases.push(smooth("cumsum", |x, a| x.cumsum(a)).reference(sums).slack(64.0).large(vec![numbers(&[300, 501], 1)]));
     }
     cases.push(Case::new("top_k", vec![numbers(&[3, 6], 5)], |x| x[0].top_k(2, -1, true).map(|y| y.0)).large(vec![numbers(&[900, 60], 1)]).reference(|x| {
         Array::build(&[3, 2], |i| {

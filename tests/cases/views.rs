@@ -1,8 +1,9 @@
-//! Views, padding, joining, splitting, casting.
+//! Views, padding, splitting.
 
 use super::{Array, Case, numbers};
 use kiln_autograd::ops::*;
-use kiln_autograd::{DType, Tensor, Var};
+use kiln_autograd::Var;
+use std::ops::Bound;
 
 fn of(name: &str, dims: &[usize], f: impl Fn(&Var) -> kiln_autograd::Result<Var> + Send + Sync + 'static) -> Case {
     Case::new(name, vec![numbers(dims, 1)], move |x| f(&x[0]))
@@ -25,7 +26,7 @@ pub fn all() -> Vec<Case> {
         of("squeeze", &[1, 3, 1], |x| x.squeeze(&[])).reference(|x| Array { dims: vec![3], ..x[0].clone() }),
         of("squeeze one", &[1, 3, 1], |x| x.squeeze(&[-1])).reference(|x| Array { dims: vec![1, 3], ..x[0].clone() }),
         of("unsqueeze", &[3], |x| x.unsqueeze(-1)).reference(|x| Array { dims: vec![3, 1], ..x[0].clone() }),
-        of("slice", &[4, 5], |x| x.slice(1, 1..-1)).reference(|x| Array::build(&[4, 3], |i| x[0].at(&[i[0], i[1] + 1]))),
+        of("slice", &[4, 5], |x| x.slice(1, (Bound::Included(1), Bound::Excluded(-1)))).reference(|x| Array::build(&[4, 3], |i| x[0].at(&[i[0], i[1] + 1]))),
         of("slice to nothing", &[4, 5], |x| x.slice(0, 2..2)).reference(|x| Array { dims: vec![0, 5], values: vec![0.0; x.len() - 1] }),
         of("stride", &[7], |x| x.stride(0, Stride { start: 6, length: 3, step: -3 })).reference(|x| Array::build(&[3], |i| x[0].at(&[6 - 3 * i[0]]))),
         of("index", &[4, 5], |x| x.index(0, -1)).reference(|x| Array::build(&[5], |i| x[0].at(&[3, i[0]]))),
@@ -38,28 +39,13 @@ pub fn all() -> Vec<Case> {
             Array::build(&[5, 2], |i| if i[0] < 3 && i[1] >= 1 { x[0].at(&[i[0] + 1, i[1] - 1]) } else { 0.5 })
         }),
         of("pad of nothing", &[0, 2], |x| x.pad(&[(1, 1), (0, 0)], 3.0)).reference(|_| Array { dims: vec![2, 2], values: vec![3.0; 4] }),
-        of("cast there and back", &[5], |x| x.cast(DType::F64)),
-        of("cast to integers", &[5], |x| x.cast(DType::I32)).no_gradient().reference(|x| x[0].map(f64::trunc)),
-        of("cast to truth", &[5], |x| x.cast(DType::Bool)).no_gradient().reference(|x| x[0].map(|v| f64::from(u8::from(v != 0.0)))),
         of("repeated use of views", &[3, 4], |x| x.t()?.matmul(x)?.add(&x.slice(0, ..1)?.t()?)),
     ];
     cases.push(of("transpose of many", &[2, 3], |x| x.transpose(0, 1)?.mul(2.0)).large(vec![numbers(&[700, 300], 1)]));
-    let three = || vec![numbers(&[2, 3], 1), numbers(&[2, 1], 2), numbers(&[2, 0], 3)];
-    let joined = |x: &[Array]| Array::build(&[2, 4], |i| if i[1] < 3 { x[0].at(i) } else { x[1].at(&[i[0], 0]) });
-    cases.push(Case::new("concat", three(), |x| concat(&[&x[0], &x[1], &x[2]], -1)).reference(joined));
-    cases.push(Case::new("concat of one twice", vec![numbers(&[2, 2], 1)], |x| concat(&[&x[0], &x[0]], 0)));
-    let stacked = |x: &[Array]| Array::build(&[2, 2, 3], |i| x[i[1]].at(&[i[0], i[2]]));
-    cases.push(Case::new("stack", vec![numbers(&[2, 3], 1), numbers(&[2, 3], 2)], |x| stack(&[&x[0], &x[1]], 1)).reference(stacked));
     let columns = |start: usize, length: usize| move |x: &Array| Array::build(&[2, length], |i| x.at(&[i[0], i[1] + start]));
     let parts = move |x: &[Array]| vec![columns(0, 2)(&x[0]), columns(2, 0)(&x[0]), columns(2, 3)(&x[0])];
     cases.push(Case::many("split", vec![numbers(&[2, 5], 1)], |x| x[0].split(&[2, 0, 3], 1)).references(parts));
     let chunks = move |x: &[Array]| vec![columns(0, 3)(&x[0]), columns(3, 2)(&x[0])];
     cases.push(Case::many("chunk", vec![numbers(&[2, 5], 1)], |x| x[0].chunk(2, 1)).references(chunks));
     cases
-}
-
-#[test]
-fn joining_promotes() {
-    let y = concat(&[&Tensor::new([1, 2]), &Tensor::new([0.5f32])], 0).unwrap();
-    assert_eq!(y.to_vec::<f32>().unwrap(), [1.0, 2.0, 0.5]);
 }

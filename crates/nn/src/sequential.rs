@@ -7,7 +7,7 @@ use crate::{Activation, Error, Parameter, Pass, Result, summary};
 use kiln_autograd::ops::Value;
 use kiln_autograd::{DType, IntoShape, Key, Shape, Var};
 use serde_json::{Value as Json, json};
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// A model of layers in a row, before it has weights.
 ///
@@ -27,6 +27,14 @@ pub struct Sequential {
     layers: Vec<(String, Box<dyn Layer>)>,
     seed: u64,
     dtype: DType,
+}
+
+/// A layer in its place, with the shapes of one sample before and after it.
+struct Place<'a> {
+    name: &'a str,
+    layer: &'a dyn Layer,
+    input: Shape,
+    output: Shape,
 }
 
 /// The lower-case name with underscores that a class name stands for: `MaxPooling2D` is `max_pooling2d`.
@@ -108,20 +116,20 @@ impl Sequential {
         }
     }
 
-    /// Each layer's name, layer, input and output shape.
-    fn shapes(&self) -> Result<Vec<(&str, &dyn Layer, Shape, Shape)>> {
+    /// The layers in order, each with the shapes it maps between.
+    fn places(&self) -> Result<Vec<Place<'_>>> {
         let mut shape = self.input()?;
-        let mut names: HashMap<&str, ()> = HashMap::new();
+        let mut names = HashSet::new();
         let mut all = Vec::new();
         for (name, layer) in &self.layers {
-            if names.insert(name, ()).is_some() {
+            if !names.insert(name.as_str()) {
                 return Err(Error::config(format!("Sequential: two layers are named `{name}`"), "names must differ"));
             }
             if name.is_empty() || name.contains('/') {
                 return Err(Error::config(format!("Sequential: `{name}` is no layer name"), "names must not be empty or contain `/`"));
             }
             let output = layer.output_shape(&shape).map_err(|e| e.in_layer(name))?;
-            all.push((name.as_str(), &**layer, shape, output));
+            all.push(Place { name, layer: &**layer, input: shape, output });
             shape = output;
         }
         Ok(all)
@@ -133,7 +141,7 @@ impl Sequential {
     /// A layer that does not fit the one before it.
     pub fn summary(&self) -> Result<String> {
         let mut rows = Vec::new();
-        for (name, layer, input, output) in self.shapes()? {
+        for Place { name, layer, input, output } in self.places()? {
             let count = |trainable| -> usize {
                 let weights = layer.weights(&input);
                 weights.iter().filter(|w| w.trainable == trainable).map(|w| w.shape.iter().product::<usize>()).sum()
@@ -153,11 +161,11 @@ impl Sequential {
     /// # Errors
     /// A layer that does not fit the one before it, an unknown activation.
     pub fn build(self) -> Result<Network> {
-        let inputs: Vec<(Shape, Shape)> = self.shapes()?.into_iter().map(|(_, _, input, output)| (input, output)).collect();
+        let shapes: Vec<(Shape, Shape)> = self.places()?.into_iter().map(|p| (p.input, p.output)).collect();
         let input = self.input()?;
         let key = Key::new(self.seed);
         let (mut layers, mut outputs) = (Vec::new(), Vec::new());
-        for (i, ((name, layer), (input, output))) in self.layers.into_iter().zip(inputs).enumerate() {
+        for (i, ((name, layer), (input, output))) in self.layers.into_iter().zip(shapes).enumerate() {
             layers.push(Built::new(name, layer, &input, key.fold(i as u64), self.dtype)?);
             outputs.push(output);
         }

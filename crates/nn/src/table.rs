@@ -43,7 +43,7 @@ impl Column {
 ///
 /// # Examples
 /// ```
-/// use kiln_train::table::{Column, Table};
+/// use kiln_nn::table::{Column, Table};
 /// let mut table = Table::new([Column::new("Layer (type)"), Column::new("Param #").right()]);
 /// table.title("Model: \"sequential\"");
 /// table.row(["dense (Dense)", "336"]);
@@ -213,7 +213,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 ///
 /// # Examples
 /// ```
-/// use kiln_train::table::thousands;
+/// use kiln_nn::table::thousands;
 /// assert_eq!(thousands(1292), "1,292");
 /// assert_eq!(thousands(999), "999");
 /// ```
@@ -233,7 +233,7 @@ pub fn thousands(number: usize) -> String {
 ///
 /// # Examples
 /// ```
-/// use kiln_train::table::byte_size;
+/// use kiln_nn::table::byte_size;
 /// assert_eq!(byte_size(128), "128.00 B");
 /// assert_eq!(byte_size(1804), "1.76 KB");
 /// ```

@@ -96,8 +96,8 @@ impl Model<Network> {
         let optimizer = kiln_nn::optimizers::from_config(&description["optimizer"]).map_err(part)?;
         let loss = kiln_nn::losses::from_config(&description["loss"]).map_err(part)?;
         let mut model = architecture.compile(optimizer, loss, metrics("metrics")?)?.weighted_metrics(metrics("weighted_metrics")?)?;
-        let of_optimizer = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
-        let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(of_optimizer).collect();
+        let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
+        let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
         load_parameters(&mut model.module, |name| file.tensors.get(name).cloned()).map_err(part)?;
         model.load_optimizer(&state).map_err(|e| inside(e.to_string()))?;
         model.steps = description["steps"].as_u64().unwrap_or(0);

@@ -8,7 +8,7 @@ use crate::model::{MetricState, Model};
 use crate::progress::{Progress, Verbosity};
 use crate::{Error, Result};
 use kiln_nn::module::{load_parameters, named_parameters};
-use kiln_nn::{Key, Module, Tensor};
+use kiln_nn::{Key, Module, Tensor, cpu};
 use std::io::Stdout;
 use std::path::Path;
 use std::time::Instant;
@@ -207,8 +207,12 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// Data that do not fit the model or the loss; settings without meaning; a callback that watches a value which is
     /// not measured, before the first step; a callback's own error.
-    pub fn fit(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
+    pub fn fit(&mut self, data: &Dataset, fit: Fit<'_>) -> Result<History> {
         fit.check()?;
+        cpu::parallel::on_pool(|| self.fit_here(data, fit))
+    }
+
+    fn fit_here(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
         let (train, validation) = fit.parts(data)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
         let names = self.log_names(validation.is_some());
@@ -397,9 +401,6 @@ impl<M: Module> Control for Run<'_, M> {
             return Some(Direction::Min);
         }
         let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
-        metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction()).map(|d| match d {
-            kiln_nn::metrics::Direction::Min => Direction::Min,
-            kiln_nn::metrics::Direction::Max => Direction::Max,
-        })
+        metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction())
     }
 }

@@ -8,7 +8,6 @@
 //! | `plot` | a history as PNG or SVG (feature `plot`, on by default) |
 //! | [`progress`] | the live bar, or a line an epoch |
 //! | [`report`] | confusion matrix; precision, recall and F1 by class |
-//! | [`table`] | box-drawn tables, as `summary()` prints them |
 //! | [`text`] | "did you mean", lists of names, numbers as Keras prints them |
 #![forbid(unsafe_code)]
 
@@ -23,7 +22,6 @@ pub mod history;
 pub mod plot;
 pub mod progress;
 pub mod report;
-pub mod table;
 pub mod text;
 
 mod files;

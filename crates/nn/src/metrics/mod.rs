@@ -16,16 +16,35 @@ pub use several::IntoMetrics;
 use crate::losses::{Loss, Targets};
 use crate::{Result, config, names};
 use kiln_autograd::{Shape, Tensor};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
 /// Which values of a metric are better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Lower ones.
     Min,
     /// Higher ones.
     Max,
+}
+
+impl Direction {
+    /// Whether `value` beats `reference` by more than `min_delta`; a NaN never does, and any number beats a NaN.
+    ///
+    /// The arithmetic is Keras's early stopping (`value + min_delta < reference`), so that ties round the same way.
+    pub fn improves(self, value: f64, reference: f64, min_delta: f64) -> bool {
+        if value.is_nan() {
+            return false;
+        }
+        let delta = min_delta.abs();
+        reference.is_nan()
+            || match self {
+                Direction::Min => value + delta < reference,
+                Direction::Max => value - delta > reference,
+            }
+    }
 }
 
 /// A number that tells how good predictions are, gathered over batches.
@@ -207,6 +226,16 @@ impl Accuracy {
 mod tests {
     use super::*;
     use crate::losses;
+
+    #[test]
+    fn improvement_is_strict_and_nan_never_improves() {
+        assert!(!Direction::Min.improves(0.5, 0.5, 0.0));
+        assert!(Direction::Min.improves(0.4, 0.5, 0.0));
+        assert!(!Direction::Min.improves(0.4, 0.5, 0.1));
+        assert!(Direction::Max.improves(0.61, 0.5, -0.1));
+        assert!(!Direction::Max.improves(f64::NAN, 0.5, 0.0));
+        assert!(Direction::Max.improves(0.1, f64::NAN, 0.0));
+    }
 
     #[test]
     fn accuracy_follows_the_loss_then_the_shapes() {

@@ -5,6 +5,5 @@ pub mod float;
 pub mod parallel;
 pub mod scratch;
 pub mod simd;
-pub mod tasks;
 pub mod tile;
 pub mod vector;

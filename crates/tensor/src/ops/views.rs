@@ -369,7 +369,7 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     /// ```
     /// use kiln_tensor::{Tensor, ops::*};
     /// let x = Tensor::new([1, 2, 3, 4]);
-    /// assert_eq!(x.slice(0, 1..-1)?.to_vec::<i32>()?, [2, 3]);
+    /// assert_eq!(x.slice(0, -3..)?.to_vec::<i32>()?, [2, 3, 4]);
     /// # Ok::<(), kiln_tensor::Error>(())
     /// ```
     ///

@@ -47,7 +47,7 @@ impl<S: Scalar> Mul for Dual<S> {
     type Output = Self;
     #[inline(always)]
     fn mul(self, o: Self) -> Self {
-        let tangent = o.value.clone().times_tangent(self.tangent) + self.value.clone().times_tangent(o.tangent);
+        let tangent = self.tangent * o.value.clone() + self.value.clone() * o.tangent;
         Dual { value: self.value * o.value, tangent }
     }
 }
@@ -120,6 +120,17 @@ impl<S: Scalar> Scalar for Dual<S> {
         erf: |x, y| S::lit(std::f64::consts::FRAC_2_SQRT_PI) * (-(x.clone() * x)).exp();
         sigmoid: |x, y| y.clone() * (one::<S>() - y);
         softplus: |x, y| x.sigmoid();
+    }
+
+    #[inline(always)]
+    fn times(self, o: Self) -> Self {
+        let tangent = o.value.clone().times_tangent(self.tangent) + self.value.clone().times_tangent(o.tangent);
+        Dual { value: self.value * o.value, tangent }
+    }
+
+    #[inline(always)]
+    fn scaled(self, factor: f64) -> Self {
+        Dual { value: self.value.scaled(factor), tangent: self.tangent.scaled(factor) }
     }
 
     /// The product rule: a tangent that is 0 here may still vary.

@@ -149,8 +149,9 @@ macro_rules! float_scalar {
             fn le(self, other: $t) -> bool { self <= other }
             #[inline(always)]
             fn equals(self, other: $t) -> bool { self == other }
+            /// Without a branch: one would swallow the work before it, and a loop with branches does not vectorize.
             #[inline(always)]
-            fn select(mask: bool, a: $t, b: $t) -> $t { if mask { a } else { b } }
+            fn select(mask: bool, a: $t, b: $t) -> $t { std::hint::select_unpredictable(mask, a, b) }
         }
     };
 }

@@ -1,6 +1,7 @@
 //! Which direction of a logged value is better, and how it is found from a name. Holds no state.
 
 use crate::error::{Error, Result};
+use kiln_nn::metrics::Direction;
 use serde::{Deserialize, Serialize};
 
 /// What a user says about a monitored value: lower is better, higher is better, or find out.
@@ -10,16 +11,6 @@ pub enum Mode {
     /// The direction that the metric declares, else the one its name tells (`loss` down, `accuracy` up).
     #[default]
     Auto,
-    /// Lower is better.
-    Min,
-    /// Higher is better.
-    Max,
-}
-
-/// A direction that is known: what [`Mode`] becomes once the metric is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
     /// Lower is better.
     Min,
     /// Higher is better.
@@ -44,7 +35,7 @@ impl Mode {
         match self {
             Self::Min => Ok(Direction::Min),
             Self::Max => Ok(Direction::Max),
-            Self::Auto => declared.or_else(|| Direction::of(monitor)).ok_or_else(|| {
+            Self::Auto => declared.or_else(|| direction_of(monitor)).ok_or_else(|| {
                 Error::config(
                     format!("cannot tell whether a higher or a lower `{monitor}` is better"),
                     "say which with .mode(Mode::Min) or .mode(Mode::Max)",
@@ -54,49 +45,32 @@ impl Mode {
     }
 }
 
-impl Direction {
-    /// The direction that a log name tells (with `val_`, an output's name in front or a number behind), if any.
-    pub fn of(name: &str) -> Option<Self> {
-        const LOWER: [&str; 6] =
-            ["loss", "error", "crossentropy", "divergence", "perplexity", "hinge"];
-        const SHORT_LOWER: [&str; 6] = ["mse", "mae", "mape", "msle", "rmse", "kld"];
-        const HIGHER: [&str; 11] = [
-            "accuracy",
-            "precision",
-            "recall",
-            "auc",
-            "f1",
-            "f_beta",
-            "r2_score",
-            "iou",
-            "similarity",
-            "sensitivity",
-            "specificity",
-        ];
-        let name = name.to_ascii_lowercase();
-        let has_word = |words: &[&str]| name.split('_').any(|word| words.contains(&word));
-        if LOWER.iter().any(|part| name.contains(part)) || has_word(&SHORT_LOWER) {
-            Some(Self::Min)
-        } else if HIGHER.iter().any(|part| name.contains(part)) || has_word(&["acc"]) {
-            Some(Self::Max)
-        } else {
-            None
-        }
-    }
-
-    /// Whether `value` beats `reference` by more than `min_delta`; a NaN never does, and any number beats a NaN.
-    ///
-    /// The arithmetic is Keras's early stopping (`value + min_delta < reference`), so that ties round the same way.
-    pub fn improves(self, value: f64, reference: f64, min_delta: f64) -> bool {
-        if value.is_nan() {
-            return false;
-        }
-        let delta = min_delta.abs();
-        reference.is_nan()
-            || match self {
-                Self::Min => value + delta < reference,
-                Self::Max => value - delta > reference,
-            }
+/// The direction that a log name tells (with `val_`, an output's name in front or a number behind), if any.
+fn direction_of(name: &str) -> Option<Direction> {
+    const LOWER: [&str; 6] =
+        ["loss", "error", "crossentropy", "divergence", "perplexity", "hinge"];
+    const SHORT_LOWER: [&str; 6] = ["mse", "mae", "mape", "msle", "rmse", "kld"];
+    const HIGHER: [&str; 11] = [
+        "accuracy",
+        "precision",
+        "recall",
+        "auc",
+        "f1",
+        "f_beta",
+        "r2_score",
+        "iou",
+        "similarity",
+        "sensitivity",
+        "specificity",
+    ];
+    let name = name.to_ascii_lowercase();
+    let has_word = |words: &[&str]| name.split('_').any(|word| words.contains(&word));
+    if LOWER.iter().any(|part| name.contains(part)) || has_word(&SHORT_LOWER) {
+        Some(Direction::Min)
+    } else if HIGHER.iter().any(|part| name.contains(part)) || has_word(&["acc"]) {
+        Some(Direction::Max)
+    } else {
+        None
     }
 }
 
@@ -107,13 +81,13 @@ mod tests {
     #[test]
     fn names_tell_directions() {
         for name in ["loss", "val_loss", "head_a_loss", "mean_squared_error", "val_mae", "rmse_1"] {
-            assert_eq!(Direction::of(name), Some(Direction::Min), "{name}");
+            assert_eq!(direction_of(name), Some(Direction::Min), "{name}");
         }
         for name in ["accuracy", "val_binary_accuracy", "auc_1", "acc", "head_f1_score"] {
-            assert_eq!(Direction::of(name), Some(Direction::Max), "{name}");
+            assert_eq!(direction_of(name), Some(Direction::Max), "{name}");
         }
         for name in ["true_positives", "mean", "learning_rate", "raccoon"] {
-            assert_eq!(Direction::of(name), None, "{name}");
+            assert_eq!(direction_of(name), None, "{name}");
         }
     }
 
@@ -122,15 +96,5 @@ mod tests {
         let declared = Some(Direction::Max);
         assert_eq!(Mode::Auto.resolve("my_loss", declared).unwrap(), Direction::Max);
         assert_eq!(Mode::Min.resolve("my_loss", declared).unwrap(), Direction::Min);
-    }
-
-    #[test]
-    fn improvement_is_strict_and_nan_never_improves() {
-        assert!(!Direction::Min.improves(0.5, 0.5, 0.0));
-        assert!(Direction::Min.improves(0.4, 0.5, 0.0));
-        assert!(!Direction::Min.improves(0.4, 0.5, 0.1));
-        assert!(Direction::Max.improves(0.61, 0.5, -0.1));
-        assert!(!Direction::Max.improves(f64::NAN, 0.5, 0.0));
-        assert!(Direction::Max.improves(0.1, f64::NAN, 0.0));
     }
 }

@@ -3,7 +3,7 @@
 use crate::cpu::float::Float;
 use crate::cpu::scratch;
 use crate::cpu::simd::{Isa, dispatch_vectors};
-use crate::cpu::tasks::{self, Shared};
+use crate::cpu::parallel::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
 use crate::ops::matmul::cpu::{Strided, pack_strips, strip_width};
 
@@ -66,8 +66,8 @@ impl<T: Float> Correlation<'_, T> {
                 unsafe { pack_strips([depth, self.filters, width], weights, strips) };
             }
             let packed = pack.then_some(&*strips);
-            tasks::for_each(count, parallel && self.flops >= PARALLEL_FLOPS, |index| {
-                for first in tasks::part(rows, count, block, index).step_by(block) {
+            parallel::for_each(count, parallel && self.flops >= PARALLEL_FLOPS, |index| {
+                for first in parallel::part(rows, count, block, index).step_by(block) {
                     let block = first..rows.min(first + block);
                     self.windows.with_region(self.input, block, |region| {
                         // SAFETY: tasks have different output rows, and the caller vouches for the output.

@@ -8,7 +8,7 @@
 use crate::cpu::float::Float;
 use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Kernel, dispatch_on, dispatch_vectors};
-use crate::cpu::tasks::{self, Shared};
+use crate::cpu::parallel::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
 
 use super::correlation::{Correlation, PARALLEL_FLOPS, TASK_FLOPS};
@@ -100,7 +100,7 @@ pub fn forward<T: Float>(conv: &Conv2d, x: &[T], w: &[T], y: &mut [T], parallel:
         weights: w,
         groups: conv.groups,
         filters: conv.filters,
-        output: Shared(y.as_mut_ptr()),
+        output: Shared::from_ptr(y.as_mut_ptr()),
         steps: [height * width, width, 1].map(|step| step * conv.filters),
         flops: conv.flops(),
     };
@@ -148,7 +148,7 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
                     weights,
                     groups: conv.groups,
                     filters: conv.channels,
-                    output: Shared(dx[top * row_step + left * column_step..].as_mut_ptr()),
+                    output: Shared::from_ptr(dx[top * row_step + left * column_step..].as_mut_ptr()),
                     steps: [
                         conv.input[0] * row_step,
                         conv.stride[0] * row_step,
@@ -194,8 +194,8 @@ fn transpose<T: Float>(
     let (channels, filters) = (conv.channels / conv.groups, conv.filters / conv.groups);
     let (len, taps) = (filters * conv.channels, rows.len() * columns.len());
     assert_eq!(to.len(), taps * len);
-    let (parallel, to) = (parallel && to.len() >= PARALLEL_WEIGHTS, Shared(to.as_mut_ptr()));
-    tasks::for_each(taps, parallel, |tap| {
+    let (parallel, to) = (parallel && to.len() >= PARALLEL_WEIGHTS, Shared::from_ptr(to.as_mut_ptr()));
+    parallel::for_each(taps, parallel, |tap| {
         // SAFETY: each task has a tap of its own, of `len` elements.
         let to = unsafe { core::slice::from_raw_parts_mut(to.get().add(tap * len), len) };
         let (row, column) =
@@ -248,13 +248,13 @@ pub fn backward_weight<T: Float>(conv: &Conv2d, x: &[T], dy: &[T], dw: &mut [T],
     let rows = weight_rows(conv, &windows);
     let row_parts = rows.len().div_ceil(BLOCK_PIXELS);
     let mut sums = vec![T::zero(); (parts - 1) * len];
-    let (first, others) = (Shared(dw.as_mut_ptr()), Shared(sums.as_mut_ptr()));
+    let (first, others) = (Shared::from_ptr(dw.as_mut_ptr()), Shared::from_ptr(sums.as_mut_ptr()));
     let isa = simd::isa();
-    tasks::for_each(parts * row_parts, parallel && flops >= PARALLEL_FLOPS, |index| {
+    parallel::for_each(parts * row_parts, parallel && flops >= PARALLEL_FLOPS, |index| {
         let (part, row_part) = (index / row_parts, index % row_parts);
         let sum = if part == 0 { first.get() } else { others.get().wrapping_add((part - 1) * len) };
-        let rows = &rows[tasks::part(rows.len(), row_parts, 1, row_part)];
-        let range = tasks::part(outputs, parts, block, part);
+        let rows = &rows[parallel::part(rows.len(), row_parts, 1, row_part)];
+        let range = parallel::part(outputs, parts, block, part);
         for start in range.clone().step_by(block) {
             let block = start..range.end.min(start + block);
             let beta = if start == range.start { T::zero() } else { T::one() };

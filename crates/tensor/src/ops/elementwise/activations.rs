@@ -50,7 +50,7 @@ unary_functions! {
         S::lit(0.5) * x * (S::lit(1.0) + inner.tanh())
     };
     /// `scale · elu(x, alpha)` with the constants that keep mean and variance.
-    selu Selu Float |x| S::lit(SELU_SCALE) * elu(x, SELU_ALPHA);
+    selu Selu Float |x| elu(x, SELU_ALPHA).scaled(SELU_SCALE);
     /// `ln(1 + exp(x))`.
     softplus Softplus Float |x| x.softplus();
     /// `x / (1 + |x|)`.
@@ -58,7 +58,7 @@ unary_functions! {
     /// `x / 6 + 1/2` limited to 0 … 1.
     hard_sigmoid HardSigmoid Float |x| hard(x + S::lit(3.0), 0.0, 6.0) / S::lit(6.0);
     /// `x · hard_sigmoid(x)`.
-    hard_silu HardSilu Float |x| x.clone() * (hard(x + S::lit(3.0), 0.0, 6.0) / S::lit(6.0));
+    hard_silu HardSilu Float |x| x.clone().times(hard(x + S::lit(3.0), 0.0, 6.0) / S::lit(6.0));
     /// `x - tanh(x)`.
     tanhshrink Tanhshrink Float |x| x.clone() - x.tanh();
 }
@@ -111,7 +111,7 @@ parametric! {
     leaky_relu LeakyRelu {
         /// The slope below 0.
         slope
-    } |self, x| S::select(S::lit(0.0).lt(x.clone()), x.clone(), S::lit(self.slope) * x);
+    } |self, x| S::select(S::lit(0.0).lt(x.clone()), x.clone(), x.scaled(self.slope));
     /// `x` where positive, else `alpha · (exp(x) - 1)`.
     elu Elu {
         /// Where it levels off, negated.
@@ -153,7 +153,7 @@ parametric! {
         /// Where it becomes linear.
         threshold
     } |self, x| {
-        let scaled = x.clone() * S::lit(self.beta);
+        let scaled = x.clone().scaled(self.beta);
         S::select(S::lit(self.threshold).lt(scaled.clone()), x, scaled.softplus() / S::lit(self.beta))
     };
 }
@@ -166,6 +166,6 @@ impl Function<2> for Prelu {
     const NAME: &'static str = "prelu";
     #[inline(always)]
     fn call<S: Scalar>(&self, [x, slope]: [S; 2]) -> [S; 1] {
-        [S::select(S::lit(0.0).lt(x.clone()), x.clone(), slope * x)]
+        [S::select(S::lit(0.0).lt(x.clone()), x.clone(), slope.times(x))]
     }
 }

@@ -22,7 +22,7 @@ binary_functions! {
     /// The difference.
     sub Sub Arithmetic |a, b| a - b, partials [1.0, -1.0];
     /// The product.
-    mul Mul Arithmetic |a, b| a * b;
+    mul Mul Arithmetic |a, b| a.times(b);
     /// The quotient; integers are divided as `f32`.
     div Div Float |a, b| a / b;
     /// The quotient rounded down.

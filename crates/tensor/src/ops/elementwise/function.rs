@@ -144,10 +144,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
             }
             for lane in 0..LANES {
                 let results = self.0.call(std::array::from_fn(|i| a[i][lane]));
-                let mut o = 0;
-                for value in results {
-                    out[o][lane] = value;
-                    o += 1;
+                for (out, value) in out.iter_mut().zip(results) {
+                    out[lane] = value;
                 }
             }
             for o in 0..OUT {

@@ -4,7 +4,7 @@ use crate::cpu::float::Float;
 use crate::cpu::simd::{self, Isa, VectorKernel, dispatch_vectors};
 use crate::cpu::tile::{Product, Row, TileKernel};
 use crate::cpu::vector::{MOST_LANES, Vector};
-use crate::cpu::{scratch, tasks};
+use crate::cpu::{parallel, scratch};
 
 /// A matrix in memory: its first element and the distances, in elements, between rows and between columns.
 ///
@@ -112,12 +112,12 @@ unsafe fn oriented<T: Float>(
     let (down, across) = if parallel { grid(m, n, k) } else { (1, 1) };
     let width = strip_width::<T>(isa);
     let depth = depth(m, n, k);
-    let c_pointer = tasks::Shared(c.pointer);
+    let c_pointer = parallel::Shared::from_ptr(c.pointer);
     let (a_pointer, b_pointer) =
-        (tasks::Shared(a.pointer.cast_mut()), tasks::Shared(b.pointer.cast_mut()));
-    tasks::for_each(down * across, parallel, |index| {
-        let rows = tasks::part(m, down, 12, index / across);
-        let columns = tasks::part(n, across, width, index % across);
+        (parallel::Shared::from_ptr(a.pointer.cast_mut()), parallel::Shared::from_ptr(b.pointer.cast_mut()));
+    parallel::for_each(down * across, parallel, |index| {
+        let rows = parallel::part(m, down, 12, index / across);
+        let columns = parallel::part(n, across, width, index % across);
         if rows.is_empty() || columns.is_empty() {
             return;
         }

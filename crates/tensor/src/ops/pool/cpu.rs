@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use crate::cpu::float::Float;
 use crate::cpu::simd::{self, VectorKernel, dispatch_vectors};
-use crate::cpu::tasks::{self, Shared};
+use crate::cpu::parallel::{self, Shared};
 use crate::cpu::vector::{MOST_LANES, Vector};
 
 /// The sizes of a pool.
@@ -122,8 +122,8 @@ impl<'p> Plan<'p> {
         let steps = self.pool.lens()[1] * self.pool.kernel[0] * self.pool.kernel[1];
         let units = self.pool.batch * if rows { self.rows.len() } else { 1 };
         let count = (4 * steps / PARALLEL_STEPS).clamp(1, units.max(1));
-        tasks::for_each(count, parallel && steps >= PARALLEL_STEPS, |index| {
-            task(tasks::part(units, count, 1, index))
+        parallel::for_each(count, parallel && steps >= PARALLEL_STEPS, |index| {
+            task(parallel::part(units, count, 1, index))
         });
     }
 
@@ -195,7 +195,7 @@ pub fn max_forward<T: Float>(
     pool.check(x.len(), y.len());
     assert_eq!(y.len(), indices.len());
     let (plan, isa) = (&Plan::new(pool), simd::isa());
-    let (y, indices) = (Shared(y.as_mut_ptr()), Shared(indices.as_mut_ptr()));
+    let (y, indices) = (Shared::from_ptr(y.as_mut_ptr()), Shared::from_ptr(indices.as_mut_ptr()));
     plan.run(true, parallel, |outputs| {
         dispatch_vectors(isa, MaxForward { plan, outputs, x, y, indices })
     });
@@ -256,7 +256,7 @@ pub fn max_backward<T: Float>(
 ) {
     pool.check(dx.len(), dy.len());
     assert_eq!(dy.len(), indices.len());
-    let (plan, isa, dx) = (&Plan::new(pool), simd::isa(), Shared(dx.as_mut_ptr()));
+    let (plan, isa, dx) = (&Plan::new(pool), simd::isa(), Shared::from_ptr(dx.as_mut_ptr()));
     plan.run(false, parallel, |images| {
         dispatch_vectors(isa, MaxBackward { plan, images, dy, indices, dx })
     });
@@ -313,7 +313,7 @@ pub fn average_forward<T: Float>(
     parallel: bool,
 ) {
     pool.check(x.len(), y.len());
-    let (plan, isa, y) = (&Plan::new(pool), simd::isa(), Shared(y.as_mut_ptr()));
+    let (plan, isa, y) = (&Plan::new(pool), simd::isa(), Shared::from_ptr(y.as_mut_ptr()));
     plan.run(true, parallel, |outputs| {
         dispatch_vectors(isa, AverageForward { plan, divisor, outputs, x, y })
     });
@@ -368,7 +368,7 @@ pub fn average_backward<T: Float>(
     parallel: bool,
 ) {
     pool.check(dx.len(), dy.len());
-    let (plan, isa, dx) = (&Plan::new(pool), simd::isa(), Shared(dx.as_mut_ptr()));
+    let (plan, isa, dx) = (&Plan::new(pool), simd::isa(), Shared::from_ptr(dx.as_mut_ptr()));
     plan.run(false, parallel, |images| {
         dispatch_vectors(isa, AverageBackward { plan, divisor, images, dy, dx })
     });
