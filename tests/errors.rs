@@ -38,13 +38,16 @@ fn texts() {
         ("Tensors", tensors::operations()),
         ("Gradients", tensors::gradients()),
     ];
-    let mut text = String::from("What Kiln says to mistakes: written by tests/errors.rs, whose cases have these names.\n");
+    let mut text = String::from(
+        "What Kiln says to mistakes: written by tests/errors.rs, whose cases have these names.\n",
+    );
     for (group, mistakes) in groups {
         write!(text, "\n==== {group}\n").unwrap();
         for (name, mistake) in mistakes {
             write!(text, "\n# {name}\n{}\n", outcome(mistake)).unwrap();
         }
     }
+    std::fs::remove_dir_all(files::folder()).unwrap();
     if std::env::var_os("KILN_BLESS").is_some() {
         std::fs::write(EXPECTED, &text).unwrap();
     }
@@ -52,11 +55,53 @@ fn texts() {
     let wrong = text.lines().zip(expected.lines()).position(|(got, want)| got != want);
     if let Some(line) = wrong {
         let at = |text: &str| text.lines().skip(line).take(3).collect::<Vec<_>>().join("\n");
-        panic!("line {} of {EXPECTED} is\n{}\nand would be\n{}", line + 1, at(&expected), at(&text));
+        panic!(
+            "line {} of {EXPECTED} is\n{}\nand would be\n{}",
+            line + 1,
+            at(&expected),
+            at(&text)
+        );
     }
     assert_eq!(text, expected, "lines were added or removed");
     assert!(!text.contains("PANIC"), "no call may panic on bad input");
     assert!(!text.contains("NO ERROR"), "a mistake went through");
+}
+
+/// Whether a file of some kind can be read.
+type Reader = fn(&Path) -> bool;
+
+/// Files that are damaged anywhere, or end anywhere, are errors or are read; they never panic.
+#[test]
+fn damaged_files() {
+    let folder = files::folder().with_extension("damaged");
+    classifier().and_then(|model| model.save(folder.join("whole"))).unwrap();
+    let model = std::fs::read(folder.join("whole")).unwrap();
+    let readers: [(&str, Vec<u8>, Reader); 3] = [
+        ("damaged.safetensors", model, |path| Model::load(path).is_ok()),
+        ("damaged.idx", files::idx_of(&[1, 2, 3, 4, 5, 6]), |path| {
+            kiln::train::data::idx::read(path).is_ok()
+        }),
+        ("damaged.csv", b"a,b,c\n1,2,x\n3,4,y\n".to_vec(), |path| {
+            kiln::train::data::csv::Csv::new(path).class_target("c").read().is_ok()
+        }),
+    ];
+    for (name, whole, read) in readers {
+        let path = folder.join(name);
+        let mut refused = 0;
+        for i in 0..300u64 {
+            let mut bytes = whole.clone();
+            let at = Key::new(i).below(0, bytes.len() as u64) as usize;
+            match i % 3 {
+                0 => bytes.truncate(at),
+                1 => bytes[at] ^= 1 << (i / 3 % 8),
+                _ => bytes[at] = 0xff,
+            }
+            std::fs::write(&path, bytes).unwrap();
+            refused += usize::from(!read(&path));
+        }
+        assert!(refused > 60, "{name}: only {refused} damaged files were refused");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 fn outcome(mistake: fn() -> Result<()>) -> String {
@@ -72,9 +117,12 @@ fn normalized(text: &str) -> String {
     let text = text.replace(&files::folder().display().to_string(), "FOLDER");
     let line = |line: &str| match line.strip_prefix("  at ") {
         Some(place) => {
-            let (place, rest) = place.split_once(", ").map_or((place, String::new()), |(p, rest)| (p, format!(", {rest}")));
+            let (place, rest) = place
+                .split_once(", ")
+                .map_or((place, String::new()), |(p, rest)| (p, format!(", {rest}")));
             let path = place.rsplitn(3, ':').last().unwrap_or(place);
-            let file = Path::new(path).strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(Path::new(path));
+            let file =
+                Path::new(path).strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(Path::new(path));
             format!("  at {}{rest}", file.display())
         }
         None => line.to_owned(),
@@ -95,7 +143,11 @@ fn quiet<'a>() -> Fit<'a> {
 
 /// A classifier of four numbers into two classes.
 fn classifier() -> Result<Model> {
-    Sequential::new([4]).add(Dense::new(2).activation("softmax")).compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    Sequential::new([4]).add(Dense::new(2).activation("softmax")).compile(
+        "adam",
+        "sparse_categorical_crossentropy",
+        ["accuracy"],
+    )
 }
 
 /// A model of one number from four.

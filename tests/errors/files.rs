@@ -20,7 +20,7 @@ fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 }
 
 /// An IDX file: bytes of shape 3 by 2, of which `bytes` are there.
-fn idx_of(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn idx_of(bytes: &[u8]) -> Vec<u8> {
     [&[0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 2], bytes].concat()
 }
 

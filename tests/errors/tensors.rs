@@ -34,7 +34,7 @@ pub(super) fn operations() -> Vec<Mistake> {
         "a ninth dimension" => { Tensor::zeros([1; 9])? }
         "argmax along an axis that is not there" => { zeros(&[2, 3])?.argmax(5)? }
         "a slice that ends at the last number there is" => { zeros(&[3, 2])?.slice(0, ..=isize::MAX)? }
-        "a slice that goes backwards" => { zeros(&[3, 2])?.slice(0, 2..1)? }
+        "a slice that goes backwards" => { zeros(&[3, 2])?.slice(0, -1..1)? }
         "pieces that do not add up" => { zeros(&[4, 2])?.split(&[3, 2], 0)? }
         "pieces beyond all numbers" => { zeros(&[4, 2])?.split(&[usize::MAX, 5], 0)? }
         "no pieces" => { zeros(&[4, 2])?.chunk(0, 0)? }

@@ -269,8 +269,10 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     fn unflatten(&self, axis: isize, sizes: &[usize]) -> Result<Self> {
         let shape = Value::shape(self);
         let axis = shape.axis("unflatten", axis)?;
-        if shape.rank() == 0 || sizes.iter().product::<usize>() != shape[axis] {
-            return Err(Error::shape("unflatten", format!("axis {axis} of {shape} cannot become {sizes:?}")));
+        let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if shape.rank() == 0 || product != Some(shape[axis]) {
+            let text = format!("axis {axis} of {shape} cannot become {sizes:?}");
+            return Err(Error::shape("unflatten", text).at(Location::caller()));
         }
         self.reshape([&shape[..axis], sizes, &shape[axis + 1..]].concat())
     }

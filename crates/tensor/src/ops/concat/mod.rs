@@ -80,11 +80,11 @@ pub fn concat<V: Value + Apply<Concat> + CastOps>(x: &[&V], axis: isize) -> Resu
 #[track_caller]
 pub fn stack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V], axis: isize) -> Result<V> {
     let Some(first) = x.first() else {
-        return Err(Error::argument("stack", "no tensor was given"));
+        return Err(Error::argument("stack", "no tensor was given").at(std::panic::Location::caller()));
     };
     if let Some(other) = x.iter().find(|x| Value::shape(**x) != Value::shape(*first)) {
         let text = format!("the shapes {} and {} differ", Value::shape(*first), Value::shape(*other));
-        return Err(Error::shape("stack", text));
+        return Err(Error::shape("stack", text).at(std::panic::Location::caller()));
     }
     let axis = if axis < 0 { axis + Value::shape(*first).rank() as isize + 1 } else { axis };
     let raised: Result<Vec<V>> = x.iter().map(|x| x.unsqueeze(axis)).collect();

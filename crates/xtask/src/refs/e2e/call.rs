@@ -42,7 +42,10 @@ impl Call {
     pub(super) fn settings(self) -> Result<Value, Stop> {
         match self.positional.is_empty() {
             true => Ok(json!({ "name": self.name, "config": self.named })),
-            false => Stop::unsupported(format!("{}: arguments by position {:?}", self.name, self.positional)),
+            false => Stop::unsupported(format!(
+                "{}: arguments by position {:?}",
+                self.name, self.positional
+            )),
         }
     }
 }
@@ -96,7 +99,7 @@ mod tests {
         assert_eq!(call.name, "Conv2D");
         assert_eq!(call.positional, [json!(6), json!([3, 2]), json!("relu")]);
         assert_eq!(Value::Object(call.named), json!({ "padding": "same", "use_bias": false }));
-        assert_eq!(Call::read("relu").unwrap().positional, [json!(0); 0]);
+        assert!(Call::read("relu").unwrap().positional.is_empty());
         assert!(Call::read("Dense(1) twice").is_err());
     }
 }

@@ -12,7 +12,8 @@ pub(super) fn model(texts: &[Value]) -> Result<Sequential, Stop> {
     let input = texts.next().unwrap_or_default();
     let shape = input.strip_suffix("channels last").unwrap_or(input);
     let call = Call::read(shape)?;
-    let dims: Option<Vec<usize>> = call.positional.iter().map(|d| d.as_u64().map(|d| d as usize)).collect();
+    let dims: Option<Vec<usize>> =
+        call.positional.iter().map(|d| d.as_u64().map(|d| d as usize)).collect();
     let (Some(dims), "Input", true) = (dims, call.name.as_str(), call.named.is_empty()) else {
         return Stop::unsupported(format!("the input `{input}`"));
     };
@@ -50,7 +51,9 @@ fn layer(text: &str) -> Result<Box<dyn Layer>, Stop> {
     for value in &call.positional {
         // A word among numbers is the activation, wherever it stands.
         match (value.as_str(), names.next()) {
-            (Some(word), _) if is_function(word) && config.get("activation").is_some() => given.insert("activation".into(), json!(word)),
+            (Some(word), _) if is_function(word) && config.get("activation").is_some() => {
+                given.insert("activation".into(), json!(word))
+            }
             (_, Some(name)) => given.insert((*name).into(), value.clone()),
             (_, None) => return Err(missing(format!(": the argument {value}"))),
         };

@@ -1,7 +1,7 @@
 //! PyTorch's runs: so many steps over given batches, each number of the first one and those at the end.
 
-use super::torch::{Torch, names};
 use super::tolerance;
+use super::torch::{Torch, names};
 use crate::refs::Stop;
 use crate::refs::compare::Tolerance;
 use crate::refs::files::{Manifest, number, numbers, text};
@@ -15,14 +15,19 @@ use serde_json::{Value, json};
 pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
     let mut model = Torch::read(manifest)?;
     let given = manifest.json.get("optimizer").unwrap_or(&Value::Null);
-    let mut optimizer = optimizers::torch(&json!({ "optimizer": text(given, "name"), "config": given.get("config") }))?;
+    let mut optimizer = optimizers::torch(
+        &json!({ "optimizer": text(given, "name"), "config": given.get("config") }),
+    )?;
     let loss = Objective::read(manifest.json.get("loss").unwrap_or(&Value::Null))?;
     let size = |key: &str| manifest.json.get(key).and_then(Value::as_u64).unwrap_or(0) as isize;
     let (steps, batches) = (size("steps"), size("batches").max(1));
     let rates = manifest.json.get("lr_at_step").and_then(numbers).unwrap_or_default();
     let limit = manifest.json.get("clip_grad_norm").and_then(number);
     let batch = |i: isize| -> Result<(Var, Var), Stop> {
-        Ok((Var::new(manifest.tensor("x")?.index(0, i)?), Var::new(manifest.tensor("y")?.index(0, i)?)))
+        Ok((
+            Var::new(manifest.tensor("x")?.index(0, i)?),
+            Var::new(manifest.tensor("y")?.index(0, i)?),
+        ))
     };
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..steps {
@@ -42,7 +47,9 @@ pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
         apply(&mut optimizer, &mut model, gradients)?;
     }
     let close = tolerance(manifest, "loss");
-    let want = |key: &str| manifest.json.get(key).and_then(numbers).ok_or_else(|| Stop::Failed(format!("no `{key}`")));
+    let want = |key: &str| {
+        manifest.json.get(key).and_then(numbers).ok_or_else(|| Stop::Failed(format!("no `{key}`")))
+    };
     close.numbers("losses", &losses, &want("losses")?)?;
     close.numbers("grad_norm_before_clip", &norms, &want("grad_norm_before_clip")?)?;
     let (x, y) = batch(0)?;
@@ -51,7 +58,13 @@ pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
     close.numbers("final_eval_loss_on_batch_0", &[value], &want("final_eval_loss_on_batch_0")?)?;
     let close = tolerance(manifest, "weights");
     close.tensors("final.eval_output", output.tensor(), manifest.tensor("final.eval_output")?)?;
-    compare(manifest, close, "final", &named_parameters(&model), &[names(manifest, "parameters"), names(manifest, "buffers")].concat())
+    compare(
+        manifest,
+        close,
+        "final",
+        &named_parameters(&model),
+        &[names(manifest, "parameters"), names(manifest, "buffers")].concat(),
+    )
 }
 
 /// What the model is trained for.
@@ -62,7 +75,11 @@ enum Objective {
 
 impl Objective {
     fn read(loss: &Value) -> Result<Objective, Stop> {
-        let others = loss.as_object().into_iter().flatten().find(|(key, _)| !matches!(key.as_str(), "name" | "reduction" | "over"));
+        let others = loss
+            .as_object()
+            .into_iter()
+            .flatten()
+            .find(|(key, _)| !matches!(key.as_str(), "name" | "reduction" | "over"));
         match (text(loss, "name"), text(loss, "reduction"), others) {
             ("cross_entropy", "mean", None) => Ok(Objective::CrossEntropy),
             ("mse_loss" | "mse", "mean", None) => Ok(Objective::MeanSquaredError),
@@ -79,19 +96,33 @@ impl Objective {
 }
 
 /// The output and the gradients of the first step, which show the layer that is off.
-fn first_step(manifest: &Manifest, model: &Torch, output: &Tensor, gradients: &[Option<Tensor>]) -> Result<(), Stop> {
+fn first_step(
+    manifest: &Manifest,
+    model: &Torch,
+    output: &Tensor,
+    gradients: &[Option<Tensor>],
+) -> Result<(), Stop> {
     let close = tolerance(manifest, "step0");
     close.tensors("step0.output", output, manifest.tensor("step0.output")?)?;
     let named = named_parameters(model).into_iter().zip(gradients);
-    let named: Vec<(String, Tensor)> = named.filter_map(|((name, _), gradient)| Some((name, gradient.clone()?))).collect();
+    let named: Vec<(String, Tensor)> =
+        named.filter_map(|((name, _), gradient)| Some((name, gradient.clone()?))).collect();
     compare(manifest, close, "step0.grad", &named, &names(manifest, "parameters"))
 }
 
 /// Compares the tensors of these names with those under `prefix.name` of the file.
-fn compare(manifest: &Manifest, close: Tolerance, prefix: &str, got: &[(String, Tensor)], names: &[&str]) -> Result<(), Stop> {
+fn compare(
+    manifest: &Manifest,
+    close: Tolerance,
+    prefix: &str,
+    got: &[(String, Tensor)],
+    names: &[&str],
+) -> Result<(), Stop> {
     for name in names {
         let key = format!("{prefix}.{name}");
-        let Some((_, tensor)) = got.iter().find(|(n, _)| n == name) else { return Err(Stop::Failed(format!("there is no {key}"))) };
+        let Some((_, tensor)) = got.iter().find(|(n, _)| n == name) else {
+            return Err(Stop::Failed(format!("there is no {key}")));
+        };
         close.tensors(&key, tensor, manifest.tensor(&key)?)?;
     }
     Ok(())
@@ -113,7 +144,11 @@ fn clip(gradients: &mut [Option<Tensor>], limit: Option<f64>) -> Result<f64, Sto
     Ok(norm)
 }
 
-fn apply(optimizer: &mut Optimizer, model: &mut Torch, gradients: Vec<Option<Tensor>>) -> Result<(), Stop> {
+fn apply(
+    optimizer: &mut Optimizer,
+    model: &mut Torch,
+    gradients: Vec<Option<Tensor>>,
+) -> Result<(), Stop> {
     let names: Vec<String> = named_parameters(model).into_iter().map(|(name, _)| name).collect();
     let mut named = names.iter().zip(gradients);
     let mut updates = Vec::new();

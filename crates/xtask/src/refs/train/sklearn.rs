@@ -14,7 +14,10 @@ pub(super) fn run(entry: &Value) -> Result<(), Stop> {
     let function = text(entry, "function");
     let got = match function {
         "confusion_matrix" => confusion_matrix(entry)?,
-        "accuracy_score" | "balanced_accuracy_score" | "cohen_kappa_score" | "matthews_corrcoef" => {
+        "accuracy_score"
+        | "balanced_accuracy_score"
+        | "cohen_kappa_score"
+        | "matthews_corrcoef" => {
             allow(entry, &[])?;
             unweighted(entry)?;
             let matrix = Labels::read(entry)?.matrix()?;
@@ -33,11 +36,18 @@ pub(super) fn run(entry: &Value) -> Result<(), Stop> {
         "mean_absolute_error" => streamed(entry, "MeanAbsoluteError", json!({}))?,
         "top_k_accuracy_score" => {
             allow(entry, &["k"])?;
-            streamed(entry, "SparseTopKCategoricalAccuracy", argument(entry, "k").map_or(json!({}), |k| json!({ "k": k })))?
+            streamed(
+                entry,
+                "SparseTopKCategoricalAccuracy",
+                argument(entry, "k").map_or(json!({}), |k| json!({ "k": k })),
+            )?
         }
         other => return Stop::unsupported(format!("sklearn {other}")),
     };
-    let want = entry.get("value").and_then(numbers).ok_or_else(|| Stop::Failed("the entry's value is no number".into()))?;
+    let want = entry
+        .get("value")
+        .and_then(numbers)
+        .ok_or_else(|| Stop::Failed("the entry's value is no number".into()))?;
     Ok(Tolerance::of(entry, "tol").numbers(function, &got, &want)?)
 }
 
@@ -77,12 +87,20 @@ struct Labels {
 
 impl Labels {
     fn read(entry: &Value) -> Result<Labels, Stop> {
-        let integers = |value: Option<&Value>| -> Option<Vec<i64>> { value?.as_array()?.iter().map(Value::as_i64).collect() };
-        let second = text(entry, "second_argument");
-        let (Some(truth), Some(predicted)) = (integers(entry.get("y_true")), integers(entry.get(second))) else {
-            return Stop::unsupported(format!("sklearn {}: labels that are no integers", text(entry, "function")));
+        let integers = |value: Option<&Value>| -> Option<Vec<i64>> {
+            value?.as_array()?.iter().map(Value::as_i64).collect()
         };
-        let mut labels: Vec<i64> = integers(argument(entry, "labels")).unwrap_or_else(|| [&truth[..], &predicted].concat());
+        let second = text(entry, "second_argument");
+        let (Some(truth), Some(predicted)) =
+            (integers(entry.get("y_true")), integers(entry.get(second)))
+        else {
+            return Stop::unsupported(format!(
+                "sklearn {}: labels that are no integers",
+                text(entry, "function")
+            ));
+        };
+        let mut labels: Vec<i64> = integers(argument(entry, "labels"))
+            .unwrap_or_else(|| [&truth[..], &predicted].concat());
         if argument(entry, "labels").is_none() {
             labels.sort_unstable();
             labels.dedup();
@@ -95,7 +113,8 @@ impl Labels {
     }
 
     fn matrix(&self) -> Result<ConfusionMatrix, Stop> {
-        ConfusionMatrix::from_labels(&self.truth, &self.predicted, self.classes).map_err(|e| Stop::Failed(e.to_string()))
+        ConfusionMatrix::from_labels(&self.truth, &self.predicted, self.classes)
+            .map_err(|e| Stop::Failed(e.to_string()))
     }
 }
 
@@ -104,12 +123,21 @@ fn confusion_matrix(entry: &Value) -> Result<Vec<f64>, Stop> {
     let labels = Labels::read(entry)?;
     if let Some(weights) = weights(entry) {
         if argument(entry, "normalize").is_some() || argument(entry, "labels").is_some() {
-            return Stop::unsupported("sklearn confusion_matrix: sample_weight with other arguments");
+            return Stop::unsupported(
+                "sklearn confusion_matrix: sample_weight with other arguments",
+            );
         }
-        let config = json!({ "name": "ConfusionMatrix", "config": { "num_classes": labels.classes } });
+        let config =
+            json!({ "name": "ConfusionMatrix", "config": { "num_classes": labels.classes } });
         let mut metric = supported("ConfusionMatrix", metrics::from_config(&config))?;
-        let tensor = |values: &[usize]| Tensor::from_vec(values.iter().map(|&v| v as i64).collect(), [values.len()]);
-        metric.update(&tensor(&labels.truth)?, &tensor(&labels.predicted)?, Some(&Tensor::from_slice(&weights, [weights.len()])?))?;
+        let tensor = |values: &[usize]| {
+            Tensor::from_vec(values.iter().map(|&v| v as i64).collect(), [values.len()])
+        };
+        metric.update(
+            &tensor(&labels.truth)?,
+            &tensor(&labels.predicted)?,
+            Some(&Tensor::from_slice(&weights, [weights.len()])?),
+        )?;
         return Ok(metric.values());
     }
     let matrix = labels.matrix()?;
@@ -118,7 +146,9 @@ fn confusion_matrix(entry: &Value) -> Result<Vec<f64>, Stop> {
         Some("true") => Normalize::Truth,
         Some("pred") => Normalize::Predicted,
         Some("all") => Normalize::All,
-        Some(other) => return Stop::unsupported(format!("sklearn confusion_matrix: normalize {other}")),
+        Some(other) => {
+            return Stop::unsupported(format!("sklearn confusion_matrix: normalize {other}"));
+        }
     };
     Ok(matrix.normalized_by(by).concat())
 }
@@ -135,8 +165,15 @@ fn averaged(entry: &Value, score: fn(&Scores) -> f64) -> Result<Vec<f64>, Stop> 
         Some(Some("weighted")) => vec![score(&report.weighted_average)],
         // With one label for each sample, a wrong one is a false positive here and a false negative there.
         Some(Some("micro")) if argument(entry, "labels").is_none() => vec![report.accuracy],
-        None | Some(Some("binary")) if report.classes.len() == 2 => vec![score(&report.classes[1].1)],
-        other => return Stop::unsupported(format!("sklearn {}: average {other:?}", text(entry, "function"))),
+        None | Some(Some("binary")) if report.classes.len() == 2 => {
+            vec![score(&report.classes[1].1)]
+        }
+        other => {
+            return Stop::unsupported(format!(
+                "sklearn {}: average {other:?}",
+                text(entry, "function")
+            ));
+        }
     })
 }
 
@@ -163,10 +200,12 @@ fn streamed(entry: &Value, metric: &str, config: Value) -> Result<Vec<f64>, Stop
     if config == json!({}) {
         allow(entry, &[])?;
     }
-    let mut metric = supported(metric, metrics::from_config(&json!({ "name": metric, "config": config })))?;
+    let mut metric =
+        supported(metric, metrics::from_config(&json!({ "name": metric, "config": config })))?;
     let array = |key: &str| -> Result<Tensor, Stop> {
         let value = entry.get(key).unwrap_or(&Value::Null);
-        let values = numbers(value).ok_or_else(|| Stop::Failed(format!("{key} is no array of numbers")))?;
+        let values =
+            numbers(value).ok_or_else(|| Stop::Failed(format!("{key} is no array of numbers")))?;
         let rows = value.as_array().map_or(0, Vec::len);
         match value.get(0).is_some_and(Value::is_array) {
             true => Ok(Tensor::from_slice(&values, [rows, values.len() / rows.max(1)])?),
