@@ -46,7 +46,9 @@ fn products(c: &mut Criterion) {
         let (a, b) = (normal(&[m, k]), normal(&[k, n]));
         measure(c, &format!("matmul {m}x{k}x{n}"), 2 * m * k * n, || a.matmul(&b));
     }
-    for (input, weights) in [([32, 32, 32, 3], [3, 3, 3, 16]), ([32, 15, 15, 16], [3, 3, 16, 32]), ([32, 28, 28, 64], [3, 3, 64, 64])] {
+    for (input, weights) in
+        [([32, 32, 32, 3], [3, 3, 3, 16]), ([32, 15, 15, 16], [3, 3, 16, 32]), ([32, 28, 28, 64], [3, 3, 64, 64])]
+    {
         let (x, w) = (normal(&input), normal(&weights));
         measure(c, &format!("conv2d {input:?} {weights:?}"), x.count(), || x.conv2d(&w, &Conv2dOptions::new()));
     }
@@ -68,7 +70,8 @@ fn training(c: &mut Criterion) {
     let labels = Tensor::from_vec((0..32).map(|i| i % 10).collect::<Vec<i64>>(), [32]).expect("32 labels");
     c.bench_function("gradient of a linear classifier 32x784x10", |b| {
         b.iter(|| {
-            let loss = |v: &[Var]| Var::new(x.clone()).matmul(&v[0])?.cross_entropy(&Var::new(labels.clone()))?.mean(&[]);
+            let loss =
+                |v: &[Var]| Var::new(x.clone()).matmul(&v[0])?.cross_entropy(&Var::new(labels.clone()))?.mean(&[]);
             black_box(grad(loss, std::slice::from_ref(&w)).expect("the shapes fit"))
         });
     });

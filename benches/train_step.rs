@@ -126,7 +126,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let known: Vec<&str> = WORKLOADS.iter().map(|(name, ..)| *name).collect();
         return Err(format!("there is no workload {unknown}; there are {}", known.join(", ")).into());
     }
-    for (name, batch, epochs) in WORKLOADS.iter().filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
+    for (name, batch, epochs) in
+        WORKLOADS.iter().filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    {
         let row = run(name, *batch, *epochs, started)?;
         println!("{name}: {:.0} samples/s, {} MB", row["median"].as_f64().unwrap_or(f64::NAN), row["rss_mb"]);
         if let Some(path) = &json {

@@ -3,8 +3,8 @@
 //! Runs in a second: `cargo run --release --example custom_training_loop`. Expect the test accuracy on the embedded
 //! digits to pass 0.90 in the third epoch.
 
-use kiln::nn::optimizers::{IntoOptimizer, ParameterUpdate};
 use kiln::nn::Result;
+use kiln::nn::optimizers::{IntoOptimizer, ParameterUpdate};
 use kiln::prelude::{Dataset, Key, Tape, Tensor, Var, datasets};
 use kiln::tensor::ops::prelude::*;
 

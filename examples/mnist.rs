@@ -40,10 +40,8 @@ fn main() -> Result<()> {
     };
     println!("{} training images, {} test images\n", train.len(), test.len());
 
-    let mut layers = Sequential::new([28, 28])
-        .seed(options.seed)
-        .add(Flatten::new())
-        .add(Dense::new(128).activation("relu"));
+    let mut layers =
+        Sequential::new([28, 28]).seed(options.seed).add(Flatten::new()).add(Dense::new(128).activation("relu"));
     if let Some(rate) = options.dropout {
         layers = layers.add(Dropout::new(rate));
     }

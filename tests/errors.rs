@@ -38,9 +38,8 @@ fn texts() {
         ("Tensors", tensors::operations()),
         ("Gradients", tensors::gradients()),
     ];
-    let mut text = String::from(
-        "What Kiln says to mistakes: written by tests/errors.rs, whose cases have these names.\n",
-    );
+    let mut text =
+        String::from("What Kiln says to mistakes: written by tests/errors.rs, whose cases have these names.\n");
     for (group, mistakes) in groups {
         write!(text, "\n==== {group}\n").unwrap();
         for (name, mistake) in mistakes {
@@ -55,12 +54,7 @@ fn texts() {
     let wrong = text.lines().zip(expected.lines()).position(|(got, want)| got != want);
     if let Some(line) = wrong {
         let at = |text: &str| text.lines().skip(line).take(3).collect::<Vec<_>>().join("\n");
-        panic!(
-            "line {} of {EXPECTED} is\n{}\nand would be\n{}",
-            line + 1,
-            at(&expected),
-            at(&text)
-        );
+        panic!("line {} of {EXPECTED} is\n{}\nand would be\n{}", line + 1, at(&expected), at(&text));
     }
     assert_eq!(text, expected, "lines were added or removed");
     assert!(!text.contains("PANIC"), "no call may panic on bad input");
@@ -78,9 +72,7 @@ fn damaged_files() {
     let model = std::fs::read(folder.join("whole")).unwrap();
     let readers: [(&str, Vec<u8>, Reader); 3] = [
         ("damaged.safetensors", model, |path| Model::load(path).is_ok()),
-        ("damaged.idx", files::idx_of(&[1, 2, 3, 4, 5, 6]), |path| {
-            kiln::train::data::idx::read(path).is_ok()
-        }),
+        ("damaged.idx", files::idx_of(&[1, 2, 3, 4, 5, 6]), |path| kiln::train::data::idx::read(path).is_ok()),
         ("damaged.csv", b"a,b,c\n1,2,x\n3,4,y\n".to_vec(), |path| {
             kiln::train::data::csv::Csv::new(path).class_target("c").read().is_ok()
         }),
@@ -117,12 +109,10 @@ fn normalized(text: &str) -> String {
     let text = text.replace(&files::folder().display().to_string(), "FOLDER");
     let line = |line: &str| match line.strip_prefix("  at ") {
         Some(place) => {
-            let (place, rest) = place
-                .split_once(", ")
-                .map_or((place, String::new()), |(p, rest)| (p, format!(", {rest}")));
+            let (place, rest) =
+                place.split_once(", ").map_or((place, String::new()), |(p, rest)| (p, format!(", {rest}")));
             let path = place.rsplitn(3, ':').last().unwrap_or(place);
-            let file =
-                Path::new(path).strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(Path::new(path));
+            let file = Path::new(path).strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(Path::new(path));
             format!("  at {}{rest}", file.display())
         }
         None => line.to_owned(),

@@ -1,7 +1,9 @@
 //! The tape: its depth, its memory, its functions against closed forms.
 
 use kiln_autograd::ops::*;
-use kiln_autograd::{DType, ErrorKind, Result, Tape, Tensor, Var, checkpoint, gradients, hvp, jvp, value_and_grad, vjp};
+use kiln_autograd::{
+    DType, ErrorKind, Result, Tape, Tensor, Var, checkpoint, gradients, hvp, jvp, value_and_grad, vjp,
+};
 
 fn numbers(x: &Tensor) -> Vec<f64> {
     x.to_vec_as()

@@ -34,10 +34,7 @@ fn points(n: usize, seed: u64) -> Dataset {
 
 /// A classifier with everything that draws random numbers or keeps state.
 fn classifier(seed: u64) -> Model {
-    let model = Sequential::new([2])
-        .seed(seed)
-        .add(Dense::new(16).activation("tanh"))
-        .add(BatchNormalization::new());
+    let model = Sequential::new([2]).seed(seed).add(Dense::new(16).activation("tanh")).add(BatchNormalization::new());
     let model = model.add(Dropout::new(0.3)).add(Dense::new(2).activation("softmax"));
     model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap()
 }
@@ -69,18 +66,11 @@ fn digits_on(threads: usize, seed: u64) -> (Vec<(String, Tensor)>, History) {
         let (train, test) = datasets::digits().unwrap();
         let (train, test) = (train.take(160).unwrap(), test.take(50).unwrap());
         let model = Sequential::new([28, 28]).seed(seed).add(Reshape::new([28, 28, 1]));
-        let model = model
-            .add(Conv2D::new(6, 5).activation("relu"))
-            .add(MaxPooling2D::new(4))
-            .add(BatchNormalization::new());
-        let model = model
-            .add(Flatten::new())
-            .add(Dropout::new(0.2))
-            .add(Dense::new(10).activation("softmax"));
-        let mut model =
-            model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
-        let history =
-            model.fit(&train, quiet().epochs(2).seed(seed).validation_data(&test)).unwrap();
+        let model =
+            model.add(Conv2D::new(6, 5).activation("relu")).add(MaxPooling2D::new(4)).add(BatchNormalization::new());
+        let model = model.add(Flatten::new()).add(Dropout::new(0.2)).add(Dense::new(10).activation("softmax"));
+        let mut model = model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+        let history = model.fit(&train, quiet().epochs(2).seed(seed).validation_data(&test)).unwrap();
         (weights(&model), history)
     })
 }
@@ -116,18 +106,13 @@ fn each_seed_matters_alone() {
 #[test]
 fn early_stopping_puts_the_best_weights_back() {
     let (train, validation) = (points(40, 1), points(200, 2));
-    let model = Sequential::new([2])
-        .add(Dense::new(64).activation("relu"))
-        .add(Dense::new(2).activation("softmax"));
-    let mut model =
-        model.compile(Adam::new(0.05), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+    let model = Sequential::new([2]).add(Dense::new(64).activation("relu")).add(Dense::new(2).activation("softmax"));
+    let mut model = model.compile(Adam::new(0.05), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
     let fit = quiet().epochs(200).batch_size(200).validation_data(&validation);
     let history = model.fit(&train, fit.callback(EarlyStopping::new().patience(4))).unwrap();
     let best = history.best_epoch("val_loss", Mode::Min).unwrap();
     assert_eq!(history.len(), best + 5, "four epochs of patience after the best");
-    assert!(
-        matches!(&history.stopped, Some(StopReason::EarlyStopping { best_epoch: Some(e), .. }) if *e == best)
-    );
+    assert!(matches!(&history.stopped, Some(StopReason::EarlyStopping { best_epoch: Some(e), .. }) if *e == best));
     let loss = model.evaluate(&validation).unwrap().get("loss").unwrap();
     assert_eq!(loss, history.get("val_loss").unwrap()[best]);
     assert!(loss < history.last("val_loss").unwrap());
@@ -178,9 +163,7 @@ fn a_reader_never_sees_half_a_model() {
 #[test]
 fn history_has_a_gap_where_nothing_was_validated() {
     let data = points(60, 4);
-    let history = classifier(0)
-        .fit(&data, quiet().epochs(5).validation_split(0.25).validation_freq(2))
-        .unwrap();
+    let history = classifier(0).fit(&data, quiet().epochs(5).validation_split(0.25).validation_freq(2)).unwrap();
     for name in ["loss", "accuracy", "val_loss", "val_accuracy"] {
         let values = history.get(name).unwrap();
         let gaps: Vec<bool> = values.iter().map(|v| v.is_nan()).collect();
@@ -193,8 +176,7 @@ fn history_has_a_gap_where_nothing_was_validated() {
 fn class_and_sample_weights_multiply() {
     let data = points(48, 5);
     let sample = Key::new(1).uniform([48], 0.5, 2.0).unwrap();
-    let class =
-        data.y().to_vec::<i64>().unwrap().into_iter().map(|c| [2.0f32, 3.0][c as usize]).collect();
+    let class = data.y().to_vec::<i64>().unwrap().into_iter().map(|c| [2.0f32, 3.0][c as usize]).collect();
     let product = sample.mul(&Tensor::from_vec(class, [48]).unwrap()).unwrap();
     let run = |each: &Tensor, class: Option<ClassWeight>| {
         let mut model = classifier(1);
@@ -217,31 +199,20 @@ fn metrics_are_of_all_samples_not_means_over_batches() {
     let data = Dataset::new(data.x().unwrap(), column).unwrap();
     let names = ["precision", "recall", "f1_score", "auc"];
     // A rate of 0: the model is the same in all batches, so that the epoch can be computed again.
-    let model = Sequential::new([2])
-        .seed(3)
-        .add(Dense::new(8).activation("tanh"))
-        .add(Dense::new(1).activation("sigmoid"));
+    let model =
+        Sequential::new([2]).seed(3).add(Dense::new(8).activation("tanh")).add(Dense::new(1).activation("sigmoid"));
     let f1: Box<dyn Metric> = Box::new(metrics::F1Score::new().threshold(Some(0.5)));
-    let metrics: Vec<Box<dyn Metric>> = [names[0], names[1], names[3]]
-        .iter()
-        .map(|n| metrics::from_name(n).unwrap())
-        .chain([f1])
-        .collect();
+    let metrics: Vec<Box<dyn Metric>> =
+        [names[0], names[1], names[3]].iter().map(|n| metrics::from_name(n).unwrap()).chain([f1]).collect();
     let mut model = model.compile(Sgd::new(0.0), "binary_crossentropy", metrics).unwrap();
     let history = model.fit(&data, quiet().batch_size(8).shuffle(false)).unwrap();
     let whole = model.evaluate(&data).unwrap();
-    let parts: Vec<Logs> = (0..90)
-        .step_by(8)
-        .map(|i| model.evaluate(&data.range(i, (i + 8).min(90)).unwrap()).unwrap())
-        .collect();
+    let parts: Vec<Logs> =
+        (0..90).step_by(8).map(|i| model.evaluate(&data.range(i, (i + 8).min(90)).unwrap()).unwrap()).collect();
     for name in names {
         let epoch = history.last(name).unwrap();
-        let mean =
-            parts.iter().map(|logs| logs.get(name).unwrap()).sum::<f64>() / parts.len() as f64;
-        assert!(
-            (epoch - whole.get(name).unwrap()).abs() < 1e-12,
-            "{name}: {epoch} in training, {whole} after it"
-        );
+        let mean = parts.iter().map(|logs| logs.get(name).unwrap()).sum::<f64>() / parts.len() as f64;
+        assert!((epoch - whole.get(name).unwrap()).abs() < 1e-12, "{name}: {epoch} in training, {whole} after it");
         assert!((epoch - mean).abs() > 1e-3, "{name}: {epoch} is the mean over batches");
     }
 }
@@ -251,8 +222,7 @@ fn validation_splits_are_shuffled_and_strata_keep_their_share() {
     let y: Vec<i64> = (0..200).map(|i| i64::from(i >= 160)).collect();
     let x = Key::new(0).normal([200, 2], 0.0, 1.0).unwrap();
     let data = Dataset::new(x, Tensor::from_vec(y, [200]).unwrap()).unwrap();
-    let of_class_1 =
-        |part: &Dataset| part.classes().unwrap().into_iter().filter(|&c| c == 1).count();
+    let of_class_1 = |part: &Dataset| part.classes().unwrap().into_iter().filter(|&c| c == 1).count();
     let (train, validation) = data.split(0.25, 3).unwrap();
     assert_eq!((train.len(), validation.len()), (150, 50));
     assert!((2..=20).contains(&of_class_1(&validation)), "sorted data are mixed");
@@ -275,15 +245,11 @@ fn training_on_logits_is_training_on_probabilities() {
         let model = Sequential::new([28, 28]).dtype(DType::F64).add(Flatten::new());
         model.add(Dense::new(12).activation("relu")).add(Dense::new(10).activation("softmax"))
     };
-    let data =
-        Dataset::new(train.x().unwrap().cast(DType::F64).unwrap(), train.y().clone()).unwrap();
-    let mut fused =
-        model().compile(Sgd::new(0.1), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+    let data = Dataset::new(train.x().unwrap().cast(DType::F64).unwrap(), train.y().clone()).unwrap();
+    let mut fused = model().compile(Sgd::new(0.1), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
     // A loss of one's own has no activation that it could be fused with.
-    let probabilities =
-        LossFn::new("of_probabilities", |t, p| SparseCategoricalCrossentropy::new().values(t, p));
-    let mut plain =
-        model().compile(Sgd::new(0.1), probabilities, ["sparse_categorical_accuracy"]).unwrap();
+    let probabilities = LossFn::new("of_probabilities", |t, p| SparseCategoricalCrossentropy::new().values(t, p));
+    let mut plain = model().compile(Sgd::new(0.1), probabilities, ["sparse_categorical_accuracy"]).unwrap();
     let a = fused.fit(&data, quiet().epochs(3)).unwrap();
     let b = plain.fit(&data, quiet().epochs(3)).unwrap();
     assert_close(&weights(&fused), &weights(&plain), 1e-6);
@@ -326,8 +292,7 @@ fn a_module_written_by_hand_trains_like_any_other() {
     let mut model = residual().compile(Adam::new(0.02), loss(), ["accuracy"]).unwrap();
     let history = model.fit(&data, quiet().epochs(20).validation_split(0.2)).unwrap();
     assert!(
-        history.last("accuracy").unwrap() > 0.75
-            && history.last("loss").unwrap() < history.get("loss").unwrap()[0]
+        history.last("accuracy").unwrap() > 0.75 && history.last("loss").unwrap() < history.get("loss").unwrap()[0]
     );
     model.save_weights(folder.join("weights.safetensors")).unwrap();
     let mut same = residual().compile("adam", loss(), ["accuracy"]).unwrap();
@@ -339,16 +304,11 @@ fn a_module_written_by_hand_trains_like_any_other() {
 #[test]
 fn a_custom_loss_and_train_on_batch() {
     let data = points(32, 9);
-    let (x, y) =
-        (data.x().unwrap(), data.x().unwrap().sum(&[-1]).unwrap().reshape([32, 1]).unwrap());
-    let model = |loss: LossFn| {
-        Sequential::new([2]).add(Dense::new(1)).compile(Sgd::new(0.005), loss, ["mae"]).unwrap()
-    };
-    let quartic =
-        || LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(&[-1])?));
+    let (x, y) = (data.x().unwrap(), data.x().unwrap().sum(&[-1]).unwrap().reshape([32, 1]).unwrap());
+    let model = |loss: LossFn| Sequential::new([2]).add(Dense::new(1)).compile(Sgd::new(0.005), loss, ["mae"]).unwrap();
+    let quartic = || LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(&[-1])?));
     let mut by_hand = model(quartic());
-    let losses: Vec<f64> =
-        (0..20).map(|_| by_hand.train_on_batch(&x, &y).unwrap().get("loss").unwrap()).collect();
+    let losses: Vec<f64> = (0..20).map(|_| by_hand.train_on_batch(&x, &y).unwrap().get("loss").unwrap()).collect();
     assert!(losses[19] < 0.5 * losses[0], "{losses:?}");
     let mut fitted = model(quartic());
     let whole = Dataset::new(x, y).unwrap();
@@ -362,29 +322,19 @@ fn targets_without_the_last_dimension_are_not_broadcast() {
     let x = points(16, 10).x().unwrap();
     let y = x.sum(&[-1]).unwrap();
     let run = |y: Tensor| {
-        let mut model =
-            Sequential::new([2]).add(Dense::new(1)).compile("sgd", "mse", ["mae"]).unwrap();
-        model
-            .fit(&Dataset::new(x.clone(), y).unwrap(), quiet())
-            .unwrap()
-            .get("loss")
-            .unwrap()
-            .to_vec()
+        let mut model = Sequential::new([2]).add(Dense::new(1)).compile("sgd", "mse", ["mae"]).unwrap();
+        model.fit(&Dataset::new(x.clone(), y).unwrap(), quiet()).unwrap().get("loss").unwrap().to_vec()
     };
     assert_eq!(run(y.clone()), run(y.reshape([16, 1]).unwrap()));
 }
 
 #[test]
 fn integers_and_masks_are_features_too() {
-    let images =
-        Tensor::from_vec((0..2 * 8 * 8).map(|i| (i % 251) as u8).collect(), [2, 8, 8, 1]).unwrap();
+    let images = Tensor::from_vec((0..2 * 8 * 8).map(|i| (i % 251) as u8).collect(), [2, 8, 8, 1]).unwrap();
     for x in [images.clone(), images.cast(DType::I64).unwrap(), images.gt(100.0).unwrap()] {
-        let model = Sequential::new([8, 8, 1])
-            .add(Conv2D::new(2, 3))
-            .add(MaxPooling2D::new(2))
-            .add(BatchNormalization::new());
-        let mut model =
-            model.add(Flatten::new()).add(Dense::new(1)).compile("adam", "mse", ["mae"]).unwrap();
+        let model =
+            Sequential::new([8, 8, 1]).add(Conv2D::new(2, 3)).add(MaxPooling2D::new(2)).add(BatchNormalization::new());
+        let mut model = model.add(Flatten::new()).add(Dense::new(1)).compile("adam", "mse", ["mae"]).unwrap();
         let data = Dataset::new(x, Tensor::new([[0.0f32], [1.0]])).unwrap();
         assert!(model.fit(&data, quiet()).unwrap().last("loss").unwrap().is_finite());
         assert_eq!(model.predict(&data).unwrap().dtype(), DType::F32);
@@ -394,8 +344,8 @@ fn integers_and_masks_are_features_too() {
 #[test]
 fn closures_watch_change_and_stop_a_run() {
     let data = points(40, 11);
-    let rates = LambdaCallback::new()
-        .on_epoch_begin(|epoch, control| control.set_learning_rate(0.1 / (epoch + 1) as f64));
+    let rates =
+        LambdaCallback::new().on_epoch_begin(|epoch, control| control.set_learning_rate(0.1 / (epoch + 1) as f64));
     let stop = on_epoch_end(|epoch, logs, control| {
         logs.set("twice", 2.0 * logs.get("loss").unwrap());
         if epoch == 2 {
@@ -403,14 +353,11 @@ fn closures_watch_change_and_stop_a_run() {
         }
         Ok(())
     });
-    let history =
-        classifier(0).fit(&data, quiet().epochs(10).callback(rates).callback(stop)).unwrap();
+    let history = classifier(0).fit(&data, quiet().epochs(10).callback(rates).callback(stop)).unwrap();
     assert_eq!(history.len(), 3);
     assert_eq!(history.get("learning_rate").unwrap(), [0.1, 0.05, 0.1 / 3.0]);
     assert_eq!(history.last("twice").unwrap(), 2.0 * history.last("loss").unwrap());
-    assert!(
-        matches!(&history.stopped, Some(StopReason::Callback { message }) if message == "three are enough")
-    );
+    assert!(matches!(&history.stopped, Some(StopReason::Callback { message }) if message == "three are enough"));
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub fn all() -> Vec<Case> {
     vec![
         of("cast there and back", &[5], |x| x.cast(DType::F64)),
         of("cast to integers", &[5], |x| x.cast(DType::I32)).no_gradient().reference(|x| x[0].map(f64::trunc)),
-        of("cast to truth", &[5], |x| x.cast(DType::Bool)).no_gradient().reference(|x| x[0].map(|v| f64::from(u8::from(v != 0.0)))),
+        of("cast to truth", &[5], |x| x.cast(DType::Bool))
+            .no_gradient()
+            .reference(|x| x[0].map(|v| f64::from(u8::from(v != 0.0)))),
     ]
 }

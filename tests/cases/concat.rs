@@ -11,7 +11,10 @@ pub fn all() -> Vec<Case> {
     cases.push(Case::new("concat", three(), |x| concat(&[&x[0], &x[1], &x[2]], -1)).reference(joined));
     cases.push(Case::new("concat of one twice", vec![numbers(&[2, 2], 1)], |x| concat(&[&x[0], &x[0]], 0)));
     let stacked = |x: &[Array]| Array::build(&[2, 2, 3], |i| x[i[1]].at(&[i[0], i[2]]));
-    cases.push(Case::new("stack", vec![numbers(&[2, 3], 1), numbers(&[2, 3], 2)], |x| stack(&[&x[0], &x[1]], 1)).reference(stacked));
+    cases.push(
+        Case::new("stack", vec![numbers(&[2, 3], 1), numbers(&[2, 3], 2)], |x| stack(&[&x[0], &x[1]], 1))
+            .reference(stacked),
+    );
     cases
 }
 

@@ -23,14 +23,25 @@ fn geometries() -> Vec<(Conv2d, [usize; 4], [usize; 4])> {
 }
 
 /// Visits every product: the indices in the input, the weights and the output.
-fn products(conv: &Conv2d, x: &[usize], w: &[usize], mut f: impl FnMut([usize; 4], [usize; 4], [usize; 4])) -> [usize; 4] {
-    let size = |i: usize| (x[i + 1] + conv.padding[i][0] + conv.padding[i][1] - conv.dilation[i] * (w[i] - 1) - 1) / conv.stride[i] + 1;
+fn products(
+    conv: &Conv2d,
+    x: &[usize],
+    w: &[usize],
+    mut f: impl FnMut([usize; 4], [usize; 4], [usize; 4]),
+) -> [usize; 4] {
+    let size = |i: usize| {
+        (x[i + 1] + conv.padding[i][0] + conv.padding[i][1] - conv.dilation[i] * (w[i] - 1) - 1) / conv.stride[i] + 1
+    };
     let dims = [x[0], size(0), size(1), w[3]];
     for flat in 0..dims.iter().product::<usize>() {
         let y: [usize; 4] = super::unravel(flat, &dims).try_into().unwrap();
         for tap in 0..w[0] * w[1] * w[2] {
             let k = super::unravel(tap, &w[..3]);
-            let position = |i: usize| (y[i + 1] * conv.stride[i] + k[i] * conv.dilation[i]).checked_sub(conv.padding[i][0]).filter(|&p| p < x[i + 1]);
+            let position = |i: usize| {
+                (y[i + 1] * conv.stride[i] + k[i] * conv.dilation[i])
+                    .checked_sub(conv.padding[i][0])
+                    .filter(|&p| p < x[i + 1])
+            };
             if let (Some(row), Some(column)) = (position(0), position(1)) {
                 let channel = y[3] / (w[3] / conv.groups) * w[2] + k[2];
                 f([y[0], row, column, channel], [k[0], k[1], k[2], y[3]], y);
@@ -61,21 +72,33 @@ pub fn all() -> Vec<Case> {
         let y = output_dims(&conv, &x, &w);
         let name = format!("{conv:?} {x:?} {w:?}");
         let f = move |x: &[Var]| Var::apply_one(conv, &[&x[0], &x[1]]);
-        cases.push(Case::new(name.clone(), vec![numbers(&x, 1), numbers(&w, 2)], f).slack(64.0).reference(move |x| forward(&conv, &x[0], &x[1])));
+        cases.push(
+            Case::new(name.clone(), vec![numbers(&x, 1), numbers(&w, 2)], f)
+                .slack(64.0)
+                .reference(move |x| forward(&conv, &x[0], &x[1])),
+        );
         let op = Conv2dInputGrad { conv, input: [x[1], x[2]] };
         let f = move |x: &[Var]| Var::apply_one(op, &[&x[0], &x[1]]);
-        cases.push(Case::new(format!("input grad {name}"), vec![numbers(&y, 1), numbers(&w, 2)], f).slack(64.0).reference(move |v| {
-            let mut dx = Array::build(&x, |_| 0.0);
-            products(&conv, &x, &w, |i, k, o| dx.values[flat(i, &x)] += v[0].at(&o) * v[1].at(&k));
-            dx
-        }));
+        cases.push(
+            Case::new(format!("input grad {name}"), vec![numbers(&y, 1), numbers(&w, 2)], f).slack(64.0).reference(
+                move |v| {
+                    let mut dx = Array::build(&x, |_| 0.0);
+                    products(&conv, &x, &w, |i, k, o| dx.values[flat(i, &x)] += v[0].at(&o) * v[1].at(&k));
+                    dx
+                },
+            ),
+        );
         let op = Conv2dWeightGrad { conv, kernel: [w[0], w[1]] };
         let f = move |x: &[Var]| Var::apply_one(op, &[&x[0], &x[1]]);
-        cases.push(Case::new(format!("weight grad {name}"), vec![numbers(&x, 1), numbers(&y, 2)], f).slack(64.0).reference(move |v| {
-            let mut dw = Array::build(&w, |_| 0.0);
-            products(&conv, &x, &w, |i, k, o| dw.values[flat(k, &w)] += v[0].at(&i) * v[1].at(&o));
-            dw
-        }));
+        cases.push(
+            Case::new(format!("weight grad {name}"), vec![numbers(&x, 1), numbers(&y, 2)], f).slack(64.0).reference(
+                move |v| {
+                    let mut dw = Array::build(&w, |_| 0.0);
+                    products(&conv, &x, &w, |i, k, o| dw.values[flat(k, &w)] += v[0].at(&i) * v[1].at(&o));
+                    dw
+                },
+            ),
+        );
     }
     cases.extend(surface());
     cases
@@ -100,19 +123,33 @@ fn surface() -> Vec<Case> {
     let flat_line = Conv2d { padding: [[0, 0], [1, 1]], ..PLAIN };
     let transpose = Conv2dOptions::new().stride([2, 2]).padding(Padding::symmetric([1, 1]));
     vec![
-        Case::new("conv2d same", images(), move |x| x[0].conv2d(&x[1], &same)).slack(64.0).large(large).reference(move |x| forward(&padded, &x[0], &x[1])),
-        Case::new("conv2d channels first", vec![numbers(&[2, 3, 4, 6], 1), numbers(&[5, 3, 2, 2], 2)], move |x| x[0].conv2d(&x[1], &first))
+        Case::new("conv2d same", images(), move |x| x[0].conv2d(&x[1], &same))
+            .slack(64.0)
+            .large(large)
+            .reference(move |x| forward(&padded, &x[0], &x[1])),
+        Case::new("conv2d channels first", vec![numbers(&[2, 3, 4, 6], 1), numbers(&[5, 3, 2, 2], 2)], move |x| {
+            x[0].conv2d(&x[1], &first)
+        })
+        .slack(64.0)
+        .reference(move |x| {
+            let y = forward(&dilated, &reorder(&x[0], [0, 2, 3, 1]), &reorder(&x[1], [2, 3, 1, 0]));
+            reorder(&y, [0, 3, 1, 2])
+        }),
+        Case::new("conv1d", vec![numbers(&[2, 6, 3], 1), numbers(&[3, 3, 2], 2)], move |x| x[0].conv1d(&x[1], &line))
             .slack(64.0)
             .reference(move |x| {
-                let y = forward(&dilated, &reorder(&x[0], [0, 2, 3, 1]), &reorder(&x[1], [2, 3, 1, 0]));
-                reorder(&y, [0, 3, 1, 2])
+                let (x, w) = (
+                    Array { dims: vec![2, 1, 6, 3], ..x[0].clone() },
+                    Array { dims: vec![1, 3, 3, 2], ..x[1].clone() },
+                );
+                Array { dims: vec![2, 6, 2], ..forward(&flat_line, &x, &w) }
             }),
-        Case::new("conv1d", vec![numbers(&[2, 6, 3], 1), numbers(&[3, 3, 2], 2)], move |x| x[0].conv1d(&x[1], &line)).slack(64.0).reference(move |x| {
-            let (x, w) = (Array { dims: vec![2, 1, 6, 3], ..x[0].clone() }, Array { dims: vec![1, 3, 3, 2], ..x[1].clone() });
-            Array { dims: vec![2, 6, 2], ..forward(&flat_line, &x, &w) }
+        Case::new("conv2d of an image with itself", vec![numbers(&[2, 2, 2, 2], 1)], |x| {
+            x[0].conv2d(&x[0], &Conv2dOptions::new())
         }),
-        Case::new("conv2d of an image with itself", vec![numbers(&[2, 2, 2, 2], 1)], |x| x[0].conv2d(&x[0], &Conv2dOptions::new())),
-        Case::new("conv2d_transpose", vec![numbers(&[1, 2, 3, 2], 1), numbers(&[3, 3, 2, 2], 2)], move |x| x[0].conv2d_transpose(&x[1], &transpose, [1, 0])),
+        Case::new("conv2d_transpose", vec![numbers(&[1, 2, 3, 2], 1), numbers(&[3, 3, 2, 2], 2)], move |x| {
+            x[0].conv2d_transpose(&x[1], &transpose, [1, 0])
+        }),
     ]
 }
 

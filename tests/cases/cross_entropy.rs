@@ -10,7 +10,8 @@ pub fn all() -> Vec<Case> {
     let far = Tensor::new([[1e4f64, 1e4, 1e4 - 1.0], [-1e4, -1e4 - 1.0, 1.0 - 1e4]]);
     let labels = Tensor::new([2i64, 0]);
     let naive = |x: &[Array]| Array::build(&[2], |i| -softmax(&x[0], 1, true).at(&[i[0], x[1].at(i) as usize]));
-    cases.push(Case::new("cross_entropy far from 0", vec![far, labels], |x| x[0].cross_entropy(&x[1])).reference(naive));
+    cases
+        .push(Case::new("cross_entropy far from 0", vec![far, labels], |x| x[0].cross_entropy(&x[1])).reference(naive));
     for (dims, classes) in [(&[4][..], 5), (&[2, 3], 4), (&[], 3), (&[0], 2), (&[3], 1)] {
         let logits = numbers(&[dims, &[classes]].concat(), 1);
         let labels = indices(dims, classes as i64);

@@ -51,8 +51,18 @@ fn smooth() -> Vec<(&'static str, Unary, fn(f64) -> f64, &'static [f64])> {
         ("silu", |x| x.silu(), |x| x * sigmoid(x), LINE),
         ("mish", |x| x.mish(), |x| x * softplus(x).tanh(), LINE),
         ("gelu", |x| x.gelu(), |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt())), LINE),
-        ("gelu_tanh", |x| x.gelu_tanh(), |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()), LINE),
-        ("selu", |x| x.selu(), |x| 1.050_700_987_355_480_5 * if x > 0.0 { x } else { 1.673_263_242_354_377_2 * x.exp_m1() }, LINE),
+        (
+            "gelu_tanh",
+            |x| x.gelu_tanh(),
+            |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+            LINE,
+        ),
+        (
+            "selu",
+            |x| x.selu(),
+            |x| 1.050_700_987_355_480_5 * if x > 0.0 { x } else { 1.673_263_242_354_377_2 * x.exp_m1() },
+            LINE,
+        ),
         ("softplus", |x| x.softplus(), softplus, LINE),
         ("softsign", |x| x.softsign(), |x| x / (1.0 + x.abs()), LINE),
         ("hard_sigmoid", |x| x.hard_sigmoid(), |x| (x / 6.0 + 0.5).clamp(0.0, 1.0), LINE),
@@ -65,7 +75,12 @@ fn smooth() -> Vec<(&'static str, Unary, fn(f64) -> f64, &'static [f64])> {
         ("hard_shrink", |x| x.hard_shrink(0.5), |x| if x.abs() <= 0.5 { 0.0 } else { x }, LINE),
         ("soft_shrink", |x| x.soft_shrink(0.5), |x| if x.abs() <= 0.5 { 0.0 } else { x - 0.5f64.copysign(x) }, LINE),
         ("threshold", |x| x.threshold(0.5, -3.0), |x| if x <= 0.5 { -3.0 } else { x }, LINE),
-        ("softplus_scaled", |x| x.softplus_scaled(2.0, 3.0), |x| if 2.0 * x > 3.0 { x } else { softplus(2.0 * x) / 2.0 }, LINE),
+        (
+            "softplus_scaled",
+            |x| x.softplus_scaled(2.0, 3.0),
+            |x| if 2.0 * x > 3.0 { x } else { softplus(2.0 * x) / 2.0 },
+            LINE,
+        ),
         ("clamp", |x| x.clamp(-1.0, 1.5), |x| x.clamp(-1.0, 1.5), LINE),
         ("clamp from below", |x| x.clamp(0.0, f64::INFINITY), |x| if x.is_nan() { x } else { x.max(0.0) }, LINE),
         ("nan_to_num", |x| x.nan_to_num(1.0, 2.0, 3.0), nan_to_num, LINE),
@@ -124,15 +139,28 @@ fn comparisons() -> Vec<(&'static str, Binary, fn(f64, f64) -> bool)> {
         ("logical_and", |a, b| a.logical_and(b), |a, b| a != 0.0 && b != 0.0),
         ("logical_or", |a, b| a.logical_or(b), |a, b| a != 0.0 || b != 0.0),
         ("logical_xor", |a, b| a.logical_xor(b), |a, b| (a != 0.0) != (b != 0.0)),
-        ("isclose", |a, b| a.isclose(b, 0.1, 0.01, false), |a, b| a == b || ((a - b).abs() <= 0.01 + 0.1 * b.abs() && b.is_finite())),
-        ("isclose equal_nan", |a, b| a.isclose(b, 0.1, 0.01, true), |a, b| {
-            a == b || (a.is_nan() && b.is_nan()) || ((a - b).abs() <= 0.01 + 0.1 * b.abs() && b.is_finite())
-        }),
+        (
+            "isclose",
+            |a, b| a.isclose(b, 0.1, 0.01, false),
+            |a, b| a == b || ((a - b).abs() <= 0.01 + 0.1 * b.abs() && b.is_finite()),
+        ),
+        (
+            "isclose equal_nan",
+            |a, b| a.isclose(b, 0.1, 0.01, true),
+            |a, b| a == b || (a.is_nan() && b.is_nan()) || ((a - b).abs() <= 0.01 + 0.1 * b.abs() && b.is_finite()),
+        ),
     ]
 }
 
-const BROADCASTS: &[(&[usize], &[usize])] =
-    &[(&[5], &[5]), (&[3, 4], &[4]), (&[2, 1, 3], &[4, 1]), (&[], &[2, 2]), (&[2, 3], &[]), (&[0, 3], &[1, 3]), (&[], &[])];
+const BROADCASTS: &[(&[usize], &[usize])] = &[
+    (&[5], &[5]),
+    (&[3, 4], &[4]),
+    (&[2, 1, 3], &[4, 1]),
+    (&[], &[2, 2]),
+    (&[2, 3], &[]),
+    (&[0, 3], &[1, 3]),
+    (&[], &[]),
+];
 
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -180,11 +208,17 @@ fn of_two() -> Vec<Case> {
             let case = Case::new(format!("{name} {a:?} {b:?}"), inputs, move |x| f(&x[0], &x[1])).reference(both(g));
             cases.push(case.large(vec![numbers(&[300, 501], 1), numbers(&[501], 2)]));
         }
-        let case = Case::new(format!("{name} of specials"), vec![specials(&[30]), specials(&[1, 30]).flip(&[-1]).unwrap()], move |x| f(&x[0], &x[1]));
+        let case = Case::new(
+            format!("{name} of specials"),
+            vec![specials(&[30]), specials(&[1, 30]).flip(&[-1]).unwrap()],
+            move |x| f(&x[0], &x[1]),
+        );
         // Infinite remainders and angles have conventions of their own; the standard library's are IEEE's.
         cases.push(case.reference(both(g)).no_gradient());
         if !matches!(name, "maximum" | "minimum" | "fmax" | "fmin" | "fmod") {
-            cases.push(Case::new(format!("{name} of one with itself"), vec![numbers(&[4], 5)], move |x| f(&x[0], &x[0])));
+            cases.push(Case::new(format!("{name} of one with itself"), vec![numbers(&[4], 5)], move |x| {
+                f(&x[0], &x[0])
+            }));
         }
     }
     for (name, f, g) in jumping() {
@@ -193,31 +227,48 @@ fn of_two() -> Vec<Case> {
     }
     for (name, f, g) in comparisons() {
         let truth = move |a: f64, b: f64| f64::from(u8::from(g(a, b)));
-        for (a, b) in [(ties(&[4, 5]), ties(&[5])), (specials(&[30]), specials(&[30])), (numbers(&[0, 2], 1), numbers(&[2], 2))] {
+        for (a, b) in
+            [(ties(&[4, 5]), ties(&[5])), (specials(&[30]), specials(&[30])), (numbers(&[0, 2], 1), numbers(&[2], 2))]
+        {
             cases.push(Case::new(name, vec![a, b], move |x| f(&x[0], &x[1])).reference(both(truth)).no_gradient());
         }
     }
     let positive = Tensor::from_vec(vec![0.3, 0.9, 1.4, 2.5, 3.0], 5usize).unwrap();
-    let power = Case::new("pow", vec![positive.clone(), numbers(&[2, 5], 4)], |x| x[0].pow(&x[1])).reference(both(f64::powf));
+    let power =
+        Case::new("pow", vec![positive.clone(), numbers(&[2, 5], 4)], |x| x[0].pow(&x[1])).reference(both(f64::powf));
     cases.push(power);
     let integer = Case::new("pow 3", vec![numbers(&[6], 4)], |x| x[0].pow(3.0)).reference(|x| x[0].map(|v| v.powi(3)));
     cases.push(integer);
     let xlogy = |a: f64, b: f64| if a == 0.0 && !b.is_nan() { 0.0 } else { a * b.ln() };
     cases.push(Case::new("xlogy", vec![numbers(&[2, 5], 4), positive], |x| x[0].xlogy(&x[1])).reference(both(xlogy)));
-    cases.push(Case::new("xlogy of specials", vec![specials(&[30]), specials(&[30]).flip(&[]).unwrap()], |x| x[0].xlogy(&x[1])).reference(both(xlogy)).no_gradient());
+    cases.push(
+        Case::new("xlogy of specials", vec![specials(&[30]), specials(&[30]).flip(&[]).unwrap()], |x| {
+            x[0].xlogy(&x[1])
+        })
+        .reference(both(xlogy))
+        .no_gradient(),
+    );
     cases
 }
 
 fn of_three() -> Vec<Case> {
-    let lerp = |x: &[Array]| Array::build(&[3, 4], |i| {
-        let (a, b, w) = (x[0].broadcast_at(i), x[1].broadcast_at(i), x[2].broadcast_at(i));
-        a + w * (b - a)
-    });
-    let choose = |x: &[Array]| Array::build(&[3, 4], |i| if x[0].broadcast_at(i) != 0.0 { x[1].broadcast_at(i) } else { x[2].broadcast_at(i) });
+    let lerp = |x: &[Array]| {
+        Array::build(&[3, 4], |i| {
+            let (a, b, w) = (x[0].broadcast_at(i), x[1].broadcast_at(i), x[2].broadcast_at(i));
+            a + w * (b - a)
+        })
+    };
+    let choose = |x: &[Array]| {
+        Array::build(&[3, 4], |i| if x[0].broadcast_at(i) != 0.0 { x[1].broadcast_at(i) } else { x[2].broadcast_at(i) })
+    };
     let mask = indices(&[3, 1], 2).cast(DType::Bool).unwrap();
     vec![
-        Case::new("lerp", vec![numbers(&[3, 4], 1), numbers(&[4], 2), numbers(&[3, 1], 3)], |x| x[0].lerp(&x[1], &x[2])).reference(lerp),
-        Case::new("select", vec![mask, numbers(&[4], 1), numbers(&[3, 4], 2)], |x| x[0].select(&x[1], &x[2])).reference(choose),
+        Case::new("lerp", vec![numbers(&[3, 4], 1), numbers(&[4], 2), numbers(&[3, 1], 3)], |x| {
+            x[0].lerp(&x[1], &x[2])
+        })
+        .reference(lerp),
+        Case::new("select", vec![mask, numbers(&[4], 1), numbers(&[3, 4], 2)], |x| x[0].select(&x[1], &x[2]))
+            .reference(choose),
     ]
 }
 

@@ -21,10 +21,13 @@ pub fn all() -> Vec<Case> {
     ] {
         let at = indices(index, x[axis] as i64);
         let inputs = vec![numbers(x, 1), at.clone()];
-        let gather = Case::new(format!("gather {x:?} at {index:?}"), inputs, move |x| x[0].gather(axis as isize, &x[1]));
+        let gather =
+            Case::new(format!("gather {x:?} at {index:?}"), inputs, move |x| x[0].gather(axis as isize, &x[1]));
         cases.push(gather.reference(move |x| Array::build(&x[1].dims, |i| x[0].at(&with(i, axis, x[1].at(i))))));
         let inputs = vec![numbers(x, 1), at, numbers(index, 2)];
-        let scatter = Case::new(format!("scatter_add {x:?} at {index:?}"), inputs, move |x| x[0].scatter_add(axis as isize, &x[1], &x[2]));
+        let scatter = Case::new(format!("scatter_add {x:?} at {index:?}"), inputs, move |x| {
+            x[0].scatter_add(axis as isize, &x[1], &x[2])
+        });
         cases.push(scatter.slack(64.0).reference(move |x| {
             Array::build(&x[0].dims, |place| {
                 let sources = (0..x[1].values.len()).map(|flat| super::unravel(flat, &x[1].dims));
@@ -35,9 +38,13 @@ pub fn all() -> Vec<Case> {
     }
     let larger = vec![numbers(&[3, 4], 1), indices(&[2, 2], 3), numbers(&[5, 6], 2)];
     cases.push(Case::new("scatter_add from a larger source", larger, |x| x[0].scatter_add(0, &x[1], &x[2])));
-    for (x, count, axis) in [(&[3, 4][..], 7usize, 0usize), (&[3, 4], 2, 1), (&[2, 3, 2], 5, 1), (&[3, 4], 0, 0), (&[3, 0], 2, 0)] {
+    for (x, count, axis) in
+        [(&[3, 4][..], 7usize, 0usize), (&[3, 4], 2, 1), (&[2, 3, 2], 5, 1), (&[3, 4], 0, 0), (&[3, 0], 2, 0)]
+    {
         let at = indices(&[count], x[axis] as i64);
-        let select = Case::new(format!("index_select {x:?} axis {axis}"), vec![numbers(x, 1), at.clone()], move |x| x[0].index_select(axis as isize, &x[1]));
+        let select = Case::new(format!("index_select {x:?} axis {axis}"), vec![numbers(x, 1), at.clone()], move |x| {
+            x[0].index_select(axis as isize, &x[1])
+        });
         cases.push(select.reference(move |x| {
             let mut dims = x[0].dims.clone();
             dims[axis] = x[1].dims[0];
@@ -57,11 +64,15 @@ pub fn all() -> Vec<Case> {
     let rows = Case::new("rows", vec![numbers(&[4, 3], 1), indices(&[2, 5], 4)], |x| x[0].rows(&x[1]));
     cases.push(rows.reference(|x| Array::build(&[2, 5, 3], |i| x[0].at(&[x[1].at(&i[..2]) as usize, i[2]]))));
     let narrow = indices(&[6], 4).cast(DType::U8).unwrap();
-    cases.push(Case::new("index_select with small integers", vec![numbers(&[4, 3], 1), narrow], |x| x[0].index_select(0, &x[1])));
-    let hot = |x: &[Var]| one_hot(x[0].tensor(), 4, DType::F64).map(Var::new);
-    cases.push(Case::new("one_hot", vec![indices(&[2, 3], 4)], hot).no_gradient().reference(|x| {
-        Array::build(&[2, 3, 4], |i| f64::from(u8::from(x[0].at(&i[..2]) as usize == i[2])))
+    cases.push(Case::new("index_select with small integers", vec![numbers(&[4, 3], 1), narrow], |x| {
+        x[0].index_select(0, &x[1])
     }));
+    let hot = |x: &[Var]| one_hot(x[0].tensor(), 4, DType::F64).map(Var::new);
+    cases.push(
+        Case::new("one_hot", vec![indices(&[2, 3], 4)], hot)
+            .no_gradient()
+            .reference(|x| Array::build(&[2, 3, 4], |i| f64::from(u8::from(x[0].at(&i[..2]) as usize == i[2])))),
+    );
     cases
 }
 

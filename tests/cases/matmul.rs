@@ -66,7 +66,12 @@ pub fn all() -> Vec<Case> {
             Case::new(format!("matmul {a:?} {b:?}"), inputs, |x| x[0].matmul(&x[1])).reference(product).slack(64.0)
         })
         .collect();
-    let large = [(&[257, 300][..], &[300, 190][..]), (&[9, 70, 80], &[9, 80, 60]), (&[9, 70, 80], &[80, 60]), (&[600, 500], &[500])];
+    let large = [
+        (&[257, 300][..], &[300, 190][..]),
+        (&[9, 70, 80], &[9, 80, 60]),
+        (&[9, 70, 80], &[80, 60]),
+        (&[600, 500], &[500]),
+    ];
     for (a, b) in large {
         let small = vec![numbers(&[2, 2], 1), numbers(&[2, 2], 2)];
         let case = Case::new(format!("matmul of large {a:?} {b:?}"), small, |x| x[0].matmul(&x[1])).reference(product);
@@ -77,7 +82,13 @@ pub fn all() -> Vec<Case> {
         let flip = |a: &Array| Array::build(&[a.dims[1], a.dims[0]], |i| a.at(&[i[1], i[0]]));
         product(&[flip(&x[0]), flip(&x[1])])
     };
-    cases.push(Case::new("matmul of transposes", vec![numbers(&[5, 3], 1), numbers(&[4, 5], 2)], transposed).reference(swapped));
-    cases.push(Case::new("matmul with itself", vec![numbers(&[3, 3], 1)], |x| x[0].matmul(&x[0])).reference(|x| product(&[x[0].clone(), x[0].clone()])));
+    cases.push(
+        Case::new("matmul of transposes", vec![numbers(&[5, 3], 1), numbers(&[4, 5], 2)], transposed)
+            .reference(swapped),
+    );
+    cases.push(
+        Case::new("matmul with itself", vec![numbers(&[3, 3], 1)], |x| x[0].matmul(&x[0]))
+            .reference(|x| product(&[x[0].clone(), x[0].clone()])),
+    );
     cases
 }

@@ -39,7 +39,11 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn new(name: impl Into<String>, inputs: Vec<Tensor>, f: impl Fn(&[Var]) -> Result<Var> + Send + Sync + 'static) -> Case {
+    pub fn new(
+        name: impl Into<String>,
+        inputs: Vec<Tensor>,
+        f: impl Fn(&[Var]) -> Result<Var> + Send + Sync + 'static,
+    ) -> Case {
         Case::many(name, inputs, move |x| f(x).map(|y| vec![y]))
     }
 
@@ -142,7 +146,8 @@ pub fn numbers(dims: &[usize], seed: u64) -> Tensor {
     let count: usize = dims.iter().product();
     let values: Vec<f64> = (0..count as u64)
         .map(|i| {
-            let mixed = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(seed.wrapping_mul(0xD1B5_4A32_D192_ED03));
+            let mixed =
+                (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(seed.wrapping_mul(0xD1B5_4A32_D192_ED03));
             let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             let unit = ((mixed ^ (mixed >> 32)) >> 11) as f64 / (1u64 << 53) as f64;
             let x = 4.0 * unit - 2.0;

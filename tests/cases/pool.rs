@@ -6,7 +6,15 @@ use kiln_autograd::ops::*;
 type Fold = fn(&[f64], usize) -> f64;
 
 /// The pool of channels-last images: `f(elements of the window, positions of the window in the padded image)`.
-fn pool(x: &Array, kernel: [usize; 2], stride: [usize; 2], padding: [[usize; 2]; 2], dilation: [usize; 2], ceil: bool, f: Fold) -> Array {
+fn pool(
+    x: &Array,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [[usize; 2]; 2],
+    dilation: [usize; 2],
+    ceil: bool,
+    f: Fold,
+) -> Array {
     let size = |i: usize| {
         let room = x.dims[i + 1] + padding[i][0] + padding[i][1] - dilation[i] * (kernel[i] - 1) - 1;
         let mut size = room / stride[i] + 1;
@@ -38,32 +46,66 @@ pub fn all() -> Vec<Case> {
     let odd = Pool2dOptions::new([3, 2]).stride([1, 2]).padding(Padding::Explicit([[1, 2], [0, 1]]));
     let even = |x: &Array, f| pool(x, [2, 2], [2, 2], [[0; 2]; 2], [1, 1], false, f);
     let mut cases = Vec::new();
-    for input in [numbers(&[2, 5, 6, 3], 1), numbers(&[2, 4, 4, 37], 1), numbers(&[0, 4, 4, 2], 1), numbers(&[1, 4, 4, 0], 1)] {
+    for input in
+        [numbers(&[2, 5, 6, 3], 1), numbers(&[2, 4, 4, 37], 1), numbers(&[0, 4, 4, 2], 1), numbers(&[1, 4, 4, 0], 1)]
+    {
         let many = vec![numbers(&[9, 60, 60, 24], 1)];
-        cases.push(Case::new("max_pool2d", vec![input.clone()], move |x| x[0].max_pool2d(&plain)).large(many.clone()).reference(move |x| even(&x[0], largest)));
-        let mean = Case::new("average_pool2d", vec![input.clone()], move |x| x[0].average_pool2d(&plain)).large(many.clone()).slack(64.0);
+        cases.push(
+            Case::new("max_pool2d", vec![input.clone()], move |x| x[0].max_pool2d(&plain))
+                .large(many.clone())
+                .reference(move |x| even(&x[0], largest)),
+        );
+        let mean = Case::new("average_pool2d", vec![input.clone()], move |x| x[0].average_pool2d(&plain))
+            .large(many.clone())
+            .slack(64.0);
         cases.push(mean.reference(move |x| even(&x[0], |v, _| v.iter().sum::<f64>() / v.len() as f64)));
         let f = move |x: &Array, f| pool(x, [3, 2], [1, 2], [[1, 2], [0, 1]], [1, 1], false, f);
-        cases.push(Case::new("max_pool2d padded", vec![input.clone()], move |x| x[0].max_pool2d(&odd)).large(many.clone()).reference(move |x| f(&x[0], largest)));
+        cases.push(
+            Case::new("max_pool2d padded", vec![input.clone()], move |x| x[0].max_pool2d(&odd))
+                .large(many.clone())
+                .reference(move |x| f(&x[0], largest)),
+        );
         let counted = odd.count_include_pad(true);
-        let mean = Case::new("average_pool2d counting padding", vec![input.clone()], move |x| x[0].average_pool2d(&counted)).large(many).slack(64.0);
+        let mean =
+            Case::new("average_pool2d counting padding", vec![input.clone()], move |x| x[0].average_pool2d(&counted))
+                .large(many)
+                .slack(64.0);
         cases.push(mean.reference(move |x| f(&x[0], |v, n| v.iter().sum::<f64>() / n as f64)));
-        let mean = Case::new("average_pool2d not counting padding", vec![input], move |x| x[0].average_pool2d(&odd)).slack(64.0);
+        let mean = Case::new("average_pool2d not counting padding", vec![input], move |x| x[0].average_pool2d(&odd))
+            .slack(64.0);
         cases.push(mean.reference(move |x| f(&x[0], |v, _| v.iter().sum::<f64>() / v.len() as f64)));
     }
     let ceil = Pool2dOptions::new([3, 3]).stride([2, 2]).ceil_mode(true);
     let f = |x: &Array, f| pool(x, [3, 3], [2, 2], [[0; 2]; 2], [1, 1], true, f);
-    cases.push(Case::new("max_pool2d ceil", vec![numbers(&[1, 6, 8, 2], 1)], move |x| x[0].max_pool2d(&ceil)).reference(move |x| f(&x[0], largest)));
-    cases.push(Case::new("average_pool2d divisor", vec![numbers(&[1, 6, 8, 2], 1)], move |x| x[0].average_pool2d(&ceil.divisor(5))).slack(64.0).reference(move |x| f(&x[0], |v, _| v.iter().sum::<f64>() / 5.0)));
+    cases.push(
+        Case::new("max_pool2d ceil", vec![numbers(&[1, 6, 8, 2], 1)], move |x| x[0].max_pool2d(&ceil))
+            .reference(move |x| f(&x[0], largest)),
+    );
+    cases.push(
+        Case::new("average_pool2d divisor", vec![numbers(&[1, 6, 8, 2], 1)], move |x| {
+            x[0].average_pool2d(&ceil.divisor(5))
+        })
+        .slack(64.0)
+        .reference(move |x| f(&x[0], |v, _| v.iter().sum::<f64>() / 5.0)),
+    );
     let dilated = Pool2dOptions::new([2, 2]).stride([1, 1]).dilation([2, 3]).padding(Padding::symmetric([1, 1]));
     let f = |x: &Array| pool(x, [2, 2], [1, 1], [[1, 1]; 2], [2, 3], false, largest);
-    cases.push(Case::new("max_pool2d dilated", vec![numbers(&[1, 6, 8, 2], 1)], move |x| x[0].max_pool2d(&dilated)).reference(move |x| f(&x[0])));
+    cases.push(
+        Case::new("max_pool2d dilated", vec![numbers(&[1, 6, 8, 2], 1)], move |x| x[0].max_pool2d(&dilated))
+            .reference(move |x| f(&x[0])),
+    );
     // A tie has no derivative for differences to find; that it goes to the first is checked below.
     for input in [ties(&[1, 6, 6, 2]), specials(&[2, 6, 6, 2])] {
-        cases.push(Case::new("max_pool2d of ties and specials", vec![input], move |x| x[0].max_pool2d(&plain)).no_gradient().reference(move |x| even(&x[0], largest)));
+        cases.push(
+            Case::new("max_pool2d of ties and specials", vec![input], move |x| x[0].max_pool2d(&plain))
+                .no_gradient()
+                .reference(move |x| even(&x[0], largest)),
+        );
     }
     let first = plain.channels_first();
-    cases.push(Case::new("max_pool2d channels first", vec![numbers(&[2, 3, 4, 6], 1)], move |x| x[0].max_pool2d(&first)));
+    cases.push(Case::new("max_pool2d channels first", vec![numbers(&[2, 3, 4, 6], 1)], move |x| {
+        x[0].max_pool2d(&first)
+    }));
     let line = Pool1dOptions::new([3]).stride([2]).padding(Padding::Same);
     cases.push(Case::new("max_pool1d", vec![numbers(&[2, 7, 3], 1)], move |x| x[0].max_pool1d(&line)));
     cases.push(Case::new("average_pool1d", vec![numbers(&[2, 7, 3], 1)], move |x| x[0].average_pool1d(&line)));

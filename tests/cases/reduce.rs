@@ -26,14 +26,26 @@ fn folds() -> Vec<(&'static str, Fold, fn(&[f64]) -> f64)> {
         ("amin", |x, a, k| x.reduce(Folding::Min, a, k), |v| -largest(&v.iter().map(|x| -x).collect::<Vec<_>>())),
         ("mean", |x, a, k| if k { x.mean_keep(a) } else { x.mean(a) }, |v| v.iter().sum::<f64>() / v.len() as f64),
         ("var", |x, a, k| x.var(a, 0.0, k), |v| variance(v, 0.0)),
-        ("std", |x, a, k| x.add(&x.square()?)?.std(a, 0.5, k), |v| variance(&v.iter().map(|x| x + x * x).collect::<Vec<_>>(), 0.5).sqrt()),
+        (
+            "std",
+            |x, a, k| x.add(&x.square()?)?.std(a, 0.5, k),
+            |v| variance(&v.iter().map(|x| x + x * x).collect::<Vec<_>>(), 0.5).sqrt(),
+        ),
         ("logsumexp", |x, a, k| x.logsumexp(a, k), |v| v.iter().map(|x| x.exp()).sum::<f64>().ln()),
         ("norm 2", |x, a, k| x.norm(2.0, a, k), |v| v.iter().map(|x| x * x).sum::<f64>().sqrt()),
         ("norm 1", |x, a, k| x.norm(1.0, a, k), |v| v.iter().map(|x| x.abs()).sum()),
         ("norm 3", |x, a, k| x.norm(3.0, a, k), |v| v.iter().map(|x| x.abs().powi(3)).sum::<f64>().cbrt()),
         ("norm 0", |x, a, k| x.norm(0.0, a, k), |v| v.iter().filter(|x| **x != 0.0).count() as f64),
-        ("norm inf", |x, a, k| x.norm(f64::INFINITY, a, k), |v| largest(&v.iter().map(|x| x.abs()).collect::<Vec<_>>())),
-        ("norm -inf", |x, a, k| x.norm(f64::NEG_INFINITY, a, k), |v| -largest(&v.iter().map(|x| -x.abs()).collect::<Vec<_>>())),
+        (
+            "norm inf",
+            |x, a, k| x.norm(f64::INFINITY, a, k),
+            |v| largest(&v.iter().map(|x| x.abs()).collect::<Vec<_>>()),
+        ),
+        (
+            "norm -inf",
+            |x, a, k| x.norm(f64::NEG_INFINITY, a, k),
+            |v| -largest(&v.iter().map(|x| -x.abs()).collect::<Vec<_>>()),
+        ),
     ]
 }
 
@@ -57,7 +69,9 @@ fn variance(v: &[f64], correction: f64) -> f64 {
 /// Folds the axes of an array; none named means all.
 fn fold(x: &Array, axes: &[isize], keep: bool, f: fn(&[f64]) -> f64) -> Array {
     let rank = x.dims.len();
-    let flags: Vec<bool> = (0..rank as isize).map(|a| axes.is_empty() || axes.contains(&a) || axes.contains(&(a - rank as isize))).collect();
+    let flags: Vec<bool> = (0..rank as isize)
+        .map(|a| axes.is_empty() || axes.contains(&a) || axes.contains(&(a - rank as isize)))
+        .collect();
     let kept: Vec<usize> = (0..rank).map(|a| if flags[a] { 1 } else { x.dims[a] }).collect();
     let whole = Array::build(&kept, |index| {
         let matching = (0..x.values.len()).filter(|&flat| {
@@ -79,21 +93,33 @@ pub fn all() -> Vec<Case> {
                 continue;
             }
             for keep in [false, true] {
-                let case = Case::new(format!("{name} {dims:?} over {axes:?} keep {keep}"), vec![numbers(dims, 1)], move |x| f(&x[0], axes, keep));
+                let case =
+                    Case::new(format!("{name} {dims:?} over {axes:?} keep {keep}"), vec![numbers(dims, 1)], move |x| {
+                        f(&x[0], axes, keep)
+                    });
                 cases.push(case.reference(move |x| fold(&x[0], axes, keep, g)).slack(64.0));
             }
         }
         for axes in [&[][..], &[0], &[1]] {
-            let case = Case::new(format!("{name} of specials over {axes:?}"), vec![specials(&[6, 4])], move |x| f(&x[0], axes, false));
+            let case = Case::new(format!("{name} of specials over {axes:?}"), vec![specials(&[6, 4])], move |x| {
+                f(&x[0], axes, false)
+            });
             if !name.starts_with("norm") && name != "std" && name != "var" {
                 cases.push(case.reference(move |x| fold(&x[0], axes, false, g)).no_gradient().slack(64.0));
             }
             let large = vec![numbers(&[700, 300], 7)];
-            cases.push(Case::new(format!("{name} of many over {axes:?}"), vec![numbers(&[3, 3], 8)], move |x| f(&x[0], axes, false)).large(large));
+            cases.push(
+                Case::new(format!("{name} of many over {axes:?}"), vec![numbers(&[3, 3], 8)], move |x| {
+                    f(&x[0], axes, false)
+                })
+                .large(large),
+            );
         }
         if matches!(name, "sum" | "prod" | "mean" | "norm 2" | "norm 1" | "norm 3" | "logsumexp") {
             for (dims, axes) in [(&[0, 3][..], &[0][..]), (&[0, 3], &[1]), (&[2, 0], &[])] {
-                let case = Case::new(format!("{name} of nothing {dims:?}"), vec![numbers(dims, 1)], move |x| f(&x[0], axes, false));
+                let case = Case::new(format!("{name} of nothing {dims:?}"), vec![numbers(dims, 1)], move |x| {
+                    f(&x[0], axes, false)
+                });
                 cases.push(case.reference(move |x| fold(&x[0], axes, false, g)));
             }
         }
@@ -122,7 +148,9 @@ fn arg() -> Vec<Case> {
         for axis in [None, Some(0), Some(-1)] {
             for largest in [true, false] {
                 let axes: Vec<isize> = axis.into_iter().collect();
-                let case = Case::new(format!("arg_reduce {largest} {axis:?}"), vec![input.clone()], move |x| x[0].arg_reduce(largest, axis, false));
+                let case = Case::new(format!("arg_reduce {largest} {axis:?}"), vec![input.clone()], move |x| {
+                    x[0].arg_reduce(largest, axis, false)
+                });
                 cases.push(case.no_gradient().reference(move |x| match largest {
                     true => fold(&x[0], &axes, false, |v| position(v, 1.0)),
                     false => fold(&x[0], &axes, false, |v| position(v, -1.0)),

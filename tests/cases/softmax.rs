@@ -11,7 +11,12 @@ pub fn softmax(x: &Array, axis: usize, log: bool) -> Array {
     }
     Array::build(&x.dims, |index| {
         let mut at = index.to_vec();
-        let row: Vec<f64> = (0..x.dims[axis]).map(|i| { at[axis] = i; x.at(&at) }).collect();
+        let row: Vec<f64> = (0..x.dims[axis])
+            .map(|i| {
+                at[axis] = i;
+                x.at(&at)
+            })
+            .collect();
         let top = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
         let total: f64 = row.iter().map(|v| (v - top).exp()).sum();
         let y = x.at(index) - top - total.ln();
@@ -23,11 +28,24 @@ pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for log in [false, true] {
         let f = move |x: &kiln_autograd::Var, axis: isize| if log { x.log_softmax(axis) } else { x.softmax(axis) };
-        let shapes: &[(&[usize], usize)] = &[(&[3, 5], 1), (&[3, 5], 0), (&[2, 3, 4], 1), (&[1], 0), (&[], 0), (&[0, 3], 1), (&[3, 0], 0), (&[2, 37], 1)];
+        let shapes: &[(&[usize], usize)] = &[
+            (&[3, 5], 1),
+            (&[3, 5], 0),
+            (&[2, 3, 4], 1),
+            (&[1], 0),
+            (&[], 0),
+            (&[0, 3], 1),
+            (&[3, 0], 0),
+            (&[2, 37], 1),
+        ];
         for &(dims, axis) in shapes {
             for input in [numbers(dims, 1), ties(dims)] {
-                let case = Case::new(format!("softmax log {log} {dims:?} axis {axis}"), vec![input], move |x| f(&x[0], axis as isize));
-                cases.push(case.reference(move |x| softmax(&x[0], axis, log)).slack(64.0).large(vec![numbers(&[900, 200], 1)]));
+                let case = Case::new(format!("softmax log {log} {dims:?} axis {axis}"), vec![input], move |x| {
+                    f(&x[0], axis as isize)
+                });
+                cases.push(
+                    case.reference(move |x| softmax(&x[0], axis, log)).slack(64.0).large(vec![numbers(&[900, 200], 1)]),
+                );
             }
         }
         let extremes = Tensor::new([[1000.0, 999.0, -1000.0], [f64::NEG_INFINITY, 0.0, 1.0], [-500.0, -500.5, -501.0]]);
@@ -35,6 +53,8 @@ pub fn all() -> Vec<Case> {
         cases.push(case.reference(move |x| softmax(&x[0], 1, log)).no_gradient().wide_only().slack(64.0));
     }
     let far = Tensor::new([[1e4f64, 1e4, 1e4 - 1.0], [-1e4, -1e4 - 1.0, 1.0 - 1e4]]);
-    cases.push(Case::new("log_softmax far from 0", vec![far], |x| x[0].log_softmax(1)).reference(|x| softmax(&x[0], 1, true)));
+    cases.push(
+        Case::new("log_softmax far from 0", vec![far], |x| x[0].log_softmax(1)).reference(|x| softmax(&x[0], 1, true)),
+    );
     cases
 }

@@ -17,11 +17,13 @@ pub fn line(x: &Array, index: &[usize], axis: usize) -> Vec<f64> {
 }
 
 fn order(row: &[f64], descending: bool) -> Vec<usize> {
-    let compare = |a: f64, b: f64| a.partial_cmp(&b).unwrap_or(match (a.is_nan(), b.is_nan()) {
-        (true, false) => Ordering::Greater,
-        (false, true) => Ordering::Less,
-        _ => Ordering::Equal,
-    });
+    let compare = |a: f64, b: f64| {
+        a.partial_cmp(&b).unwrap_or(match (a.is_nan(), b.is_nan()) {
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            _ => Ordering::Equal,
+        })
+    };
     let mut order: Vec<usize> = (0..row.len()).collect();
     order.sort_by(|&a, &b| if descending { compare(row[b], row[a]) } else { compare(row[a], row[b]) });
     order
@@ -37,25 +39,35 @@ pub fn all() -> Vec<Case> {
         for input in [numbers(dims, 1), ties(dims), specials(dims)] {
             for descending in [false, true] {
                 let f = move |x: &[Var]| both(x[0].sort(axis as isize, descending)?);
-                let case = Case::many(format!("sort {dims:?} along {axis}"), vec![input.clone()], f).references(move |x| {
-                    let at = Array::build(&x[0].dims, |i| order(&line(&x[0], i, axis), descending)[i[axis]] as f64);
-                    let y = Array::build(&x[0].dims, |i| line(&x[0], i, axis)[at.at(i) as usize]);
-                    vec![y, at]
-                });
+                let case =
+                    Case::many(format!("sort {dims:?} along {axis}"), vec![input.clone()], f).references(move |x| {
+                        let at = Array::build(&x[0].dims, |i| order(&line(&x[0], i, axis), descending)[i[axis]] as f64);
+                        let y = Array::build(&x[0].dims, |i| line(&x[0], i, axis)[at.at(i) as usize]);
+                        vec![y, at]
+                    });
                 // Neighbours that differ by less than a step of differences would change places.
                 cases.push(case.no_gradient());
             }
         }
-        let smooth = |name: &str, f: fn(&Var, isize) -> Result<Var>| Case::new(format!("{name} {dims:?}"), vec![numbers(dims, 2)], move |x| f(&x[0], axis as isize));
+        let smooth = |name: &str, f: fn(&Var, isize) -> Result<Var>| {
+            Case::new(format!("{name} {dims:?}"), vec![numbers(dims, 2)], move |x| f(&x[0], axis as isize))
+        };
         cases.push(smooth("sorted", |x, a| x.sort(a, true).map(|y| y.0)));
     }
-    cases.push(Case::new("top_k", vec![numbers(&[3, 6], 5)], |x| x[0].top_k(2, -1, true).map(|y| y.0)).large(vec![numbers(&[900, 60], 1)]).reference(|x| {
-        Array::build(&[3, 2], |i| {
-            let row = line(&x[0], &[i[0], 0], 1);
-            row[order(&row, true)[i[1]]]
-        })
-    }));
-    cases.push(Case::new("sort of a scalar", vec![numbers(&[], 5)], |x| x[0].sort(0, true).map(|y| y.0)).reference(|x| x[0].clone()));
+    cases.push(
+        Case::new("top_k", vec![numbers(&[3, 6], 5)], |x| x[0].top_k(2, -1, true).map(|y| y.0))
+            .large(vec![numbers(&[900, 60], 1)])
+            .reference(|x| {
+                Array::build(&[3, 2], |i| {
+                    let row = line(&x[0], &[i[0], 0], 1);
+                    row[order(&row, true)[i[1]]]
+                })
+            }),
+    );
+    cases.push(
+        Case::new("sort of a scalar", vec![numbers(&[], 5)], |x| x[0].sort(0, true).map(|y| y.0))
+            .reference(|x| x[0].clone()),
+    );
     cases
 }
 

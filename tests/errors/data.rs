@@ -29,10 +29,7 @@ pub(super) fn all() -> Vec<Mistake> {
 
 /// A run with a callback and without validation data.
 fn with(callback: impl Callback + 'static) -> Result<()> {
-    regressor()?.fit(
-        &Dataset::new(Tensor::ones([8, 4])?, Tensor::ones([8, 1])?)?,
-        quiet().callback(callback),
-    )?;
+    regressor()?.fit(&Dataset::new(Tensor::ones([8, 4])?, Tensor::ones([8, 1])?)?, quiet().callback(callback))?;
     Ok(())
 }
 

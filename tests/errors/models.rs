@@ -98,11 +98,8 @@ pub(super) fn settings() -> Vec<Mistake> {
 
 /// Targets that are wrong for a classifier of four numbers into two classes.
 fn trained_on(loss: &str, y: Tensor) -> Result<()> {
-    let mut model = Sequential::new([4]).add(Dense::new(2).activation("softmax")).compile(
-        "adam",
-        loss,
-        ["accuracy"],
-    )?;
+    let mut model =
+        Sequential::new([4]).add(Dense::new(2).activation("softmax")).compile("adam", loss, ["accuracy"])?;
     model.fit(&Dataset::new(Tensor::ones([y.shape()[0], 4])?, y)?, quiet())?;
     Ok(())
 }

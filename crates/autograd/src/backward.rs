@@ -142,9 +142,8 @@ impl Walk {
             if outputs.clone().all(|o| self.gradients[o].is_none()) || !need.contains(&true) {
                 continue;
             }
-            let mut dy: Vec<Option<Var>> = outputs
-                .map(|o| if keep(o) { self.gradients[o].clone() } else { self.gradients[o].take() })
-                .collect();
+            let mut dy: Vec<Option<Var>> =
+                outputs.map(|o| if keep(o) { self.gradients[o].clone() } else { self.gradients[o].take() }).collect();
             dy.resize(step.y.len(), None);
             self.step(&step, &dy, &need)?;
         }

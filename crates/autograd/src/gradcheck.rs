@@ -111,7 +111,8 @@ impl GradCheck {
                 None => vec![0.0; inputs[i].count()],
             };
             for (at, exact) in exact.into_iter().enumerate() {
-                let numeric = (self.shifted(f, inputs, i, at, 1.0)? - self.shifted(f, inputs, i, at, -1.0)?) / (2.0 * self.step);
+                let numeric =
+                    (self.shifted(f, inputs, i, at, 1.0)? - self.shifted(f, inputs, i, at, -1.0)?) / (2.0 * self.step);
                 // Written so that NaN counts as a difference.
                 let close = (exact - numeric).abs() <= self.atol + self.rtol * numeric.abs().max(exact.abs());
                 if !close {
@@ -127,7 +128,14 @@ impl GradCheck {
     }
 
     /// The function's value with one element of one input moved by a step.
-    fn shifted(&self, f: &dyn Fn(&[Var]) -> Result<Var>, inputs: &[Tensor], input: usize, at: usize, sign: f64) -> Result<f64> {
+    fn shifted(
+        &self,
+        f: &dyn Fn(&[Var]) -> Result<Var>,
+        inputs: &[Tensor],
+        input: usize,
+        at: usize,
+        sign: f64,
+    ) -> Result<f64> {
         let vars: Result<Vec<Var>> = inputs
             .iter()
             .enumerate()

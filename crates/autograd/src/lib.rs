@@ -31,6 +31,6 @@ pub use tape::Tape;
 pub use var::Var;
 
 pub use kiln_tensor::{
-    DType, Device, Dual, Element, Error, ErrorKind, Expr, IntoShape, Key, Layout, MAX_RANK, Mask, Op, Result, Scalar, Shape,
-    Spec, Tensor, View, ViewMut, bf16, cpu, f16, io, ops,
+    DType, Device, Dual, Element, Error, ErrorKind, Expr, IntoShape, Key, Layout, MAX_RANK, Mask, Op, Result, Scalar,
+    Shape, Spec, Tensor, View, ViewMut, bf16, cpu, f16, io, ops,
 };

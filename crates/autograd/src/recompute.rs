@@ -48,8 +48,7 @@ impl Rule for Recompute {
     fn vjp(&self, x: &[Var], _y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
         let create_graph = x.iter().any(Var::is_tracked);
         let own = Tape::new();
-        let x: Vec<Var> =
-            x.iter().map(|x| if create_graph { x.clone() } else { own.watch(x.tensor()) }).collect();
+        let x: Vec<Var> = x.iter().map(|x| if create_graph { x.clone() } else { own.watch(x.tensor()) }).collect();
         let y = (self.region)(&x)?;
         let outputs: Vec<(&Var, &Var)> = y.iter().zip(dy).filter_map(|(y, dy)| Some((y, dy.as_ref()?))).collect();
         let wanted: Vec<&Var> = x.iter().zip(need).filter(|(_, need)| **need).map(|(x, _)| x).collect();

@@ -17,7 +17,10 @@ pub(crate) fn parts<'a>(what: &str, config: &'a Value) -> Result<(&'a str, Value
     }
     let Some(name) = config.get("name").and_then(Value::as_str) else {
         let text = format!("the config of a {what} has no name: {config}");
-        return Err(Error::config(text, format!("write {{\"name\": \"…\", \"config\": {{…}}}} with the name of the {what}")));
+        return Err(Error::config(
+            text,
+            format!("write {{\"name\": \"…\", \"config\": {{…}}}} with the name of the {what}"),
+        ));
     };
     Ok((name, config.get("config").cloned().unwrap_or(Value::Null)))
 }
@@ -27,5 +30,6 @@ pub(crate) fn read<T: DeserializeOwned + Default>(name: &str, arguments: Value) 
     if arguments.is_null() {
         return Ok(T::default());
     }
-    serde_json::from_value(arguments).map_err(|e| Error::config(format!("{name}: {e}"), "check the names and types of its settings"))
+    serde_json::from_value(arguments)
+        .map_err(|e| Error::config(format!("{name}: {e}"), "check the names and types of its settings"))
 }

@@ -226,7 +226,8 @@ impl Initializer {
             // Unit variants have no settings, so that the reader finds the unknown one.
             whole["config"][argument] = value;
         }
-        serde_json::from_value(whole).map_err(|e| Error::config(format!("{name}: {e}"), "check the names and types of its settings"))
+        serde_json::from_value(whole)
+            .map_err(|e| Error::config(format!("{name}: {e}"), "check the names and types of its settings"))
     }
 
     /// What is drawn from for a weight of `shape`.
@@ -241,7 +242,9 @@ impl Initializer {
             Initializer::Constant { value } => Distribution::Constant(value),
             Initializer::RandomUniform { minval: low, maxval: high } => Distribution::Uniform { low, high },
             Initializer::RandomNormal { mean, stddev: deviation } => Distribution::Normal { mean, deviation },
-            Initializer::TruncatedNormal { mean, stddev: deviation } => Distribution::TruncatedNormal { mean, deviation },
+            Initializer::TruncatedNormal { mean, stddev: deviation } => {
+                Distribution::TruncatedNormal { mean, deviation }
+            }
             Initializer::VarianceScaling { scale, mode, distribution } => scaled(&shape, scale, mode, distribution)?,
             Initializer::GlorotUniform => scaled(&shape, 1.0, FanMode::FanAvg, Scaled::Uniform)?,
             Initializer::GlorotNormal => scaled(&shape, 1.0, FanMode::FanAvg, Scaled::TruncatedNormal)?,
@@ -267,13 +270,18 @@ impl Initializer {
     pub fn init(&self, key: Key, shape: impl IntoShape, dtype: DType) -> Result<Tensor> {
         let shape = shape.into_shape()?;
         if !dtype.is_float() {
-            return Err(Error::config(format!("an initializer cannot draw {dtype} weights"), "use a floating-point type, such as f32"));
+            return Err(Error::config(
+                format!("an initializer cannot draw {dtype} weights"),
+                "use a floating-point type, such as f32",
+            ));
         }
         Ok(match self.distribution(shape)? {
             Distribution::Constant(value) => Tensor::filled(Spec::new(shape, dtype), value),
             Distribution::Uniform { low, high } => key.uniform_as(shape, low, high, dtype)?,
             Distribution::Normal { mean, deviation } => key.normal_as(shape, mean, deviation, dtype)?,
-            Distribution::TruncatedNormal { mean, deviation } => key.truncated_normal_as(shape, mean, deviation, dtype)?,
+            Distribution::TruncatedNormal { mean, deviation } => {
+                key.truncated_normal_as(shape, mean, deviation, dtype)?
+            }
             Distribution::Orthogonal { rows, columns, gain } => {
                 orthogonal(key, rows, columns, gain)?.reshape(shape)?.cast(dtype)?
             }
@@ -287,12 +295,18 @@ impl Initializer {
 }
 
 fn wrong_rank(name: &str, shape: &Shape, needs: &str) -> Error {
-    Error::config(format!("{name}: a weight of shape {shape} needs {needs}"), "use another initializer, such as glorot_uniform")
+    Error::config(
+        format!("{name}: a weight of shape {shape} needs {needs}"),
+        "use another initializer, such as glorot_uniform",
+    )
 }
 
 fn scaled(shape: &Shape, scale: f64, mode: FanMode, distribution: Scaled) -> Result<Distribution> {
     if !scale.is_finite() || scale <= 0.0 {
-        return Err(Error::config(format!("VarianceScaling: scale is {scale}"), "give a positive number, such as 1 or 2"));
+        return Err(Error::config(
+            format!("VarianceScaling: scale is {scale}"),
+            "give a positive number, such as 1 or 2",
+        ));
     }
     let (inputs, outputs) = fans(shape);
     let fan = match mode {
@@ -344,7 +358,8 @@ mod tests {
             let (short, step, along) = if rows < columns { (rows, columns, 1) } else { (columns, 1, columns) };
             for i in 0..short {
                 for j in 0..short {
-                    let product: f64 = (0..rows.max(columns)).map(|k| w[i * step + k * along] * w[j * step + k * along]).sum();
+                    let product: f64 =
+                        (0..rows.max(columns)).map(|k| w[i * step + k * along] * w[j * step + k * along]).sum();
                     assert!((product - if i == j { 4.0 } else { 0.0 }).abs() < 1e-12, "{shape:?} {i} {j} {product}");
                 }
             }

@@ -33,6 +33,6 @@ pub use sequential::{Network, Sequential};
 pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{
     DType, Device, Differentiable, Dual, Element, Expr, GradCheck, Gradients, IntoShape, Keep, Key, Layout, Mask, Op,
-    Scalar, Shape, Spec, Tape, Tensor, Var, View, ViewMut, bf16, checkpoint, cpu, f16, grad, gradients, hvp, io, jvp, ops,
-    value_and_grad, vjp,
+    Scalar, Shape, Spec, Tape, Tensor, Var, View, ViewMut, bf16, checkpoint, cpu, f16, grad, gradients, hvp, io, jvp,
+    ops, value_and_grad, vjp,
 };

@@ -245,10 +245,7 @@ pub fn named_parameters(module: &(impl Module + ?Sized)) -> Vec<(String, Tensor)
 ///
 /// # Errors
 /// A path that is missing, or a tensor of another shape or type; nothing is changed then.
-pub fn load_parameters(
-    module: &mut (impl Module + ?Sized),
-    mut get: impl FnMut(&str) -> Option<Tensor>,
-) -> Result<()> {
+pub fn load_parameters(module: &mut (impl Module + ?Sized), mut get: impl FnMut(&str) -> Option<Tensor>) -> Result<()> {
     let mut loaded = Vec::new();
     let mut problem = None;
     module.parameters(&mut |path, parameter| {

@@ -52,8 +52,7 @@ pub fn did_you_mean(name: &str, candidates: &[&str]) -> String {
 /// assert_eq!(listing([] as [&str; 0]), "nothing");
 /// ```
 pub fn listing<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
-    let quoted: Vec<String> =
-        names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
     match quoted.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),

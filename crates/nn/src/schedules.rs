@@ -303,7 +303,12 @@ impl PiecewiseConstantDecay {
     fn check(&self, name: &str) -> Result<()> {
         let text = format!("{} boundaries and {} values", self.boundaries.len(), self.values.len());
         require(self.values.len() == self.boundaries.len() + 1, name, &text, "give one value more than boundaries")?;
-        require(self.boundaries.is_sorted(), name, "the boundaries are not in order", "sort them from the first step to the last")
+        require(
+            self.boundaries.is_sorted(),
+            name,
+            "the boundaries are not in order",
+            "sort them from the first step to the last",
+        )
     }
 }
 
@@ -316,7 +321,8 @@ impl PolynomialDecay {
         } else {
             step.min(steps)
         };
-        (self.initial_learning_rate - self.end_learning_rate) * (1.0 - step / steps).powf(self.power) + self.end_learning_rate
+        (self.initial_learning_rate - self.end_learning_rate) * (1.0 - step / steps).powf(self.power)
+            + self.end_learning_rate
     }
     fn check(&self, name: &str) -> Result<()> {
         require_steps(self.decay_steps, name, "decay_steps")
@@ -356,7 +362,12 @@ impl CosineDecayRestarts {
     }
     fn check(&self, name: &str) -> Result<()> {
         require_steps(self.first_decay_steps, name, "first_decay_steps")?;
-        require(self.t_mul >= 1.0, name, &format!("t_mul is {}", self.t_mul), "give 1 or more: the cosines must not become shorter")
+        require(
+            self.t_mul >= 1.0,
+            name,
+            &format!("t_mul is {}", self.t_mul),
+            "give 1 or more: the cosines must not become shorter",
+        )
     }
 }
 
@@ -447,7 +458,12 @@ impl OneCycle {
     fn check(&self, name: &str) -> Result<()> {
         require_steps(self.total_steps, name, "total_steps")?;
         let text = format!("pct_start is {}", self.pct_start);
-        require((0.0..=1.0).contains(&self.pct_start), name, &text, "give the part of the steps that the rise takes, such as 0.3")
+        require(
+            (0.0..=1.0).contains(&self.pct_start),
+            name,
+            &text,
+            "give the part of the steps that the rise takes, such as 0.3",
+        )
     }
 }
 
@@ -476,8 +492,18 @@ impl Sequential {
     }
     fn check(&self, name: &str) -> Result<()> {
         let text = format!("{} schedules and {} milestones", self.schedules.len(), self.milestones.len());
-        require(self.schedules.len() == self.milestones.len() + 1, name, &text, "give one schedule more than milestones")?;
-        require(self.milestones.is_sorted(), name, "the milestones are not in order", "sort them from the first step to the last")?;
+        require(
+            self.schedules.len() == self.milestones.len() + 1,
+            name,
+            &text,
+            "give one schedule more than milestones",
+        )?;
+        require(
+            self.milestones.is_sorted(),
+            name,
+            "the milestones are not in order",
+            "sort them from the first step to the last",
+        )?;
         self.schedules.iter().try_for_each(Schedule::check)
     }
 }

@@ -108,11 +108,14 @@ impl Sequential {
 
     fn input(&self) -> Result<Shape> {
         match &self.input {
-            Ok(shape) if shape.contains(&0) => {
-                Err(Error::config(format!("Sequential: a sample of shape {shape} has no elements"), "give the shape of one sample, such as [28, 28]"))
-            }
+            Ok(shape) if shape.contains(&0) => Err(Error::config(
+                format!("Sequential: a sample of shape {shape} has no elements"),
+                "give the shape of one sample, such as [28, 28]",
+            )),
             Ok(shape) => Ok(*shape),
-            Err(error) => Err(Error::config(format!("Sequential: {error}"), "give the shape of one sample, such as [28, 28]")),
+            Err(error) => {
+                Err(Error::config(format!("Sequential: {error}"), "give the shape of one sample, such as [28, 28]"))
+            }
         }
     }
 
@@ -126,7 +129,10 @@ impl Sequential {
                 return Err(Error::config(format!("Sequential: two layers are named `{name}`"), "names must differ"));
             }
             if name.is_empty() || name.contains('/') {
-                return Err(Error::config(format!("Sequential: `{name}` is no layer name"), "names must not be empty or contain `/`"));
+                return Err(Error::config(
+                    format!("Sequential: `{name}` is no layer name"),
+                    "names must not be empty or contain `/`",
+                ));
             }
             let output = layer.output_shape(&shape).map_err(|e| e.in_layer(name))?;
             all.push(Place { name, layer: &**layer, input: shape, output });
@@ -177,11 +183,17 @@ impl Sequential {
     /// # Errors
     /// JSON that is no such description, or names a layer that is not known.
     pub fn from_config(config: &Json) -> Result<Sequential> {
-        let broken = |what: &str| Error::config(format!("the model's architecture has no valid `{what}`"), "the file is damaged or of another program");
+        let broken = |what: &str| {
+            Error::config(
+                format!("the model's architecture has no valid `{what}`"),
+                "the file is damaged or of another program",
+            )
+        };
         let dims: Option<Vec<usize>> =
             config["input_shape"].as_array().and_then(|a| a.iter().map(|d| d.as_u64().map(|d| d as usize)).collect());
         let dtype = config["dtype"].as_str().unwrap_or("f32");
-        let dtype = DType::ALL.into_iter().find(|d| d.to_string() == dtype && d.is_float()).ok_or_else(|| broken("dtype"))?;
+        let dtype =
+            DType::ALL.into_iter().find(|d| d.to_string() == dtype && d.is_float()).ok_or_else(|| broken("dtype"))?;
         let mut model = Sequential::new(dims.ok_or_else(|| broken("input_shape"))?).dtype(dtype);
         model.name = config["name"].as_str().unwrap_or("sequential").to_owned();
         for layer in config["layers"].as_array().ok_or_else(|| broken("layers"))? {

@@ -73,12 +73,7 @@ pub struct Table {
 impl Table {
     /// A table with these columns and no rows.
     pub fn new(columns: impl IntoIterator<Item = Column>) -> Self {
-        Self {
-            title: String::new(),
-            columns: columns.into_iter().collect(),
-            rows: Vec::new(),
-            rules: true,
-        }
+        Self { title: String::new(), columns: columns.into_iter().collect(), rows: Vec::new(), rules: true }
     }
 
     /// The line above the table.
@@ -254,8 +249,7 @@ mod tests {
 
     #[test]
     fn long_cells_wrap_and_short_rows_are_filled() {
-        let mut table =
-            Table::new([Column::new("Name").max_width(8), Column::new("N").right().min_width(3)]);
+        let mut table = Table::new([Column::new("Name").max_width(8), Column::new("N").right().min_width(3)]);
         table.rules(false).row(["a bc defghijklmno", "7"]).row(["é"]);
         let expected = "\
 ┏━━━━━━━━━━┳━━━━━┓

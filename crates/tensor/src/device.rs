@@ -21,12 +21,10 @@ impl Device {
     pub fn ensure_available(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(_) => Err(Error::new(
-                ErrorKind::Device,
-                self.to_string(),
-                "this build of Kiln has no CUDA backend",
-            )
-            .help("use Device::Cpu")),
+            Device::Cuda(_) => {
+                Err(Error::new(ErrorKind::Device, self.to_string(), "this build of Kiln has no CUDA backend")
+                    .help("use Device::Cpu"))
+            }
         }
     }
 }

@@ -44,7 +44,8 @@ impl Printer<'_> {
                 d <= 2 * edge || at < edge || at >= d - edge
             })
         };
-        let finite = values.iter().enumerate().filter(|(i, x)| x.is_finite() && **x != 0.0 && shown(*i)).map(|(_, x)| x.abs());
+        let finite =
+            values.iter().enumerate().filter(|(i, x)| x.is_finite() && **x != 0.0 && shown(*i)).map(|(_, x)| x.abs());
         let (low, high) = finite.fold((f64::INFINITY, 0.0f64), |(l, h), x| (l.min(x), h.max(x)));
         let scientific = high >= 1e8 || (high > 0.0 && (low < 1e-4 || high / low > 1e3 && low < 1e-3));
         let digits = (0..4).find(|&d| values.iter().all(|x| !x.is_finite() || decimal(*x, d) == *x)).unwrap_or(4);

@@ -270,11 +270,10 @@ fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) ->
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
     let views: Vec<View> = x.iter().map(|t| t.view()).collect();
-    let tensors: Vec<Tensor> = out.iter().map(|spec| take_donor(donors, spec).unwrap_or_else(|| empty(*spec))).collect();
-    let mut targets: Vec<ViewMut> = tensors
-        .iter()
-        .map(|t| ViewMut { start: t.storage.as_ptr(), spec: t.spec(), life: PhantomData })
-        .collect();
+    let tensors: Vec<Tensor> =
+        out.iter().map(|spec| take_donor(donors, spec).unwrap_or_else(|| empty(*spec))).collect();
+    let mut targets: Vec<ViewMut> =
+        tensors.iter().map(|t| ViewMut { start: t.storage.as_ptr(), spec: t.spec(), life: PhantomData }).collect();
     op.cpu(&views, &mut targets)?;
     Ok(tensors)
 }
@@ -290,9 +289,11 @@ fn empty(spec: Spec) -> Tensor {
 
 impl Tensor {
     pub(crate) fn view(&self) -> View<'_> {
-        debug_assert!(self.layout.reach().is_none_or(|(low, high)| {
-            low >= 0 && (high as usize + 1) * self.dtype.size() <= self.storage.bytes()
-        }));
+        debug_assert!(
+            self.layout.reach().is_none_or(|(low, high)| {
+                low >= 0 && (high as usize + 1) * self.dtype.size() <= self.storage.bytes()
+            })
+        );
         // SAFETY: the offset of a layout lies inside its storage (or just past it, when there is no element).
         let start = unsafe { self.storage.as_ptr().add(self.layout.offset * self.dtype.size()) };
         View { start, layout: Layout { offset: 0, ..self.layout }, dtype: self.dtype, life: PhantomData }

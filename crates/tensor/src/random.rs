@@ -37,12 +37,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         }
         let a = u64::from(counter[0]) * 0xD251_1F53;
         let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            (b >> 32) as u32 ^ counter[1] ^ key[0],
-            b as u32,
-            (a >> 32) as u32 ^ counter[3] ^ key[1],
-            a as u32,
-        ];
+        counter = [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
     }
     counter
 }
@@ -61,7 +56,8 @@ impl Key {
     }
 
     fn block_of(self, position: u64, domain: u32) -> [u32; 4] {
-        let counter = [position as u32, (position >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32 ^ domain];
+        let counter =
+            [position as u32, (position >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32 ^ domain];
         philox(counter, [self.seed as u32, (self.seed >> 32) as u32])
     }
 
@@ -209,7 +205,9 @@ fn unit(a: u32, b: u32) -> f64 {
 fn checked(op: &str, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Shape> {
     let at = Location::caller();
     if !mean.is_finite() || !deviation.is_finite() || deviation < 0.0 {
-        return Err(Error::argument(op, format!("mean {mean} and deviation {deviation} describe no distribution")).at(at));
+        return Err(
+            Error::argument(op, format!("mean {mean} and deviation {deviation} describe no distribution")).at(at)
+        );
     }
     shape.into_shape().map_err(|e| e.at(at))
 }

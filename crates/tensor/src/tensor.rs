@@ -174,7 +174,9 @@ impl Tensor {
         let (first, last) = (start.to_f64(), end.to_f64());
         let step = if count > 1 { (last - first) / (count - 1) as f64 } else { 0.0 };
         // Counting back from the end in the upper half makes both ends exact and the values symmetric.
-        let value = |i: usize| if i < count / 2 || count == 1 { first + step * i as f64 } else { last - step * (count - 1 - i) as f64 };
+        let value = |i: usize| {
+            if i < count / 2 || count == 1 { first + step * i as f64 } else { last - step * (count - 1 - i) as f64 }
+        };
         Ok(Tensor::build(shape, |t: &mut [T]| t.iter_mut().enumerate().for_each(|(i, t)| *t = T::from_f64(value(i)))))
     }
 
@@ -274,7 +276,9 @@ impl Tensor {
     pub fn item(&self) -> Result<f64> {
         if self.count() != 1 {
             let text = format!("{} has {} elements; only a tensor of one has an item", self.shape(), self.count());
-            return Err(Error::shape("item", text).help("reduce it first: .sum(&[]), .mean(&[])").at(Location::caller()));
+            return Err(Error::shape("item", text)
+                .help("reduce it first: .sum(&[]), .mean(&[])")
+                .at(Location::caller()));
         }
         Ok(self.to_vec_as::<f64>()[0])
     }

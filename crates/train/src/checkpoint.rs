@@ -25,7 +25,8 @@ impl<M: Module> Model<M> {
     /// A file that cannot be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         let weights = named_parameters(&self.module);
-        let bytes = to_safetensors(weights.iter().map(|(n, t)| (n.as_str(), t)), &BTreeMap::new()).map_err(kiln_nn::Error::from)?;
+        let bytes = to_safetensors(weights.iter().map(|(n, t)| (n.as_str(), t)), &BTreeMap::new())
+            .map_err(kiln_nn::Error::from)?;
         write_atomic(path.as_ref(), &bytes)
     }
 
@@ -49,7 +50,9 @@ impl<M: Module> Model<M> {
         let weights = named_parameters(&self.module);
         let state: Vec<(String, Tensor)> =
             self.optimizer.state().into_iter().map(|(name, t)| (format!("{OPTIMIZER}{name}"), t)).collect();
-        let configs = |metrics: &[Box<dyn kiln_nn::metrics::Metric>]| metrics.iter().map(|m| m.to_config()).collect::<Vec<Json>>();
+        let configs = |metrics: &[Box<dyn kiln_nn::metrics::Metric>]| {
+            metrics.iter().map(|m| m.to_config()).collect::<Vec<Json>>()
+        };
         let description = json!({
             "format": FORMAT,
             "kiln": env!("CARGO_PKG_VERSION"),
@@ -60,7 +63,8 @@ impl<M: Module> Model<M> {
             "weighted_metrics": configs(&self.weighted_metrics),
             "steps": self.steps,
         });
-        let text = serde_json::to_string_pretty(&description).map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
+        let text = serde_json::to_string_pretty(&description)
+            .map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
         let all = weights.iter().chain(&state).map(|(name, t)| (name.as_str(), t));
         let bytes = to_safetensors(all, &BTreeMap::from([(ENTRY.to_owned(), text)])).map_err(kiln_nn::Error::from)?;
         write_atomic(path.as_ref(), &bytes)
@@ -77,9 +81,11 @@ impl Model<Network> {
         let file = read(path)?;
         let inside = |e: String| Error::file(path, e);
         let text = file.metadata.get(ENTRY).ok_or_else(|| {
-            inside("holds tensors but no Kiln model".into()).with_help("weights alone are read with model.load_weights(path)")
+            inside("holds tensors but no Kiln model".into())
+                .with_help("weights alone are read with model.load_weights(path)")
         })?;
-        let description: Json = serde_json::from_str(text).map_err(|e| inside(format!("its description is no JSON: {e}")))?;
+        let description: Json =
+            serde_json::from_str(text).map_err(|e| inside(format!("its description is no JSON: {e}")))?;
         if description["format"].as_u64() != Some(FORMAT) {
             return Err(inside(format!("has format {}, this version reads {FORMAT}", description["format"])));
         }
@@ -95,7 +101,9 @@ impl Model<Network> {
         };
         let optimizer = kiln_nn::optimizers::from_config(&description["optimizer"]).map_err(part)?;
         let loss = kiln_nn::losses::from_config(&description["loss"]).map_err(part)?;
-        let mut model = architecture.compile(optimizer, loss, metrics("metrics")?)?.weighted_metrics(metrics("weighted_metrics")?)?;
+        let mut model = architecture
+            .compile(optimizer, loss, metrics("metrics")?)?
+            .weighted_metrics(metrics("weighted_metrics")?)?;
         let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
         let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
         load_parameters(&mut model.module, |name| file.tensors.get(name).cloned()).map_err(part)?;

@@ -50,7 +50,8 @@ pub fn mnist(folder: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
         }
         idx::read(path)?.try_into()
     };
-    let part = |kind: &str| labelled(read(&format!("{kind}-images-idx3-ubyte"))?, read(&format!("{kind}-labels-idx1-ubyte"))?);
+    let part =
+        |kind: &str| labelled(read(&format!("{kind}-images-idx3-ubyte"))?, read(&format!("{kind}-labels-idx1-ubyte"))?);
     Ok((part("train")?, part("t10k")?))
 }
 

@@ -9,11 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Writes `bytes` beside `path`, then renames; missing folders are made.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_atomic(path, |temporary| {
-        let mut file =
-            File::create(temporary).map_err(|source| Error::io("create", path, source))?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(|e| Error::io("write", path, e))
+        let mut file = File::create(temporary).map_err(|source| Error::io("create", path, source))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| Error::io("write", path, e))
     })
 }
 
@@ -23,8 +20,7 @@ pub(crate) fn replace_atomic(path: &Path, write: impl FnOnce(&Path) -> Result<()
         fs::create_dir_all(folder).map_err(|source| Error::io("create", folder, source))?;
     }
     let temporary = temporary_beside(path)?;
-    let result = write(&temporary)
-        .and_then(|()| fs::rename(&temporary, path).map_err(|e| Error::io("write", path, e)));
+    let result = write(&temporary).and_then(|()| fs::rename(&temporary, path).map_err(|e| Error::io("write", path, e)));
     if result.is_err() {
         // The first error is the one worth telling; a file that was never made cannot be removed.
         let _ = fs::remove_file(&temporary);

@@ -185,7 +185,8 @@ impl<'a> Fit<'a> {
             Validation::LastSamples(fraction) => {
                 let cut = (data.len() as f64 * (1.0 - fraction)).floor() as usize;
                 if !(0.0..1.0).contains(&fraction) || cut == 0 || cut == data.len() {
-                    let text = format!("fit: the last {fraction} of {} samples leave a part without a sample", data.len());
+                    let text =
+                        format!("fit: the last {fraction} of {} samples leave a part without a sample", data.len());
                     return Err(Error::config(text, "give a fraction between 0 and 1, such as 0.2"));
                 }
                 Ok((data.range(0, cut)?, Some(data.range(cut, data.len())?)))

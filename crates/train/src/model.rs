@@ -5,8 +5,8 @@ use crate::history::Logs;
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLoss, Loss};
 use kiln_nn::metrics::{Accuracy, IntoMetrics, Metric};
-use kiln_nn::ops::{Value, concat};
 use kiln_nn::module::named_parameters;
+use kiln_nn::ops::{Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
 use kiln_nn::{Activation, IntoModule, Key, Module, Network, Pass, Tensor, Var};
 
@@ -46,7 +46,12 @@ pub trait Compile: IntoModule + Sized {
     ///
     /// # Errors
     /// A name that is not known, with the nearest one; layers that do not fit together.
-    fn compile(self, optimizer: impl IntoOptimizer, loss: impl IntoLoss, metrics: impl IntoMetrics) -> Result<Model<Self::Module>> {
+    fn compile(
+        self,
+        optimizer: impl IntoOptimizer,
+        loss: impl IntoLoss,
+        metrics: impl IntoMetrics,
+    ) -> Result<Model<Self::Module>> {
         let module = self.into_module()?;
         let loss = loss.into_loss()?;
         let link = loss.link().map(Activation::from);
@@ -65,7 +70,8 @@ fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
     for (i, metric) in metrics.iter().enumerate() {
         let name = metric.name();
         if name == "loss" || name.starts_with("val_") || metrics[..i].iter().any(|m| m.name() == name) {
-            let text = format!("compile: a metric cannot be called `{name}`: another value of the history has that name");
+            let text =
+                format!("compile: a metric cannot be called `{name}`: another value of the history has that name");
             return Err(Error::config(text, "give it a name of its own"));
         }
     }
@@ -73,7 +79,11 @@ fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
 }
 
 /// The trainable parameters with their gradients, which come in the order of all parameters.
-fn updates<'a, M: Module>(module: &'a mut M, paths: &'a [String], gradients: Vec<Option<Tensor>>) -> Vec<ParameterUpdate<'a>> {
+fn updates<'a, M: Module>(
+    module: &'a mut M,
+    paths: &'a [String],
+    gradients: Vec<Option<Tensor>>,
+) -> Vec<ParameterUpdate<'a>> {
     let mut all = Vec::with_capacity(paths.len());
     let mut named = paths.iter().zip(gradients);
     module.parameters_mut(&mut |_, parameter| {
@@ -210,7 +220,12 @@ impl<M: Module> Model<M> {
     }
 
     /// [`Model::evaluate`] with a batch size, telling `progress` after each batch how many of how many are done.
-    pub(crate) fn evaluate_with(&self, data: &Dataset, batch_size: usize, mut progress: impl FnMut(usize, usize, &MetricState)) -> Result<Logs> {
+    pub(crate) fn evaluate_with(
+        &self,
+        data: &Dataset,
+        batch_size: usize,
+        mut progress: impl FnMut(usize, usize, &MetricState),
+    ) -> Result<Logs> {
         let mut state = self.metric_state();
         let batches = data.len().div_ceil(batch_size);
         for i in 0..batches {

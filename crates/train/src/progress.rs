@@ -169,8 +169,7 @@ impl<W: Write> Progress<W> {
         if self.verbosity == Verbosity::Silent {
             return;
         }
-        let cleared =
-            if self.drawn > 0 { format!("\r{}\r", " ".repeat(self.drawn)) } else { String::new() };
+        let cleared = if self.drawn > 0 { format!("\r{}\r", " ".repeat(self.drawn)) } else { String::new() };
         self.drawn = 0;
         self.last_draw = None;
         self.write(&format!("{cleared}{text}\n"));
@@ -264,8 +263,7 @@ impl<W: Write> Progress<W> {
             line.push(Paint::Bold, &time);
             line.push(Paint::Plain, &format!(" {per_step}"));
         }
-        let validating =
-            self.validation.map(|(done, total)| format!(" - validating {done}/{total}"));
+        let validating = self.validation.map(|(done, total)| format!(" - validating {done}/{total}"));
         let metrics = logs.iter().map(|(name, value)| metric(name, value));
         for text in validating.into_iter().chain(metrics) {
             if line.columns + columns(&text) > room {
@@ -411,10 +409,7 @@ mod tests {
     }
 
     impl Run {
-        fn new(
-            steps: Option<usize>,
-            make: impl Fn(Progress<Vec<u8>>) -> Progress<Vec<u8>>,
-        ) -> Self {
+        fn new(steps: Option<usize>, make: impl Fn(Progress<Vec<u8>>) -> Progress<Vec<u8>>) -> Self {
             let mut progress = make(Progress::new(Vec::new(), Verbosity::Bar));
             let start = Instant::now();
             progress.begin_at(steps, start);
@@ -459,11 +454,7 @@ mod tests {
             "{text:?}"
         );
         let mut last = logs();
-        last.extend(&Logs::from([
-            ("val_accuracy", 0.3),
-            ("val_loss", 1.3139),
-            ("learning_rate", 1e-3),
-        ]));
+        last.extend(&Logs::from([("val_accuracy", 0.3), ("val_loss", 1.3139), ("learning_rate", 1e-3)]));
         run.end(3100, &last);
         assert_eq!(
             run.text(),
@@ -502,10 +493,7 @@ mod tests {
             assert!(text.chars().count() < columns, "{columns}: {text}");
             text
         };
-        assert_eq!(
-            line(78),
-            "10/25 ━━━━━━━━──────────── 1s 100ms/step - accuracy: 0.2988 - loss: 1.6600"
-        );
+        assert_eq!(line(78), "10/25 ━━━━━━━━──────────── 1s 100ms/step - accuracy: 0.2988 - loss: 1.6600");
         assert_eq!(line(70), "10/25 ━━━━━━━━──────────── 1s 100ms/step - accuracy: 0.2988 …");
         assert_eq!(line(50), "10/25 ━━━━━━━━──────────── 1s 100ms/step …");
         assert_eq!(line(30), "10/25 1s 100ms/step …");
@@ -532,10 +520,7 @@ mod tests {
         run.text();
         run.progress.last_draw = None;
         run.progress.validation_step(3, 10, || Logs::from([("loss", 1.0)]));
-        assert_eq!(
-            run.text(),
-            "\r2/2 ━━━━━━━━━━━━━━━━━━━━ 0s 100ms/step - validating 3/10 - loss: 1.0000 "
-        );
+        assert_eq!(run.text(), "\r2/2 ━━━━━━━━━━━━━━━━━━━━ 0s 100ms/step - validating 3/10 - loss: 1.0000 ");
     }
 
     #[test]
@@ -546,11 +531,7 @@ mod tests {
         run.step(1, 100, &logs());
         run.progress.message("Epoch 2: early stopping");
         for step in 2..=25 {
-            run.progress.step_at(
-                step,
-                run.start + Duration::from_micros(100_000 + 740 * (step as u64 - 1)),
-                Logs::new,
-            );
+            run.progress.step_at(step, run.start + Duration::from_micros(100_000 + 740 * (step as u64 - 1)), Logs::new);
         }
         run.end(400, &logs());
         assert_eq!(
@@ -578,10 +559,7 @@ mod tests {
 
     #[test]
     fn clocks() {
-        assert_eq!(
-            [clock(59.9), clock(65.0), clock(3723.0), clock(0.2)],
-            ["59s", "1:05", "1:02:03", "0s"]
-        );
+        assert_eq!([clock(59.9), clock(65.0), clock(3723.0), clock(0.2)], ["59s", "1:05", "1:02:03", "0s"]);
         assert_eq!(
             [step_time(2.4), step_time(0.0294), step_time(7.4e-4), step_time(0.0)],
             ["2s/step", "29ms/step", "740us/step", "0s/step"]

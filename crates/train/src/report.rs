@@ -48,11 +48,7 @@ impl ConfusionMatrix {
     pub fn from_labels(truth: &[usize], predicted: &[usize], classes: usize) -> Result<Self> {
         if truth.len() != predicted.len() {
             return Err(Error::data(
-                format!(
-                    "ConfusionMatrix: {} true labels, but {} predicted ones",
-                    truth.len(),
-                    predicted.len()
-                ),
+                format!("ConfusionMatrix: {} true labels, but {} predicted ones", truth.len(), predicted.len()),
                 "give one prediction for each true label",
             ));
         }
@@ -85,10 +81,7 @@ impl ConfusionMatrix {
     ///
     /// # Errors
     /// [`Error::Data`] where there is not one name a class.
-    pub fn with_names<S: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = S>,
-    ) -> Result<Self> {
+    pub fn with_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         if names.len() != self.names.len() {
             return Err(Error::data(
@@ -154,7 +147,8 @@ impl ConfusionMatrix {
     pub fn cohen_kappa(&self) -> f64 {
         let total = self.counts.iter().sum::<u64>() as f64;
         let chance: f64 =
-            (0..self.classes()).map(|class| self.support(class) as f64 * self.predicted(class) as f64).sum::<f64>() / (total * total);
+            (0..self.classes()).map(|class| self.support(class) as f64 * self.predicted(class) as f64).sum::<f64>()
+                / (total * total);
         (self.accuracy() - chance) / (1.0 - chance)
     }
 
@@ -321,11 +315,7 @@ impl fmt::Display for ClassificationReport {
             let Scores { precision, recall, f1, support } = scores;
             writeln!(f, "{name:>width$}  {precision:>9.2} {recall:>9.2} {f1:>9.2} {support:>9}")
         };
-        writeln!(
-            f,
-            "{:>width$}  {:>9} {:>9} {:>9} {:>9}\n",
-            "", "precision", "recall", "f1-score", "support"
-        )?;
+        writeln!(f, "{:>width$}  {:>9} {:>9} {:>9} {:>9}\n", "", "precision", "recall", "f1-score", "support")?;
         for (name, scores) in &self.classes {
             line(f, name, scores)?;
         }

@@ -29,10 +29,7 @@ impl Differentiable for Conv2d {
 
     fn vjp(&self, x: &[Var], _y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
         let ([x, w], dy) = ([&x[0], &x[1]], &only(dy));
-        Ok(vec![
-            wanted(need[0], || input_grad(*self, x, dy, w))?,
-            wanted(need[1], || weight_grad(*self, w, x, dy))?,
-        ])
+        Ok(vec![wanted(need[0], || input_grad(*self, x, dy, w))?, wanted(need[1], || weight_grad(*self, w, x, dy))?])
     }
 }
 

@@ -1,7 +1,9 @@
 //! `d logits = dy · (softmax(logits) - one_hot(label))`, fused in first order.
 
 use super::only;
-use crate::ops::{Apply, ArithmeticOps, CrossEntropy, CrossEntropyGrad, ReduceOps, SoftmaxOps, Value, ViewOps, one_hot};
+use crate::ops::{
+    Apply, ArithmeticOps, CrossEntropy, CrossEntropyGrad, ReduceOps, SoftmaxOps, Value, ViewOps, one_hot,
+};
 use crate::{Differentiable, Keep, Result, Var};
 
 impl Differentiable for CrossEntropy {

@@ -54,9 +54,7 @@ impl Differentiable for Formula {
 
 /// The gradients of the results, zeros where there is none.
 fn cotangents<'a>(dy: &'a [Option<Var>], y: &'a [Var]) -> impl Iterator<Item = Var> + 'a {
-    dy.iter().zip(y).map(|(dy, y)| {
-        dy.clone().unwrap_or_else(|| Var::constant(Tensor::filled(y.tensor().spec(), 0.0)))
-    })
+    dy.iter().zip(y).map(|(dy, y)| dy.clone().unwrap_or_else(|| Var::constant(Tensor::filled(y.tensor().spec(), 0.0))))
 }
 
 /// One gradient for each operand in need, in order.

@@ -1,7 +1,9 @@
 //! Folds: a sum spreads its gradient, an extreme gives it to the elements that reach it, a product multiplies the others.
 
 use super::only;
-use crate::ops::{ArithmeticOps, CastOps, ComparisonOps, Folding, MathOps, Reduce, ReduceOps, SelectOps, Value, ViewOps};
+use crate::ops::{
+    ArithmeticOps, CastOps, ComparisonOps, Folding, MathOps, Reduce, ReduceOps, SelectOps, Value, ViewOps,
+};
 use crate::{Differentiable, Keep, Result, Shape, Tensor, Var};
 
 impl Differentiable for Reduce {

@@ -71,7 +71,10 @@ impl Layer for BatchNormalization {
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         match input.rank() {
-            0 => Err(Error::config("BatchNormalization: the input has no channels", "give samples of at least one dimension")),
+            0 => Err(Error::config(
+                "BatchNormalization: the input has no channels",
+                "give samples of at least one dimension",
+            )),
             _ => Ok(*input),
         }
     }
@@ -108,7 +111,9 @@ impl Layer for BatchNormalization {
         };
         let mut scale = variance.add(self.epsilon)?.rsqrt()?;
         let mut learned = learned.iter();
-        if self.scale && let Some(gamma) = learned.next() {
+        if self.scale
+            && let Some(gamma) = learned.next()
+        {
             scale = scale.mul(&pass.parameter(gamma))?;
         }
         let y = x.sub(&mean)?.mul(&scale)?;

@@ -149,7 +149,13 @@ pub(crate) fn image(class: &str, input: &Shape) -> Result<[usize; 3]> {
 }
 
 /// The output of a window, or an error that says that it does not fit.
-pub(crate) fn fit(class: &str, input: &Shape, padding: Padding, window: [usize; 2], stride: [usize; 2]) -> Result<[usize; 2]> {
+pub(crate) fn fit(
+    class: &str,
+    input: &Shape,
+    padding: Padding,
+    window: [usize; 2],
+    stride: [usize; 2],
+) -> Result<[usize; 2]> {
     if window.contains(&0) || stride.contains(&0) {
         let text = format!("{class}: windows of {window:?} with strides {stride:?} have no meaning");
         return Err(Error::config(text, "sizes and strides start at 1"));
@@ -157,7 +163,8 @@ pub(crate) fn fit(class: &str, input: &Shape, padding: Padding, window: [usize; 
     match (padding.output(input[0], window[0], stride[0]), padding.output(input[1], window[1], stride[1])) {
         (Some(height), Some(width)) => Ok([height, width]),
         _ => {
-            let text = format!("{class}: a window of {} x {} does not fit into the input {input}", window[0], window[1]);
+            let text =
+                format!("{class}: a window of {} x {} does not fit into the input {input}", window[0], window[1]);
             Err(Error::config(text, "use Padding::Same, a smaller window, or fewer pooling layers before it"))
         }
     }
@@ -172,13 +179,20 @@ impl Layer for Conv2D {
         let [_, _, channels] = image("Conv2D", input)?;
         let divides = |n: usize| self.groups > 0 && n.is_multiple_of(self.groups);
         if self.filters == 0 || !divides(channels) || !divides(self.filters) {
-            let text = format!("Conv2D: {} groups do not divide {channels} channels and {} filters", self.groups, self.filters);
+            let text = format!(
+                "Conv2D: {} groups do not divide {channels} channels and {} filters",
+                self.groups, self.filters
+            );
             return Err(Error::config(text, "both numbers must be positive multiples of the number of groups"));
         }
         if self.dilation_rate.contains(&0) {
             return Err(Error::config("Conv2D: a dilation rate of 0 has no meaning", "1 is no dilation"));
         }
-        let reach = std::array::from_fn(|i| self.dilation_rate[i].saturating_mul(self.kernel_size[i].saturating_sub(1)).saturating_add(self.kernel_size[i].min(1)));
+        let reach = std::array::from_fn(|i| {
+            self.dilation_rate[i]
+                .saturating_mul(self.kernel_size[i].saturating_sub(1))
+                .saturating_add(self.kernel_size[i].min(1))
+        });
         let [height, width] = fit("Conv2D", input, self.padding, reach, self.strides)?;
         Ok(Shape::new(&[height, width, self.filters])?)
     }

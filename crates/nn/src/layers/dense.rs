@@ -69,7 +69,10 @@ impl Layer for Dense {
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         let Some(last) = input.rank().checked_sub(1) else {
-            return Err(Error::config("Dense: the input has no dimension to connect to", "give samples of at least one dimension"));
+            return Err(Error::config(
+                "Dense: the input has no dimension to connect to",
+                "give samples of at least one dimension",
+            ));
         };
         if self.units == 0 {
             return Err(Error::config("Dense: 0 units give no output", "ask for at least one unit"));

@@ -29,7 +29,10 @@ impl Layer for Dropout {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         match (0.0..=1.0).contains(&self.rate) {
             true => Ok(*input),
-            false => Err(Error::config(format!("Dropout: the rate {} is no fraction", self.rate), "give a number from 0 to 1, such as 0.5")),
+            false => Err(Error::config(
+                format!("Dropout: the rate {} is no fraction", self.rate),
+                "give a number from 0 to 1, such as 0.5",
+            )),
         }
     }
 

@@ -56,7 +56,9 @@ impl Layer for Embedding {
             return Err(Error::config(text, "convert the tokens: .cast(DType::I64)"));
         }
         let rows = pass.parameter(&weights[0]).rows(x);
-        Ok(rows.map_err(|e| e.help(format!("tokens count from 0 to {}: make input_dim the size of the vocabulary", self.input_dim - 1)))?)
+        Ok(rows.map_err(|e| {
+            e.help(format!("tokens count from 0 to {}: make input_dim the size of the vocabulary", self.input_dim - 1))
+        })?)
     }
 
     fn config(&self) -> serde_json::Value {

@@ -60,7 +60,10 @@ impl Layer for LayerNormalization {
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         match input.rank() {
-            0 => Err(Error::config("LayerNormalization: the input has no dimension to normalize", "give samples of at least one dimension")),
+            0 => Err(Error::config(
+                "LayerNormalization: the input has no dimension to normalize",
+                "give samples of at least one dimension",
+            )),
             _ => Ok(*input),
         }
     }
@@ -77,7 +80,9 @@ impl Layer for LayerNormalization {
         let variance = deviation.square()?.mean_keep(&[-1])?;
         let mut y = deviation.mul(&variance.add(self.epsilon)?.rsqrt()?)?;
         let mut weights = weights.iter();
-        if self.scale && let Some(gamma) = weights.next() {
+        if self.scale
+            && let Some(gamma) = weights.next()
+        {
             y = y.mul(&pass.parameter(gamma))?;
         }
         match weights.next() {

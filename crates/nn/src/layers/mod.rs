@@ -49,10 +49,16 @@ known_layers! {
     LayerNormalization LeakyReLU MaxPooling2D ReLU Reshape Softmax
 }
 
-fn read<L: Layer + serde::de::DeserializeOwned + 'static>(class: &str, config: &serde_json::Value) -> Result<Box<dyn Layer>> {
+fn read<L: Layer + serde::de::DeserializeOwned + 'static>(
+    class: &str,
+    config: &serde_json::Value,
+) -> Result<Box<dyn Layer>> {
     match serde_json::from_value::<L>(config.clone()) {
         Ok(layer) => Ok(Box::new(layer)),
-        Err(error) => Err(Error::config(format!("the arguments of a {class} layer cannot be read: {error}"), "the file is damaged or of a newer version")),
+        Err(error) => Err(Error::config(
+            format!("the arguments of a {class} layer cannot be read: {error}"),
+            "the file is damaged or of a newer version",
+        )),
     }
 }
 

@@ -65,7 +65,8 @@ impl Layer for Reshape {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         let target = Shape::new(&self.target_shape)?;
         if target.count() != input.count() {
-            let text = format!("Reshape: {target} has {} elements, the input {input} has {}", target.count(), input.count());
+            let text =
+                format!("Reshape: {target} has {} elements, the input {input} has {}", target.count(), input.count());
             return Err(Error::config(text, "the two must agree"));
         }
         Ok(target)

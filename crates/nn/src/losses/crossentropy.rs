@@ -190,7 +190,10 @@ fn check_smoothing(name: &str, smoothing: f64) -> Result<()> {
     if (0.0..=1.0).contains(&smoothing) {
         return Ok(());
     }
-    Err(Error::config(format!("{name}: label_smoothing is {smoothing}"), "give a fraction between 0 and 1, such as 0.1"))
+    Err(Error::config(
+        format!("{name}: label_smoothing is {smoothing}"),
+        "give a fraction between 0 and 1, such as 0.1",
+    ))
 }
 
 impl BinaryCrossentropy {
@@ -261,7 +264,9 @@ impl CategoricalFocalCrossentropy {
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let middle = even_share(name, y_pred.tensor(), axis)?;
         let [terms] = match self.from_logits {
-            true => V::elementwise(FocalLogits { alpha, gamma, smoothing, middle }, [&y_true, &y_pred.log_softmax(axis)?])?,
+            true => {
+                V::elementwise(FocalLogits { alpha, gamma, smoothing, middle }, [&y_true, &y_pred.log_softmax(axis)?])?
+            }
             false => {
                 let f = Categorical { smoothing, middle, focal: Some((alpha, gamma)) };
                 V::elementwise(f, [&y_true, &y_pred, &y_pred.sum_keep(&[axis])?])?
@@ -302,7 +307,9 @@ fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>)
         let help = match t == p {
             true => "the labels look one-hot: use categorical_crossentropy".to_owned(),
             // A layer that saw rows of images gives a prediction for each row.
-            false if t.rank() == 1 && p.rank() > 2 => "the model gives more than one prediction for a sample: did you forget Flatten?".to_owned(),
+            false if t.rank() == 1 && p.rank() > 2 => {
+                "the model gives more than one prediction for a sample: did you forget Flatten?".to_owned()
+            }
             false => format!("give one class id for each row of predictions: shape {samples:?}"),
         };
         return Err(kiln_autograd::Error::shape(name, text).help(help).into());
@@ -318,7 +325,11 @@ fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>)
         valid
     });
     if let Some(at) = ids.iter().position(|&id| id < 0 || id >= classes as i64) {
-        let text = format!("label {} at position {at} is not one of the {classes} classes 0 … {}", ids[at], classes.saturating_sub(1));
+        let text = format!(
+            "label {} at position {at} is not one of the {classes} classes 0 … {}",
+            ids[at],
+            classes.saturating_sub(1)
+        );
         let help = match classes {
             1 => "one unit with a sigmoid: use binary_crossentropy",
             _ => "labels count from 0; the last layer needs one unit for each class",
@@ -332,7 +343,10 @@ impl CategoricalGeneralizedCrossEntropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "categorical_generalized_cross_entropy";
         if !(self.q > 0.0 && self.q < 1.0) {
-            return Err(Error::config(format!("{name}: q is {}", self.q), "give a number between 0 and 1, such as 0.5"));
+            return Err(Error::config(
+                format!("{name}: q is {}", self.q),
+                "give a number between 0 and 1, such as 0.5",
+            ));
         }
         let (labels, _) = class_ids(name, y_true.tensor(), y_pred.tensor(), None)?;
         let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(&[-1])?;

@@ -94,7 +94,13 @@ impl Reduction {
     }
 
     /// The weight of each value: the sample's, and 0 where the value does not count.
-    fn weights<V: Ops>(self, name: &str, values: &Tensor, valid: Option<&[f64]>, weight: Option<&V>) -> Result<Option<V>> {
+    fn weights<V: Ops>(
+        self,
+        name: &str,
+        values: &Tensor,
+        valid: Option<&[f64]>,
+        weight: Option<&V>,
+    ) -> Result<Option<V>> {
         let weight = match weight {
             Some(weight) => Some(align_weight(name, values, weight)?.cast(values.dtype())?),
             None => None,
@@ -124,7 +130,8 @@ fn align_weight<V: Ops>(name: &str, values: &Tensor, weight: &V) -> Result<V> {
         return Ok(weight.clone());
     }
     let trimmed = if have.rank() == want.rank() + 1 && have.last() == Some(&1) { have.rank() - 1 } else { have.rank() };
-    let fits = trimmed <= want.rank() && (0..trimmed).all(|a| have[a] == want[a] || (have[a] == 1 && trimmed == want.rank()));
+    let fits =
+        trimmed <= want.rank() && (0..trimmed).all(|a| have[a] == want[a] || (have[a] == 1 && trimmed == want.rank()));
     if !fits {
         let text = format!("sample weights of shape {have} do not fit losses of shape {want}");
         return Err(kiln_autograd::Error::shape(name, text).help("give one weight for each sample: shape [N]").into());
@@ -140,7 +147,9 @@ pub(crate) fn align<V: Ops>(name: &str, y_true: &V, y_pred: &V) -> Result<(V, V)
     let (t, p) = (*y_true.tensor().shape(), *y_pred.tensor().shape());
     let (mut y_true, mut y_pred) = (y_true.clone(), y_pred.clone());
     if t != p {
-        let column = |long: &[usize], short: &[usize]| long.len() == short.len() + 1 && long[long.len() - 1] == 1 && long[..short.len()] == *short;
+        let column = |long: &[usize], short: &[usize]| {
+            long.len() == short.len() + 1 && long[long.len() - 1] == 1 && long[..short.len()] == *short
+        };
         match () {
             () if column(&p, &t) => y_true = y_true.reshape(p)?,
             () if column(&t, &p) => y_pred = y_pred.reshape(t)?,
@@ -164,7 +173,10 @@ fn mismatch(name: &str, y_true: &Tensor, y_pred: &Tensor) -> Error {
     let ids = classes > 1 && (t[..] == p[..p.rank() - 1] || (t.rank() == p.rank() && t.last() == Some(&1)));
     let help = match ids && y_true.dtype().is_integer() {
         true => "the targets look like class ids: use sparse_categorical_crossentropy".to_owned(),
-        false => format!("the last layer must have as many units as a target has values ({})", t.get(1).copied().unwrap_or(1)),
+        false => format!(
+            "the last layer must have as many units as a target has values ({})",
+            t.get(1).copied().unwrap_or(1)
+        ),
     };
     kiln_autograd::Error::shape(name, text).help(help).into()
 }

@@ -79,7 +79,13 @@ pub(super) fn clip<S: Scalar>(x: S, low: f64, high: f64) -> S {
 }
 
 /// An elementwise loss of targets and predictions of one shape.
-pub(super) fn elementwise<V: Ops>(name: &str, f: impl Function<2>, y_true: &V, y_pred: &V, fold: Fold) -> Result<Elements<V>> {
+pub(super) fn elementwise<V: Ops>(
+    name: &str,
+    f: impl Function<2>,
+    y_true: &V,
+    y_pred: &V,
+    fold: Fold,
+) -> Result<Elements<V>> {
     let (y_true, y_pred) = align(name, y_true, y_pred)?;
     let [elements] = V::elementwise(f, [&y_true, &y_pred])?;
     Ok(Elements::new(elements, fold))

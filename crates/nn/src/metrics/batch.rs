@@ -72,20 +72,33 @@ pub(super) enum Fit {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(name: &str, y_true: &'a Tensor, y_pred: &'a Tensor, weight: Option<&'a Tensor>, fit: Fit) -> Result<Batch<'a>> {
+    pub(super) fn new(
+        name: &str,
+        y_true: &'a Tensor,
+        y_pred: &'a Tensor,
+        weight: Option<&'a Tensor>,
+        fit: Fit,
+    ) -> Result<Batch<'a>> {
         let (t, p) = (y_true.shape(), y_pred.shape());
         let classes = p.last().copied().unwrap_or(1);
         let trim = |shape: &'a [usize]| shape.strip_suffix(&[1]).unwrap_or(shape);
         let fits = match fit {
             Fit::Same => t == p || trim(t) == trim(p),
-            Fit::Ids => p.rank() > 0 && (t[..] == p[..p.rank() - 1] || (t.last() == Some(&1) && t[..t.rank() - 1] == p[..p.rank() - 1])),
+            Fit::Ids => {
+                p.rank() > 0
+                    && (t[..] == p[..p.rank() - 1] || (t.last() == Some(&1) && t[..t.rank() - 1] == p[..p.rank() - 1]))
+            }
         };
         if !fits {
             let text = format!("targets of shape {t} do not fit predictions of shape {p}");
             let help = match fit {
-                Fit::Same if t.rank() < p.rank() || t.last() == Some(&1) => "the targets look like class ids: use the sparse metric, such as sparse_categorical_accuracy",
+                Fit::Same if t.rank() < p.rank() || t.last() == Some(&1) => {
+                    "the targets look like class ids: use the sparse metric, such as sparse_categorical_accuracy"
+                }
                 Fit::Same => "give one target for each prediction",
-                Fit::Ids if t == p => "the targets look one-hot: use the categorical metric, such as categorical_accuracy",
+                Fit::Ids if t == p => {
+                    "the targets look one-hot: use the categorical metric, such as categorical_accuracy"
+                }
                 Fit::Ids => "give one class id for each row of predictions",
             };
             return Err(kiln_autograd::Error::shape(name, text).help(help).into());
@@ -93,7 +106,8 @@ impl<'a> Batch<'a> {
         if let Some(weight) = weight {
             let (w, samples) = (trim(weight.shape()), trim(p));
             if !(w.is_empty() || samples.starts_with(w)) {
-                let text = format!("{name}: sample weights of shape {} do not fit predictions of shape {p}", weight.shape());
+                let text =
+                    format!("{name}: sample weights of shape {} do not fit predictions of shape {p}", weight.shape());
                 return Err(Error::config(text, "give one weight for each sample: shape [N]"));
             }
         }

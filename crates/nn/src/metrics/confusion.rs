@@ -140,7 +140,13 @@ impl Thresholds {
 }
 
 /// Counts the decisions of a batch at each threshold.
-fn count(state: &mut Counts, thresholds: &[f64], batch: &Batch<'_>, top_k: Option<usize>, class: Option<usize>) -> Result<()> {
+fn count(
+    state: &mut Counts,
+    thresholds: &[f64],
+    batch: &Batch<'_>,
+    top_k: Option<usize>,
+    class: Option<usize>,
+) -> Result<()> {
     let classes = batch.classes;
     if let Some(class) = class.filter(|&class| class >= classes) {
         let text = format!("class_id is {class}, but there are {classes} classes");
@@ -266,14 +272,24 @@ fn class_of(x: &Numbers<'_>, i: usize, classes: usize, ids: bool) -> i64 {
 }
 
 /// Counts which class was taken for which; `ids` tells which of targets and predictions are class ids, not rows.
-fn tabulate(name: &str, state: &mut Vec<f64>, classes: usize, x: [&Tensor; 2], weight: Option<&Tensor>, ids: [bool; 2], ignored: Option<i64>) -> Result<()> {
+fn tabulate(
+    name: &str,
+    state: &mut Vec<f64>,
+    classes: usize,
+    x: [&Tensor; 2],
+    weight: Option<&Tensor>,
+    ids: [bool; 2],
+    ignored: Option<i64>,
+) -> Result<()> {
     state.resize(classes * classes, 0.0);
     let [t, p] = x.map(Numbers::of);
     let samples = |x: &Numbers<'_>, ids: bool| if ids { x.len() } else { x.len() / classes.max(1) };
     let n = samples(&t, ids[0]);
     if n != samples(&p, ids[1]) {
         let text = format!("targets of shape {} do not fit predictions of shape {}", x[0].shape(), x[1].shape());
-        return Err(kiln_autograd::Error::shape(name, text).help("give one class id, or one row of scores, for each sample").into());
+        return Err(kiln_autograd::Error::shape(name, text)
+            .help("give one class id, or one row of scores, for each sample")
+            .into());
     }
     let weight = weight.map(Numbers::of);
     for i in 0..n {

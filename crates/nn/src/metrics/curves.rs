@@ -99,7 +99,9 @@ impl Auc {
                 inner.sort_by(f64::total_cmp);
                 bounds.extend(inner);
             }
-            None => bounds.extend((1..self.num_thresholds.max(2) - 1).map(|i| i as f64 / (self.num_thresholds - 1) as f64)),
+            None => {
+                bounds.extend((1..self.num_thresholds.max(2) - 1).map(|i| i as f64 / (self.num_thresholds - 1) as f64))
+            }
         }
         bounds.push(1.0 + 1e-7);
         bounds
@@ -111,7 +113,16 @@ impl Auc {
         }
         // Above threshold i are the scores that are above more than i of them.
         let above = |counts: &[f64]| {
-            let mut sums: Vec<f64> = counts.iter().rev().scan(0.0, |sum, count| Some({ *sum += count; *sum })).collect();
+            let mut sums: Vec<f64> = counts
+                .iter()
+                .rev()
+                .scan(0.0, |sum, count| {
+                    Some({
+                        *sum += count;
+                        *sum
+                    })
+                })
+                .collect();
             sums.reverse();
             sums
         };
@@ -168,7 +179,10 @@ fn exact_area(scores: &[(f64, bool, f64)]) -> f64 {
 impl Measure for Auc {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         if self.exact && (self.curve != Curve::Roc) {
-            return Err(Error::config(format!("{}: only the ROC curve has an exact area", self.name), "leave `exact` out, or take Curve::Roc"));
+            return Err(Error::config(
+                format!("{}: only the ROC curve has an exact area", self.name),
+                "leave `exact` out, or take Curve::Roc",
+            ));
         }
         let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
         let (bounds, n) = (self.bounds(), batch.p.len());
@@ -229,7 +243,8 @@ impl Measure for R2Score {
 
     fn report(&self) -> Vec<f64> {
         let total = |m: &Moments| m.squares - quotient(m.sum * m.sum, m.weight);
-        let raw: Vec<f64> = self.state.iter().map(|m| if total(m) == 0.0 { 0.0 } else { 1.0 - m.residual / total(m) }).collect();
+        let raw: Vec<f64> =
+            self.state.iter().map(|m| if total(m) == 0.0 { 0.0 } else { 1.0 - m.residual / total(m) }).collect();
         let scores = match self.class_aggregation {
             _ if raw.is_empty() => vec![0.0],
             None => raw,

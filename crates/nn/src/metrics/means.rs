@@ -144,7 +144,8 @@ of_losses! {
 
 impl Measure for SparseCategoricalCrossentropy {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let loss = losses::SparseCategoricalCrossentropy::new().from_logits(self.from_logits).ignore_class(self.ignore_class);
+        let loss =
+            losses::SparseCategoricalCrossentropy::new().from_logits(self.from_logits).ignore_class(self.ignore_class);
         let values = loss.reduction(Reduction::None).values(y_true, y_pred)?;
         let Some(ignored) = self.ignore_class else { return add_values(&mut self.state, &values, weight) };
         let (values, labels, weight) = (Numbers::of(&values), Numbers::of(y_true), weight.map(Numbers::of));

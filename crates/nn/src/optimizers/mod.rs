@@ -152,7 +152,10 @@ impl Optimizer {
     pub fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
         if let LearningRate::Schedule(_) = self.settings.learning_rate {
             let text = format!("{}: a schedule drives the learning rate, so it cannot be set to {rate}", self.name());
-            return Err(Error::config(text, "give the optimizer a number instead of the schedule, or scale the schedule with set_rate_factor"));
+            return Err(Error::config(
+                text,
+                "give the optimizer a number instead of the schedule, or scale the schedule with set_rate_factor",
+            ));
         }
         self.settings.learning_rate = LearningRate::Constant(rate);
         self.factor = 1.0;
@@ -226,7 +229,8 @@ impl Optimizer {
         for ParameterUpdate { name, value, gradient } in parameters {
             let Some(gradient) = gradient else { continue };
             if gradient.shape() != value.shape() {
-                let text = format!("the gradient of `{name}` has shape {}, the parameter {}", gradient.shape(), value.shape());
+                let text =
+                    format!("the gradient of `{name}` has shape {}, the parameter {}", gradient.shape(), value.shape());
                 let error = kiln_autograd::Error::shape(self.rule.name(), text);
                 return Err(error.help("give each parameter the gradient of its own").into());
             }
@@ -284,9 +288,10 @@ impl Optimizer {
         let t = (self.iterations + 1) as f64;
         self.product = self.rule.product(t, self.product);
         let rate = self.learning_rate();
-        let total = self.settings.global_clipnorm.map(|_| {
-            parameters.iter().flat_map(|p| &p.gradient).map(sum_of_squares).sum::<f64>().sqrt()
-        });
+        let total = self
+            .settings
+            .global_clipnorm
+            .map(|_| parameters.iter().flat_map(|p| &p.gradient).map(sum_of_squares).sum::<f64>().sqrt());
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let step = self.step(t, rate, total, parameter.name, &gradient);
@@ -331,10 +336,13 @@ impl Optimizer {
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
         // The first average is the parameter itself, not a part of it beside zeros.
         let momentum = if self.iterations == 0 { 0.0 } else { self.settings.ema_momentum };
-        let overwrite = self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
+        let overwrite =
+            self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let average = match entry.average.take() {
-                Some(average) => Blend { old: momentum, new: 1.0 - momentum }.apply(average, parameter.value.clone())?,
+                Some(average) => {
+                    Blend { old: momentum, new: 1.0 - momentum }.apply(average, parameter.value.clone())?
+                }
                 None => parameter.value.clone(),
             };
             if overwrite {
@@ -390,7 +398,8 @@ impl Optimizer {
             None => Err(missing(self.name(), name)),
         };
         let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
-        let (factor, pending) = (counter("rate_factor")?, (counter("pending_weight")?, counter("pending_count")? as u64));
+        let (factor, pending) =
+            (counter("rate_factor")?, (counter("pending_weight")?, counter("pending_count")? as u64));
         let mut entries = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let mut slots = self.rule.slots(parameter.value.spec());
@@ -401,7 +410,14 @@ impl Optimizer {
                 let key = key(name);
                 let saved = find(&key).ok_or_else(|| missing(self.name(), &key))?;
                 if saved.spec() != tensor.spec() {
-                    let text = format!("{}: the saved `{key}` is {} {}, not {} {}", self.name(), saved.dtype(), saved.shape(), tensor.dtype(), tensor.shape());
+                    let text = format!(
+                        "{}: the saved `{key}` is {} {}, not {} {}",
+                        self.name(),
+                        saved.dtype(),
+                        saved.shape(),
+                        tensor.dtype(),
+                        tensor.shape()
+                    );
                     return Err(Error::config(text, "load the state into the model it was saved from"));
                 }
                 *tensor = saved.clone();
@@ -416,7 +432,10 @@ impl Optimizer {
 }
 
 fn missing(optimizer: &str, key: &str) -> Error {
-    Error::config(format!("{optimizer}: the saved state has no `{key}`"), "load the state of an optimizer of the same type")
+    Error::config(
+        format!("{optimizer}: the saved state has no `{key}`"),
+        "load the state of an optimizer of the same type",
+    )
 }
 
 /// What `compile` takes for an optimizer: a name, or one with its settings.

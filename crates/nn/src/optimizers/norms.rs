@@ -100,7 +100,9 @@ impl Function<2, 2> for Same {
 impl Rule for Adafactor {
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         let dims = parameter.shape.dims();
-        let slot = |dims: &[usize]| Tensor::filled(Spec::new(Shape::new(dims).unwrap_or(parameter.shape), parameter.dtype), 0.0);
+        let slot = |dims: &[usize]| {
+            Tensor::filled(Spec::new(Shape::new(dims).unwrap_or(parameter.shape), parameter.dtype), 0.0)
+        };
         match dims {
             [outer @ .., _, columns] => {
                 let across = [outer, &[*columns]].concat();

@@ -79,7 +79,11 @@ impl Step {
     ///
     /// # Errors
     /// Shapes that do not fit.
-    pub fn apply<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(&self, rule: F, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    pub fn apply<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        &self,
+        rule: F,
+        x: Vec<Tensor>,
+    ) -> Result<Vec<Tensor>> {
         Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, step: *self }), x)?)
     }
 }

@@ -113,13 +113,19 @@ impl Settings {
             return wrong(format!("gradients are clipped to {clip}"), "give a positive number");
         }
         if !(0.0..=1.0).contains(&self.ema_momentum) {
-            return wrong(format!("ema_momentum is {}", self.ema_momentum), "give a number between 0 and 1, such as 0.99");
+            return wrong(
+                format!("ema_momentum is {}", self.ema_momentum),
+                "give a number between 0 and 1, such as 0.99",
+            );
         }
         if self.ema_overwrite_frequency == Some(0) || self.gradient_accumulation_steps == Some(0) {
             return wrong("a number of steps is 0".into(), "give at least 1, or leave it out");
         }
         if self.weight_decay.is_some_and(|decay| !decay.is_finite() || decay < 0.0) {
-            return wrong(format!("weight_decay is {:?}", self.weight_decay.unwrap_or_default()), "give a number from 0, such as 0.004");
+            return wrong(
+                format!("weight_decay is {:?}", self.weight_decay.unwrap_or_default()),
+                "give a number from 0, such as 0.004",
+            );
         }
         Ok(())
     }

@@ -41,7 +41,8 @@ fn cache() -> MutexGuard<'static, Cache> {
 }
 
 fn system_layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, ALIGNMENT).expect("a shape's byte count fits isize, so rounding it up to 64 does too")
+    Layout::from_size_align(bytes, ALIGNMENT)
+        .expect("a shape's byte count fits isize, so rounding it up to 64 does too")
 }
 
 impl Buffer {

@@ -14,13 +14,7 @@ mod sealed {
 
 /// A floating-point element that matrix products, convolutions and pooling compute in: `f32` or `f64`.
 pub trait Float:
-    sealed::Sealed
-    + num_traits::Float
-    + num_traits::NumAssign
-    + Send
-    + Sync
-    + core::fmt::Debug
-    + 'static
+    sealed::Sealed + num_traits::Float + num_traits::NumAssign + Send + Sync + core::fmt::Debug + 'static
 {
     /// The 512-bit vector of this element.
     #[cfg(target_arch = "x86_64")]

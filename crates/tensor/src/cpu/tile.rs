@@ -278,11 +278,8 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const WIDTH: usize, const WAL
     unsafe {
         let mut vectors = [V::splat(V::Elem::zero()); WIDTH];
         for j in 0..WIDTH {
-            vectors[j] = if WIDTH == 1 {
-                V::load_first(b.add(j * V::LANES), last)
-            } else {
-                V::load(b.add(j * V::LANES))
-            };
+            vectors[j] =
+                if WIDTH == 1 { V::load_first(b.add(j * V::LANES), last) } else { V::load(b.add(j * V::LANES)) };
         }
         for i in 0..ROWS {
             let element = if WALK == ADJACENT { *a[0].offset(at).add(i) } else { *a[i].offset(at) };
@@ -332,10 +329,7 @@ unsafe fn finish<V: Vector, const ROWS: usize, const WIDTH: usize>(
             // Rows innermost: the usual reason for a step is a transposed C, where rows are adjacent.
             for j in 0..columns {
                 for (row, lanes) in rows.iter().zip(&lanes) {
-                    let (lane, c) = (
-                        lanes[j / V::LANES][j % V::LANES],
-                        row.c + (column + j) as isize * p.c_step,
-                    );
+                    let (lane, c) = (lanes[j / V::LANES][j % V::LANES], row.c + (column + j) as isize * p.c_step);
                     let c = p.c.offset(c);
                     *c = if plain { lane } else { p.beta * *c + lane };
                 }

@@ -245,8 +245,7 @@ macro_rules! avx512 {
                 // SAFETY: the caller vouches for AVX-512.
                 unsafe {
                     // "Not less or equal" holds for NaN on either side; the second test takes out those in `self`.
-                    let beaten =
-                        $compare::<_CMP_NLE_UQ>(other, self) & $compare::<_CMP_ORD_Q>(self, self);
+                    let beaten = $compare::<_CMP_NLE_UQ>(other, self) & $compare::<_CMP_ORD_Q>(self, self);
                     $blend(beaten, otherwise, then)
                 }
             }
@@ -367,10 +366,7 @@ macro_rules! avx2 {
                 // SAFETY: the caller vouches for AVX2.
                 unsafe {
                     // "Not less or equal" holds for NaN on either side; the second test takes out those in `self`.
-                    let beaten = $and(
-                        $compare::<_CMP_NLE_UQ>(other, self),
-                        $compare::<_CMP_ORD_Q>(self, self),
-                    );
+                    let beaten = $and($compare::<_CMP_NLE_UQ>(other, self), $compare::<_CMP_ORD_Q>(self, self));
                     $blend(otherwise, then, beaten)
                 }
             }

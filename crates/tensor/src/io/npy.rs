@@ -80,7 +80,11 @@ pub fn parse_npy(bytes: &[u8], name: &Path) -> Result<Tensor> {
     let fortran = field("fortran_order").is_some_and(|v| v.starts_with("True"));
     let shape = Shape::new(&dims).map_err(|e| Error::file(name, "its shape").caused_by(e))?;
     if data.len() != shape.count() * dtype.size() {
-        let text = format!("has {} bytes of data, its shape {shape} ({dtype}) needs {}", data.len(), shape.count() * dtype.size());
+        let text = format!(
+            "has {} bytes of data, its shape {shape} ({dtype}) needs {}",
+            data.len(),
+            shape.count() * dtype.size()
+        );
         return Err(Error::file(name, text));
     }
     if !fortran {

@@ -40,7 +40,9 @@ pub fn to_safetensors<'a>(
     let invalid = |e: ::safetensors::SafeTensorError| Error::argument("safetensors", "cannot be written").caused_by(e);
     let views: Result<Vec<(&str, TensorView)>> = data
         .iter()
-        .map(|(name, t, bytes)| Ok((*name, TensorView::new(format_of(t.dtype()), t.shape().to_vec(), bytes).map_err(invalid)?)))
+        .map(|(name, t, bytes)| {
+            Ok((*name, TensorView::new(format_of(t.dtype()), t.shape().to_vec(), bytes).map_err(invalid)?))
+        })
         .collect();
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     ::safetensors::serialize(views?, Some(metadata)).map_err(invalid)
@@ -57,11 +59,21 @@ pub fn parse_safetensors(bytes: &[u8], name: &Path) -> Result<TensorFile> {
     let mut tensors = BTreeMap::new();
     for (key, view) in SafeTensors::deserialize(bytes).map_err(broken)?.tensors() {
         let Some(dtype) = DType::ALL.into_iter().find(|&d| format_of(d) == view.dtype()) else {
-            return Err(Error::file(name, format!("tensor `{key}` has elements of type {:?}, which Kiln does not have", view.dtype())));
+            return Err(Error::file(
+                name,
+                format!("tensor `{key}` has elements of type {:?}, which Kiln does not have", view.dtype()),
+            ));
         };
         let shape = Shape::new(view.shape()).map_err(|e| Error::file(name, format!("tensor `{key}`")).caused_by(e))?;
         if view.data().len() != shape.count() * dtype.size() {
-            return Err(Error::file(name, format!("tensor `{key}` has {} bytes, its shape {shape} needs {}", view.data().len(), shape.count() * dtype.size())));
+            return Err(Error::file(
+                name,
+                format!(
+                    "tensor `{key}` has {} bytes, its shape {shape} needs {}",
+                    view.data().len(),
+                    shape.count() * dtype.size()
+                ),
+            ));
         }
         tensors.insert(key, tensor_of(dtype, shape, view.data()));
     }
@@ -92,7 +104,10 @@ pub fn load_safetensors(path: impl AsRef<Path>) -> Result<TensorFile> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn save_safetensors<'a>(path: impl AsRef<Path>, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
+pub fn save_safetensors<'a>(
+    path: impl AsRef<Path>,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<()> {
     let path = path.as_ref();
     let bytes = to_safetensors(tensors, &BTreeMap::new())?;
     std::fs::write(path, bytes).map_err(|e| Error::file(path, "cannot be written").caused_by(e))
@@ -106,7 +121,8 @@ mod tests {
     #[test]
     fn every_type_and_shape_survives() {
         let base = Tensor::new([[0.0, 1.0, 2.0], [3.0, 4.0, 100.0]]);
-        let mut all: Vec<(String, Tensor)> = DType::ALL.iter().map(|&d| (d.to_string(), base.cast(d).unwrap())).collect();
+        let mut all: Vec<(String, Tensor)> =
+            DType::ALL.iter().map(|&d| (d.to_string(), base.cast(d).unwrap())).collect();
         all.push(("strided".into(), base.t().unwrap()));
         all.push(("scalar".into(), Tensor::new(3i64)));
         all.push(("empty".into(), Tensor::zeros([0, 4]).unwrap()));

@@ -19,13 +19,16 @@ mod views;
 
 pub use cast::*;
 pub use concat::*;
-pub use conv::{Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOps, ConvOptions, Padding};
+pub use conv::{
+    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOps, ConvOptions, Padding,
+};
 pub use cross_entropy::*;
 pub use elementwise::*;
 pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};
 pub use pool::{
-    AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions, PoolOps, PoolOptions, Window2d,
+    AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions, PoolOps,
+    PoolOptions, Window2d,
 };
 pub use reduce::*;
 pub use scan::*;

@@ -2,9 +2,9 @@
 //! runs with gradients and without.
 
 use super::{
-    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps, Elementwise,
-    Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps, ScanOps, SelectOps, SoftmaxOps,
-    SortOps, StatisticsOps, ViewOps,
+    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps,
+    Elementwise, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps,
+    ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
 };
 use crate::{DType, Op, Result, Shape, Tensor};
 
@@ -21,7 +21,10 @@ pub trait Value: Clone + Sized {
     /// # Errors
     /// Shapes that do not broadcast together.
     #[track_caller]
-    fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Self; IN]) -> Result<[Self; OUT]>;
+    fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        f: F,
+        x: [&Self; IN],
+    ) -> Result<[Self; OUT]>;
 
     /// The dimensions.
     fn shape(&self) -> &Shape {
@@ -69,7 +72,10 @@ impl Value for Tensor {
     }
 
     #[track_caller]
-    fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Tensor; IN]) -> Result<[Tensor; OUT]> {
+    fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        f: F,
+        x: [&Tensor; IN],
+    ) -> Result<[Tensor; OUT]> {
         let y = Tensor::apply(&Elementwise::<F, IN, OUT>(f), &x)?;
         Ok(y.try_into().unwrap_or_else(|_| unreachable!("an elementwise operation has OUT results")))
     }
@@ -149,6 +155,16 @@ pub trait Ops:
 }
 
 impl<V> Ops for V where
-    V: ViewOps + CastOps + ReduceOps + MatMulOps + ConvOps + PoolOps + SoftmaxOps + CrossEntropyOps + GatherOps + ScanOps + Apply<Concat>
+    V: ViewOps
+        + CastOps
+        + ReduceOps
+        + MatMulOps
+        + ConvOps
+        + PoolOps
+        + SoftmaxOps
+        + CrossEntropyOps
+        + GatherOps
+        + ScanOps
+        + Apply<Concat>
 {
 }

@@ -68,8 +68,8 @@ impl Op for Permute {
     fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         let rank = x[0].shape.rank();
         let mut seen = [false; MAX_RANK];
-        let fits = self.axes.len() == rank
-            && self.axes.iter().all(|&a| a < rank && !std::mem::replace(&mut seen[a], true));
+        let fits =
+            self.axes.len() == rank && self.axes.iter().all(|&a| a < rank && !std::mem::replace(&mut seen[a], true));
         if !fits {
             let text = format!("{:?} does not name each axis of {} once", self.axes, x[0].shape);
             return Err(Error::shape("permute", text));
@@ -205,7 +205,9 @@ impl Op for Embed {
     fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         match strided(&Layout::contiguous(self.shape), &self.ranges) {
             Some(layout) if layout.shape == x[0].shape => Ok(vec![Spec::new(self.shape, x[0].dtype)]),
-            _ => Err(Error::shape("embed", format!("{} does not fill {:?} of {}", x[0].shape, self.ranges, self.shape))),
+            _ => {
+                Err(Error::shape("embed", format!("{} does not fill {:?} of {}", x[0].shape, self.ranges, self.shape)))
+            }
         }
     }
 
@@ -257,7 +259,9 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         }
         let dims = shape.dims();
         let last = (end + 1).min(dims.len());
-        let joined = [&dims[..start.min(dims.len())], &[dims[start.min(dims.len())..last].iter().product()], &dims[last..]].concat();
+        let joined =
+            [&dims[..start.min(dims.len())], &[dims[start.min(dims.len())..last].iter().product()], &dims[last..]]
+                .concat();
         self.reshape(joined)
     }
 
@@ -316,7 +320,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         match Value::shape(self).rank() {
             0 | 1 => Ok(self.clone()),
             2 => self.transpose(0, 1),
-            _ => Err(Error::shape("t", format!("{} is no matrix", Value::shape(self))).help("name the two axes: .transpose(-1, -2)")),
+            _ => Err(Error::shape("t", format!("{} is no matrix", Value::shape(self)))
+                .help("name the two axes: .transpose(-1, -2)")),
         }
     }
 
@@ -465,7 +470,9 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let shape = *Value::shape(self);
         let whole = |d: usize, (a, b): (isize, isize)| (d as isize).saturating_add(a).saturating_add(b);
         if padding.len() != shape.rank() || shape.iter().zip(padding).any(|(&d, &p)| whole(d, p) < 0) {
-            let text = format!("{padding:?} cannot pad {shape}: one pair for each dimension, cutting off no more than there is");
+            let text = format!(
+                "{padding:?} cannot pad {shape}: one pair for each dimension, cutting off no more than there is"
+            );
             return Err(Error::shape("pad", text).at(Location::caller()));
         }
         let cut = |(&d, &(a, b)): (&usize, &(isize, isize))| {

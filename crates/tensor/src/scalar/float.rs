@@ -79,79 +79,147 @@ macro_rules! float_scalar {
         impl Scalar for $t {
             type Mask = bool;
             #[inline(always)]
-            fn lit(value: f64) -> $t { value as $t }
+            fn lit(value: f64) -> $t {
+                value as $t
+            }
             #[inline(always)]
-            fn abs(self) -> $t { $t::abs(self) }
+            fn abs(self) -> $t {
+                $t::abs(self)
+            }
             #[inline(always)]
             fn sign(self) -> $t {
                 let one = |holds: bool| if holds { 1.0 } else { 0.0 };
                 one(self > 0.0) - one(self < 0.0)
             }
             #[inline(always)]
-            fn floor(self) -> $t { $t::floor(self) }
+            fn floor(self) -> $t {
+                $t::floor(self)
+            }
             #[inline(always)]
-            fn ceil(self) -> $t { $t::ceil(self) }
+            fn ceil(self) -> $t {
+                $t::ceil(self)
+            }
             #[inline(always)]
-            fn round(self) -> $t { $t::round_ties_even(self) }
+            fn round(self) -> $t {
+                $t::round_ties_even(self)
+            }
             #[inline(always)]
-            fn trunc(self) -> $t { $t::trunc(self) }
+            fn trunc(self) -> $t {
+                $t::trunc(self)
+            }
             #[inline(always)]
-            fn sqrt(self) -> $t { $t::sqrt(self) }
+            fn sqrt(self) -> $t {
+                $t::sqrt(self)
+            }
             #[inline(always)]
-            fn exp(self) -> $t { $exp(self) }
+            fn exp(self) -> $t {
+                $exp(self)
+            }
             #[inline(always)]
-            fn exp2(self) -> $t { $t::exp2(self) }
+            fn exp2(self) -> $t {
+                $t::exp2(self)
+            }
             #[inline(always)]
-            fn exp_m1(self) -> $t { $t::exp_m1(self) }
+            fn exp_m1(self) -> $t {
+                $t::exp_m1(self)
+            }
             #[inline(always)]
-            fn ln(self) -> $t { $ln(self) }
+            fn ln(self) -> $t {
+                $ln(self)
+            }
             #[inline(always)]
-            fn log2(self) -> $t { $t::log2(self) }
+            fn log2(self) -> $t {
+                $t::log2(self)
+            }
             #[inline(always)]
-            fn log10(self) -> $t { $t::log10(self) }
+            fn log10(self) -> $t {
+                $t::log10(self)
+            }
             #[inline(always)]
-            fn ln_1p(self) -> $t { $t::ln_1p(self) }
+            fn ln_1p(self) -> $t {
+                $t::ln_1p(self)
+            }
             #[inline(always)]
-            fn sin(self) -> $t { $t::sin(self) }
+            fn sin(self) -> $t {
+                $t::sin(self)
+            }
             #[inline(always)]
-            fn cos(self) -> $t { $t::cos(self) }
+            fn cos(self) -> $t {
+                $t::cos(self)
+            }
             #[inline(always)]
-            fn tan(self) -> $t { $t::tan(self) }
+            fn tan(self) -> $t {
+                $t::tan(self)
+            }
             #[inline(always)]
-            fn asin(self) -> $t { $t::asin(self) }
+            fn asin(self) -> $t {
+                $t::asin(self)
+            }
             #[inline(always)]
-            fn acos(self) -> $t { $t::acos(self) }
+            fn acos(self) -> $t {
+                $t::acos(self)
+            }
             #[inline(always)]
-            fn atan(self) -> $t { $t::atan(self) }
+            fn atan(self) -> $t {
+                $t::atan(self)
+            }
             #[inline(always)]
-            fn sinh(self) -> $t { $t::sinh(self) }
+            fn sinh(self) -> $t {
+                $t::sinh(self)
+            }
             #[inline(always)]
-            fn cosh(self) -> $t { $t::cosh(self) }
+            fn cosh(self) -> $t {
+                $t::cosh(self)
+            }
             #[inline(always)]
-            fn tanh(self) -> $t { $tanh(self) }
+            fn tanh(self) -> $t {
+                $tanh(self)
+            }
             #[inline(always)]
-            fn asinh(self) -> $t { $t::asinh(self) }
+            fn asinh(self) -> $t {
+                $t::asinh(self)
+            }
             #[inline(always)]
-            fn acosh(self) -> $t { $t::acosh(self) }
+            fn acosh(self) -> $t {
+                $t::acosh(self)
+            }
             #[inline(always)]
-            fn atanh(self) -> $t { $t::atanh(self) }
+            fn atanh(self) -> $t {
+                $t::atanh(self)
+            }
             #[inline(always)]
-            fn erf(self) -> $t { $erf(self) }
+            fn erf(self) -> $t {
+                $erf(self)
+            }
             #[inline(always)]
-            fn pow(self, exponent: $t) -> $t { $t::powf(self, exponent) }
+            fn pow(self, exponent: $t) -> $t {
+                $t::powf(self, exponent)
+            }
             #[inline(always)]
-            fn atan2(self, x: $t) -> $t { $t::atan2(self, x) }
+            fn atan2(self, x: $t) -> $t {
+                $t::atan2(self, x)
+            }
             #[inline(always)]
-            fn fmod(self, divisor: $t) -> $t { self % divisor }
+            fn fmod(self, divisor: $t) -> $t {
+                self % divisor
+            }
             #[inline(always)]
-            fn lt(self, other: $t) -> bool { self < other }
+            fn lt(self, other: $t) -> bool {
+                self < other
+            }
             #[inline(always)]
-            fn le(self, other: $t) -> bool { self <= other }
+            fn le(self, other: $t) -> bool {
+                self <= other
+            }
             #[inline(always)]
-            fn equals(self, other: $t) -> bool { self == other }
+            fn equals(self, other: $t) -> bool {
+                self == other
+            }
             /// Without a branch: one would swallow the work before it, and a loop with branches does not vectorize.
             #[inline(always)]
-            fn select(mask: bool, a: $t, b: $t) -> $t { std::hint::select_unpredictable(mask, a, b) }
+            fn select(mask: bool, a: $t, b: $t) -> $t {
+                std::hint::select_unpredictable(mask, a, b)
+            }
         }
     };
 }

@@ -34,13 +34,7 @@ const MISSING: &str = "NA";
 impl CsvLogger {
     /// Writes to `path`, replacing what is there when training begins.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            separator: b',',
-            append: false,
-            columns: Vec::new(),
-            rows: Vec::new(),
-        }
+        Self { path: path.into(), separator: b',', append: false, columns: Vec::new(), rows: Vec::new() }
     }
 
     /// The character between values; the default is a comma.
@@ -60,10 +54,8 @@ impl CsvLogger {
     fn read_existing(&mut self) -> Result<()> {
         let bytes = fs::read(&self.path).map_err(|e| Error::io("read", &self.path, e))?;
         let bad = |error| Error::file(&self.path, format!("is not a CSV table: {error}"));
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(self.separator)
-            .has_headers(false)
-            .from_reader(bytes.as_slice());
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(self.separator).has_headers(false).from_reader(bytes.as_slice());
         let mut records = reader.records();
         let Some(header) = records.next() else { return Ok(()) };
         self.columns = header.map_err(bad)?.iter().map(str::to_owned).collect();
@@ -80,8 +72,7 @@ impl CsvLogger {
     /// The text of some lines, quoted where a value needs it.
     fn encode<'a>(&self, lines: impl IntoIterator<Item = &'a Vec<String>>) -> Result<Vec<u8>> {
         let bad = |e: csv::Error| Error::file(&self.path, format!("cannot be written: {e}"));
-        let mut writer =
-            csv::WriterBuilder::new().delimiter(self.separator).from_writer(Vec::new());
+        let mut writer = csv::WriterBuilder::new().delimiter(self.separator).from_writer(Vec::new());
         for line in lines {
             writer.write_record(line).map_err(bad)?;
         }
@@ -92,8 +83,7 @@ impl CsvLogger {
     fn widen(&mut self, logs: &Logs) -> bool {
         let mut names = Logs::from_iter(self.columns.iter().skip(1).map(|name| (name, 0.0)));
         names.extend(logs);
-        let columns: Vec<String> =
-            ["epoch"].into_iter().chain(names.names()).map(str::to_owned).collect();
+        let columns: Vec<String> = ["epoch"].into_iter().chain(names.names()).map(str::to_owned).collect();
         let is_new = columns.iter().any(|name| !self.columns.contains(name));
         if is_new {
             let place = |name: &String| self.columns.iter().position(|old| old == name);
@@ -124,15 +114,9 @@ impl Callback for CsvLogger {
         if self.append && self.path.exists() { self.read_existing() } else { Ok(()) }
     }
 
-    fn on_epoch_end(
-        &mut self,
-        epoch: usize,
-        logs: &mut Logs,
-        _control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, _control: &mut dyn Control) -> Result<()> {
         let is_new = self.widen(logs);
-        let value =
-            |name: &String| logs.get(name).map_or(MISSING.to_owned(), |value| format!("{value:?}"));
+        let value = |name: &String| logs.get(name).map_or(MISSING.to_owned(), |value| format!("{value:?}"));
         let values = self.columns.iter().skip(1).map(value);
         let row: Vec<String> = [epoch.to_string()].into_iter().chain(values).collect();
         self.rows.push(row);
@@ -165,14 +149,8 @@ mod tests {
         let path = folder.path().join("new/log.csv");
         let mut logger = CsvLogger::new(&path);
         let first = (0, Logs::from([("loss", 0.5), ("accuracy", 0.25)]));
-        log(
-            &mut logger,
-            &[first.clone(), (1, Logs::from([("loss", f64::NAN), ("val_loss", 0.1)]))],
-        );
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            "epoch,accuracy,loss,val_loss\n0,0.25,0.5,NA\n1,NA,NaN,0.1\n"
-        );
+        log(&mut logger, &[first.clone(), (1, Logs::from([("loss", f64::NAN), ("val_loss", 0.1)]))]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,accuracy,loss,val_loss\n0,0.25,0.5,NA\n1,NA,NaN,0.1\n");
         let history = History::from_csv(&path).unwrap();
         assert_eq!(history.get("val_loss").unwrap()[1], 0.1);
         // A second run replaces the first.

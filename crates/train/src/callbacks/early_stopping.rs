@@ -159,12 +159,7 @@ impl Callback for EarlyStopping {
         Ok(())
     }
 
-    fn on_epoch_end(
-        &mut self,
-        epoch: usize,
-        logs: &mut Logs,
-        control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
         let Some(current) = logs.get(&self.monitor) else { return Ok(()) };
         if epoch < self.start_from_epoch {
             return Ok(());
@@ -201,10 +196,7 @@ impl Callback for EarlyStopping {
             return Ok(());
         };
         if self.verbose {
-            control.message(&format!(
-                "Restoring model weights from the end of the best epoch: {}.",
-                epoch + 1
-            ));
+            control.message(&format!("Restoring model weights from the end of the best epoch: {}.", epoch + 1));
         }
         control.restore_weights(weights)
     }
@@ -232,10 +224,8 @@ mod tests {
     use super::super::testing::Fake;
     use super::*;
 
-    const VEE: [f64; 14] = [
-        0.9033, 0.8261, 0.7177, 0.5833, 0.5147, 0.429, 0.2914, 0.1828, 0.0799, 0.0104, 0.066,
-        0.2041, 0.2903, 0.3833,
-    ];
+    const VEE: [f64; 14] =
+        [0.9033, 0.8261, 0.7177, 0.5833, 0.5147, 0.429, 0.2914, 0.1828, 0.0799, 0.0104, 0.066, 0.2041, 0.2903, 0.3833];
 
     /// (epochs run, best epoch, weights at the end) for a series of `val_loss`.
     fn replay(mut callback: EarlyStopping, monitored: &[f64]) -> (usize, Option<usize>, i64) {

@@ -60,20 +60,14 @@ impl LambdaCallback {
 
     /// Called before the first epoch.
     #[must_use]
-    pub fn on_train_begin(
-        mut self,
-        hook: impl FnMut(&mut dyn Control) -> Result<()> + Send + 'static,
-    ) -> Self {
+    pub fn on_train_begin(mut self, hook: impl FnMut(&mut dyn Control) -> Result<()> + Send + 'static) -> Self {
         self.train_begin = Some(Box::new(hook));
         self
     }
 
     /// Called before each epoch with its number.
     #[must_use]
-    pub fn on_epoch_begin(
-        mut self,
-        hook: impl FnMut(usize, &mut dyn Control) -> Result<()> + Send + 'static,
-    ) -> Self {
+    pub fn on_epoch_begin(mut self, hook: impl FnMut(usize, &mut dyn Control) -> Result<()> + Send + 'static) -> Self {
         self.epoch_begin = Some(Box::new(hook));
         self
     }
@@ -100,10 +94,7 @@ impl LambdaCallback {
 
     /// Called after the last epoch.
     #[must_use]
-    pub fn on_train_end(
-        mut self,
-        hook: impl FnMut(&mut dyn Control) -> Result<()> + Send + 'static,
-    ) -> Self {
+    pub fn on_train_end(mut self, hook: impl FnMut(&mut dyn Control) -> Result<()> + Send + 'static) -> Self {
         self.train_end = Some(Box::new(hook));
         self
     }
@@ -130,12 +121,7 @@ impl Callback for LambdaCallback {
         self.batch_end.as_mut().map_or(Ok(()), |hook| hook(batch, logs, control))
     }
 
-    fn on_epoch_end(
-        &mut self,
-        epoch: usize,
-        logs: &mut Logs,
-        control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
         self.epoch_end.as_mut().map_or(Ok(()), |hook| hook(epoch, logs, control))
     }
 
@@ -176,12 +162,7 @@ mod tests {
         assert_eq!(fake.run(&mut callback, "loss", &[0.5; 9]).1, [0.0, 1.0]);
         assert_eq!(
             fake.messages,
-            [
-                "train begin",
-                "0: loss: 0.5000 - twice: 1.0000",
-                "1: loss: 0.5000 - twice: 1.0000",
-                "train end"
-            ]
+            ["train begin", "0: loss: 0.5000 - twice: 1.0000", "1: loss: 0.5000 - twice: 1.0000", "train end"]
         );
     }
 }

@@ -43,10 +43,7 @@ impl Callback for LearningRateScheduler {
             ));
         }
         if self.verbose {
-            control.message(&format!(
-                "Epoch {}: LearningRateScheduler setting learning rate to {rate}.",
-                epoch + 1
-            ));
+            control.message(&format!("Epoch {}: LearningRateScheduler setting learning rate to {rate}.", epoch + 1));
         }
         control.set_learning_rate(rate)
     }
@@ -60,14 +57,10 @@ mod tests {
     #[test]
     fn sets_the_rate_before_the_epoch() {
         let mut callback =
-            LearningRateScheduler::new(|epoch, rate| if epoch == 0 { rate } else { rate / 2.0 })
-                .verbose(true);
+            LearningRateScheduler::new(|epoch, rate| if epoch == 0 { rate } else { rate / 2.0 }).verbose(true);
         let mut fake = Fake { rate: 1.0, ..Fake::default() };
         assert_eq!(fake.run(&mut callback, "loss", &[1.0; 3]).1, [1.0, 0.5, 0.25]);
-        assert_eq!(
-            fake.messages[2],
-            "Epoch 3: LearningRateScheduler setting learning rate to 0.25."
-        );
+        assert_eq!(fake.messages[2], "Epoch 3: LearningRateScheduler setting learning rate to 0.25.");
     }
 
     #[test]

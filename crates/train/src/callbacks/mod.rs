@@ -13,9 +13,9 @@ mod terminate_on_nan;
 
 pub use csv_logger::CsvLogger;
 pub use early_stopping::EarlyStopping;
+pub use kiln_nn::metrics::Direction;
 pub use lambda::{LambdaCallback, on_epoch_end};
 pub use learning_rate_scheduler::LearningRateScheduler;
-pub use kiln_nn::metrics::Direction;
 pub use mode::Mode;
 pub use model_checkpoint::ModelCheckpoint;
 pub use reduce_lr_on_plateau::ReduceLrOnPlateau;
@@ -86,22 +86,12 @@ pub trait Callback: Send {
     }
 
     /// After the update of `batch`; `logs` holds that epoch's running values.
-    fn on_batch_end(
-        &mut self,
-        _batch: usize,
-        _logs: &Logs,
-        _control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_batch_end(&mut self, _batch: usize, _logs: &Logs, _control: &mut dyn Control) -> Result<()> {
         Ok(())
     }
 
     /// After `epoch` and its validation. What is put into `logs` reaches the history and the callbacks that follow.
-    fn on_epoch_end(
-        &mut self,
-        _epoch: usize,
-        _logs: &mut Logs,
-        _control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_epoch_end(&mut self, _epoch: usize, _logs: &mut Logs, _control: &mut dyn Control) -> Result<()> {
         Ok(())
     }
 
@@ -180,9 +170,7 @@ pub trait Control {
     /// Where it cannot be removed; that it is gone already is no error.
     fn remove_saved(&mut self, path: &Path) -> Result<()> {
         match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path, error))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
             _ => Ok(()),
         }
     }
@@ -320,12 +308,7 @@ mod testing {
     impl Fake {
         /// Runs `callback` over epochs that log `monitored` under `name`; the weights of epoch e are e. Gives the
         /// number of epochs that ran and the learning rate after each.
-        pub fn run(
-            &mut self,
-            callback: &mut dyn Callback,
-            name: &str,
-            monitored: &[f64],
-        ) -> (usize, Vec<f64>) {
+        pub fn run(&mut self, callback: &mut dyn Callback, name: &str, monitored: &[f64]) -> (usize, Vec<f64>) {
             let mut rates = Vec::new();
             callback.on_train_begin(self).unwrap();
             for (epoch, &value) in monitored.iter().enumerate() {

@@ -47,8 +47,7 @@ impl Mode {
 
 /// The direction that a log name tells (with `val_`, an output's name in front or a number behind), if any.
 fn direction_of(name: &str) -> Option<Direction> {
-    const LOWER: [&str; 6] =
-        ["loss", "error", "crossentropy", "divergence", "perplexity", "hinge"];
+    const LOWER: [&str; 6] = ["loss", "error", "crossentropy", "divergence", "perplexity", "hinge"];
     const SHORT_LOWER: [&str; 6] = ["mse", "mae", "mape", "msle", "rmse", "kld"];
     const HIGHER: [&str; 11] = [
         "accuracy",

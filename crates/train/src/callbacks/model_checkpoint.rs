@@ -134,12 +134,7 @@ impl ModelCheckpoint {
     }
 
     /// Decides for one epoch or batch, saves, and tells.
-    fn consider(
-        &mut self,
-        batch: Option<usize>,
-        logs: &Logs,
-        control: &mut dyn Control,
-    ) -> Result<()> {
+    fn consider(&mut self, batch: Option<usize>, logs: &Logs, control: &mut dyn Control) -> Result<()> {
         let epoch = self.epoch;
         if !self.save_best_only {
             let path = self.template.render(epoch, batch, logs)?;
@@ -203,9 +198,7 @@ impl ModelCheckpoint {
                 "the path has a `{batch}`, but saving happens after epochs",
                 "use save_every_batches, or leave `{batch}` out of the path",
             )
-        } else if self.every_batches.is_some()
-            && self.monitors().iter().any(|key| key.starts_with("val_"))
-        {
+        } else if self.every_batches.is_some() && self.monitors().iter().any(|key| key.starts_with("val_")) {
             (
                 "it saves after batches, which have no validation values",
                 "use training values with save_every_batches, or save after epochs",
@@ -260,12 +253,7 @@ impl Callback for ModelCheckpoint {
         self.consider(Some(batch), logs, control)
     }
 
-    fn on_epoch_end(
-        &mut self,
-        epoch: usize,
-        logs: &mut Logs,
-        control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
         self.epoch = epoch;
         if self.every_batches.is_some() { Ok(()) } else { self.consider(None, logs, control) }
     }
@@ -305,8 +293,7 @@ mod tests {
 
     #[test]
     fn the_best_is_kept_and_told_as_in_keras() {
-        let mut callback =
-            ModelCheckpoint::new("ck_{epoch:02d}.kiln").unwrap().save_best_only(true).verbose(true);
+        let mut callback = ModelCheckpoint::new("ck_{epoch:02d}.kiln").unwrap().save_best_only(true).verbose(true);
         let fake = run(&mut callback, &[1.31385, f64::NAN, 1.5, 1.25]);
         assert_eq!(names(&fake.saved), ["ck_01.kiln", "ck_04.kiln"]);
         assert_eq!(
@@ -354,8 +341,7 @@ mod tests {
 
     #[test]
     fn batches_are_counted_across_epochs() {
-        let mut callback =
-            ModelCheckpoint::new("{epoch}-{batch}.kiln").unwrap().save_every_batches(3);
+        let mut callback = ModelCheckpoint::new("{epoch}-{batch}.kiln").unwrap().save_every_batches(3);
         let mut fake = Fake::default();
         callback.on_train_begin(&mut fake).unwrap();
         for epoch in 0..2 {

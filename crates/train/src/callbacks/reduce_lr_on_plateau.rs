@@ -156,12 +156,7 @@ impl Callback for ReduceLrOnPlateau {
         Ok(())
     }
 
-    fn on_epoch_end(
-        &mut self,
-        epoch: usize,
-        logs: &mut Logs,
-        control: &mut dyn Control,
-    ) -> Result<()> {
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
         let Some(current) = logs.get(&self.monitor) else { return Ok(()) };
         if self.state.cooldown > 0 {
             self.state.cooldown -= 1;
@@ -181,10 +176,7 @@ impl Callback for ReduceLrOnPlateau {
             let new = (old * self.factor).max(self.min_lr);
             control.set_learning_rate(new)?;
             if self.verbose {
-                control.message(&format!(
-                    "Epoch {}: ReduceLROnPlateau reducing learning rate to {new}.",
-                    epoch + 1
-                ));
+                control.message(&format!("Epoch {}: ReduceLROnPlateau reducing learning rate to {new}.", epoch + 1));
             }
             self.state.cooldown = self.cooldown;
             self.state.wait = 0;
@@ -222,8 +214,8 @@ mod tests {
         assert_eq!(
             rates(rested, 0.1, &[0.5; 24])[..],
             [
-                0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.025, 0.025,
-                0.025, 0.025, 0.0125, 0.0125, 0.0125, 0.0125, 0.0125, 0.0125, 0.01, 0.01, 0.01
+                0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.025, 0.025, 0.025, 0.025, 0.0125,
+                0.0125, 0.0125, 0.0125, 0.0125, 0.0125, 0.01, 0.01, 0.01
             ]
         );
         let max = ReduceLrOnPlateau::new().mode(Mode::Max).factor(0.2).patience(1);

@@ -114,10 +114,7 @@ impl Template {
                     let Some(value) = value else {
                         let names: Vec<&str> = logs.names().collect();
                         return Err(Error::config(
-                            format!(
-                                "the path `{}` needs `{name}`, which was not logged",
-                                self.source
-                            ),
+                            format!("the path `{}` needs `{name}`, which was not logged", self.source),
                             crate::text::did_you_mean(name, &names),
                         ));
                     };
@@ -229,16 +226,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
-        for template in [
-            "{epoch",
-            "epoch}",
-            "{}",
-            "{epoch:2x}",
-            "{loss:02d}",
-            "{loss:.d}",
-            "{epoch:999d}",
-            "{loss:+1f}",
-        ] {
+        for template in
+            ["{epoch", "epoch}", "{}", "{epoch:2x}", "{loss:02d}", "{loss:.d}", "{epoch:999d}", "{loss:+1f}"]
+        {
             let error = Template::parse(template).unwrap_err().to_string();
             assert!(error.contains(template) && error.contains("help"), "{error}");
         }

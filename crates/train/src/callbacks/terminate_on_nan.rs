@@ -80,9 +80,7 @@ mod tests {
     #[test]
     fn can_be_an_error() {
         let mut callback = TerminateOnNan::new().raise_error(true);
-        let error = callback
-            .on_batch_end(5, &Logs::from([("loss", f64::NAN)]), &mut Fake::default())
-            .unwrap_err();
+        let error = callback.on_batch_end(5, &Logs::from([("loss", f64::NAN)]), &mut Fake::default()).unwrap_err();
         assert!(error.to_string().starts_with("the loss is NaN in epoch 1, batch 5"), "{error}");
     }
 }

@@ -43,9 +43,8 @@ pub fn read_folder(folder: impl AsRef<Path>) -> Result<(Cifar10, Cifar10)> {
     let test = folder.join("test_batch.bin");
     for path in parts.iter().chain([&test]) {
         if !path.exists() {
-            return Err(Error::file(path, "does not exist").with_help(
-                "give the folder `cifar-10-batches-bin` that cifar-10-binary.tar.gz unpacks to",
-            ));
+            return Err(Error::file(path, "does not exist")
+                .with_help("give the folder `cifar-10-batches-bin` that cifar-10-binary.tar.gz unpacks to"));
         }
     }
     let train = read_all(&parts)?;
@@ -70,24 +69,16 @@ fn append(path: &Path, bytes: &[u8], images: &mut Vec<u8>, labels: &mut Vec<u8>)
     if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         return Err(Error::file(
             path,
-            format!(
-                "has {} bytes, expected a multiple of {RECORD} (one CIFAR-10 record)",
-                bytes.len()
-            ),
+            format!("has {} bytes, expected a multiple of {RECORD} (one CIFAR-10 record)", bytes.len()),
         )
-        .with_help(
-            "take the binary version, cifar-10-binary.tar.gz; if it is, download it again",
-        ));
+        .with_help("take the binary version, cifar-10-binary.tar.gz; if it is, download it again"));
     }
     images.reserve(bytes.len() / RECORD * 3 * PLANE);
     for (number, record) in bytes.chunks_exact(RECORD).enumerate() {
         let (label, planes) = (record[0], &record[1..]);
         if usize::from(label) >= CLASS_NAMES.len() {
-            return Err(Error::file(
-                path,
-                format!("record {number} has the label {label}, expected 0 to 9"),
-            )
-            .with_help("CIFAR-100 has another layout; if it is CIFAR-10, download it again"));
+            return Err(Error::file(path, format!("record {number} has the label {label}, expected 0 to 9"))
+                .with_help("CIFAR-100 has another layout; if it is CIFAR-10, download it again"));
         }
         labels.push(label);
         for pixel in 0..PLANE {

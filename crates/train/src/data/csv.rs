@@ -113,19 +113,15 @@ impl Csv {
     fn parse(&self, bytes: &[u8]) -> Result<CsvData> {
         // Spreadsheets begin a UTF-8 file with a byte-order mark, which would become part of the first name.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let mut reader =
-            ReaderBuilder::new().delimiter(self.delimiter).trim(Trim::All).from_reader(bytes);
+        let mut reader = ReaderBuilder::new().delimiter(self.delimiter).trim(Trim::All).from_reader(bytes);
         let bad = |error: csv::Error| self.not_a_table(&error);
-        let header: Vec<String> =
-            reader.headers().map_err(bad)?.iter().map(str::to_owned).collect();
+        let header: Vec<String> = reader.headers().map_err(bad)?.iter().map(str::to_owned).collect();
         if header.iter().all(String::is_empty) {
             return Err(Error::file(&self.path, "is empty, expected a header line with names"));
         }
         let target = self.target.as_ref().map(|t| self.find(t.column(), &header)).transpose()?;
         let columns: Vec<usize> = match &self.features {
-            Some(names) => {
-                names.iter().map(|name| self.find(name, &header)).collect::<Result<_>>()?
-            }
+            Some(names) => names.iter().map(|name| self.find(name, &header)).collect::<Result<_>>()?,
             None => (0..header.len()).filter(|&at| Some(at) != target).collect(),
         };
         let mut features = Vec::new();
@@ -241,10 +237,8 @@ impl<'a> Cell<'a> {
 
     /// The text, unless it is one of the ways to say that there is none.
     fn present(&self) -> Result<&'a str> {
-        let is_missing = matches!(
-            self.text.to_ascii_lowercase().as_str(),
-            "" | "na" | "n/a" | "nan" | "null" | "none" | "?"
-        );
+        let is_missing =
+            matches!(self.text.to_ascii_lowercase().as_str(), "" | "na" | "n/a" | "nan" | "null" | "none" | "?");
         if is_missing {
             return Err(self.wrong("the value is missing"));
         }
@@ -281,8 +275,7 @@ fn sorted_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const IRIS: &[u8] =
-        b"\xef\xbb\xbfwidth, height,species\n1.5,2,setosa\n-3e-1, 4.25 ,virginica\n0,1,setosa\n";
+    const IRIS: &[u8] = b"\xef\xbb\xbfwidth, height,species\n1.5,2,setosa\n-3e-1, 4.25 ,virginica\n0,1,setosa\n";
 
     fn iris() -> Csv {
         Csv::new("iris.csv")
@@ -326,14 +319,9 @@ mod tests {
         let csv = iris().features(["width"]);
         for missing in ["", "NA", "nan", "?", "null"] {
             let text = error(&csv, format!("width,b\n1,2\n{missing},2\n").as_bytes());
-            assert!(
-                text.starts_with("iris.csv: line 3, column `width`: the value is missing\n"),
-                "{text}"
-            );
+            assert!(text.starts_with("iris.csv: line 3, column `width`: the value is missing\n"), "{text}");
         }
-        assert!(
-            error(&csv, b"width\n1x\n").contains("line 2, column `width`: `1x` is not a finite")
-        );
+        assert!(error(&csv, b"width\n1x\n").contains("line 2, column `width`: `1x` is not a finite"));
         assert!(error(&csv, b"width\ninf\n").contains("`inf` is not a finite number"));
         assert!(error(&csv, b"width,b\n1\n").contains("line 2: 1 values, expected 2"));
         assert!(error(&csv, b"width\n\xff\n").contains("line 2: is not UTF-8 text"));

@@ -49,7 +49,8 @@ impl Dataset {
     /// Tensors of different length, without a first dimension, or without a sample.
     pub fn new(x: Tensor, y: Tensor) -> Result<Dataset> {
         if x.rank() == 0 || y.rank() == 0 {
-            let text = format!("Dataset: x has shape {}, y {}: both need a first dimension of samples", x.shape(), y.shape());
+            let text =
+                format!("Dataset: x has shape {}, y {}: both need a first dimension of samples", x.shape(), y.shape());
             return Err(Error::data(text, "a single sample is a batch of one: x.unsqueeze(0)"));
         }
         if samples(&x) != samples(&y) {
@@ -235,7 +236,10 @@ impl Dataset {
             second.extend_from_slice(&class[cut..]);
         }
         if first.is_empty() || second.is_empty() {
-            return Err(Error::data("Dataset: the stratified split leaves a part empty", "give more samples, or another fraction"));
+            return Err(Error::data(
+                "Dataset: the stratified split leaves a part empty",
+                "give more samples, or another fraction",
+            ));
         }
         let mix = |part: &[usize], n: u64| -> Vec<usize> {
             Key::new(seed).fold(n).permutation(part.len()).into_iter().map(|i| part[i]).collect()
@@ -246,7 +250,8 @@ impl Dataset {
     fn second_part(&self, fraction: f64) -> Result<usize> {
         let second = (self.len() as f64 * fraction).round();
         if !(second >= 1.0 && second < self.len() as f64) {
-            let text = format!("Dataset: a fraction of {fraction} of {} samples leaves a part without a sample", self.len());
+            let text =
+                format!("Dataset: a fraction of {fraction} of {} samples leaves a part without a sample", self.len());
             return Err(Error::config(text, "give a fraction between 0 and 1, such as 0.2"));
         }
         Ok(second as usize)
@@ -324,7 +329,10 @@ impl ClassWeight {
     /// Targets that are no classes; a weight for a class that does not occur, or that is negative or not finite.
     pub(crate) fn resolve(&self, data: &Dataset) -> Result<Vec<f64>> {
         let Some(classes) = data.classes() else {
-            return Err(Error::config("class_weight: the targets are no classes", "weight regression samples with sample_weight"));
+            return Err(Error::config(
+                "class_weight: the targets are no classes",
+                "weight regression samples with sample_weight",
+            ));
         };
         let largest = classes.iter().copied().max().unwrap_or(0);
         if largest >= MOST_CLASSES {
@@ -342,10 +350,16 @@ impl ClassWeight {
                 let mut all = vec![1.0; counts.len()];
                 for &(class, weight) in weights {
                     if class >= all.len() || counts[class] == 0 {
-                        return Err(Error::config(format!("class_weight: class {class} does not occur in the data"), format!("the classes run from 0 to {}", counts.len() - 1)));
+                        return Err(Error::config(
+                            format!("class_weight: class {class} does not occur in the data"),
+                            format!("the classes run from 0 to {}", counts.len() - 1),
+                        ));
                     }
                     if !(weight.is_finite() && weight >= 0.0) {
-                        return Err(Error::config(format!("class_weight: {weight} is no weight for class {class}"), "weights are finite and not negative"));
+                        return Err(Error::config(
+                            format!("class_weight: {weight} is no weight for class {class}"),
+                            "weights are finite and not negative",
+                        ));
                     }
                     all[class] = weight;
                 }

@@ -102,10 +102,7 @@ fn read_array(path: &Path, mut source: impl Read, largest: usize) -> Result<RawA
     };
     let rank = usize::from(rank);
     if rank == 0 || rank > HIGHEST_RANK {
-        return Err(Error::file(
-            path,
-            format!("the header gives {rank} dimensions, expected 1 to {HIGHEST_RANK}"),
-        ));
+        return Err(Error::file(path, format!("the header gives {rank} dimensions, expected 1 to {HIGHEST_RANK}")));
     }
     let mut shape = Vec::with_capacity(rank);
     for _ in 0..rank {
@@ -128,23 +125,14 @@ fn read_array(path: &Path, mut source: impl Read, largest: usize) -> Result<RawA
 
 /// Reads exactly `wanted` bytes and makes sure that nothing follows; at the end of a gzip stream this also checks its
 /// checksum.
-fn read_elements(
-    path: &Path,
-    source: impl Read,
-    wanted: usize,
-    shape: &[usize],
-) -> Result<Vec<u8>> {
+fn read_elements(path: &Path, source: impl Read, wanted: usize, shape: &[usize]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(1);
     source.take(limit).read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
     if bytes.len() == wanted {
         return Ok(bytes);
     }
-    let found = if bytes.len() > wanted {
-        "there are more".to_owned()
-    } else {
-        format!("found {}", bytes.len())
-    };
+    let found = if bytes.len() > wanted { "there are more".to_owned() } else { format!("found {}", bytes.len()) };
     let problem = format!("the header promises {shape:?}, {wanted} bytes of elements; {found}");
     Err(Error::file(path, problem).with_help("the file is cut off or damaged; download it again"))
 }
@@ -203,8 +191,7 @@ mod tests {
 
     #[test]
     fn reads_every_type() {
-        let data =
-            |kind, bytes: &[u8]| parse_bytes(&idx(kind, &[1], bytes)).unwrap().into_parts().1;
+        let data = |kind, bytes: &[u8]| parse_bytes(&idx(kind, &[1], bytes)).unwrap().into_parts().1;
         assert_eq!(data(0x09, &[0xff]), RawData::I32(vec![-1]));
         assert_eq!(data(0x0b, &[0xff, 0xfe]), RawData::I32(vec![-2]));
         assert_eq!(data(0x0c, &[0, 1, 0, 0]), RawData::I32(vec![65536]));
@@ -217,9 +204,7 @@ mod tests {
         let good = idx(8, &[2, 3], &[1, 2, 3, 4, 5, 6]);
         assert!(error(&[]).contains("cut off inside its IDX header"));
         assert!(error(&good[..9]).contains("cut off inside its IDX header"));
-        assert!(
-            error(b"<html>404</html>").contains("is not an IDX file: it begins with 0x3c68746d")
-        );
+        assert!(error(b"<html>404</html>").contains("is not an IDX file: it begins with 0x3c68746d"));
         assert!(error(&idx(0x0a, &[1], &[1])).contains("is not an IDX file"));
         assert!(error(&[0, 0, 8, 0]).contains("0 dimensions"));
         assert!(error(&[0, 0, 8, 99]).contains("99 dimensions"));
@@ -239,10 +224,7 @@ mod tests {
         let at = wrong_sum.len() - 6;
         wrong_sum[at] ^= 1;
         assert!(error(&wrong_sum).contains("gzip stream is damaged"));
-        assert!(
-            error(&[0x1f, 0x8b, 0, 0]).contains("cut off")
-                || error(&[0x1f, 0x8b, 0, 0]).contains("damaged")
-        );
+        assert!(error(&[0x1f, 0x8b, 0, 0]).contains("cut off") || error(&[0x1f, 0x8b, 0, 0]).contains("damaged"));
     }
 
     #[test]

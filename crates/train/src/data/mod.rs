@@ -5,8 +5,8 @@ pub mod csv;
 mod dataset;
 pub mod idx;
 
-pub use dataset::{Batch, ClassWeight, Dataset, Inputs};
 pub(crate) use dataset::batch_weights;
+pub use dataset::{Batch, ClassWeight, Dataset, Inputs};
 
 use crate::error::{Error, Result};
 use std::fs;

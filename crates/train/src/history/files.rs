@@ -49,8 +49,7 @@ impl History {
         let bad = |error: csv::Error| Error::file(path, format!("is not a CSV table: {error}"));
         let header = reader.headers().map_err(bad)?.clone();
         let Some(epoch_column) = header.iter().position(|name| name == "epoch") else {
-            return Err(Error::file(path, "has no column `epoch`")
-                .with_help("History::to_csv and CsvLogger write one"));
+            return Err(Error::file(path, "has no column `epoch`").with_help("History::to_csv and CsvLogger write one"));
         };
         let mut history = Self::new();
         for record in reader.records() {
@@ -60,9 +59,7 @@ impl History {
             let mut values = Vec::with_capacity(header.len());
             let mut epoch = 0;
             for (at, (name, text)) in header.iter().zip(&record).enumerate() {
-                let wrong = |what: &str| {
-                    Error::file(path, format!("line {line}, column `{name}`: `{text}` is {what}"))
-                };
+                let wrong = |what: &str| Error::file(path, format!("line {line}, column `{name}`: `{text}` is {what}"));
                 if at == epoch_column {
                     epoch = text.trim().parse().map_err(|_| wrong("no epoch number"))?;
                     continue;
@@ -101,8 +98,7 @@ impl History {
     pub fn from_json(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
-        serde_json::from_str(&text)
-            .map_err(|error| Error::file(path, format!("is not a history: {error}")))
+        serde_json::from_str(&text).map_err(|error| Error::file(path, format!("is not a history: {error}")))
     }
 }
 
@@ -213,18 +209,10 @@ impl<'de> Deserialize<'de> for History {
         let lengths = series.iter().map(|(name, values)| (name.as_str(), values.len()));
         for (name, length) in lengths.chain([("seconds", seconds.len())]) {
             if length != rows {
-                return Err(D::Error::custom(format!(
-                    "`{name}` has {length} values for {rows} epochs"
-                )));
+                return Err(D::Error::custom(format!("`{name}` has {length} values for {rows} epochs")));
             }
         }
-        Ok(Self {
-            params: form.params,
-            stopped: form.stopped,
-            epochs: form.epochs,
-            seconds,
-            series,
-        })
+        Ok(Self { params: form.params, stopped: form.stopped, epochs: form.epochs, seconds, series })
     }
 }
 
@@ -287,9 +275,7 @@ mod tests {
             History::from_csv(&path).unwrap_err().to_string()
         };
         assert!(csv_error("loss\n1\n").contains("has no column `epoch`"));
-        assert!(
-            csv_error("epoch,loss\n0,1\n1,x\n").contains("line 3, column `loss`: `x` is no number")
-        );
+        assert!(csv_error("epoch,loss\n0,1\n1,x\n").contains("line 3, column `loss`: `x` is no number"));
         assert!(csv_error("epoch,loss\n-1,1\n").contains("`-1` is no epoch number"));
         assert!(csv_error("epoch,loss\n0\n").contains("is not a CSV table"));
 

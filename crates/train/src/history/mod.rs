@@ -104,12 +104,9 @@ impl StopReason {
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EarlyStopping { monitor, epoch, best_epoch: Some(best) } => write!(
-                f,
-                "early stopping after epoch {}: `{monitor}` was best in epoch {}",
-                epoch + 1,
-                best + 1
-            ),
+            Self::EarlyStopping { monitor, epoch, best_epoch: Some(best) } => {
+                write!(f, "early stopping after epoch {}: `{monitor}` was best in epoch {}", epoch + 1, best + 1)
+            }
             Self::EarlyStopping { monitor, epoch, best_epoch: None } => {
                 write!(f, "early stopping after epoch {}: `{monitor}` never improved", epoch + 1)
             }
@@ -272,12 +269,7 @@ impl fmt::Display for History {
         }
         if let Some(row) = best {
             let value = self.get(monitor).map_or(f64::NAN, |values| values[row]);
-            write!(
-                f,
-                "\n* best {monitor}: {} in epoch {}",
-                log_value(value),
-                self.epochs[row] + 1
-            )?;
+            write!(f, "\n* best {monitor}: {} in epoch {}", log_value(value), self.epochs[row] + 1)?;
         }
         if let Some(reason) = &self.stopped {
             write!(f, "\nstopped: {reason}")?;
@@ -360,11 +352,7 @@ mod tests {
     #[test]
     fn prints_an_aligned_table() {
         let mut history = falling();
-        history.stopped = Some(StopReason::EarlyStopping {
-            monitor: "val_loss".into(),
-            epoch: 3,
-            best_epoch: Some(3),
-        });
+        history.stopped = Some(StopReason::EarlyStopping { monitor: "val_loss".into(), epoch: 3, best_epoch: Some(3) });
         let expected = "\
 epoch  accuracy    loss  val_loss  seconds
     1    0.5000  1.0000         -     0.50

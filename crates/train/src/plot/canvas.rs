@@ -55,8 +55,7 @@ impl Canvas {
     /// An empty, white canvas.
     pub fn new(width: f64, height: f64) -> Result<Self> {
         static REGISTERED: OnceLock<bool> = OnceLock::new();
-        let is_registered =
-            REGISTERED.get_or_init(|| register_font(FONT, FontStyle::Normal, FONT_FILE).is_ok());
+        let is_registered = REGISTERED.get_or_init(|| register_font(FONT, FontStyle::Normal, FONT_FILE).is_ok());
         if !is_registered {
             return Err(Error::config(
                 "plot: the embedded font cannot be read",
@@ -119,8 +118,7 @@ impl Canvas {
 
     /// The drawing as SVG, at its logical size.
     pub fn to_svg(&self) -> Result<String> {
-        let bad =
-            |problem: String| Error::data(format!("plot: the SVG cannot be drawn: {problem}"), "");
+        let bad = |problem: String| Error::data(format!("plot: the SVG cannot be drawn: {problem}"), "");
         let (width, height) = self.device_size(FINE);
         let mut svg = String::new();
         {
@@ -253,10 +251,7 @@ mod tests {
     #[test]
     fn dashes_go_around_corners() {
         let pieces = dashes(&[(0.0, 0.0), (3.0, 0.0), (3.0, 5.0)], 4.0, 2.0);
-        assert_eq!(
-            pieces,
-            [vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)], vec![(3.0, 3.0), (3.0, 5.0)]]
-        );
+        assert_eq!(pieces, [vec![(0.0, 0.0), (3.0, 0.0), (3.0, 1.0)], vec![(3.0, 3.0), (3.0, 5.0)]]);
         assert!(dashes(&[], 1.0, 1.0).is_empty());
         assert!(dashes(&[(1.0, 1.0)], 1.0, 1.0).is_empty());
     }

@@ -69,9 +69,9 @@ impl Plot {
             "png" => {
                 let canvas = self.draw(history)?;
                 replace_atomic(path, |temporary| {
-                    canvas.write_png(temporary).map_err(|problem| {
-                        Error::file(path, format!("cannot be written: {problem}"))
-                    })
+                    canvas
+                        .write_png(temporary)
+                        .map_err(|problem| Error::file(path, format!("cannot be written: {problem}")))
                 })
             }
             "svg" => write_atomic(path, self.draw(history)?.to_svg()?.as_bytes()),
@@ -84,10 +84,7 @@ impl Plot {
 
     fn draw(&self, history: &History) -> Result<Canvas> {
         if history.is_empty() {
-            return Err(Error::data(
-                "plot: the history has no epochs",
-                "plot it after fit has run at least one",
-            ));
+            return Err(Error::data("plot: the history has no epochs", "plot it after fit has run at least one"));
         }
         let epochs: Vec<usize> = history.epochs().iter().map(|epoch| epoch + 1).collect();
         let panels = self.panels(history, &epochs)?;
@@ -161,10 +158,7 @@ impl Plot {
         let find = |name: &String| {
             let base = name.strip_prefix("val_").unwrap_or(name);
             known.iter().copied().find(|known| *known == base).ok_or_else(|| {
-                Error::config(
-                    format!("plot: the history has no metric `{name}`"),
-                    did_you_mean(base, &known),
-                )
+                Error::config(format!("plot: the history has no metric `{name}`"), did_you_mean(base, &known))
             })
         };
         wanted.iter().map(find).collect()
@@ -231,19 +225,7 @@ mod tests {
         let plot = Plot::new();
         let two = history(3, &["accuracy", "loss", "val_accuracy", "val_loss"]);
         assert_eq!(titles(&plot, &two), ["loss", "accuracy"]);
-        let many = history(
-            3,
-            &[
-                "a_accuracy",
-                "a_loss",
-                "auc",
-                "b_accuracy",
-                "learning_rate",
-                "loss",
-                "mae",
-                "recall",
-            ],
-        );
+        let many = history(3, &["a_accuracy", "a_loss", "auc", "b_accuracy", "learning_rate", "loss", "mae", "recall"]);
         assert_eq!(titles(&plot, &many), ["loss", "accuracy", "auc", "mae"]);
         let rate = history(3, &["loss", "learning_rate"]);
         assert_eq!(titles(&plot, &rate), ["loss", "learning rate"]);

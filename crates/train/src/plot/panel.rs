@@ -96,13 +96,7 @@ impl Panel<'_> {
     }
 
     /// Draws the panel between two corners; `hue` is the colour of its first metric.
-    pub fn draw(
-        &self,
-        canvas: &mut Canvas,
-        (from, to): (Point, Point),
-        tick_width: f64,
-        hue: usize,
-    ) {
+    pub fn draw(&self, canvas: &mut Canvas, (from, to): (Point, Point), tick_width: f64, hue: usize) {
         let y = self.vertical();
         let ticks = y.ticks(MOST_TICKS);
         let first = self.epochs.iter().copied().min().unwrap_or(1);
@@ -164,8 +158,8 @@ impl Panel<'_> {
         let (first, last) = (self.epochs.iter().min(), self.epochs.iter().max());
         for (epoch, text) in frame.x.whole_ticks(10) {
             // The axis begins a little before the first epoch; a tick there would name an epoch that never was.
-            let is_epoch = first.is_some_and(|&first| epoch >= first as f64)
-                && last.is_some_and(|&last| epoch <= last as f64);
+            let is_epoch =
+                first.is_some_and(|&first| epoch >= first as f64) && last.is_some_and(|&last| epoch <= last as f64);
             if is_epoch {
                 let x = frame.at(epoch, 0.0).0;
                 canvas.line(vec![(x, frame.top), (x, frame.bottom)], 1.0, GRID);
@@ -173,8 +167,7 @@ impl Panel<'_> {
                 canvas.text(&text, (x, frame.bottom + 17.0), TICK_SIZE, SOFT_INK, Align::Centre);
             }
         }
-        let corner =
-            [(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)];
+        let corner = [(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)];
         canvas.line(corner[..2].to_vec(), 1.25, SOFT_INK);
         canvas.line(corner[1..].to_vec(), 1.25, SOFT_INK);
         let middle = (frame.left + frame.right) / 2.0;
@@ -187,14 +180,7 @@ impl Panel<'_> {
 
     /// A line and, where there are few, its points. Training breaks where a value is not finite; validation goes on
     /// across NaN, for that is how an epoch without validation looks.
-    fn draw_line(
-        &self,
-        canvas: &mut Canvas,
-        frame: &Frame,
-        values: &[f64],
-        mark: Mark,
-        drawn: &mut Drawn,
-    ) {
+    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, values: &[f64], mark: Mark, drawn: &mut Drawn) {
         let (is_dashed, colour) = match mark {
             Mark::Dashed(colour) => (true, colour),
             Mark::Solid(colour) => (false, colour),
@@ -284,24 +270,14 @@ fn draw_legend(canvas: &mut Canvas, frame: &Frame, lines: &[(Mark, String)], dra
     let height = lines.len() as f64 * LEADING + INSET;
     let (left, right) = (frame.left + INSET, frame.right - INSET - width);
     let (top, bottom) = (frame.top + INSET, frame.bottom - INSET - height);
-    let is_within = |at: f64, start: f64, length: f64| {
-        at > start - CLEARANCE && at < start + length + CLEARANCE
-    };
+    let is_within = |at: f64, start: f64, length: f64| at > start - CLEARANCE && at < start + length + CLEARANCE;
     let hidden = |&(x, y): &Point| {
-        let is_inside =
-            |point: &&Point| is_within(point.0, x, width) && is_within(point.1, y, height);
+        let is_inside = |point: &&Point| is_within(point.0, x, width) && is_within(point.1, y, height);
         let hides_best = drawn.best.is_some_and(|best| is_within(best, x, width));
         (drawn.points.iter().filter(is_inside).count(), hides_best)
     };
     let middle = (left + right) / 2.0;
-    let places = [
-        (right, top),
-        (right, bottom),
-        (left, top),
-        (left, bottom),
-        (middle, top),
-        (middle, bottom),
-    ];
+    let places = [(right, top), (right, bottom), (left, top), (left, bottom), (middle, top), (middle, bottom)];
     let Some(&(x, y)) = places.iter().min_by_key(|place| hidden(place)) else { return };
     let edge = 1.0;
     canvas.fill((x - edge, y - edge), (x + width + edge, y + height + edge), GRID);
@@ -315,12 +291,7 @@ fn draw_legend(canvas: &mut Canvas, frame: &Frame, lines: &[(Mark, String)], dra
             Mark::Solid(colour) => canvas.line(vec![from, to], LINE, colour),
             Mark::Dashed(colour) => canvas.dashed(&[from, to], (8.0, 4.5), LINE, colour),
             Mark::Best => {
-                canvas.dashed(
-                    &[(middle.0, y + 8.0), (middle.0, y - 8.0)],
-                    (2.0, 3.0),
-                    1.5,
-                    SOFT_INK,
-                );
+                canvas.dashed(&[(middle.0, y + 8.0), (middle.0, y - 8.0)], (2.0, 3.0), 1.5, SOFT_INK);
             }
             Mark::Lost => cross(canvas, middle),
         }

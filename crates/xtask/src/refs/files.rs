@@ -106,7 +106,11 @@ fn load(bytes: &[u8]) -> Result<HashMap<String, Tensor>, String> {
     Ok(tensors)
 }
 
-fn elements<T: Element, const N: usize>(data: &[u8], shape: &[usize], read: fn([u8; N]) -> T) -> Result<Tensor, String> {
+fn elements<T: Element, const N: usize>(
+    data: &[u8],
+    shape: &[usize],
+    read: fn([u8; N]) -> T,
+) -> Result<Tensor, String> {
     let (chunks, _) = data.as_chunks::<N>();
     let values: Vec<T> = chunks.iter().map(|&bytes| read(bytes)).collect();
     Tensor::from_vec(values, shape).map_err(|e| e.to_string())

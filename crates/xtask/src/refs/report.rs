@@ -86,7 +86,12 @@ impl fmt::Display for Report {
                 writeln!(f, "refs {category} nonsmooth: {} gradients differ at kinks and ties", count.nonsmooth.len())?;
             }
             let unsupported: usize = count.unsupported.values().sum();
-            writeln!(f, "refs {category}: {} passed, {} failed, {unsupported} unsupported", count.passed, count.failed.len())?;
+            writeln!(
+                f,
+                "refs {category}: {} passed, {} failed, {unsupported} unsupported",
+                count.passed,
+                count.failed.len()
+            )?;
         }
         Ok(())
     }

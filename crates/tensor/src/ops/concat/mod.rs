@@ -20,9 +20,13 @@ impl Op for Concat {
         let mut length = 0;
         for (i, spec) in x.iter().enumerate() {
             let rank = first.shape.rank();
-            let fits = spec.shape.rank() == rank && (0..rank).all(|a| a == self.axis || spec.shape[a] == first.shape[a]);
+            let fits =
+                spec.shape.rank() == rank && (0..rank).all(|a| a == self.axis || spec.shape[a] == first.shape[a]);
             if !fits || self.axis >= rank {
-                let text = format!("operand {i} has shape {}, the first {}: they may differ along axis {} only", spec.shape, first.shape, self.axis);
+                let text = format!(
+                    "operand {i} has shape {}, the first {}: they may differ along axis {} only",
+                    spec.shape, first.shape, self.axis
+                );
                 return Err(Error::shape("concat", text));
             }
             length += spec.shape[self.axis];

@@ -1,9 +1,9 @@
 //! Windows times weights: the product under the forward pass and under the backward pass to the input.
 
 use crate::cpu::float::Float;
+use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
 use crate::cpu::simd::{Isa, dispatch_vectors};
-use crate::cpu::parallel::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
 use crate::ops::matmul::cpu::{Strided, pack_strips, strip_width};
 
@@ -57,11 +57,7 @@ impl<T: Float> Correlation<'_, T> {
         let count = (self.flops / TASK_FLOPS).clamp(1, blocks);
         scratch::with(len, |strips: &mut [T]| {
             if pack {
-                let weights = Strided {
-                    pointer: self.weights.as_ptr(),
-                    row: self.filters as isize,
-                    column: 1,
-                };
+                let weights = Strided { pointer: self.weights.as_ptr(), row: self.filters as isize, column: 1 };
                 // SAFETY: the weights have a row of all filters for each step of the depth.
                 unsafe { pack_strips([depth, self.filters, width], weights, strips) };
             }
@@ -82,14 +78,7 @@ impl<T: Float> Correlation<'_, T> {
     ///
     /// # Safety
     /// As [`Self::run`], for these rows.
-    unsafe fn block(
-        &self,
-        region: &Region<'_, T>,
-        first: usize,
-        taps: &[isize],
-        run: usize,
-        packed: Option<&[T]>,
-    ) {
+    unsafe fn block(&self, region: &Region<'_, T>, first: usize, taps: &[isize], run: usize, packed: Option<&[T]>) {
         let width = self.windows.columns.output;
         let column_step = (self.windows.columns.stride * self.windows.channels) as isize;
         let mut table = [Row { a: 0, c: 0 }; BLOCK_PIXELS];
@@ -98,13 +87,10 @@ impl<T: Float> Correlation<'_, T> {
             let rows = &mut table[..BLOCK_PIXELS.min(pixels - start)];
             let (mut line, mut column) = (start / width, start % width);
             for row in rows.iter_mut() {
-                let (image, output) = (
-                    (first + line) / self.windows.rows.output,
-                    (first + line) % self.windows.rows.output,
-                );
+                let (image, output) =
+                    ((first + line) / self.windows.rows.output, (first + line) % self.windows.rows.output);
                 let c = image * self.steps[0] + output * self.steps[1] + column * self.steps[2];
-                *row =
-                    Row { a: region.origins[line] + column as isize * column_step, c: c as isize };
+                *row = Row { a: region.origins[line] + column as isize * column_step, c: c as isize };
                 column += 1;
                 if column == width {
                     (line, column) = (line + 1, 0);
@@ -112,10 +98,7 @@ impl<T: Float> Correlation<'_, T> {
             }
             // SAFETY: the caller's duties are the callees'; the table's rows are this block's.
             unsafe {
-                if self.groups > 1
-                    && self.groups == self.windows.channels
-                    && self.groups == self.filters
-                {
+                if self.groups > 1 && self.groups == self.windows.channels && self.groups == self.filters {
                     self.depthwise(region, rows, taps);
                 } else {
                     self.products(region, rows, taps, run, packed);
@@ -128,14 +111,7 @@ impl<T: Float> Correlation<'_, T> {
     ///
     /// # Safety
     /// As [`Self::run`], for these rows.
-    unsafe fn products(
-        &self,
-        region: &Region<'_, T>,
-        rows: &[Row],
-        taps: &[isize],
-        run: usize,
-        packed: Option<&[T]>,
-    ) {
+    unsafe fn products(&self, region: &Region<'_, T>, rows: &[Row], taps: &[isize], run: usize, packed: Option<&[T]>) {
         let per_group = self.filters / self.groups;
         let width = if packed.is_some() { strip_width::<T>(self.isa) } else { per_group };
         for (index, left) in (0..self.filters).step_by(width).enumerate() {
@@ -144,9 +120,7 @@ impl<T: Float> Correlation<'_, T> {
                 None => (self.weights.as_ptr().wrapping_add(left), self.filters),
             };
             let product = Product {
-                a: region
-                    .base
-                    .wrapping_add(left / per_group * (self.windows.channels / self.groups)),
+                a: region.base.wrapping_add(left / per_group * (self.windows.channels / self.groups)),
                 a_step: 1,
                 taps,
                 run,
@@ -171,8 +145,7 @@ impl<T: Float> Correlation<'_, T> {
     /// As [`Self::run`], for these rows.
     unsafe fn depthwise(&self, region: &Region<'_, T>, rows: &[Row], taps: &[isize]) {
         let (input, output, weights) = (region.base, self.output.get(), self.weights);
-        let kernel =
-            depthwise::Forward { input, output, weights, rows, taps, channels: self.filters };
+        let kernel = depthwise::Forward { input, output, weights, rows, taps, channels: self.filters };
         dispatch_vectors(self.isa, kernel);
     }
 }

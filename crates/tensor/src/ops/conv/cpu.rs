@@ -6,9 +6,9 @@
 //! that reach over the edge cost a copy, of a few rows at a time.
 
 use crate::cpu::float::Float;
+use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Kernel, dispatch_on, dispatch_vectors};
-use crate::cpu::parallel::{self, Shared};
 use crate::cpu::tile::{Product, Row, TileKernel};
 
 use super::correlation::{Correlation, PARALLEL_FLOPS, TASK_FLOPS};
@@ -61,9 +61,7 @@ impl Conv2d {
 
     fn check(&self, x: usize, w: usize, y: usize) {
         assert!(
-            self.groups > 0
-                && self.channels.is_multiple_of(self.groups)
-                && self.filters.is_multiple_of(self.groups)
+            self.groups > 0 && self.channels.is_multiple_of(self.groups) && self.filters.is_multiple_of(self.groups)
         );
         assert!(self.stride.iter().chain(&self.dilation).all(|&step| step > 0));
         assert_eq!([x, w, y], self.lens(), "lengths of input, weights and output");
@@ -78,9 +76,7 @@ impl Conv2d {
             input: self.input[i],
             output: self.output()[i],
             stride: self.stride[i],
-            taps: (0..self.kernel[i])
-                .map(|k| (k * self.dilation[i]) as isize - self.padding[i][0] as isize)
-                .collect(),
+            taps: (0..self.kernel[i]).map(|k| (k * self.dilation[i]) as isize - self.padding[i][0] as isize).collect(),
         };
         Windows { batch: self.batch, rows: axis(0), columns: axis(1), channels: self.channels }
     }
@@ -123,8 +119,7 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
     let [row_step, column_step] = [conv.input[1] * conv.channels, conv.channels];
     for top in 0..conv.stride[0].min(conv.input[0]) {
         for left in 0..conv.stride[1].min(conv.input[1]) {
-            let ([rows, row_taps], [columns, column_taps]) =
-                (phase(conv, 0, top), phase(conv, 1, left));
+            let ([rows, row_taps], [columns, column_taps]) = (phase(conv, 0, top), phase(conv, 1, left));
             let axis = |i: usize, first: usize, taps: &[isize]| Axis {
                 input: output[i],
                 output: (conv.input[i] - first).div_ceil(conv.stride[i]),
@@ -137,8 +132,7 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
                 columns: axis(1, left, &column_taps),
                 channels: conv.filters,
             };
-            let len =
-                row_taps.len() * column_taps.len() * (conv.filters / conv.groups) * conv.channels;
+            let len = row_taps.len() * column_taps.len() * (conv.filters / conv.groups) * conv.channels;
             scratch::with(len, |weights: &mut [T]| {
                 transpose(conv, w, &rows, &columns, weights, parallel);
                 let correlation = Correlation {
@@ -149,11 +143,7 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
                     groups: conv.groups,
                     filters: conv.channels,
                     output: Shared::from_ptr(dx[top * row_step + left * column_step..].as_mut_ptr()),
-                    steps: [
-                        conv.input[0] * row_step,
-                        conv.stride[0] * row_step,
-                        conv.stride[1] * column_step,
-                    ],
+                    steps: [conv.input[0] * row_step, conv.stride[0] * row_step, conv.stride[1] * column_step],
                     flops: conv.flops() / (conv.stride[0] * conv.stride[1]),
                 };
                 // SAFETY: `dx` is borrowed for writing; the phase's pixels are those of rows `top + i · stride` and
@@ -170,8 +160,7 @@ fn phase(conv: &Conv2d, axis: usize, first: usize) -> [Vec<isize>; 2] {
     let stride = conv.stride[axis] as isize;
     let mut found = [Vec::new(), Vec::new()];
     for k in (0..conv.kernel[axis] as isize).rev() {
-        let distance =
-            first as isize + conv.padding[axis][0] as isize - k * conv.dilation[axis] as isize;
+        let distance = first as isize + conv.padding[axis][0] as isize - k * conv.dilation[axis] as isize;
         if distance.rem_euclid(stride) == 0 {
             found[0].push(k);
             found[1].push(distance.div_euclid(stride));
@@ -181,14 +170,7 @@ fn phase(conv: &Conv2d, axis: usize, first: usize) -> [Vec<isize>; 2] {
 }
 
 /// `to[rows, columns, filters per group, channels]` from the chosen rows and columns of the weights.
-fn transpose<T: Float>(
-    conv: &Conv2d,
-    w: &[T],
-    rows: &[isize],
-    columns: &[isize],
-    to: &mut [T],
-    parallel: bool,
-) {
+fn transpose<T: Float>(conv: &Conv2d, w: &[T], rows: &[isize], columns: &[isize], to: &mut [T], parallel: bool) {
     /// Filters and channels of a square that is read and written while its cache lines stay.
     const SQUARE: usize = 16;
     let (channels, filters) = (conv.channels / conv.groups, conv.filters / conv.groups);
@@ -198,21 +180,15 @@ fn transpose<T: Float>(
     parallel::for_each(taps, parallel, |tap| {
         // SAFETY: each task has a tap of its own, of `len` elements.
         let to = unsafe { core::slice::from_raw_parts_mut(to.get().add(tap * len), len) };
-        let (row, column) =
-            (rows[tap / columns.len()] as usize, columns[tap % columns.len()] as usize);
-        let from = &w[(row * conv.kernel[1] + column) * channels * conv.filters..]
-            [..channels * conv.filters];
+        let (row, column) = (rows[tap / columns.len()] as usize, columns[tap % columns.len()] as usize);
+        let from = &w[(row * conv.kernel[1] + column) * channels * conv.filters..][..channels * conv.filters];
         for group in 0..conv.groups {
-            let squares = (0..channels)
-                .step_by(SQUARE)
-                .flat_map(|c| (0..filters).step_by(SQUARE).map(move |f| (c, f)));
+            let squares = (0..channels).step_by(SQUARE).flat_map(|c| (0..filters).step_by(SQUARE).map(move |f| (c, f)));
             for (c0, f0) in squares {
                 let width = SQUARE.min(channels - c0);
                 for f in f0..filters.min(f0 + SQUARE) {
                     let to = &mut to[f * conv.channels + group * channels + c0..][..width];
-                    let from = from[c0 * conv.filters + group * filters + f..]
-                        .iter()
-                        .step_by(conv.filters);
+                    let from = from[c0 * conv.filters + group * filters + f..].iter().step_by(conv.filters);
                     for (to, &from) in to.iter_mut().zip(from) {
                         *to = from;
                     }
@@ -259,8 +235,7 @@ pub fn backward_weight<T: Float>(conv: &Conv2d, x: &[T], dy: &[T], dw: &mut [T],
             let block = start..range.end.min(start + block);
             let beta = if start == range.start { T::zero() } else { T::one() };
             windows.with_region(x, block, |region| {
-                let gradients = &dy[start * width * conv.filters..]
-                    [..region.origins.len() * width * conv.filters];
+                let gradients = &dy[start * width * conv.filters..][..region.origins.len() * width * conv.filters];
                 // SAFETY: parts have sums of their own, and row parts have rows of their own in them.
                 unsafe { add_weights(isa, conv, region, rows, gradients, beta, sum) };
             });
@@ -303,10 +278,7 @@ unsafe fn add_weights<T: Float>(
     let step = conv.stride[1] * conv.channels;
     if conv.groups > 1 && conv.groups == conv.channels && conv.groups == conv.filters {
         let (input, origins, run) = (region.base, region.origins, conv.output()[1]);
-        return dispatch_vectors(
-            isa,
-            depthwise::Weights { input, origins, run, step, rows, gradients, beta, sum },
-        );
+        return dispatch_vectors(isa, depthwise::Weights { input, origins, run, step, rows, gradients, beta, sum });
     }
     for group in 0..conv.groups {
         let product = Product {
@@ -370,63 +342,21 @@ mod tests {
             Conv2d { filters: 17, padding: [[1, 1], [0, 1]], ..BASE },
             Conv2d { stride: [2, 3], padding: [[0, 2], [1, 0]], ..BASE },
             Conv2d { dilation: [2, 3], padding: [[2, 1], [3, 4]], ..BASE },
-            Conv2d {
-                dilation: [2, 1],
-                stride: [3, 2],
-                kernel: [2, 4],
-                padding: [[5, 0], [1, 3]],
-                ..BASE
-            },
-            Conv2d {
-                groups: 2,
-                channels: 4,
-                filters: 6,
-                stride: [2, 1],
-                padding: [[1, 1], [1, 1]],
-                ..BASE
-            },
-            Conv2d {
-                groups: 4,
-                channels: 4,
-                filters: 4,
-                kernel: [3, 3],
-                padding: [[1, 1], [1, 1]],
-                ..BASE
-            },
-            Conv2d {
-                groups: 20,
-                channels: 20,
-                filters: 20,
-                stride: [2, 1],
-                dilation: [1, 2],
-                ..BASE
-            },
+            Conv2d { dilation: [2, 1], stride: [3, 2], kernel: [2, 4], padding: [[5, 0], [1, 3]], ..BASE },
+            Conv2d { groups: 2, channels: 4, filters: 6, stride: [2, 1], padding: [[1, 1], [1, 1]], ..BASE },
+            Conv2d { groups: 4, channels: 4, filters: 4, kernel: [3, 3], padding: [[1, 1], [1, 1]], ..BASE },
+            Conv2d { groups: 20, channels: 20, filters: 20, stride: [2, 1], dilation: [1, 2], ..BASE },
             Conv2d { groups: 3, channels: 3, filters: 6, ..BASE },
             Conv2d { kernel: [1, 1], stride: [3, 2], ..BASE },
             Conv2d { batch: 1, input: [3, 300], kernel: [2, 3], padding: [[0, 0], [1, 1]], ..BASE },
-            Conv2d {
-                batch: 5,
-                input: [2, 2],
-                kernel: [2, 2],
-                filters: 40,
-                padding: [[1, 0], [1, 0]],
-                ..BASE
-            },
-            Conv2d {
-                input: [3, 2],
-                kernel: [1, 1],
-                padding: [[3, 3], [4, 0]],
-                stride: [2, 2],
-                ..BASE
-            },
+            Conv2d { batch: 5, input: [2, 2], kernel: [2, 2], filters: 40, padding: [[1, 0], [1, 0]], ..BASE },
+            Conv2d { input: [3, 2], kernel: [1, 1], padding: [[3, 3], [4, 0]], stride: [2, 2], ..BASE },
             Conv2d { batch: 1, channels: 70, filters: 520, kernel: [2, 2], input: [3, 3], ..BASE },
         ]
     }
 
     fn numbers<T: Float>(len: usize, seed: usize) -> Vec<T> {
-        (0..len)
-            .map(|i| T::from((i * 37 + seed * 11) % 61).unwrap() / T::from(32).unwrap() - T::one())
-            .collect()
+        (0..len).map(|i| T::from((i * 37 + seed * 11) % 61).unwrap() / T::from(32).unwrap() - T::one()).collect()
     }
 
     /// Calls `f(x, w, y)` with the indices of every product of the convolution.
@@ -434,25 +364,18 @@ mod tests {
         let ([height, width], per_group) = (conv.output(), conv.channels / conv.groups);
         let at = |axis: usize, output: usize, k: usize| {
             let position = output * conv.stride[axis] + k * conv.dilation[axis];
-            position
-                .checked_sub(conv.padding[axis][0])
-                .filter(|&position| position < conv.input[axis])
+            position.checked_sub(conv.padding[axis][0]).filter(|&position| position < conv.input[axis])
         };
         for y in 0..conv.lens()[2] {
             let (filter, pixel) = (y % conv.filters, y / conv.filters);
-            let (image, row, column) =
-                (pixel / width / height, pixel / width % height, pixel % width);
+            let (image, row, column) = (pixel / width / height, pixel / width % height, pixel % width);
             let group = filter / (conv.filters / conv.groups);
             for tap in 0..conv.kernel[0] * conv.kernel[1] * per_group {
                 let (channel, element) = (tap % per_group, tap / per_group);
                 let (k, l) = (element / conv.kernel[1], element % conv.kernel[1]);
                 if let (Some(i), Some(j)) = (at(0, row, k), at(1, column, l)) {
                     let pixel = (image * conv.input[0] + i) * conv.input[1] + j;
-                    f(
-                        pixel * conv.channels + group * per_group + channel,
-                        tap * conv.filters + filter,
-                        y,
-                    );
+                    f(pixel * conv.channels + group * per_group + channel, tap * conv.filters + filter, y);
                 }
             }
         }
@@ -478,16 +401,11 @@ mod tests {
             dx[i] += dy[k] * w[j];
             dw[j] += dy[k] * x[i];
         });
-        for ((got, expected), name) in
-            run::<T>(conv, false).iter().zip([dx, dw, y]).zip(["dx", "dw", "y"])
-        {
+        for ((got, expected), name) in run::<T>(conv, false).iter().zip([dx, dw, y]).zip(["dx", "dw", "y"]) {
             for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
                 let error = (got.to_f64().unwrap() - expected).abs();
                 let tolerance = T::epsilon().to_f64().unwrap() * 500.0;
-                assert!(
-                    error <= tolerance,
-                    "{name}[{i}] is {got:?}, expected {expected}, of {conv:?}"
-                );
+                assert!(error <= tolerance, "{name}[{i}] is {got:?}, expected {expected}, of {conv:?}");
             }
         }
     }
@@ -519,8 +437,7 @@ mod tests {
 
     #[test]
     fn nan_spreads_to_the_windows_that_see_it() {
-        let conv =
-            Conv2d { batch: 1, input: [1, 4], channels: 1, filters: 1, kernel: [1, 2], ..BASE };
+        let conv = Conv2d { batch: 1, input: [1, 4], channels: 1, filters: 1, kernel: [1, 2], ..BASE };
         let mut y = [0.0f32; 3];
         forward(&conv, &[f32::NAN, 1.0, 2.0, 3.0], &[0.0, 1.0], &mut y, false);
         assert!(y[0].is_nan());
@@ -531,14 +448,7 @@ mod tests {
     fn threads_change_no_bit() {
         for conv in [
             Conv2d { batch: 9, input: [21, 20], channels: 16, filters: 24, kernel: [3, 3], ..BASE },
-            Conv2d {
-                batch: 40,
-                input: [13, 16],
-                channels: 8,
-                filters: 64,
-                padding: [[1, 1], [1, 1]],
-                ..BASE
-            },
+            Conv2d { batch: 40, input: [13, 16], channels: 8, filters: 64, padding: [[1, 1], [1, 1]], ..BASE },
         ] {
             assert!(conv.flops() > PARALLEL_FLOPS);
             let alone = run::<f32>(&conv, false);

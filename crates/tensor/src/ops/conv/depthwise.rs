@@ -2,10 +2,7 @@
 //!
 //! A product by group would fill one lane of a vector; here the channels fill all.
 
-#![expect(
-    clippy::needless_range_loop,
-    reason = "loops over registers have constant bounds and are unrolled"
-)]
+#![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use crate::cpu::float::Float;
 use crate::cpu::simd::VectorKernel;
@@ -98,16 +95,13 @@ impl<T: Float> VectorKernel<T> for Weights<'_, T> {
                         let mut inputs = [self.input; TAPS];
                         for i in 0..TAPS {
                             let tap = taps[i.min(taps.len() - 1)].a;
-                            inputs[i] =
-                                self.input.wrapping_offset(origin + tap).wrapping_add(channel);
+                            inputs[i] = self.input.wrapping_offset(origin + tap).wrapping_add(channel);
                         }
-                        let gradients =
-                            self.gradients.as_ptr().add(line * self.run * channels + channel);
+                        let gradients = self.gradients.as_ptr().add(line * self.run * channels + channel);
                         for pixel in 0..self.run {
                             let dy = V::load_first(gradients.add(pixel * channels), count);
                             for i in 0..TAPS {
-                                let x =
-                                    V::load_first(inputs[i].wrapping_add(pixel * self.step), count);
+                                let x = V::load_first(inputs[i].wrapping_add(pixel * self.step), count);
                                 sums[i] = x.mul_add(dy, sums[i]);
                             }
                         }
@@ -116,8 +110,7 @@ impl<T: Float> VectorKernel<T> for Weights<'_, T> {
                         if let Some(tap) = taps.get(i) {
                             let sum = self.sum.offset(tap.c).add(channel);
                             if self.beta != T::zero() {
-                                sums[i] =
-                                    V::load_first(sum, count).mul_add(V::splat(self.beta), sums[i]);
+                                sums[i] = V::load_first(sum, count).mul_add(V::splat(self.beta), sums[i]);
                             }
                             sums[i].store_first(sum, count);
                         }

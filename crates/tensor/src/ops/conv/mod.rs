@@ -8,8 +8,8 @@ mod options;
 mod surface;
 mod windows;
 
-pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, Padding};
 pub(crate) use options::reach;
+pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, Padding};
 pub use surface::ConvOps;
 
 use crate::{DType, Error, Op, Result, Shape, Spec, View, ViewMut, with_element};
@@ -66,7 +66,10 @@ impl Conv2d {
         let (groups, kernel) = (self.groups, [rows, columns]);
         let numbers = self.stride.iter().chain(&self.dilation).chain(&kernel).chain(std::slice::from_ref(&groups));
         if let Some(bad) = numbers.chain(&self.padding.concat()).find(|&&n| n > LARGEST) {
-            return Err(Error::argument(name, format!("{bad} is no sensible stride, padding, dilation or kernel size")));
+            return Err(Error::argument(
+                name,
+                format!("{bad} is no sensible stride, padding, dilation or kernel size"),
+            ));
         }
         if self.stride.contains(&0) || self.dilation.contains(&0) || groups == 0 || kernel.contains(&0) {
             let text = format!(
@@ -76,7 +79,9 @@ impl Conv2d {
             return Err(Error::argument(name, text));
         }
         if inner.checked_mul(groups) != Some(channels) {
-            let text = format!("an input {x} of {channels} channels in {groups} groups does not fit weights {w} for {inner} channels a group");
+            let text = format!(
+                "an input {x} of {channels} channels in {groups} groups does not fit weights {w} for {inner} channels a group"
+            );
             let help = "an input is [N, H, W, C], weights are [KH, KW, C / groups, O]; or set channels_first()";
             return Err(Error::shape(name, text).help(help));
         }
@@ -87,7 +92,9 @@ impl Conv2d {
         let Conv2d { stride, padding, dilation, .. } = *self;
         let sizes = Sizes { batch, input, channels, filters, kernel, stride, padding, dilation, groups };
         if input.contains(&0) || sizes.output().contains(&0) {
-            let text = format!("a kernel of {kernel:?} with dilation {dilation:?} does not fit an input {x} padded by {padding:?}");
+            let text = format!(
+                "a kernel of {kernel:?} with dilation {dilation:?} does not fit an input {x} padded by {padding:?}"
+            );
             return Err(Error::shape(name, text).help("use a smaller kernel or more padding"));
         }
         Ok(sizes)
@@ -110,7 +117,10 @@ fn check_gradient(name: &str, sizes: &Sizes, dy: Shape) -> Result<()> {
     match dy.dims() == [sizes.batch, height, width, sizes.filters] {
         true => Ok(()),
         false => {
-            let text = format!("the gradient has shape {dy}, the convolution's output is {:?}", [sizes.batch, height, width, sizes.filters]);
+            let text = format!(
+                "the gradient has shape {dy}, the convolution's output is {:?}",
+                [sizes.batch, height, width, sizes.filters]
+            );
             Err(Error::shape(name, text))
         }
     }
@@ -150,7 +160,12 @@ impl Op for Conv2d {
 
     fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
         let sizes = self.sizes("conv2d", *x[0].shape(), *x[1].shape())?;
-        compute(x, &mut y[0], |a, b, y| cpu::forward(&sizes, a, b, y, true), |a, b, y| cpu::forward(&sizes, a, b, y, true))
+        compute(
+            x,
+            &mut y[0],
+            |a, b, y| cpu::forward(&sizes, a, b, y, true),
+            |a, b, y| cpu::forward(&sizes, a, b, y, true),
+        )
     }
 }
 

@@ -66,7 +66,10 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
             let whole = wide[i].saturating_sub(options.stride[i]).saturating_add(reach[i]);
             input[i] = if same { wide[i] } else { whole.saturating_sub(around) };
             if output_padding[i] > 0 && (same || output_padding[i] >= options.stride[i].max(options.dilation[i])) {
-                let text = format!("output padding {output_padding:?} must be smaller than stride {:?} or dilation {:?}", options.stride, options.dilation);
+                let text = format!(
+                    "output padding {output_padding:?} must be smaller than stride {:?} or dilation {:?}",
+                    options.stride, options.dilation
+                );
                 return Err(Error::argument("conv2d_transpose", text).help("with Padding::Same it must be 0"));
             }
         }
@@ -142,5 +145,7 @@ fn wrong_rank(name: &str, x: Shape, w: Shape, channels_first: bool, [space, kern
         false => (format!("[N, {space}, C]"), format!("[{kernel}, C / groups, O]")),
     };
     let text = format!("needs an input {images} and weights {weights}, found {x} and {w}");
-    Error::shape(name, text).help("a single image needs a leading dimension: .unsqueeze(0)").at(std::panic::Location::caller())
+    Error::shape(name, text)
+        .help("a single image needs a leading dimension: .unsqueeze(0)")
+        .at(std::panic::Location::caller())
 }

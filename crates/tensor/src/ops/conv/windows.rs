@@ -27,8 +27,7 @@ impl Axis {
         let (Some(first), Some(last)) = (self.taps.iter().min(), self.taps.iter().max()) else {
             return 0..0;
         };
-        (outputs.start * self.stride) as isize + first
-            ..((outputs.end - 1) * self.stride) as isize + last + 1
+        (outputs.start * self.stride) as isize + first..((outputs.end - 1) * self.stride) as isize + last + 1
     }
 
     /// Whether all outputs see real input only.
@@ -83,11 +82,7 @@ impl Windows {
 
     /// Elements between rows of a region.
     pub fn pitch(&self) -> usize {
-        let width = if self.in_place() {
-            self.columns.input
-        } else {
-            self.columns.span(0..self.columns.output).len()
-        };
+        let width = if self.in_place() { self.columns.input } else { self.columns.span(0..self.columns.output).len() };
         width * self.channels
     }
 
@@ -99,26 +94,15 @@ impl Windows {
         let (pitch, channels) = (self.pitch() as isize, self.channels as isize);
         let merged = groups == 1 && !self.columns.taps.is_empty() && self.columns.consecutive();
         let columns = if merged { &self.columns.taps[..1] } else { &self.columns.taps };
-        let taps = self
-            .rows
-            .taps
-            .iter()
-            .flat_map(|row| columns.iter().map(move |column| row * pitch + column * channels));
-        (
-            taps.collect(),
-            if merged { self.columns.taps.len() * self.channels } else { self.channels / groups },
-        )
+        let taps =
+            self.rows.taps.iter().flat_map(|row| columns.iter().map(move |column| row * pitch + column * channels));
+        (taps.collect(), if merged { self.columns.taps.len() * self.channels } else { self.channels / groups })
     }
 
     /// Calls `f` with the region that the output rows `block` see, copied and framed by zeros where it must be.
     ///
     /// `images` holds all images; `block` counts rows through all images and has at most [`BLOCK_PIXELS`] of them.
-    pub fn with_region<T: Float>(
-        &self,
-        images: &[T],
-        block: Range<usize>,
-        f: impl FnOnce(&Region<'_, T>),
-    ) {
+    pub fn with_region<T: Float>(&self, images: &[T], block: Range<usize>, f: impl FnOnce(&Region<'_, T>)) {
         assert_eq!(images.len(), self.batch * self.rows.input * self.columns.input * self.channels);
         let mut origins = [0; BLOCK_PIXELS];
         let origins = &mut origins[..block.len()];
@@ -130,10 +114,7 @@ impl Windows {
             }
             return f(&Region { base: images.as_ptr(), origins });
         }
-        let len = self
-            .parts(block.clone())
-            .map(|(_, outputs)| self.rows.span(outputs).len())
-            .sum::<usize>();
+        let len = self.parts(block.clone()).map(|(_, outputs)| self.rows.span(outputs).len()).sum::<usize>();
         scratch::with(len * self.pitch(), |framed: &mut [T]| {
             self.frame(images, block, framed, origins);
             f(&Region { base: framed.as_ptr(), origins });
@@ -150,20 +131,11 @@ impl Windows {
     }
 
     /// Copies what a block sees, with zeros where there is no input.
-    fn frame<T: Float>(
-        &self,
-        images: &[T],
-        block: Range<usize>,
-        framed: &mut [T],
-        origins: &mut [isize],
-    ) {
+    fn frame<T: Float>(&self, images: &[T], block: Range<usize>, framed: &mut [T], origins: &mut [isize]) {
         let (pitch, channels) = (self.pitch(), self.channels);
         let across = self.columns.span(0..self.columns.output);
         // The columns that exist: of the image, and of the frame.
-        let (left, right) = (
-            across.start.max(0),
-            across.end.min(self.columns.input as isize).max(across.start.max(0)),
-        );
+        let (left, right) = (across.start.max(0), across.end.min(self.columns.input as isize).max(across.start.max(0)));
         let left_at = ((left - across.start) as usize * channels).min(pitch);
         let right_at = ((right - across.start) as usize * channels).clamp(left_at, pitch);
         let (mut top, mut origins) = (0, origins.iter_mut());
@@ -171,8 +143,7 @@ impl Windows {
             let span = self.rows.span(outputs.clone());
             for output in outputs {
                 let row = top as isize + (output * self.rows.stride) as isize - span.start;
-                *origins.next().expect("an origin per row") =
-                    row * pitch as isize - across.start * channels as isize;
+                *origins.next().expect("an origin per row") = row * pitch as isize - across.start * channels as isize;
             }
             for row in span {
                 let target = &mut framed[top * pitch..][..pitch];
@@ -181,11 +152,9 @@ impl Windows {
                     target.fill(T::zero());
                     continue;
                 }
-                let source =
-                    (image * self.rows.input + row as usize) * self.columns.input + left as usize;
+                let source = (image * self.rows.input + row as usize) * self.columns.input + left as usize;
                 target[..left_at].fill(T::zero());
-                target[left_at..right_at]
-                    .copy_from_slice(&images[source * channels..][..right_at - left_at]);
+                target[left_at..right_at].copy_from_slice(&images[source * channels..][..right_at - left_at]);
                 target[right_at..].fill(T::zero());
             }
         }

@@ -19,14 +19,20 @@ fn check(x: &[Spec]) -> Result<()> {
     let (logits, labels) = (x[0], x[1]);
     let rank = logits.shape.rank();
     if rank == 0 || logits.shape[..rank - 1] != labels.shape[..] {
-        let text = format!("logits of shape {} need labels of their shape without the last dimension, found {}", logits.shape, labels.shape);
+        let text = format!(
+            "logits of shape {} need labels of their shape without the last dimension, found {}",
+            logits.shape, labels.shape
+        );
         return Err(Error::shape("cross_entropy", text).help("one-hot labels: use the categorical cross-entropy"));
     }
     if !labels.dtype.is_integer() {
         return Err(Error::dtype("cross_entropy", format!("labels must be integers, found {}", labels.dtype)));
     }
     if !logits.dtype.is_float() {
-        return Err(Error::dtype("cross_entropy", format!("logits must be floating-point numbers, found {}", logits.dtype)));
+        return Err(Error::dtype(
+            "cross_entropy",
+            format!("logits must be floating-point numbers, found {}", logits.dtype),
+        ));
     }
     Ok(())
 }
@@ -36,8 +42,11 @@ fn checked_labels(labels: &View<'_>, classes: usize) -> Result<Vec<usize>> {
     let labels = labels.indices("cross_entropy")?;
     let valid = |(row, &label): (usize, &i64)| match usize::try_from(label) {
         Ok(label) if label < classes => Ok(label),
-        _ => Err(Error::index("cross_entropy", format!("label {label} at position {row} is not below {classes}, the number of classes"))
-            .help("labels count from 0; the last layer needs one unit for each class")),
+        _ => Err(Error::index(
+            "cross_entropy",
+            format!("label {label} at position {row} is not below {classes}, the number of classes"),
+        )
+        .help("labels count from 0; the last layer needs one unit for each class")),
     };
     labels.iter().enumerate().map(valid).collect()
 }

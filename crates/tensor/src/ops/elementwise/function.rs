@@ -202,10 +202,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
             if !self.need[wrt] {
                 return S::lit(0.0);
             }
-            let x = std::array::from_fn(|i| Dual {
-                value: inputs(i),
-                tangent: S::lit(if i == wrt { 1.0 } else { 0.0 }),
-            });
+            let x =
+                std::array::from_fn(|i| Dual { value: inputs(i), tangent: S::lit(if i == wrt { 1.0 } else { 0.0 }) });
             let slopes = self.function.call(x);
             let product = |dy: S, slope: S| match F::KIND {
                 // What was not chosen gets nothing, whatever became of what was.
@@ -261,7 +259,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
             let mut o = 0;
             for wrt in 0..IN {
                 if self.need[wrt] {
-                    let only = ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
+                    let only =
+                        ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
                     for lane in 0..LANES {
                         dx[lane] = only.gradients(|i| a[i][lane])[wrt];
                     }

@@ -99,7 +99,10 @@ fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Tar
     }
 }
 
-fn source_slot<'a, C>(source: &Source<C>, slots: &mut impl Iterator<Item = &'a mut [C; BLOCK]>) -> Option<&'a mut [C; BLOCK]> {
+fn source_slot<'a, C>(
+    source: &Source<C>,
+    slots: &mut impl Iterator<Item = &'a mut [C; BLOCK]>,
+) -> Option<&'a mut [C; BLOCK]> {
     if source.direct { None } else { slots.next() }
 }
 

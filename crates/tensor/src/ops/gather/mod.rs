@@ -61,7 +61,12 @@ fn check_inside(op: &str, small: &Shape, large: &Shape, axis: usize) -> Result<(
 
 /// The position in a dense tensor of shape `target` of each element of a dense tensor of shape `index`, with the
 /// coordinate along `axis` taken from the indices.
-fn positions<'a>(index: &'a Shape, target: &'a Shape, axis: usize, at: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+fn positions<'a>(
+    index: &'a Shape,
+    target: &'a Shape,
+    axis: usize,
+    at: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
     (0..index.count()).map(move |flat| {
         let (mut rest, mut position, mut step) = (flat, 0, 1);
         for a in (0..index.rank()).rev() {
@@ -132,7 +137,11 @@ impl Op for ScatterAdd {
 
 /// The sum in the elements' own type, rounded once.
 fn plus<T: Element>(a: T, b: T) -> T {
-    if T::DTYPE.is_float() { T::from_f64(a.to_f64() + b.to_f64()) } else { T::from_i64(a.to_i64().wrapping_add(b.to_i64())) }
+    if T::DTYPE.is_float() {
+        T::from_f64(a.to_f64() + b.to_f64())
+    } else {
+        T::from_i64(a.to_i64().wrapping_add(b.to_i64()))
+    }
 }
 
 /// Elements before and after an axis.
@@ -148,7 +157,8 @@ impl Op for IndexSelect {
     fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         check_index("index_select", x[1])?;
         if x[1].shape.rank() != 1 || x[0].shape.rank() == 0 {
-            let text = format!("needs a vector of indices into a tensor with axes, found {} into {}", x[1].shape, x[0].shape);
+            let text =
+                format!("needs a vector of indices into a tensor with axes, found {} into {}", x[1].shape, x[0].shape);
             return Err(Error::shape("index_select", text));
         }
         Ok(vec![Spec::new(x[0].shape.with(self.axis, x[1].shape[0]), x[0].dtype)])
@@ -178,7 +188,10 @@ impl Op for IndexAdd {
     fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         let selected = IndexSelect { axis: self.axis }.infer(&x[..2])?;
         if selected[0] != x[2] {
-            let text = format!("slices of shape {} ({}) do not fit {} ({})", x[2].shape, x[2].dtype, selected[0].shape, selected[0].dtype);
+            let text = format!(
+                "slices of shape {} ({}) do not fit {} ({})",
+                x[2].shape, x[2].dtype, selected[0].shape, selected[0].dtype
+            );
             return Err(Error::shape("index_add", text));
         }
         Ok(vec![x[0]])
@@ -204,7 +217,9 @@ impl Op for IndexAdd {
 }
 
 /// Reading and writing at indices.
-pub trait GatherOps: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd> {
+pub trait GatherOps:
+    Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd>
+{
     /// The element at `index` along `axis`, for each element of `index`, whose other coordinates stay.
     ///
     /// # Errors
@@ -256,7 +271,10 @@ pub trait GatherOps: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply
         self.index_select(0, &flat)?.reshape([wanted.dims(), &table[1.min(table.rank())..]].concat())
     }
 }
-impl<V> GatherOps for V where V: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd> {}
+impl<V> GatherOps for V where
+    V: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd>
+{
+}
 
 /// Class numbers as vectors with a single 1: `[…]` integers give `[…, classes]` of type `dtype`.
 ///

@@ -214,14 +214,9 @@ impl<T: Float> Block<T> {
         let (depth, width) = (self.depth, strip_width::<T>(self.isa));
         let (pack_a, pack_b) = self.packing();
         // A whole strip of B against as many rows of A as stay in the cache beside it.
-        let row_block = if pack_a {
-            MOST_ROWS
-        } else {
-            MOST_ROWS.min((128 * T::PER_KIB / depth).max(48) / 12 * 12)
-        };
+        let row_block = if pack_a { MOST_ROWS } else { MOST_ROWS.min((128 * T::PER_KIB / depth).max(48) / 12 * 12) };
         let packed_b = if pack_b { n.next_multiple_of(width) * depth } else { 0 };
-        let packed_a =
-            if pack_a { packed_len::<T>(row_block.min(m), depth, self.a.row == 1) } else { 0 };
+        let packed_a = if pack_a { packed_len::<T>(row_block.min(m), depth, self.a.row == 1) } else { 0 };
         scratch::with(packed_b + packed_a, |buffer: &mut [T]| {
             let (for_b, for_a) = buffer.split_at_mut(packed_b);
             for start in (0..k).step_by(depth) {
@@ -307,11 +302,7 @@ impl<T: Float> Block<T> {
 ///
 /// # Safety
 /// `b` is valid for reads.
-pub(crate) unsafe fn pack_strips<T: Float>(
-    [k, n, width]: [usize; 3],
-    b: Strided<*const T>,
-    strips: &mut [T],
-) {
+pub(crate) unsafe fn pack_strips<T: Float>([k, n, width]: [usize; 3], b: Strided<*const T>, strips: &mut [T]) {
     for (left, strip) in (0..n).step_by(width).zip(strips.chunks_exact_mut(k * width)) {
         let columns = width.min(n - left);
         if b.column == 1 {
@@ -355,12 +346,7 @@ fn packed_len<T: Float>(m: usize, k: usize, by_columns: bool) -> usize {
 ///
 /// # Safety
 /// `a` is valid for reads.
-unsafe fn pack_block<T: Float>(
-    m: usize,
-    k: usize,
-    a: Strided<*const T>,
-    block: &mut [T],
-) -> Strided<*const T> {
+unsafe fn pack_block<T: Float>(m: usize, k: usize, a: Strided<*const T>, block: &mut [T]) -> Strided<*const T> {
     let by_columns = a.row == 1;
     let (outer, inner, source) = if by_columns { (k, m, a.transposed()) } else { (m, k, a) };
     let stride = packed_stride::<T>(inner);
@@ -368,9 +354,7 @@ unsafe fn pack_block<T: Float>(
         let row = &mut row[..inner];
         if source.column == 1 {
             // SAFETY: the caller vouches for `inner` adjacent elements.
-            row.copy_from_slice(unsafe {
-                core::slice::from_raw_parts(source.at(i, 0).pointer, inner)
-            });
+            row.copy_from_slice(unsafe { core::slice::from_raw_parts(source.at(i, 0).pointer, inner) });
             continue;
         }
         for (j, element) in row.iter_mut().enumerate() {
@@ -408,8 +392,7 @@ impl<T: Float> Block<T> {
                 }
                 a = adjacent.as_ptr();
             }
-            let dots =
-                Dots { shape: [n, k], a, b: self.b, c: self.c, alpha: self.alpha, beta: self.beta };
+            let dots = Dots { shape: [n, k], a, b: self.b, c: self.c, alpha: self.alpha, beta: self.beta };
             dispatch_vectors(self.isa, dots);
         });
     }
@@ -468,9 +451,7 @@ mod tests {
 
     /// Small numbers that are exact in f32, different at each place.
     fn numbers<T: Float>(len: usize, seed: usize) -> Vec<T> {
-        (0..len)
-            .map(|i| T::from((i * 37 + seed * 11) % 61).unwrap() / T::from(32).unwrap() - T::one())
-            .collect()
+        (0..len).map(|i| T::from((i * 37 + seed * 11) % 61).unwrap() / T::from(32).unwrap() - T::one()).collect()
     }
 
     /// Strides of `[rows, columns]`: by rows, by columns, or with gaps in both.
@@ -487,28 +468,17 @@ mod tests {
     }
 
     /// Runs `gemm` on numbers with the given kinds of strides, compares it with a loop in f64, and returns `C`.
-    fn check<T: Float>(
-        [m, n, k]: [usize; 3],
-        kinds: [usize; 3],
-        alpha: f64,
-        beta: f64,
-        parallel: bool,
-    ) -> Vec<T> {
+    fn check<T: Float>([m, n, k]: [usize; 3], kinds: [usize; 3], alpha: f64, beta: f64, parallel: bool) -> Vec<T> {
         let room = |rows: usize, columns: usize| rows * (2 * columns + 3) + 2 * columns + 1;
         let (a, b) = (numbers::<T>(room(m, k), 1), numbers::<T>(room(k, n), 2));
         let before = numbers::<T>(room(m, n), 3);
         let mut c = before.clone();
-        let (sa, sb, sc) =
-            (strides(kinds[0], m, k), strides(kinds[1], k, n), strides(kinds[2], m, n));
-        let (ma, mb, mc) =
-            (matrix(a.as_ptr(), sa), matrix(b.as_ptr(), sb), matrix(c.as_mut_ptr(), sc));
+        let (sa, sb, sc) = (strides(kinds[0], m, k), strides(kinds[1], k, n), strides(kinds[2], m, n));
+        let (ma, mb, mc) = (matrix(a.as_ptr(), sa), matrix(b.as_ptr(), sb), matrix(c.as_mut_ptr(), sc));
         // SAFETY: the vectors have room for every kind of strides.
-        unsafe {
-            gemm([m, n, k], T::from(alpha).unwrap(), ma, mb, T::from(beta).unwrap(), mc, parallel)
-        };
-        let at = |v: &[T], s: [isize; 2], i: usize, j: usize| {
-            v[i * s[0] as usize + j * s[1] as usize].to_f64().unwrap()
-        };
+        unsafe { gemm([m, n, k], T::from(alpha).unwrap(), ma, mb, T::from(beta).unwrap(), mc, parallel) };
+        let at =
+            |v: &[T], s: [isize; 2], i: usize, j: usize| v[i * s[0] as usize + j * s[1] as usize].to_f64().unwrap();
         let mut untouched = before.clone();
         for i in 0..m {
             for j in 0..n {
@@ -516,12 +486,8 @@ mod tests {
                 let expected = alpha * sum + beta * at(&before, sc, i, j);
                 let got = at(&c, sc, i, j);
                 let tolerance = T::epsilon().to_f64().unwrap() * 8.0 * (k as f64 + 1.0);
-                assert!(
-                    (got - expected).abs() <= tolerance,
-                    "{m} {n} {k} {kinds:?} [{i}, {j}]: {got} for {expected}"
-                );
-                untouched[i * sc[0] as usize + j * sc[1] as usize] =
-                    c[i * sc[0] as usize + j * sc[1] as usize];
+                assert!((got - expected).abs() <= tolerance, "{m} {n} {k} {kinds:?} [{i}, {j}]: {got} for {expected}");
+                untouched[i * sc[0] as usize + j * sc[1] as usize] = c[i * sc[0] as usize + j * sc[1] as usize];
             }
         }
         assert_eq!(untouched, c, "an element outside of C was written");
@@ -530,16 +496,8 @@ mod tests {
 
     #[test]
     fn odd_shapes_and_all_strides_on_each_isa() {
-        let shapes = [
-            [1, 1, 1],
-            [1, 70, 33],
-            [35, 1, 40],
-            [5, 17, 9],
-            [13, 33, 4],
-            [27, 16, 70],
-            [9, 50, 130],
-            [2, 100, 20],
-        ];
+        let shapes =
+            [[1, 1, 1], [1, 70, 33], [35, 1, 40], [5, 17, 9], [13, 33, 4], [27, 16, 70], [9, 50, 130], [2, 100, 20]];
         for isa in ISAS {
             with_isa(isa, || {
                 for shape in shapes {
@@ -581,19 +539,12 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        for (shape, kinds) in [
-            ([130, 170, 400], [0, 0, 0]),
-            ([300, 65, 310], [1, 1, 1]),
-            ([1, 4100, 1000], [0, 1, 0]),
-        ] {
+        for (shape, kinds) in [([130, 170, 400], [0, 0, 0]), ([300, 65, 310], [1, 1, 1]), ([1, 4100, 1000], [0, 1, 0])]
+        {
             let alone = check::<f32>(shape, kinds, 1.0, 0.5, false);
             for threads in [1, 2, 3, 7] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                assert_eq!(
-                    alone,
-                    pool.install(|| check::<f32>(shape, kinds, 1.0, 0.5, true)),
-                    "{threads} threads"
-                );
+                assert_eq!(alone, pool.install(|| check::<f32>(shape, kinds, 1.0, 0.5, true)), "{threads} threads");
             }
         }
     }

@@ -29,7 +29,11 @@ impl Op for MatMul {
             let text = format!("cannot multiply {a} by {b}: the inner dimensions differ ({k} and {k2})");
             let fits_transposed = k == n;
             let error = Error::shape("matmul", text);
-            return Err(if fits_transposed { error.help("did you mean a.matmul(&b.transpose(-1, -2)?)?") } else { error });
+            return Err(if fits_transposed {
+                error.help("did you mean a.matmul(&b.transpose(-1, -2)?)?")
+            } else {
+                error
+            });
         }
         if x[0].dtype != x[1].dtype {
             return Err(Error::dtype("matmul", format!("the operands are {} and {}", x[0].dtype, x[1].dtype)));
@@ -107,7 +111,10 @@ fn through_single(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
     let single = |x: &View<'_>| -> Result<Vec<f32>> {
         crate::with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| v.to_f32()).collect()))
     };
-    let tensors = [crate::Tensor::from_vec(single(&x[0])?, x[0].shape())?, crate::Tensor::from_vec(single(&x[1])?, x[1].shape())?];
+    let tensors = [
+        crate::Tensor::from_vec(single(&x[0])?, x[0].shape())?,
+        crate::Tensor::from_vec(single(&x[1])?, x[1].shape())?,
+    ];
     let mut product = vec![0f32; y.shape().count()];
     multiply(&tensors[0].view(), &tensors[1].view(), *y.shape(), &mut product);
     crate::with_element!(y.dtype(), T => y.slice::<T>()?.iter_mut().zip(product).for_each(|(y, v)| *y = T::from_f32(v)));

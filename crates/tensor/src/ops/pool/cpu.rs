@@ -6,8 +6,8 @@
 use core::ops::Range;
 
 use crate::cpu::float::Float;
-use crate::cpu::simd::{self, VectorKernel, dispatch_vectors};
 use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::{self, VectorKernel, dispatch_vectors};
 use crate::cpu::vector::{MOST_LANES, Vector};
 
 /// The sizes of a pool.
@@ -48,8 +48,7 @@ impl Pool2d {
     pub fn output(&self) -> [usize; 2] {
         core::array::from_fn(|i| {
             let [before, after] = self.padding[i];
-            let (padded, reach) =
-                (self.input[i] + before + after, self.dilation[i] * (self.kernel[i] - 1) + 1);
+            let (padded, reach) = (self.input[i] + before + after, self.dilation[i] * (self.kernel[i] - 1) + 1);
             if padded < reach || self.input[i] == 0 {
                 return 0;
             }
@@ -62,10 +61,7 @@ impl Pool2d {
     /// Elements of the input and of the output.
     pub fn lens(&self) -> [usize; 2] {
         let [height, width] = self.output();
-        [
-            self.batch * self.input[0] * self.input[1] * self.channels,
-            self.batch * height * width * self.channels,
-        ]
+        [self.batch * self.input[0] * self.input[1] * self.channels, self.batch * height * width * self.channels]
     }
 
     fn check(&self, x: usize, y: usize) {
@@ -82,8 +78,7 @@ impl Pool2d {
     fn span(&self, axis: usize, output: usize) -> Span {
         let ([before, after], dilation) = (self.padding[axis], self.dilation[axis]);
         let start = output * self.stride[axis];
-        let taps_before =
-            |end: usize| end.saturating_sub(start).div_ceil(dilation).min(self.kernel[axis]);
+        let taps_before = |end: usize| end.saturating_sub(start).div_ceil(dilation).min(self.kernel[axis]);
         let (low, high) = (taps_before(before), taps_before(before + self.input[axis]));
         let padded = taps_before(before + self.input[axis] + after);
         // Not below zero where there is a valid tap; where there is none nobody looks.
@@ -185,20 +180,12 @@ struct Place {
 ///
 /// # Panics
 /// Where lengths do not fit `pool`.
-pub fn max_forward<T: Float>(
-    pool: &Pool2d,
-    x: &[T],
-    y: &mut [T],
-    indices: &mut [i32],
-    parallel: bool,
-) {
+pub fn max_forward<T: Float>(pool: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32], parallel: bool) {
     pool.check(x.len(), y.len());
     assert_eq!(y.len(), indices.len());
     let (plan, isa) = (&Plan::new(pool), simd::isa());
     let (y, indices) = (Shared::from_ptr(y.as_mut_ptr()), Shared::from_ptr(indices.as_mut_ptr()));
-    plan.run(true, parallel, |outputs| {
-        dispatch_vectors(isa, MaxForward { plan, outputs, x, y, indices })
-    });
+    plan.run(true, parallel, |outputs| dispatch_vectors(isa, MaxForward { plan, outputs, x, y, indices }));
 }
 
 struct MaxForward<'k, T> {
@@ -247,19 +234,11 @@ impl<T: Float> VectorKernel<T> for MaxForward<'_, T> {
 ///
 /// # Panics
 /// Where lengths do not fit `pool`.
-pub fn max_backward<T: Float>(
-    pool: &Pool2d,
-    dy: &[T],
-    indices: &[i32],
-    dx: &mut [T],
-    parallel: bool,
-) {
+pub fn max_backward<T: Float>(pool: &Pool2d, dy: &[T], indices: &[i32], dx: &mut [T], parallel: bool) {
     pool.check(dx.len(), dy.len());
     assert_eq!(dy.len(), indices.len());
     let (plan, isa, dx) = (&Plan::new(pool), simd::isa(), Shared::from_ptr(dx.as_mut_ptr()));
-    plan.run(false, parallel, |images| {
-        dispatch_vectors(isa, MaxBackward { plan, images, dy, indices, dx })
-    });
+    plan.run(false, parallel, |images| dispatch_vectors(isa, MaxBackward { plan, images, dy, indices, dx }));
 }
 
 struct MaxBackward<'k, T> {
@@ -288,8 +267,7 @@ impl<T: Float> VectorKernel<T> for MaxBackward<'_, T> {
                 unsafe {
                     let image = self.dx.get().add(place.image + channel);
                     let gradient = load::<V>(self.dy.as_ptr().add(place.output + channel), count);
-                    let index =
-                        load_carried::<V>(self.indices.as_ptr().add(place.output + channel), count);
+                    let index = load_carried::<V>(self.indices.as_ptr().add(place.output + channel), count);
                     self.plan.each_tap(&place, |plane| {
                         let dx = image.add(plane * pool.channels);
                         let share = gradient.where_same(index, V::splat(T::carry(plane as i32)));
@@ -305,18 +283,10 @@ impl<T: Float> VectorKernel<T> for MaxBackward<'_, T> {
 ///
 /// # Panics
 /// Where lengths do not fit `pool`.
-pub fn average_forward<T: Float>(
-    pool: &Pool2d,
-    divisor: Divisor,
-    x: &[T],
-    y: &mut [T],
-    parallel: bool,
-) {
+pub fn average_forward<T: Float>(pool: &Pool2d, divisor: Divisor, x: &[T], y: &mut [T], parallel: bool) {
     pool.check(x.len(), y.len());
     let (plan, isa, y) = (&Plan::new(pool), simd::isa(), Shared::from_ptr(y.as_mut_ptr()));
-    plan.run(true, parallel, |outputs| {
-        dispatch_vectors(isa, AverageForward { plan, divisor, outputs, x, y })
-    });
+    plan.run(true, parallel, |outputs| dispatch_vectors(isa, AverageForward { plan, divisor, outputs, x, y }));
 }
 
 struct AverageForward<'k, T> {
@@ -342,14 +312,8 @@ impl<T: Float> VectorKernel<T> for AverageForward<'_, T> {
                 unsafe {
                     let image = self.x.as_ptr().add(place.image + channel);
                     let mut sum = V::splat(T::zero());
-                    self.plan.each_tap(&place, |plane| {
-                        sum = sum.add(load::<V>(image.add(plane * channels), count))
-                    });
-                    store(
-                        sum.div(V::splat(divisor)),
-                        self.y.get().add(place.output + channel),
-                        count,
-                    );
+                    self.plan.each_tap(&place, |plane| sum = sum.add(load::<V>(image.add(plane * channels), count)));
+                    store(sum.div(V::splat(divisor)), self.y.get().add(place.output + channel), count);
                 }
             }
         });
@@ -360,18 +324,10 @@ impl<T: Float> VectorKernel<T> for AverageForward<'_, T> {
 ///
 /// # Panics
 /// Where lengths do not fit `pool`.
-pub fn average_backward<T: Float>(
-    pool: &Pool2d,
-    divisor: Divisor,
-    dy: &[T],
-    dx: &mut [T],
-    parallel: bool,
-) {
+pub fn average_backward<T: Float>(pool: &Pool2d, divisor: Divisor, dy: &[T], dx: &mut [T], parallel: bool) {
     pool.check(dx.len(), dy.len());
     let (plan, isa, dx) = (&Plan::new(pool), simd::isa(), Shared::from_ptr(dx.as_mut_ptr()));
-    plan.run(false, parallel, |images| {
-        dispatch_vectors(isa, AverageBackward { plan, divisor, images, dy, dx })
-    });
+    plan.run(false, parallel, |images| dispatch_vectors(isa, AverageBackward { plan, divisor, images, dy, dx }));
 }
 
 struct AverageBackward<'k, T> {
@@ -398,8 +354,7 @@ impl<T: Float> VectorKernel<T> for AverageBackward<'_, T> {
                 // positions inside of the image, and tasks have images of their own.
                 unsafe {
                     let image = self.dx.get().add(place.image + channel);
-                    let share = load::<V>(self.dy.as_ptr().add(place.output + channel), count)
-                        .div(V::splat(divisor));
+                    let share = load::<V>(self.dy.as_ptr().add(place.output + channel), count).div(V::splat(divisor));
                     self.plan.each_tap(&place, |plane| {
                         let dx = image.add(plane * pool.channels);
                         store(load::<V>(dx, count).add(share), dx, count);
@@ -417,10 +372,7 @@ impl<T: Float> VectorKernel<T> for AverageBackward<'_, T> {
 unsafe fn clear<T: Float>(dx: Shared<T>, pool: &Pool2d, images: &Range<usize>) {
     let len = pool.input[0] * pool.input[1] * pool.channels;
     // SAFETY: the caller vouches for these images.
-    unsafe {
-        core::slice::from_raw_parts_mut(dx.get().add(images.start * len), images.len() * len)
-    }
-    .fill(T::zero());
+    unsafe { core::slice::from_raw_parts_mut(dx.get().add(images.start * len), images.len() * len) }.fill(T::zero());
 }
 
 /// # Safety
@@ -495,27 +447,9 @@ mod tests {
         vec![
             BASE,
             Pool2d { channels: 35, ceil: true, ..BASE },
-            Pool2d {
-                kernel: [3, 3],
-                stride: [1, 2],
-                padding: [[1, 1], [0, 2]],
-                channels: 16,
-                ..BASE
-            },
-            Pool2d {
-                kernel: [3, 2],
-                stride: [2, 1],
-                dilation: [2, 3],
-                padding: [[1, 1], [1, 0]],
-                ..BASE
-            },
-            Pool2d {
-                kernel: [3, 3],
-                stride: [3, 2],
-                padding: [[1, 1], [1, 1]],
-                ceil: true,
-                ..BASE
-            },
+            Pool2d { kernel: [3, 3], stride: [1, 2], padding: [[1, 1], [0, 2]], channels: 16, ..BASE },
+            Pool2d { kernel: [3, 2], stride: [2, 1], dilation: [2, 3], padding: [[1, 1], [1, 0]], ..BASE },
+            Pool2d { kernel: [3, 3], stride: [3, 2], padding: [[1, 1], [1, 1]], ceil: true, ..BASE },
             Pool2d { kernel: [7, 9], ..BASE },
             Pool2d { kernel: [1, 1], padding: [[2, 1], [0, 0]], stride: [1, 1], ..BASE },
             Pool2d { batch: 0, ..BASE },
@@ -543,21 +477,12 @@ mod tests {
             let (mut taps, mut padded) = (Vec::new(), 0);
             for tap in 0..pool.kernel[0] * pool.kernel[1] {
                 let k = [tap / pool.kernel[1], tap % pool.kernel[1]];
-                let at: [usize; 2] =
-                    core::array::from_fn(|i| output[i] * pool.stride[i] + k[i] * pool.dilation[i]);
-                let valid = |i: usize| {
-                    at[i] >= pool.padding[i][0] && at[i] < pool.padding[i][0] + pool.input[i]
-                };
-                padded += usize::from(
-                    (0..2).all(|i| at[i] < pool.input[i] + pool.padding[i][0] + pool.padding[i][1]),
-                );
+                let at: [usize; 2] = core::array::from_fn(|i| output[i] * pool.stride[i] + k[i] * pool.dilation[i]);
+                let valid = |i: usize| at[i] >= pool.padding[i][0] && at[i] < pool.padding[i][0] + pool.input[i];
+                padded += usize::from((0..2).all(|i| at[i] < pool.input[i] + pool.padding[i][0] + pool.padding[i][1]));
                 if valid(0) && valid(1) {
-                    let plane =
-                        (at[0] - pool.padding[0][0]) * pool.input[1] + at[1] - pool.padding[1][0];
-                    taps.push((
-                        plane,
-                        (image * pool.input[0] * pool.input[1] + plane) * pool.channels + channel,
-                    ));
+                    let plane = (at[0] - pool.padding[0][0]) * pool.input[1] + at[1] - pool.padding[1][0];
+                    taps.push((plane, (image * pool.input[0] * pool.input[1] + plane) * pool.channels + channel));
                 }
             }
             f(y, &taps, padded);
@@ -566,12 +491,8 @@ mod tests {
 
     fn assert_same<T: Float>(got: &[T], expected: &[f64], what: &str) {
         assert_eq!(got.len(), expected.len());
-        for (i, (got, &expected)) in
-            got.iter().map(|x| x.to_f64().unwrap()).zip(expected).enumerate()
-        {
-            let near = (got - expected).abs() <= 1e-5
-                || got == expected
-                || (got.is_nan() && expected.is_nan());
+        for (i, (got, &expected)) in got.iter().map(|x| x.to_f64().unwrap()).zip(expected).enumerate() {
+            let near = (got - expected).abs() <= 1e-5 || got == expected || (got.is_nan() && expected.is_nan());
             assert!(near, "{what}[{i}] is {got}, expected {expected}");
         }
     }
@@ -583,8 +504,7 @@ mod tests {
         let (mut y, mut indices, mut dx) = (vec![T::nan(); ys], vec![-7; ys], vec![T::nan(); xs]);
         max_forward(pool, &x, &mut y, &mut indices, false);
         max_backward(pool, &dy, &indices, &mut dx, false);
-        let (mut best, mut places, mut back) =
-            (vec![f64::NEG_INFINITY; ys], vec![-1; ys], vec![0.0; xs]);
+        let (mut best, mut places, mut back) = (vec![f64::NEG_INFINITY; ys], vec![-1; ys], vec![0.0; xs]);
         each_window(pool, |i, taps, _| {
             let mut chosen = None;
             for &(plane, element) in taps {
@@ -616,8 +536,7 @@ mod tests {
                 Divisor::Padded => padded,
                 Divisor::Fixed(count) => count,
             };
-            mean[i] = taps.iter().map(|&(_, element)| x[element].to_f64().unwrap()).sum::<f64>()
-                / count as f64;
+            mean[i] = taps.iter().map(|&(_, element)| x[element].to_f64().unwrap()).sum::<f64>() / count as f64;
             for &(_, element) in taps {
                 back[element] += dy[i].to_f64().unwrap() / count as f64;
             }
@@ -649,8 +568,7 @@ mod tests {
         let run = |parallel| {
             let [xs, ys] = pool.lens();
             let x: Vec<f32> = (0..xs).map(|i| (i % 1009) as f32 / 7.0).collect();
-            let (mut y, mut indices, mut dx) =
-                (vec![0.0; ys], vec![0; ys], [vec![0.0; xs], vec![0.0; xs]]);
+            let (mut y, mut indices, mut dx) = (vec![0.0; ys], vec![0; ys], [vec![0.0; xs], vec![0.0; xs]]);
             max_forward(&pool, &x, &mut y, &mut indices, parallel);
             max_backward(&pool, &y, &indices, &mut dx[0], parallel);
             average_backward(&pool, Divisor::Valid, &y, &mut dx[1], parallel);

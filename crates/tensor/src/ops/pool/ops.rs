@@ -69,10 +69,14 @@ impl Window2d {
         let Window2d { kernel, stride, padding, dilation, ceil } = *self;
         let sizes = [kernel, stride, dilation].concat();
         if let Some(bad) = sizes.iter().chain(&padding.concat()).find(|&&n| n > LARGEST) {
-            return Err(Error::argument(name, format!("{bad} is no sensible size, stride, padding or dilation of a window")));
+            return Err(Error::argument(
+                name,
+                format!("{bad} is no sensible size, stride, padding or dilation of a window"),
+            ));
         }
         if sizes.contains(&0) {
-            let text = format!("the window's size {kernel:?}, stride {stride:?} and dilation {dilation:?} must be at least 1");
+            let text =
+                format!("the window's size {kernel:?}, stride {stride:?} and dilation {dilation:?} must be at least 1");
             return Err(Error::argument(name, text));
         }
         let reach = reach(kernel, dilation);
@@ -81,11 +85,16 @@ impl Window2d {
             return Err(Error::argument(name, text).help("pad by less than the window's size"));
         }
         if i32::try_from(height.saturating_mul(width)).is_err() {
-            return Err(Error::shape(name, format!("an image of {height} by {width} has more positions than an index counts")));
+            return Err(Error::shape(
+                name,
+                format!("an image of {height} by {width} has more positions than an index counts"),
+            ));
         }
         let sizes = Sizes { batch, input: [height, width], channels, kernel, stride, padding, dilation, ceil };
         if sizes.output().contains(&0) {
-            let text = format!("a window of {kernel:?} with dilation {dilation:?} does not fit images {x} padded by {padding:?}");
+            let text = format!(
+                "a window of {kernel:?} with dilation {dilation:?} does not fit images {x} padded by {padding:?}"
+            );
             return Err(Error::shape(name, text).help("use a smaller window or more padding"));
         }
         Ok(sizes)
@@ -125,7 +134,10 @@ fn check_positions(name: &str, positions: Spec, like: Shape) -> Result<()> {
     match positions == Spec::new(like, DType::I32) {
         true => Ok(()),
         false => {
-            let text = format!("positions of shape {} ({}) do not belong to an output of shape {like}", positions.shape, positions.dtype);
+            let text = format!(
+                "positions of shape {} ({}) do not belong to an output of shape {like}",
+                positions.shape, positions.dtype
+            );
             Err(Error::shape(name, text))
         }
     }
@@ -222,7 +234,10 @@ impl AveragePool2d {
             return Err(Error::argument(name, "the divisor is 0"));
         }
         if self.window.dilation != [1, 1] {
-            return Err(Error::argument(name, format!("a dilation of {:?} is for maximum pools", self.window.dilation)));
+            return Err(Error::argument(
+                name,
+                format!("a dilation of {:?} is for maximum pools", self.window.dilation),
+            ));
         }
         Ok(())
     }

@@ -36,7 +36,9 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     fn max_pool2d_with_indices(&self, options: &Pool2dOptions) -> Result<(Self, Self)> {
         let (x, window) = operand("max_pool2d", self, options)?;
         let mut y = Self::apply_op(MaxPool2d { window }, &[&x])?.into_iter();
-        let (Some(values), Some(positions)) = (y.next(), y.next()) else { unreachable!("a maximum pool has two outputs") };
+        let (Some(values), Some(positions)) = (y.next(), y.next()) else {
+            unreachable!("a maximum pool has two outputs")
+        };
         let positions = Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?);
         Ok((channels_back(values, options)?, channels_back(positions, options)?))
     }
@@ -105,7 +107,9 @@ fn operand<V: ViewOps + CastOps>(name: &str, x: &V, options: &Pool2dOptions) -> 
     if shape.rank() != 4 {
         let order = if options.channels_first { "[N, C, H, W]" } else { "[N, H, W, C]" };
         let error = Error::shape(name, format!("needs images {order}, found {shape}"));
-        return Err(error.help("a single image needs a leading dimension: .unsqueeze(0)").at(std::panic::Location::caller()));
+        return Err(error
+            .help("a single image needs a leading dimension: .unsqueeze(0)")
+            .at(std::panic::Location::caller()));
     }
     let x = x.cast(Value::dtype(x).to_float())?;
     let x = if options.channels_first { x.permute(&[0, 2, 3, 1])? } else { x };
@@ -126,7 +130,9 @@ fn as_images<V: ViewOps>(name: &str, x: &V, options: &Pool1dOptions) -> Result<(
     if Value::shape(x).rank() != 3 {
         let order = if options.channels_first { "[N, C, L]" } else { "[N, L, C]" };
         let error = Error::shape(name, format!("needs sequences {order}, found {}", Value::shape(x)));
-        return Err(error.help("a single sequence needs a leading dimension: .unsqueeze(0)").at(std::panic::Location::caller()));
+        return Err(error
+            .help("a single sequence needs a leading dimension: .unsqueeze(0)")
+            .at(std::panic::Location::caller()));
     }
     let axis = if options.channels_first { 2 } else { 1 };
     Ok((x.unsqueeze(axis)?, axis))

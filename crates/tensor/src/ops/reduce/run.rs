@@ -37,7 +37,8 @@ pub(crate) fn reduce<F: Fold>(f: &F, x: &View<'_>, axes: &[bool; MAX_RANK], y: &
 /// The flagged dimensions of a layout, and the others, as two layouts.
 pub(crate) fn partition(layout: &Layout, flags: &[bool; MAX_RANK]) -> (Layout, Layout) {
     let pick = |flag: bool| {
-        let chosen: Vec<usize> = (0..layout.shape.rank()).filter(|&a| flags[a] == flag && layout.shape[a] != 1).collect();
+        let chosen: Vec<usize> =
+            (0..layout.shape.rank()).filter(|&a| flags[a] == flag && layout.shape[a] != 1).collect();
         let mut dims: Vec<usize> = Vec::new();
         let mut strides: Vec<isize> = Vec::new();
         for &axis in &chosen {
@@ -71,7 +72,11 @@ fn reduce_as<F: Fold, C: Real>(f: &F, x: &View<'_>, axes: &[bool; MAX_RANK], y: 
     let job = Job { f, start: x.as_ptr(), folded, load };
     let mut results = vec![f.empty::<C>(); y.shape().count()];
     let columns_dense = kept.strides().last() == Some(&1) && folded.strides().last() != Some(&1);
-    if columns_dense { job.columns(&kept, &mut results) } else { job.rows(&kept, &mut results) }
+    if columns_dense {
+        job.columns(&kept, &mut results)
+    } else {
+        job.rows(&kept, &mut results)
+    }
     with_element!(y.dtype(), T => {
         if let Ok(y) = y.slice::<T>() {
             y.iter_mut().zip(&results).for_each(|(y, r)| *y = r.store());
@@ -131,7 +136,9 @@ impl<F: Fold, C: Real> Job<'_, F, C> {
     /// Folds rows into a row of accumulators, for results that lie side by side.
     fn columns(&self, kept: &Layout, results: &mut [C]) {
         let mut rows = Vec::with_capacity(self.folded.shape.count());
-        for_each_row(&self.folded, |offset, length, stride| rows.extend((0..length as isize).map(|i| offset + i * stride)));
+        for_each_row(&self.folded, |offset, length, stride| {
+            rows.extend((0..length as isize).map(|i| offset + i * stride))
+        });
         // Blocks of adjacent results, none of them across the end of a dense run.
         let mut blocks: Vec<(isize, usize, usize)> = Vec::new();
         let mut at = 0;

@@ -82,7 +82,11 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
         }
         if p == 0.0 {
             let one = Self::constant(Tensor::scalar(1.0, Value::dtype(x)));
-            return x.ne(0.0)?.select(&one, &x.detach().mul(0.0)?.nan_to_num(0.0, 0.0, 0.0)?)?.reduce(Folding::Sum, axes, keep_dims);
+            return x.ne(0.0)?.select(&one, &x.detach().mul(0.0)?.nan_to_num(0.0, 0.0, 0.0)?)?.reduce(
+                Folding::Sum,
+                axes,
+                keep_dims,
+            );
         }
         if p == 1.0 {
             return magnitude.reduce(Folding::Sum, axes, keep_dims);

@@ -42,10 +42,7 @@ impl Call {
     pub(super) fn settings(self) -> Result<Value, Stop> {
         match self.positional.is_empty() {
             true => Ok(json!({ "name": self.name, "config": self.named })),
-            false => Stop::unsupported(format!(
-                "{}: arguments by position {:?}",
-                self.name, self.positional
-            )),
+            false => Stop::unsupported(format!("{}: arguments by position {:?}", self.name, self.positional)),
         }
     }
 }

@@ -19,11 +19,7 @@ pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
     let mut model = compiled(manifest)?;
     let names = weight_names(&model);
     if names.len() != manifest.list("weights").len() {
-        return Err(Stop::Failed(format!(
-            "{} weights, expected {}",
-            names.len(),
-            manifest.list("weights").len()
-        )));
+        return Err(Stop::Failed(format!("{} weights, expected {}", names.len(), manifest.list("weights").len())));
     }
     load_parameters(model.module_mut(), |path| {
         let (_, theirs) = names.iter().find(|(ours, _)| ours == path)?;
@@ -55,13 +51,10 @@ fn compiled(manifest: &Manifest) -> Result<Model<Network>, Stop> {
     };
     let module = layers::model(manifest.list("layers"))?.dtype(dtype);
     let given = manifest.json.get("optimizer").unwrap_or(&Value::Null);
-    let optimizer = optimizers::keras(
-        &json!({ "optimizer": text(given, "name"), "config": given.get("config") }),
-    )?;
+    let optimizer = optimizers::keras(&json!({ "optimizer": text(given, "name"), "config": given.get("config") }))?;
     let loss = Call::read(manifest.text("loss"))?;
     let loss = supported(&loss.name.clone(), losses::from_config(&loss.settings()?))?;
-    let model =
-        module.compile(optimizer, loss, list_of_metrics(manifest, "metrics")?).map_err(failed)?;
+    let model = module.compile(optimizer, loss, list_of_metrics(manifest, "metrics")?).map_err(failed)?;
     model.weighted_metrics(list_of_metrics(manifest, "weighted_metrics")?).map_err(failed)
 }
 
@@ -79,15 +72,10 @@ fn list_of_metrics(manifest: &Manifest, key: &str) -> Result<Vec<Box<dyn Metric>
 /// Each of the model's weights with its name in the file, where layers that have weights are numbered.
 fn weight_names(model: &Model<Network>) -> Vec<(String, String)> {
     let layers = model.module().layers().iter().filter(|layer| !layer.weights().is_empty());
-    let numbers: BTreeMap<&str, usize> =
-        layers.enumerate().map(|(i, layer)| (layer.name(), i)).collect();
+    let numbers: BTreeMap<&str, usize> = layers.enumerate().map(|(i, layer)| (layer.name(), i)).collect();
     let name = |(path, _): (String, Tensor)| {
         let (layer, weight) = path.split_once('/').unwrap_or((&path, ""));
-        let theirs = format!(
-            "{}.{}/{weight}",
-            numbers.get(layer).copied().unwrap_or(0),
-            without_number(layer)
-        );
+        let theirs = format!("{}.{}/{weight}", numbers.get(layer).copied().unwrap_or(0), without_number(layer));
         (path.clone(), theirs)
     };
     named_parameters(model.module()).into_iter().map(name).collect()
@@ -96,11 +84,7 @@ fn weight_names(model: &Model<Network>) -> Vec<(String, String)> {
 /// `conv2d_1` as `conv2d`.
 fn without_number(layer: &str) -> &str {
     match layer.rsplit_once('_') {
-        Some((class, number))
-            if !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()) =>
-        {
-            class
-        }
+        Some((class, number)) if !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()) => class,
         _ => layer,
     }
 }
@@ -119,18 +103,15 @@ struct Settings<'m> {
 impl<'m> Settings<'m> {
     fn read(manifest: &'m Manifest) -> Result<Settings<'m>, Stop> {
         let given = manifest.json.get("fit").and_then(Value::as_object).into_iter().flatten();
-        let given: Vec<(&str, &Value)> =
-            given.filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.as_str(), v)).collect();
+        let given: Vec<(&str, &Value)> = given.filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.as_str(), v)).collect();
         let find = |key: &str| given.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let weighted = |data: Dataset, name: Option<&str>| match name {
             Some(name) => data.sample_weight(manifest.tensor(name)?.clone()).map_err(failed),
             None => Ok(data),
         };
-        let train =
-            weighted(pair(manifest, "x", "y")?, find("sample_weight").and_then(Value::as_str))?;
-        let names: Option<Vec<&str>> = find("validation_data")
-            .and_then(Value::as_array)
-            .map(|all| all.iter().filter_map(Value::as_str).collect());
+        let train = weighted(pair(manifest, "x", "y")?, find("sample_weight").and_then(Value::as_str))?;
+        let names: Option<Vec<&str>> =
+            find("validation_data").and_then(Value::as_array).map(|all| all.iter().filter_map(Value::as_str).collect());
         let validation = match names.as_deref() {
             None => None,
             Some([x, y]) => Some(pair(manifest, x, y)?),
@@ -174,11 +155,8 @@ impl<'m> Settings<'m> {
     }
 
     fn callbacks<'f>(&self, mut fit: Fit<'f>, list: &Value) -> Result<Fit<'f>, Stop> {
-        for (name, config) in list
-            .as_array()
-            .into_iter()
-            .flatten()
-            .flat_map(|entry| entry.as_object().into_iter().flatten())
+        for (name, config) in
+            list.as_array().into_iter().flatten().flat_map(|entry| entry.as_object().into_iter().flatten())
         {
             fit = match name.as_str() {
                 "EarlyStopping" => fit.callback(callbacks::early_stopping(config, Mode::Auto)?),
@@ -195,9 +173,7 @@ fn class_weight(value: &Value) -> Result<ClassWeight, Stop> {
     let entries = value.as_object().into_iter().flatten();
     let weights: Option<Vec<(usize, f64)>> =
         entries.map(|(class, weight)| Some((class.parse().ok()?, number(weight)?))).collect();
-    weights
-        .map(ClassWeight::Weights)
-        .ok_or_else(|| Stop::Unsupported(format!("class_weight {value}")))
+    weights.map(ClassWeight::Weights).ok_or_else(|| Stop::Unsupported(format!("class_weight {value}")))
 }
 
 fn compare_history(manifest: &Manifest, history: &History) -> Result<(), Stop> {

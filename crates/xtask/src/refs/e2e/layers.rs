@@ -12,8 +12,7 @@ pub(super) fn model(texts: &[Value]) -> Result<Sequential, Stop> {
     let input = texts.next().unwrap_or_default();
     let shape = input.strip_suffix("channels last").unwrap_or(input);
     let call = Call::read(shape)?;
-    let dims: Option<Vec<usize>> =
-        call.positional.iter().map(|d| d.as_u64().map(|d| d as usize)).collect();
+    let dims: Option<Vec<usize>> = call.positional.iter().map(|d| d.as_u64().map(|d| d as usize)).collect();
     let (Some(dims), "Input", true) = (dims, call.name.as_str(), call.named.is_empty()) else {
         return Stop::unsupported(format!("the input `{input}`"));
     };

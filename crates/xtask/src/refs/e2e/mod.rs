@@ -22,8 +22,6 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
 
 /// The tolerance that the manifest gives for `what`: the fields `what_rtol` and `what_atol`.
 fn tolerance(manifest: &Manifest, what: &str) -> Tolerance {
-    let field = |end: &str| {
-        manifest.json.get("tol").and_then(|tol| tol.get(format!("{what}_{end}"))).and_then(number)
-    };
+    let field = |end: &str| manifest.json.get("tol").and_then(|tol| tol.get(format!("{what}_{end}"))).and_then(number);
     Tolerance { rtol: field("rtol").unwrap_or(0.0), atol: field("atol").unwrap_or(0.0) }
 }

@@ -15,19 +15,14 @@ use serde_json::{Value, json};
 pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
     let mut model = Torch::read(manifest)?;
     let given = manifest.json.get("optimizer").unwrap_or(&Value::Null);
-    let mut optimizer = optimizers::torch(
-        &json!({ "optimizer": text(given, "name"), "config": given.get("config") }),
-    )?;
+    let mut optimizer = optimizers::torch(&json!({ "optimizer": text(given, "name"), "config": given.get("config") }))?;
     let loss = Objective::read(manifest.json.get("loss").unwrap_or(&Value::Null))?;
     let size = |key: &str| manifest.json.get(key).and_then(Value::as_u64).unwrap_or(0) as isize;
     let (steps, batches) = (size("steps"), size("batches").max(1));
     let rates = manifest.json.get("lr_at_step").and_then(numbers).unwrap_or_default();
     let limit = manifest.json.get("clip_grad_norm").and_then(number);
     let batch = |i: isize| -> Result<(Var, Var), Stop> {
-        Ok((
-            Var::new(manifest.tensor("x")?.index(0, i)?),
-            Var::new(manifest.tensor("y")?.index(0, i)?),
-        ))
+        Ok((Var::new(manifest.tensor("x")?.index(0, i)?), Var::new(manifest.tensor("y")?.index(0, i)?)))
     };
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..steps {
@@ -47,9 +42,7 @@ pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
         apply(&mut optimizer, &mut model, gradients)?;
     }
     let close = tolerance(manifest, "loss");
-    let want = |key: &str| {
-        manifest.json.get(key).and_then(numbers).ok_or_else(|| Stop::Failed(format!("no `{key}`")))
-    };
+    let want = |key: &str| manifest.json.get(key).and_then(numbers).ok_or_else(|| Stop::Failed(format!("no `{key}`")));
     close.numbers("losses", &losses, &want("losses")?)?;
     close.numbers("grad_norm_before_clip", &norms, &want("grad_norm_before_clip")?)?;
     let (x, y) = batch(0)?;
@@ -96,12 +89,7 @@ impl Objective {
 }
 
 /// The output and the gradients of the first step, which show the layer that is off.
-fn first_step(
-    manifest: &Manifest,
-    model: &Torch,
-    output: &Tensor,
-    gradients: &[Option<Tensor>],
-) -> Result<(), Stop> {
+fn first_step(manifest: &Manifest, model: &Torch, output: &Tensor, gradients: &[Option<Tensor>]) -> Result<(), Stop> {
     let close = tolerance(manifest, "step0");
     close.tensors("step0.output", output, manifest.tensor("step0.output")?)?;
     let named = named_parameters(model).into_iter().zip(gradients);
@@ -144,11 +132,7 @@ fn clip(gradients: &mut [Option<Tensor>], limit: Option<f64>) -> Result<f64, Sto
     Ok(norm)
 }
 
-fn apply(
-    optimizer: &mut Optimizer,
-    model: &mut Torch,
-    gradients: Vec<Option<Tensor>>,
-) -> Result<(), Stop> {
+fn apply(optimizer: &mut Optimizer, model: &mut Torch, gradients: Vec<Option<Tensor>>) -> Result<(), Stop> {
     let names: Vec<String> = named_parameters(model).into_iter().map(|(name, _)| name).collect();
     let mut named = names.iter().zip(gradients);
     let mut updates = Vec::new();

@@ -62,8 +62,7 @@ impl Torch {
                 None => function(Call::read(text)?),
             }
         };
-        let links =
-            chain.split("->").map(|text| link(text.trim())).collect::<std::result::Result<_, _>>();
+        let links = chain.split("->").map(|text| link(text.trim())).collect::<std::result::Result<_, _>>();
         let links = links.map_err(|stop| match stop {
             Stop::Unsupported(what) => {
                 Stop::Unsupported(format!("{id}: {}", what.chars().take(40).collect::<String>()))
@@ -91,21 +90,11 @@ impl Torch {
         }
     }
 
-    fn batch_norm(
-        &self,
-        x: &Var,
-        name: &str,
-        eps: f64,
-        momentum: f64,
-        pass: &mut Pass,
-    ) -> Result<Var> {
+    fn batch_norm(&self, x: &Var, name: &str, eps: f64, momentum: f64, pass: &mut Pass) -> Result<Var> {
         let (mean, variance) = (self.need(name, "running_mean")?, self.need(name, "running_var")?);
         let (batch_mean, batch_variance) = if pass.is_training() {
-            let axes: Vec<isize> =
-                (0..x.tensor().shape().rank() as isize).filter(|&axis| axis != 1).collect();
-            let moved = |running: &Tensor, batch: &Tensor| {
-                running.mul(1.0 - momentum)?.add(&batch.mul(momentum)?)
-            };
+            let axes: Vec<isize> = (0..x.tensor().shape().rank() as isize).filter(|&axis| axis != 1).collect();
+            let moved = |running: &Tensor, batch: &Tensor| running.mul(1.0 - momentum)?.add(&batch.mul(momentum)?);
             let unbiased = x.tensor().var(&axes, 1.0, false)?;
             let (m, v) = (x.mean(&axes)?, x.var(&axes, 0.0, false)?);
             pass.update(mean, moved(&mean.tensor, m.tensor())?);
@@ -144,9 +133,7 @@ impl Module for Torch {
                     let weight = pass.parameter(self.need(name, "weight")?);
                     self.biased(x.conv2d(&weight, options)?, name, pass)?
                 }
-                Link::BatchNorm { name, eps, momentum } => {
-                    self.batch_norm(&x, name, *eps, *momentum, pass)?
-                }
+                Link::BatchNorm { name, eps, momentum } => self.batch_norm(&x, name, *eps, *momentum, pass)?,
                 Link::MaxPool(options) => x.max_pool2d(options)?,
                 Link::AveragePool(options) => x.average_pool2d(options)?,
                 Link::Flatten => x.flatten(1, -1)?,
@@ -168,11 +155,7 @@ impl Module for Torch {
 
 /// The names of the manifest's `parameters` or `buffers`.
 pub(super) fn names<'a>(manifest: &'a Manifest, list: &str) -> Vec<&'a str> {
-    manifest
-        .list(list)
-        .iter()
-        .filter_map(|entry| entry.get("name").and_then(Value::as_str))
-        .collect()
+    manifest.list(list).iter().filter_map(|entry| entry.get("name").and_then(Value::as_str)).collect()
 }
 
 fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
@@ -192,20 +175,14 @@ fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
     match call.name.as_str() {
         "Linear" => Ok(Link::Linear(name)),
         "Conv2d" => {
-            let get = |key: &str, default| {
-                call.named.get(key).map_or(Ok([default; 2]), |value| pair(&call.name, value))
-            };
+            let get =
+                |key: &str, default| call.named.get(key).map_or(Ok([default; 2]), |value| pair(&call.name, value));
             let [groups, _] = get("groups", 1)?;
             let options = Conv2dOptions::new().channels_first().groups(groups);
             let options = options.stride(get("stride", 1)?).dilation(get("dilation", 1)?);
-            Ok(Link::Conv2d {
-                name,
-                options: options.padding(Padding::symmetric(get("padding", 0)?)),
-            })
+            Ok(Link::Conv2d { name, options: options.padding(Padding::symmetric(get("padding", 0)?)) })
         }
-        "Dropout" if call.positional.first().and_then(Value::as_f64) == Some(0.0) => {
-            Ok(Link::Nothing)
-        }
+        "Dropout" if call.positional.first().and_then(Value::as_f64) == Some(0.0) => Ok(Link::Nothing),
         "Dropout" => Stop::unsupported("Dropout with random numbers"),
         class => match (float("eps", 1e-5), float("momentum", 0.1)) {
             (Some(eps), Some(momentum)) => Ok(Link::BatchNorm { name, eps, momentum }),
@@ -224,10 +201,9 @@ fn function(call: Call) -> std::result::Result<Link, Stop> {
         ("avg_pool2d", _) => Ok(Link::AveragePool(pool()?)),
         ("flatten", Some(1)) => Ok(Link::Flatten),
         // The functions that have the same defaults in both libraries.
-        (
-            name @ ("relu" | "tanh" | "sigmoid" | "gelu" | "silu" | "elu" | "selu" | "softplus"),
-            None,
-        ) => Ok(Link::Function(name.into())),
+        (name @ ("relu" | "tanh" | "sigmoid" | "gelu" | "silu" | "elu" | "selu" | "softplus"), None) => {
+            Ok(Link::Function(name.into()))
+        }
         (name, _) => Stop::unsupported(format!("`{name}`")),
     }
 }

@@ -5,7 +5,8 @@ use super::call::one;
 use kiln::autograd::ops::*;
 
 pub(super) fn row(op: &str) -> Option<Row> {
-    plain(op.strip_prefix("nn.functional.").unwrap_or(op)).or_else(|| parametric(op.strip_prefix("nn.functional.").unwrap_or(op)))
+    plain(op.strip_prefix("nn.functional.").unwrap_or(op))
+        .or_else(|| parametric(op.strip_prefix("nn.functional.").unwrap_or(op)))
 }
 
 fn plain(op: &str) -> Option<Row> {

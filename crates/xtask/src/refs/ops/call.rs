@@ -84,7 +84,8 @@ impl Call {
     pub(crate) fn vars(&self, name: &str) -> Result<Vec<Var>, Stop> {
         match self.need(name)? {
             Value::Array(items) => {
-                let one = |item: &Value| self.as_var(item)?.ok_or_else(|| Stop::Failed(format!("`{name}` holds no tensors")));
+                let one =
+                    |item: &Value| self.as_var(item)?.ok_or_else(|| Stop::Failed(format!("`{name}` holds no tensors")));
                 items.iter().map(one).collect()
             }
             _ => Ok(vec![self.var(name)?]),
@@ -112,7 +113,8 @@ impl Call {
         match self.get(name) {
             None => Ok(vec![]),
             Some(value) => {
-                let all = crate::refs::files::numbers(value).ok_or_else(|| Stop::Failed(format!("`{name}` is no list of integers")))?;
+                let all = crate::refs::files::numbers(value)
+                    .ok_or_else(|| Stop::Failed(format!("`{name}` is no list of integers")))?;
                 Ok(all.into_iter().map(|x| x as isize).collect())
             }
         }
@@ -154,7 +156,8 @@ impl Call {
     pub(crate) fn shape(&self, name: &str, count: usize) -> Result<Shape, Stop> {
         let given = self.ints(name)?;
         let known: isize = given.iter().filter(|&&d| d != -1).product();
-        let dims: Vec<usize> = given.iter().map(|&d| if d == -1 { count / known.max(1) as usize } else { d as usize }).collect();
+        let dims: Vec<usize> =
+            given.iter().map(|&d| if d == -1 { count / known.max(1) as usize } else { d as usize }).collect();
         Ok(Shape::new(&dims)?)
     }
 

@@ -9,34 +9,48 @@ use kiln::autograd::{DType, Var};
 
 pub(super) fn row(op: &str) -> Option<Row> {
     Some(match op {
-        "nn.functional.conv1d" => |c| batched(c, 3, |c, x| Ok(vec![bias(c, x.conv1d(&c.var("weight")?, &options::<1>(c)?)?)?])),
-        "nn.functional.conv2d" => |c| batched(c, 4, |c, x| Ok(vec![bias(c, x.conv2d(&c.var("weight")?, &options::<2>(c)?)?)?])),
-        "nn.functional.conv_transpose1d" => |c| batched(c, 3, |c, x| {
-            let [extra] = c.sizes("output_padding", [0])?;
-            Ok(vec![bias(c, x.conv1d_transpose(&c.var("weight")?, &options::<1>(c)?, extra)?)?])
-        }),
-        "nn.functional.conv_transpose2d" => |c| batched(c, 4, |c, x| {
-            let extra = c.sizes("output_padding", [0; 2])?;
-            Ok(vec![bias(c, x.conv2d_transpose(&c.var("weight")?, &options::<2>(c)?, extra)?)?])
-        }),
+        "nn.functional.conv1d" => {
+            |c| batched(c, 3, |c, x| Ok(vec![bias(c, x.conv1d(&c.var("weight")?, &options::<1>(c)?)?)?]))
+        }
+        "nn.functional.conv2d" => {
+            |c| batched(c, 4, |c, x| Ok(vec![bias(c, x.conv2d(&c.var("weight")?, &options::<2>(c)?)?)?]))
+        }
+        "nn.functional.conv_transpose1d" => |c| {
+            batched(c, 3, |c, x| {
+                let [extra] = c.sizes("output_padding", [0])?;
+                Ok(vec![bias(c, x.conv1d_transpose(&c.var("weight")?, &options::<1>(c)?, extra)?)?])
+            })
+        },
+        "nn.functional.conv_transpose2d" => |c| {
+            batched(c, 4, |c, x| {
+                let extra = c.sizes("output_padding", [0; 2])?;
+                Ok(vec![bias(c, x.conv2d_transpose(&c.var("weight")?, &options::<2>(c)?, extra)?)?])
+            })
+        },
         "nn.functional.unfold" => |c| batched(c, 4, columns),
-        "nn.functional.max_pool1d" => |c| batched(c, 3, |c, x| {
-            let (y, at) = x.max_pool1d_with_indices(&pool::<1>(c)?)?;
-            Ok(if c.flag("return_indices") { vec![y, at] } else { vec![y] })
-        }),
-        "nn.functional.max_pool2d" => |c| batched(c, 4, |c, x| {
-            let (y, at) = x.max_pool2d_with_indices(&pool::<2>(c)?)?;
-            Ok(if c.flag("return_indices") { vec![y, at] } else { vec![y] })
-        }),
+        "nn.functional.max_pool1d" => |c| {
+            batched(c, 3, |c, x| {
+                let (y, at) = x.max_pool1d_with_indices(&pool::<1>(c)?)?;
+                Ok(if c.flag("return_indices") { vec![y, at] } else { vec![y] })
+            })
+        },
+        "nn.functional.max_pool2d" => |c| {
+            batched(c, 4, |c, x| {
+                let (y, at) = x.max_pool2d_with_indices(&pool::<2>(c)?)?;
+                Ok(if c.flag("return_indices") { vec![y, at] } else { vec![y] })
+            })
+        },
         "nn.functional.avg_pool1d" => |c| batched(c, 3, |c, x| Ok(vec![x.average_pool1d(&average::<1>(c)?)?])),
-        "nn.functional.avg_pool2d" => |c| batched(c, 4, |c, x| {
-            // A negative divisor makes sense to PyTorch alone.
-            if c.get("divisor_override").is_none() {
-                return Ok(vec![x.average_pool2d(&average::<2>(c)?)?]);
-            }
-            let sum = x.average_pool2d(&average::<2>(c)?.divisor(1))?;
-            Ok(vec![sum.mul(1.0 / c.number("divisor_override")?)?])
-        }),
+        "nn.functional.avg_pool2d" => |c| {
+            batched(c, 4, |c, x| {
+                // A negative divisor makes sense to PyTorch alone.
+                if c.get("divisor_override").is_none() {
+                    return Ok(vec![x.average_pool2d(&average::<2>(c)?)?]);
+                }
+                let sum = x.average_pool2d(&average::<2>(c)?.divisor(1))?;
+                Ok(vec![sum.mul(1.0 / c.number("divisor_override")?)?])
+            })
+        },
         "nn.functional.avg_pool3d" => |c| batched(c, 5, average_of_volumes),
         "nn.functional.adaptive_avg_pool1d" => |c| adaptive_mean::<1>(c),
         "nn.functional.adaptive_avg_pool2d" => |c| adaptive_mean::<2>(c),
@@ -160,11 +174,16 @@ fn adaptive_largest<const N: usize>(c: &Call) -> Result<Vec<Var>, Stop> {
             let longest = (0..output).map(|o| bounds(o).1 - bounds(o).0).max().unwrap_or(1);
             let at = (0..output).flat_map(|o| (0..longest).map(move |k| (bounds(o).0 + k).min(bounds(o).1 - 1)));
             let at: Vec<usize> = at.collect();
-            y = y.index_select((lead + i) as isize, &positions(at)?)?.unflatten((lead + i) as isize, &[output, longest])?;
+            y = y
+                .index_select((lead + i) as isize, &positions(at)?)?
+                .unflatten((lead + i) as isize, &[output, longest])?;
         }
         // [lead…, OH, KH, OW, KW] with the windows at the end, as one dimension.
-        let order: Vec<isize> =
-            (0..lead).chain((0..N).map(|i| lead + 2 * i)).chain((0..N).map(|i| lead + 2 * i + 1)).map(|d| d as isize).collect();
+        let order: Vec<isize> = (0..lead)
+            .chain((0..N).map(|i| lead + 2 * i))
+            .chain((0..N).map(|i| lead + 2 * i + 1))
+            .map(|d| d as isize)
+            .collect();
         Ok(y.permute(&order)?.flatten((lead + N) as isize, -1)?)
     };
     let (values, places) = (cut(&x)?, cut(&places)?);

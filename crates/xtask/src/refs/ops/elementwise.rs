@@ -73,7 +73,11 @@ fn others(op: &str) -> Option<Row> {
                 DType::F64 => f64::MAX,
                 _ => f64::from(f32::MAX),
             };
-            one(x.nan_to_num(c.number_or("nan", 0.0)?, c.number_or("posinf", largest)?, c.number_or("neginf", -largest)?))
+            one(x.nan_to_num(
+                c.number_or("nan", 0.0)?,
+                c.number_or("posinf", largest)?,
+                c.number_or("neginf", -largest)?,
+            ))
         },
         "clamp_min" => |c| match c.maybe("min")? {
             Some(min) => one(c.x()?.maximum(&min)),
@@ -99,9 +103,9 @@ fn others(op: &str) -> Option<Row> {
         },
         "add" => |c| one(c.x()?.add(&c.operand("other", c.x()?.dtype())?.mul(c.number_or("alpha", 1.0)?)?)),
         "sub" => |c| one(c.x()?.sub(&c.operand("other", c.x()?.dtype())?.mul(c.number_or("alpha", 1.0)?)?)),
-        "rsub" | "__rsub__" => |c| {
-            one(c.operand("other", c.x()?.dtype())?.sub(&c.x()?.mul(c.number_or("alpha", 1.0)?)?))
-        },
+        "rsub" | "__rsub__" => {
+            |c| one(c.operand("other", c.x()?.dtype())?.sub(&c.x()?.mul(c.number_or("alpha", 1.0)?)?))
+        }
         "__radd__" => |c| one(c.operand("other", c.x()?.dtype())?.add(&c.x()?)),
         "__rmul__" => |c| one(c.operand("other", c.x()?.dtype())?.mul(&c.x()?)),
         "__rdiv__" => |c| one(c.operand("other", c.x()?.dtype())?.div(&c.x()?)),

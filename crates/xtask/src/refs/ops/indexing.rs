@@ -14,7 +14,9 @@ pub(super) fn row(op: &str) -> Option<Row> {
 
 fn reading(op: &str) -> Option<Row> {
     Some(match op {
-        "index_select" => |c| one(raised(&c.x()?)?.index_select(c.int("dim")?, &c.var("index")?.flatten(0, -1)?)?.reshape_like(&c.x()?)),
+        "index_select" => |c| {
+            one(raised(&c.x()?)?.index_select(c.int("dim")?, &c.var("index")?.flatten(0, -1)?)?.reshape_like(&c.x()?))
+        },
         "gather" => |c| {
             let (x, index) = (c.x()?, c.var("index")?);
             one(raised(&x)?.gather(c.int("dim")?, &raised(&index)?)?.reshape(index.shape()))
@@ -80,7 +82,8 @@ fn raised(x: &Var) -> Result<Var, Stop> {
 
 /// Indices with the negative ones counted from the end.
 fn wrapped(index: &Var, length: usize) -> Result<Var, Stop> {
-    let values = index.tensor().to_vec_as::<i64>().into_iter().map(|i| if i < 0 { i + length as i64 } else { i }).collect();
+    let values =
+        index.tensor().to_vec_as::<i64>().into_iter().map(|i| if i < 0 { i + length as i64 } else { i }).collect();
     Ok(Var::new(Tensor::from_vec(values, index.shape())?))
 }
 
@@ -109,7 +112,11 @@ fn embedding_bag(c: &Call) -> Result<Var, Stop> {
         return Stop::unsupported("embedding_bag of the largest");
     }
     let indices = at.tensor().to_vec_as::<i64>();
-    let padding = c.get("padding_idx").map(|_| c.int("padding_idx")).transpose()?.map(|p| p.rem_euclid(table.shape()[0] as isize) as i64);
+    let padding = c
+        .get("padding_idx")
+        .map(|_| c.int("padding_idx"))
+        .transpose()?
+        .map(|p| p.rem_euclid(table.shape()[0] as isize) as i64);
     let (bags, n) = (starts.len(), indices.len());
     let mut membership = vec![0.0; bags * n];
     for bag in 0..bags {
@@ -193,7 +200,11 @@ fn read_at(x: &Var, dims: &[usize], indices: &[Var]) -> Result<Var, Stop> {
 }
 
 /// `x` with `source` where a scatter of ones arrives; the indices are each other's strangers.
-fn overwritten(x: &Var, scatter: impl Fn(&Var, &Var) -> kiln::autograd::Result<Var>, source: &Var) -> Result<Var, Stop> {
+fn overwritten(
+    x: &Var,
+    scatter: impl Fn(&Var, &Var) -> kiln::autograd::Result<Var>,
+    source: &Var,
+) -> Result<Var, Stop> {
     let zeros = Var::new(Tensor::filled(x.tensor().spec(), 0.0));
     let ones = Var::new(Tensor::filled(source.tensor().spec(), 1.0));
     let touched = scatter(&zeros, &ones)?.gt(0.0)?;
@@ -204,7 +215,9 @@ fn overwritten(x: &Var, scatter: impl Fn(&Var, &Var) -> kiln::autograd::Result<V
 fn source(c: &Call, index: &Var) -> Result<Var, Stop> {
     match c.maybe("src")? {
         Some(src) => Ok(src),
-        None => Ok(Var::new(Tensor::filled(kiln::autograd::Spec::new(*index.shape(), c.x()?.dtype()), c.number("value")?))),
+        None => {
+            Ok(Var::new(Tensor::filled(kiln::autograd::Spec::new(*index.shape(), c.x()?.dtype()), c.number("value")?)))
+        }
     }
 }
 
@@ -309,7 +322,8 @@ fn counting(op: &str) -> Option<Row> {
             }
         },
         "isin" => |c| {
-            let found = c.var("elements")?.unsqueeze(-1)?.eq(&c.var("test_elements")?.flatten(0, -1)?)?.any(&[-1], false)?;
+            let found =
+                c.var("elements")?.unsqueeze(-1)?.eq(&c.var("test_elements")?.flatten(0, -1)?)?.any(&[-1], false)?;
             if c.flag("invert") { one(found.logical_not()) } else { Ok(vec![found]) }
         },
         "bucketize" => |c| between(c, &c.operand("input", DType::F64)?, &c.var("boundaries")?),
@@ -328,7 +342,11 @@ fn counting(op: &str) -> Option<Row> {
             let columns = coordinates(&mask)?;
             if columns.is_empty() {
                 let found = places(&mask)?;
-                return Ok(vec![if c.flag("as_tuple") { positions(found)? } else { Var::new(Tensor::full([found.len(), 0], 0i64)?) }]);
+                return Ok(vec![if c.flag("as_tuple") {
+                    positions(found)?
+                } else {
+                    Var::new(Tensor::full([found.len(), 0], 0i64)?)
+                }]);
             }
             if c.flag("as_tuple") {
                 return Ok(columns);

@@ -8,7 +8,11 @@ use kiln::autograd::{DType, Tensor, Var};
 
 pub(super) fn row(op: &str) -> Option<Row> {
     let op = op.strip_prefix("nn.functional.")?;
-    classes(op).or_else(|| distances(op)).or_else(|| margins(op)).or_else(|| probabilities(op)).or_else(|| similarities(op))
+    classes(op)
+        .or_else(|| distances(op))
+        .or_else(|| margins(op))
+        .or_else(|| probabilities(op))
+        .or_else(|| similarities(op))
 }
 
 /// The mean, the sum, or each loss.
@@ -76,7 +80,10 @@ fn hard_labels(c: &Call, log: &Var, target: &Var, smoothing: f64) -> Result<Vec<
     let labels = kept.select(target, &Var::new(Tensor::scalar(0.0, target.dtype())))?;
     let weight = match c.maybe("weight")? {
         Some(weight) => weight,
-        None => Var::new(Tensor::filled(kiln::autograd::Spec::new(kiln::autograd::Shape::new(&[classes])?, log.dtype()), 1.0)),
+        None => Var::new(Tensor::filled(
+            kiln::autograd::Spec::new(kiln::autograd::Shape::new(&[classes])?, log.dtype()),
+            1.0,
+        )),
     };
     let zero = constant(0.0, &log);
     let own = kept.select(&weight.rows(&labels)?, &zero)?;
@@ -236,9 +243,8 @@ fn similarities(op: &str) -> Option<Row> {
             let (a, b, dim) = (c.var("x1")?, c.var("x2")?, c.int_or("dim", 1)?);
             let shape = a.shape().broadcast(b.shape())?;
             let (a, b, eps) = (a.expand(shape)?, b.expand(shape)?, c.number_or("eps", 1e-8)?);
-            let unit = |x: &Var| -> Result<Var, Stop> {
-                Ok(x.div(&x.norm(2.0, &[dim], true)?.clamp(eps, f64::INFINITY)?)?)
-            };
+            let unit =
+                |x: &Var| -> Result<Var, Stop> { Ok(x.div(&x.norm(2.0, &[dim], true)?.clamp(eps, f64::INFINITY)?)?) };
             one(unit(&a)?.mul(&unit(&b)?)?.sum(&[dim]))
         },
         "cosine_embedding_loss" => |c| {

@@ -70,7 +70,6 @@ fn products(op: &str) -> Option<Row> {
     })
 }
 
-
 /// `beta · input + alpha · product`.
 fn plus(c: &Call, product: Var) -> Result<Vec<Var>, Stop> {
     let scaled = |x: Var, name: &str| -> Result<Var, Stop> {
@@ -129,15 +128,28 @@ fn einsum(equation: &str, operands: &[Var]) -> Result<Var, Stop> {
     // An ellipsis stands for as many dimensions as the longest needs, named by digits from the right.
     let rest = |term: &str, rank: usize| rank - term.chars().filter(|c| *c != '.').count();
     let terms: Vec<&str> = inputs.split(',').collect();
-    let most = terms.iter().zip(operands).filter(|(t, _)| t.contains("...")).map(|(t, x)| rest(t, x.shape().rank())).max().unwrap_or(0);
+    let most = terms
+        .iter()
+        .zip(operands)
+        .filter(|(t, _)| t.contains("..."))
+        .map(|(t, x)| rest(t, x.shape().rank()))
+        .max()
+        .unwrap_or(0);
     let digits = |n: usize| -> String { (0..n).rev().map(|i| char::from(b'0' + i as u8)).collect() };
-    let terms: Vec<Vec<char>> =
-        terms.iter().zip(operands).map(|(t, x)| t.replace("...", &digits(rest(t, x.shape().rank()))).chars().collect()).collect();
+    let terms: Vec<Vec<char>> = terms
+        .iter()
+        .zip(operands)
+        .map(|(t, x)| t.replace("...", &digits(rest(t, x.shape().rank()))).chars().collect())
+        .collect();
     let output: Vec<char> = match output {
         Some(output) => output.replace("...", &digits(most)).chars().collect(),
         None => {
             let all: Vec<char> = terms.concat();
-            let mut once: Vec<char> = all.iter().copied().filter(|c| c.is_alphabetic() && all.iter().filter(|d| *d == c).count() == 1).collect();
+            let mut once: Vec<char> = all
+                .iter()
+                .copied()
+                .filter(|c| c.is_alphabetic() && all.iter().filter(|d| *d == c).count() == 1)
+                .collect();
             once.sort_unstable();
             digits(most).chars().chain(once).collect()
         }
@@ -164,16 +176,20 @@ fn einsum(equation: &str, operands: &[Var]) -> Result<Var, Stop> {
 /// An operand with one dimension for each letter of `order`, of length 1 where it does not have the letter.
 fn spread(x: &Var, term: &[char], order: &[char]) -> Result<Var, Stop> {
     let (mut x, mut letters) = (x.clone(), term.to_vec());
-    while let Some((i, j)) = (0..letters.len()).flat_map(|j| (0..j).map(move |i| (i, j))).find(|&(i, j)| letters[i] == letters[j]) {
+    while let Some((i, j)) =
+        (0..letters.len()).flat_map(|j| (0..j).map(move |i| (i, j))).find(|&(i, j)| letters[i] == letters[j])
+    {
         x = super::shapes::diagonal(&x, 0, i as isize, j as isize)?;
         let letter = letters[i];
         letters.remove(j);
         letters.remove(i);
         letters.push(letter);
     }
-    let own: Vec<isize> = order.iter().filter_map(|c| letters.iter().position(|l| l == c)).map(|i| i as isize).collect();
+    let own: Vec<isize> =
+        order.iter().filter_map(|c| letters.iter().position(|l| l == c)).map(|i| i as isize).collect();
     let x = if own.is_empty() { x } else { x.permute(&own)? };
     let mut lengths = x.shape().to_vec().into_iter();
-    let dims: Vec<usize> = order.iter().map(|c| if letters.contains(c) { lengths.next().unwrap_or(1) } else { 1 }).collect();
+    let dims: Vec<usize> =
+        order.iter().map(|c| if letters.contains(c) { lengths.next().unwrap_or(1) } else { 1 }).collect();
     Ok(x.reshape(dims)?)
 }

@@ -32,7 +32,9 @@ fn skipped(op: &str, sample: &Value) -> Option<&'static str> {
     let alpha = || sample.get("bound")?.get("alpha")?.as_f64();
     let rounded = |x: f64| f64::from(x as f32) != x;
     match op {
-        "nn.functional.celu" if text(sample, "dtype") == "f64" && alpha().is_some_and(|a| rounded(1.0 / a) || rounded(a)) => {
+        "nn.functional.celu"
+            if text(sample, "dtype") == "f64" && alpha().is_some_and(|a| rounded(1.0 / a) || rounded(a)) =>
+        {
             Some("PyTorch computes the gradient with alpha in single precision")
         }
         _ => None,
@@ -83,7 +85,9 @@ fn check(manifest: &Manifest, sample: &Value, row: Row) -> Outcome {
         Err(stop) => return Err(stop).into(),
     };
     match compare_gradients(manifest, sample, &call, &y) {
-        Err(Stop::Failed(text)) if sample.get("nonsmooth").is_some_and(|flag| flag == true) => Outcome::FailedNonsmooth(text),
+        Err(Stop::Failed(text)) if sample.get("nonsmooth").is_some_and(|flag| flag == true) => {
+            Outcome::FailedNonsmooth(text)
+        }
         result => result.into(),
     }
 }

@@ -129,7 +129,10 @@ fn others(op: &str) -> Option<Row> {
             let scale = constant(most, &x).div(&norm.add(1e-7)?)?;
             one(x.mul(&norm.gt(most)?.select(&scale, &constant(1.0, &x))?))
         },
-        "nn.functional.dropout" | "nn.functional.dropout1d" | "nn.functional.dropout2d" | "nn.functional.alpha_dropout" => |c| {
+        "nn.functional.dropout"
+        | "nn.functional.dropout1d"
+        | "nn.functional.dropout2d"
+        | "nn.functional.alpha_dropout" => |c| {
             let (x, p) = (c.x()?, c.number_or("p", 0.5)?);
             match (c.flag("training"), p) {
                 (false, _) | (true, 0.0) => Ok(vec![x]),
@@ -242,7 +245,8 @@ fn layers(c: &Call, lstm: bool) -> Result<Vec<Var>, Stop> {
         for direction in 0..directions {
             let index = layer * directions + direction;
             let w = &weights[index * per..(index + 1) * per];
-            let (mut h, mut cell) = (h0.index(0, index as isize)?, c0.as_ref().map(|c| c.index(0, index as isize)).transpose()?);
+            let (mut h, mut cell) =
+                (h0.index(0, index as isize)?, c0.as_ref().map(|c| c.index(0, index as isize)).transpose()?);
             let steps = x.shape()[0] as isize;
             let mut outputs = Vec::new();
             for step in 0..steps {

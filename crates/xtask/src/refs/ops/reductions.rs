@@ -79,9 +79,9 @@ fn norms(op: &str) -> Option<Row> {
             let p = if c.word("p") == "fro" { 2.0 } else { c.number_or("p", 2.0)? };
             one(c.in_dtype(c.x()?)?.norm(p, &c.ints("dim")?, c.flag("keepdim")))
         },
-        "linalg.vector_norm" => |c| {
-            one(c.in_dtype(c.x()?)?.norm(c.number_or("ord", 2.0)?, &c.ints("dim")?, c.flag("keepdim")))
-        },
+        "linalg.vector_norm" => {
+            |c| one(c.in_dtype(c.x()?)?.norm(c.number_or("ord", 2.0)?, &c.ints("dim")?, c.flag("keepdim")))
+        }
         "dist" => |c| one(c.x()?.sub(&c.var("other")?)?.norm(c.number_or("p", 2.0)?, &[], false)),
         _ => return None,
     })

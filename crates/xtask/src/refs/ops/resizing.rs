@@ -10,9 +10,9 @@ pub(super) fn row(op: &str) -> Option<Row> {
     Some(match op {
         "nn.functional.interpolate.nearest" => |c| chosen(c, |o, scale| o as f64 * scale),
         "nn.functional.interpolate.nearest-exact" => |c| chosen(c, |o, scale| (o as f64 + 0.5) * scale),
-        "nn.functional.interpolate.linear" | "nn.functional.interpolate.bilinear" | "nn.functional.interpolate.trilinear" => {
-            |c| weighted(c, linear)
-        }
+        "nn.functional.interpolate.linear"
+        | "nn.functional.interpolate.bilinear"
+        | "nn.functional.interpolate.trilinear" => |c| weighted(c, linear),
         "nn.functional.interpolate.bicubic" => |c| weighted(c, cubic),
         "nn.functional.interpolate.area" => |c| {
             let mut y = c.x()?;
@@ -77,7 +77,11 @@ fn cubic(position: f64, _: bool) -> Vec<(isize, f64)> {
     let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
     let t = position - position.floor();
     let first = position.floor() as isize - 1;
-    [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)].into_iter().enumerate().map(|(i, w)| (first + i as isize, w)).collect()
+    [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
+        .into_iter()
+        .enumerate()
+        .map(|(i, w)| (first + i as isize, w))
+        .collect()
 }
 
 fn weighted(c: &Call, weights: Weights) -> Result<Vec<Var>, Stop> {

@@ -7,7 +7,12 @@ use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Shape, Tensor, Var};
 
 pub(super) fn row(op: &str) -> Option<Row> {
-    views(op).or_else(|| repeats(op)).or_else(|| pieces(op)).or_else(|| diagonals(op)).or_else(|| blocks(op)).or_else(|| creation(op))
+    views(op)
+        .or_else(|| repeats(op))
+        .or_else(|| pieces(op))
+        .or_else(|| diagonals(op))
+        .or_else(|| blocks(op))
+        .or_else(|| creation(op))
 }
 
 /// A dimension counted from the front.
@@ -36,9 +41,12 @@ fn views(op: &str) -> Option<Row> {
             let (from, to) = (c.ints("source")?, c.ints("destination")?);
             let mut order = vec![usize::MAX; x.shape().rank()];
             from.iter().zip(&to).for_each(|(&f, &t)| order[axis(&x, t)] = axis(&x, f));
-            let mut rest = (0..order.len()).filter(|a| !from.iter().any(|&f| axis(&x, f) == *a)).collect::<Vec<_>>().into_iter();
-            let order: Vec<isize> =
-                order.into_iter().map(|o| if o == usize::MAX { rest.next().unwrap_or(0) as isize } else { o as isize }).collect();
+            let mut rest =
+                (0..order.len()).filter(|a| !from.iter().any(|&f| axis(&x, f) == *a)).collect::<Vec<_>>().into_iter();
+            let order: Vec<isize> = order
+                .into_iter()
+                .map(|o| if o == usize::MAX { rest.next().unwrap_or(0) as isize } else { o as isize })
+                .collect();
             one(x.permute(&order))
         },
         "t" => |c| one(c.x()?.t()),
@@ -80,11 +88,19 @@ fn views(op: &str) -> Option<Row> {
         "narrow" => |c| {
             let (x, dim) = (c.x()?, c.int("dim")?);
             let length = x.shape()[axis(&x, dim)] as isize;
-            one(x.stride(dim, Stride { start: c.int("start")?.rem_euclid(length.max(1)) as usize, length: c.int("length")? as usize, step: 1 }))
+            one(x.stride(
+                dim,
+                Stride {
+                    start: c.int("start")?.rem_euclid(length.max(1)) as usize,
+                    length: c.int("length")? as usize,
+                    step: 1,
+                },
+            ))
         },
         "slice" => |c| {
             let (x, dim) = (c.x()?, c.int_or("dim", 0)?);
-            let bounds = [c.get("start").map(|_| c.int("start")).transpose()?, c.get("end").map(|_| c.int("end")).transpose()?];
+            let bounds =
+                [c.get("start").map(|_| c.int("start")).transpose()?, c.get("end").map(|_| c.int("end")).transpose()?];
             let length = x.shape()[axis(&x, dim)];
             one(x.stride(dim, range(bounds[0], bounds[1], c.int_or("step", 1)?, length)))
         },
@@ -181,7 +197,9 @@ fn pieces(op: &str) -> Option<Row> {
             let name = if c.get("split_size").is_some() { "split_size" } else { "split_sizes" };
             let sizes: Vec<usize> = c.ints(name)?.into_iter().map(|s| s as usize).collect();
             let sizes = match (sizes[..].first(), c.get(name).is_some_and(serde_json::Value::is_array)) {
-                (Some(&size), false) => (0..length.div_ceil(size.max(1))).map(|i| size.min(length - i * size)).collect(),
+                (Some(&size), false) => {
+                    (0..length.div_ceil(size.max(1))).map(|i| size.min(length - i * size)).collect()
+                }
                 _ => sizes,
             };
             Ok(x.split(&sizes, dim)?)
@@ -201,9 +219,12 @@ fn pieces(op: &str) -> Option<Row> {
                 if given.shape().rank() == 0 { sections = numbers.first().copied() } else { cuts = numbers }
             }
             let sizes: Vec<usize> = match sections {
-                Some(n) => (0..n as usize).map(|i| length / n as usize + usize::from(i < length % n as usize)).collect(),
+                Some(n) => {
+                    (0..n as usize).map(|i| length / n as usize + usize::from(i < length % n as usize)).collect()
+                }
                 None => {
-                    let bound = |i: isize| (if i < 0 { i + length as isize } else { i }).clamp(0, length as isize) as usize;
+                    let bound =
+                        |i: isize| (if i < 0 { i + length as isize } else { i }).clamp(0, length as isize) as usize;
                     let ends: Vec<usize> = cuts.into_iter().map(bound).chain([length]).collect();
                     ends.iter().scan(0, |start, &end| Some(end - std::mem::replace(start, end))).collect()
                 }
@@ -218,7 +239,11 @@ fn pieces(op: &str) -> Option<Row> {
 fn raised(c: &Call, rank: usize) -> Result<Vec<Var>, Stop> {
     let raise = |mut x: Var| -> Result<Var, Stop> {
         while x.shape().rank() < rank {
-            x = if x.shape().rank() < 2 && rank > 1 && x.shape().rank() == 1 { x.unsqueeze(0)? } else { x.unsqueeze(-1)? };
+            x = if x.shape().rank() < 2 && rank > 1 && x.shape().rank() == 1 {
+                x.unsqueeze(0)?
+            } else {
+                x.unsqueeze(-1)?
+            };
         }
         Ok(x)
     };
@@ -228,7 +253,8 @@ fn raised(c: &Call, rank: usize) -> Result<Vec<Var>, Stop> {
 /// The elements with equal coordinates in two dimensions, up to an offset, as the last dimension.
 pub(super) fn diagonal(x: &Var, offset: isize, dim1: isize, dim2: isize) -> Result<Var, Stop> {
     let (a, b) = (axis(x, dim1), axis(x, dim2));
-    let order: Vec<isize> = (0..x.shape().rank()).filter(|d| ![a, b].contains(d)).chain([a, b]).map(|d| d as isize).collect();
+    let order: Vec<isize> =
+        (0..x.shape().rank()).filter(|d| ![a, b].contains(d)).chain([a, b]).map(|d| d as isize).collect();
     let x = x.permute(&order)?;
     let dims = x.shape().to_vec();
     let (lead, [rows, columns]) = (&dims[..dims.len() - 2], [dims[dims.len() - 2], dims[dims.len() - 1]]);
@@ -270,16 +296,17 @@ fn triangle(c: &Call, keep: fn(isize) -> bool) -> Result<Vec<Var>, Stop> {
     let (x, k) = (c.x()?, c.int_or("diagonal", 0)?);
     let dims = x.shape().to_vec();
     let [rows, columns] = [dims[dims.len() - 2], dims[dims.len() - 1]];
-    let mask = (0..rows * columns).map(|i| keep((i % columns) as isize - (i / columns) as isize - k)).collect::<Vec<bool>>();
+    let mask =
+        (0..rows * columns).map(|i| keep((i % columns) as isize - (i / columns) as isize - k)).collect::<Vec<bool>>();
     let mask = Var::new(Tensor::from_vec(mask, [rows, columns])?);
     one(mask.select(&x, &super::call::constant(0.0, &x)))
 }
 
 fn diagonals(op: &str) -> Option<Row> {
     Some(match op {
-        "diagonal" | "linalg.diagonal" => |c| {
-            Ok(vec![diagonal(&c.x()?, c.int_or("offset", 0)?, c.int_or("dim1", 0)?, c.int_or("dim2", 1)?)?])
-        },
+        "diagonal" | "linalg.diagonal" => {
+            |c| Ok(vec![diagonal(&c.x()?, c.int_or("offset", 0)?, c.int_or("dim1", 0)?, c.int_or("dim2", 1)?)?])
+        }
         "diag" => |c| {
             let (x, k) = (c.x()?, c.int_or("diagonal", 0)?);
             Ok(vec![if x.shape().rank() == 1 { diagonal_matrix(&x, k, -2, -1)? } else { diagonal(&x, k, 0, 1)? }])
@@ -358,14 +385,29 @@ fn blocks(op: &str) -> Option<Row> {
             c.ints("pad")?.chunks(2).enumerate().for_each(|(i, p)| pairs[rank - 1 - i] = (p[0], p[1]));
             one(x.pad(&pairs, c.number_or("value", 0.0)?))
         },
-        "nn.functional.pad.reflect" => |c| padded(c, |p, n| if p < 0 { -p } else if p >= n { 2 * (n - 1) - p } else { p }, false),
+        "nn.functional.pad.reflect" => |c| {
+            padded(
+                c,
+                |p, n| {
+                    if p < 0 {
+                        -p
+                    } else if p >= n {
+                        2 * (n - 1) - p
+                    } else {
+                        p
+                    }
+                },
+                false,
+            )
+        },
         "nn.functional.pad.replicate" => |c| padded(c, |p, n| p.clamp(0, n - 1), false),
         // What negative padding cuts off does not come round again.
         "nn.functional.pad.circular" => |c| padded(c, isize::rem_euclid, true),
         "nn.functional.pixel_shuffle" => |c| {
             let (x, r) = (c.x()?, c.int("upscale_factor")? as usize);
             let dims = x.shape().to_vec();
-            let (lead, [ch, h, w]) = (&dims[..dims.len() - 3], [dims[dims.len() - 3], dims[dims.len() - 2], dims[dims.len() - 1]]);
+            let (lead, [ch, h, w]) =
+                (&dims[..dims.len() - 3], [dims[dims.len() - 3], dims[dims.len() - 2], dims[dims.len() - 1]]);
             let y = x.reshape([lead, &[ch / (r * r), r, r, h, w]].concat())?;
             let n = lead.len() as isize;
             let order: Vec<isize> = (0..n).chain([n, n + 3, n + 1, n + 4, n + 2]).collect();
@@ -374,7 +416,8 @@ fn blocks(op: &str) -> Option<Row> {
         "nn.functional.pixel_unshuffle" => |c| {
             let (x, r) = (c.x()?, c.int("downscale_factor")? as usize);
             let dims = x.shape().to_vec();
-            let (lead, [ch, h, w]) = (&dims[..dims.len() - 3], [dims[dims.len() - 3], dims[dims.len() - 2], dims[dims.len() - 1]]);
+            let (lead, [ch, h, w]) =
+                (&dims[..dims.len() - 3], [dims[dims.len() - 3], dims[dims.len() - 2], dims[dims.len() - 1]]);
             let y = x.reshape([lead, &[ch, h / r, r, w / r, r]].concat())?;
             let n = lead.len() as isize;
             let order: Vec<isize> = (0..n).chain([n, n + 2, n + 4, n + 1, n + 3]).collect();
@@ -402,7 +445,8 @@ fn creation(op: &str) -> Option<Row> {
             };
             let step = if c.get("#2").is_some() { c.number("#2")? } else { c.number_or("step", 1.0)? };
             let y = Tensor::arange(start, end, step)?;
-            let whole = ["start", "end", "step", "#0", "#1", "#2"].iter().filter_map(|name| c.get(name)).all(|v| v.is_i64());
+            let whole =
+                ["start", "end", "step", "#0", "#1", "#2"].iter().filter_map(|name| c.get(name)).all(|v| v.is_i64());
             let default = if whole { DType::I64 } else { DType::F32 };
             one(Var::new(y).cast(c.dtype().unwrap_or(default)))
         },

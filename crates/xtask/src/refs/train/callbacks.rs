@@ -54,12 +54,7 @@ impl Control for Run {
 }
 
 /// Goes through the series until the callback stops it; `each` is called after an epoch.
-fn drive(
-    entry: &Value,
-    callback: &mut dyn Callback,
-    run: &mut Run,
-    mut each: impl FnMut(&Run),
-) -> Result<usize, Stop> {
+fn drive(entry: &Value, callback: &mut dyn Callback, run: &mut Run, mut each: impl FnMut(&Run)) -> Result<usize, Stop> {
     let failed = |error: kiln::train::Error| Stop::Failed(error.to_string());
     let series = entry.get("monitored").and_then(numbers).unwrap_or_default();
     let mut epochs = 0;
@@ -100,15 +95,8 @@ fn mode(config: &Value, otherwise: Mode) -> Mode {
 }
 
 /// Early stopping with Keras's defaults, which restore nothing and ask for no improvement beyond 0.
-pub(in crate::refs) fn early_stopping(
-    config: &Value,
-    otherwise: Mode,
-) -> Result<EarlyStopping, Stop> {
-    let callback = EarlyStopping::new()
-        .monitor("val_loss")
-        .patience(0)
-        .min_delta(0.0)
-        .restore_best_weights(false);
+pub(in crate::refs) fn early_stopping(config: &Value, otherwise: Mode) -> Result<EarlyStopping, Stop> {
+    let callback = EarlyStopping::new().monitor("val_loss").patience(0).min_delta(0.0).restore_best_weights(false);
     let mut callback = callback.mode(mode(config, otherwise)).verbose(false);
     for (name, value) in settings(config) {
         let x = number(value).unwrap_or(0.0);
@@ -156,15 +144,8 @@ fn stops(entry: &Value) -> Result<(), Stop> {
     Tolerance { rtol: 0.0, atol: 0.0 }.numbers("epochs, stopped, weights", &got, &expected)?;
     // Keras reports infinity, here there is none, where no epoch counted.
     if want("best").is_finite() {
-        let got = [
-            callback.best().unwrap_or(f64::NAN),
-            callback.best_epoch().map_or(f64::NAN, |epoch| epoch as f64),
-        ];
-        Tolerance { rtol: 1e-12, atol: 0.0 }.numbers(
-            "best, best epoch",
-            &got,
-            &[want("best"), want("best_epoch")],
-        )?;
+        let got = [callback.best().unwrap_or(f64::NAN), callback.best_epoch().map_or(f64::NAN, |epoch| epoch as f64)];
+        Tolerance { rtol: 1e-12, atol: 0.0 }.numbers("best, best epoch", &got, &[want("best"), want("best_epoch")])?;
     }
     Ok(())
 }
@@ -173,10 +154,7 @@ fn reduces(entry: &Value) -> Result<(), Stop> {
     let mut callback = plateau(entry.get("config").unwrap_or(&Value::Null), Mode::Min)?;
     let want = entry.get("lr_after_epoch").and_then(numbers).unwrap_or_default();
     let start = entry.get("initial_lr").or(entry.get("lr")).and_then(number);
-    let mut run = Run {
-        rate: start.unwrap_or_else(|| want.first().copied().unwrap_or(0.1)),
-        ..Run::default()
-    };
+    let mut run = Run { rate: start.unwrap_or_else(|| want.first().copied().unwrap_or(0.1)), ..Run::default() };
     let mut got = Vec::new();
     drive(entry, &mut callback, &mut run, |run| got.push(run.rate))?;
     let own = Tolerance::of(entry, "tol");

@@ -16,7 +16,8 @@ pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
         let got = supported("gain", gain(text(&config, "nonlinearity"), config.get("param").and_then(number)))?;
         return Ok(tolerance.numbers("gain", &[got], &[field(entry, "gain")])?);
     }
-    let mut shape: Vec<usize> = numbers(entry.get("shape").unwrap_or(&Value::Null)).unwrap_or_default().iter().map(|&d| d as usize).collect();
+    let mut shape: Vec<usize> =
+        numbers(entry.get("shape").unwrap_or(&Value::Null)).unwrap_or_default().iter().map(|&d| d as usize).collect();
     let initializer = match text(entry, "library") {
         "torch" => {
             // PyTorch's kernels are (out, in, …), ours (…, in, out).
@@ -27,11 +28,18 @@ pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
             }
             torch(text(entry, "initializer"), &config)?
         }
-        _ => supported(text(entry, "initializer"), Initializer::from_config(&json!({ "name": text(entry, "initializer"), "config": config })))?,
+        _ => supported(
+            text(entry, "initializer"),
+            Initializer::from_config(&json!({ "name": text(entry, "initializer"), "config": config })),
+        )?,
     };
     if entry.get("fan_in").is_some() {
         let (inputs, outputs) = fans(&shape);
-        tolerance.numbers("fans", &[inputs as f64, outputs as f64], &[field(entry, "fan_in"), field(entry, "fan_out")])?;
+        tolerance.numbers(
+            "fans",
+            &[inputs as f64, outputs as f64],
+            &[field(entry, "fan_in"), field(entry, "fan_out")],
+        )?;
     }
     let distribution = initializer.distribution(&shape)?;
     match (text(entry, "distribution"), distribution) {
@@ -45,7 +53,8 @@ pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
             tolerance.numbers("bounds", &[low, high], &[field(entry, "low"), field(entry, "high")])?;
             draws(entry, &initializer, &shape)
         }
-        ("normal", Distribution::Normal { mean, deviation }) | ("truncated_normal", Distribution::TruncatedNormal { mean, deviation }) => {
+        ("normal", Distribution::Normal { mean, deviation })
+        | ("truncated_normal", Distribution::TruncatedNormal { mean, deviation }) => {
             let want = [field(entry, "mean"), field(entry, "stddev_parameter")];
             tolerance.numbers("mean and deviation", &[mean, deviation], &want)?;
             draws(entry, &initializer, &shape)

@@ -16,7 +16,9 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
     let kind = manifest.text("kind");
     for entry in manifest.list("entries") {
         let result: Result<(), Stop> = match kind {
-            _ if skipped(text(entry, "metric")).is_some() => Stop::unsupported(skipped(text(entry, "metric")).unwrap_or_default()),
+            _ if skipped(text(entry, "metric")).is_some() => {
+                Stop::unsupported(skipped(text(entry, "metric")).unwrap_or_default())
+            }
             "losses" => losses::run(manifest, entry),
             "callbacks" => callbacks::run(entry),
             "metrics" => metrics::run(manifest, entry),
@@ -32,7 +34,8 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
 
 /// The entry's `config` as arguments of a type here: a setting that the type does not have is unsupported, not an error.
 pub(super) fn supported<T>(name: &str, result: kiln::nn::Result<T>) -> Result<T, Stop> {
-    result.map_err(|error| Stop::Unsupported(format!("{name}: {}", error.to_string().lines().next().unwrap_or_default())))
+    result
+        .map_err(|error| Stop::Unsupported(format!("{name}: {}", error.to_string().lines().next().unwrap_or_default())))
 }
 
 /// `{"name": …, "config": …}` of an entry whose name is under `key`.
@@ -43,7 +46,9 @@ fn config(entry: &Value, key: &str) -> Value {
 /// Metrics that this library means to answer differently, and why.
 fn skipped(metric: &str) -> Option<&'static str> {
     match metric {
-        "MeanIoU" => Some("MeanIoU (skipped: Keras computes it in single precision with an epsilon, beyond the tolerance)"),
+        "MeanIoU" => {
+            Some("MeanIoU (skipped: Keras computes it in single precision with an epsilon, beyond the tolerance)")
+        }
         _ => None,
     }
 }

@@ -36,9 +36,17 @@ const TORCH: &[(&str, &str, &[Names])] = &[
     ("MultiStepLR", "MultiStepDecay", &[("milestones", "milestones"), ("gamma", "gamma")]),
     ("ExponentialLR", "ExponentialDecay", &[("gamma", "decay_rate")]),
     ("CosineAnnealingLR", "CosineAnnealing", &[("T_max", "period"), ("eta_min", "minimum")]),
-    ("CosineAnnealingWarmRestarts", "CosineWarmRestarts", &[("T_0", "period"), ("T_mult", "growth"), ("eta_min", "minimum")]),
+    (
+        "CosineAnnealingWarmRestarts",
+        "CosineWarmRestarts",
+        &[("T_0", "period"), ("T_mult", "growth"), ("eta_min", "minimum")],
+    ),
     ("PolynomialLR", "PolynomialDecay", &[("total_iters", "decay_steps"), ("power", "power")]),
-    ("LinearLR", "Linear", &[("start_factor", "start_factor"), ("end_factor", "end_factor"), ("total_iters", "total_steps")]),
+    (
+        "LinearLR",
+        "Linear",
+        &[("start_factor", "start_factor"), ("end_factor", "end_factor"), ("total_iters", "total_steps")],
+    ),
     ("ConstantLR", "Constant", &[("factor", "factor"), ("total_iters", "total_steps")]),
     (
         "OneCycleLR",

@@ -14,10 +14,7 @@ pub(super) fn run(entry: &Value) -> Result<(), Stop> {
     let function = text(entry, "function");
     let got = match function {
         "confusion_matrix" => confusion_matrix(entry)?,
-        "accuracy_score"
-        | "balanced_accuracy_score"
-        | "cohen_kappa_score"
-        | "matthews_corrcoef" => {
+        "accuracy_score" | "balanced_accuracy_score" | "cohen_kappa_score" | "matthews_corrcoef" => {
             allow(entry, &[])?;
             unweighted(entry)?;
             let matrix = Labels::read(entry)?.matrix()?;
@@ -44,10 +41,8 @@ pub(super) fn run(entry: &Value) -> Result<(), Stop> {
         }
         other => return Stop::unsupported(format!("sklearn {other}")),
     };
-    let want = entry
-        .get("value")
-        .and_then(numbers)
-        .ok_or_else(|| Stop::Failed("the entry's value is no number".into()))?;
+    let want =
+        entry.get("value").and_then(numbers).ok_or_else(|| Stop::Failed("the entry's value is no number".into()))?;
     Ok(Tolerance::of(entry, "tol").numbers(function, &got, &want)?)
 }
 
@@ -87,20 +82,14 @@ struct Labels {
 
 impl Labels {
     fn read(entry: &Value) -> Result<Labels, Stop> {
-        let integers = |value: Option<&Value>| -> Option<Vec<i64>> {
-            value?.as_array()?.iter().map(Value::as_i64).collect()
-        };
+        let integers =
+            |value: Option<&Value>| -> Option<Vec<i64>> { value?.as_array()?.iter().map(Value::as_i64).collect() };
         let second = text(entry, "second_argument");
-        let (Some(truth), Some(predicted)) =
-            (integers(entry.get("y_true")), integers(entry.get(second)))
-        else {
-            return Stop::unsupported(format!(
-                "sklearn {}: labels that are no integers",
-                text(entry, "function")
-            ));
+        let (Some(truth), Some(predicted)) = (integers(entry.get("y_true")), integers(entry.get(second))) else {
+            return Stop::unsupported(format!("sklearn {}: labels that are no integers", text(entry, "function")));
         };
-        let mut labels: Vec<i64> = integers(argument(entry, "labels"))
-            .unwrap_or_else(|| [&truth[..], &predicted].concat());
+        let mut labels: Vec<i64> =
+            integers(argument(entry, "labels")).unwrap_or_else(|| [&truth[..], &predicted].concat());
         if argument(entry, "labels").is_none() {
             labels.sort_unstable();
             labels.dedup();
@@ -123,16 +112,11 @@ fn confusion_matrix(entry: &Value) -> Result<Vec<f64>, Stop> {
     let labels = Labels::read(entry)?;
     if let Some(weights) = weights(entry) {
         if argument(entry, "normalize").is_some() || argument(entry, "labels").is_some() {
-            return Stop::unsupported(
-                "sklearn confusion_matrix: sample_weight with other arguments",
-            );
+            return Stop::unsupported("sklearn confusion_matrix: sample_weight with other arguments");
         }
-        let config =
-            json!({ "name": "ConfusionMatrix", "config": { "num_classes": labels.classes } });
+        let config = json!({ "name": "ConfusionMatrix", "config": { "num_classes": labels.classes } });
         let mut metric = supported("ConfusionMatrix", metrics::from_config(&config))?;
-        let tensor = |values: &[usize]| {
-            Tensor::from_vec(values.iter().map(|&v| v as i64).collect(), [values.len()])
-        };
+        let tensor = |values: &[usize]| Tensor::from_vec(values.iter().map(|&v| v as i64).collect(), [values.len()]);
         metric.update(
             &tensor(&labels.truth)?,
             &tensor(&labels.predicted)?,
@@ -169,10 +153,7 @@ fn averaged(entry: &Value, score: fn(&Scores) -> f64) -> Result<Vec<f64>, Stop> 
             vec![score(&report.classes[1].1)]
         }
         other => {
-            return Stop::unsupported(format!(
-                "sklearn {}: average {other:?}",
-                text(entry, "function")
-            ));
+            return Stop::unsupported(format!("sklearn {}: average {other:?}", text(entry, "function")));
         }
     })
 }
@@ -200,12 +181,10 @@ fn streamed(entry: &Value, metric: &str, config: Value) -> Result<Vec<f64>, Stop
     if config == json!({}) {
         allow(entry, &[])?;
     }
-    let mut metric =
-        supported(metric, metrics::from_config(&json!({ "name": metric, "config": config })))?;
+    let mut metric = supported(metric, metrics::from_config(&json!({ "name": metric, "config": config })))?;
     let array = |key: &str| -> Result<Tensor, Stop> {
         let value = entry.get(key).unwrap_or(&Value::Null);
-        let values =
-            numbers(value).ok_or_else(|| Stop::Failed(format!("{key} is no array of numbers")))?;
+        let values = numbers(value).ok_or_else(|| Stop::Failed(format!("{key} is no array of numbers")))?;
         let rows = value.as_array().map_or(0, Vec::len);
         match value.get(0).is_some_and(Value::is_array) {
             true => Ok(Tensor::from_slice(&values, [rows, values.len() / rows.max(1)])?),
