@@ -302,7 +302,7 @@ impl Program {
     }
 
     /// Runs it on blocks of numbers, one instruction at a time over the whole block.
-    pub(crate) fn call_blocks<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
+    pub(crate) fn call_blocks<C: Real>(&self, x: &[&[C]], length: usize) -> Vec<Vec<C>> {
         let mut values: Vec<Vec<C>> = Vec::with_capacity(self.steps.len());
         for &step in &self.steps {
             let value = match step {
@@ -316,8 +316,6 @@ impl Program {
             };
             values.push(value);
         }
-        for (y, &o) in y.iter_mut().zip(&self.outputs) {
-            y[..length].copy_from_slice(&values[o]);
-        }
+        self.outputs.iter().map(|&o| values[o].clone()).collect()
     }
 }

@@ -114,33 +114,46 @@ const LANES: usize = 64;
 const MOST_INPUTS: usize = 8;
 
 /// Copies a run into lanes; a whole one, which all but the last are, by a copy of known size.
+///
+/// # Safety
+/// `from` has `n` elements, at most [`LANES`].
 #[inline(always)]
-fn fill<C: Copy>(lanes: &mut [C; LANES], from: &[C]) {
-    match from.first_chunk() {
-        Some(whole) => *lanes = *whole,
-        None => lanes[..from.len()].copy_from_slice(from),
+unsafe fn fill<C: Copy>(lanes: &mut [C; LANES], from: *const C, n: usize) {
+    // SAFETY: the caller's promise; lanes are a local array.
+    unsafe {
+        match n {
+            LANES => std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), LANES),
+            _ => std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n),
+        }
     }
 }
 
 /// Copies lanes to a run of results.
+///
+/// # Safety
+/// `to` has `n` elements, at most [`LANES`].
 #[inline(always)]
-fn spill<C: Copy>(lanes: &[C; LANES], to: &mut [C]) {
-    match to.first_chunk_mut() {
-        Some(whole) => *whole = *lanes,
-        None => to.copy_from_slice(&lanes[..to.len()]),
+unsafe fn spill<C: Copy>(lanes: &[C; LANES], to: *mut C, n: usize) {
+    // SAFETY: the caller's promise; lanes are a local array.
+    unsafe {
+        match n {
+            LANES => std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, LANES),
+            _ => std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n),
+        }
     }
 }
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
     #[inline(always)]
-    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
+    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
         let (mut a, mut out) = ([[C::default(); LANES]; IN], [[C::default(); LANES]; OUT]);
         // Plain loops: a closure that is not inlined here would be compiled for the baseline instruction set.
         let mut start = 0;
         while start < length {
-            let end = (start + LANES).min(length);
+            let n = LANES.min(length - start);
             for i in 0..IN {
-                fill(&mut a[i], &x[i][start..end]);
+                // SAFETY: operands have `length` elements, and start + n ≤ length.
+                unsafe { fill(&mut a[i], x[i].add(start), n) }
             }
             for lane in 0..LANES {
                 let results = self.0.call(std::array::from_fn(|i| a[i][lane]));
@@ -149,9 +162,10 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
                 }
             }
             for o in 0..OUT {
-                spill(&out[o], &mut y[o][start..end]);
+                // SAFETY: results have `length` elements, and this run of every operand has been read.
+                unsafe { spill(&out[o], y[o].add(start), n) }
             }
-            start = end;
+            start += n;
         }
     }
 }
@@ -247,14 +261,15 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for ElementwiseGrad<F, IN, OUT> {
     #[inline(always)]
-    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
+    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
         // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
         let (mut a, mut dx) = ([[C::default(); LANES]; MOST_INPUTS], [C::default(); LANES]);
         let mut start = 0;
         while start < length {
-            let end = (start + LANES).min(length);
+            let n = LANES.min(length - start);
             for i in 0..self.arity() {
-                fill(&mut a[i], &x[i][start..end]);
+                // SAFETY: operands have `length` elements, and start + n ≤ length.
+                unsafe { fill(&mut a[i], x[i].add(start), n) }
             }
             let mut o = 0;
             for wrt in 0..IN {
@@ -264,11 +279,12 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
                     for lane in 0..LANES {
                         dx[lane] = only.gradients(|i| a[i][lane])[wrt];
                     }
-                    spill(&dx, &mut y[o][start..end]);
+                    // SAFETY: results have `length` elements, and this run of every operand has been read.
+                    unsafe { spill(&dx, y[o].add(start), n) }
                     o += 1;
                 }
             }
-            start = end;
+            start += n;
         }
     }
 }
@@ -321,7 +337,14 @@ impl Op for Formula {
 
 impl BlockFn for Program {
     #[inline(always)]
-    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize) {
-        self.call_blocks(x, y, length);
+    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
+        // SAFETY: operands have `length` elements. They are not written while these slices are used: the program reads
+        // them in its first instructions and hands out results after its last.
+        let x: Vec<&[C]> = x.iter().map(|x| unsafe { std::slice::from_raw_parts(*x, length) }).collect();
+        let results = self.call_blocks(&x, length);
+        for (y, result) in y.iter().zip(results) {
+            // SAFETY: results have `length` elements, and no operand is looked at any more.
+            unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), *y, length) }
+        }
     }
 }

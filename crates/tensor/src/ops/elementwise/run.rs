@@ -6,6 +6,7 @@ use crate::op::View;
 use crate::scalar::{Integer, Real};
 use crate::{DType, Element, Layout, MAX_RANK, ViewMut, with_element};
 use smallvec::SmallVec;
+use std::any::TypeId;
 
 /// Elements computed at a time: seven operands of doubles still fit into 32 KiB.
 const BLOCK: usize = 512;
@@ -15,13 +16,19 @@ const CHUNK: usize = 32 * BLOCK;
 const COST: usize = 1;
 
 /// The arithmetic of an elementwise operation on one block.
+///
+/// Blocks come as pointers and not as slices because a result may lie where an operand lies (`Op::in_place`): whoever
+/// computes reads a run of every operand before it writes that run of any result.
 pub(crate) trait BlockFn: Sync {
     /// Computes `length` elements. Mark it `#[inline(always)]`.
-    fn block<C: Real>(&self, x: &[&[C]], y: &mut [&mut [C]], length: usize);
+    ///
+    /// # Safety
+    /// Every operand and result has `length` elements; a result shares memory with an operand entirely or not at all.
+    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize);
 }
 
-/// One block of any function: operands, results, length.
-type Block<'f, C> = &'f (dyn Fn(&[&[C]], &mut [&mut [C]], usize) + Sync);
+/// One block of any function: operands, results, length. Calling it is as safe as [`BlockFn::block`].
+type Block<'f, C> = &'f (dyn Fn(&[*const C], &[*mut C], usize) + Sync);
 
 /// Runs `f` over operands that broadcast to the shape of the results, computing in the class of `compute`.
 ///
@@ -34,7 +41,8 @@ pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [Vi
         DType::F32 | DType::F16 | DType::BF16 => {
             walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), x, y);
         }
-        _ => walk::<Integer>(&|x, y, length| f.block(x, y, length), x, y),
+        // SAFETY: `run_chunk`, which calls this, passes blocks as `BlockFn::block` asks for.
+        _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, x, y),
     }
 }
 
@@ -46,18 +54,19 @@ fn walk<C: Real>(block: Block<'_, C>, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     parallel::for_chunks(shape.count(), CHUNK, COST, |start, end| run_chunk(block, &sources, &targets, start, end));
 }
 
-struct BlockCall<'a, 'x, 'y, F, C> {
+struct BlockCall<'a, F, C> {
     f: &'a F,
-    x: &'a [&'x [C]],
-    y: &'a mut [&'y mut [C]],
+    x: &'a [*const C],
+    y: &'a [*mut C],
     length: usize,
 }
 
-impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, '_, '_, F, C> {
+impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, F, C> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        self.f.block(self.x, self.y, self.length);
+        // SAFETY: `run_chunk`, the only one to make these, passes blocks as `BlockFn::block` asks for.
+        unsafe { self.f.block(self.x, self.y, self.length) }
     }
 }
 
@@ -68,7 +77,8 @@ fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Tar
         cursors.push((!source.direct).then(|| Cursor::new(&source.layout, start)));
         gathered.extend((!source.direct).then(|| [C::default(); BLOCK]));
     }
-    let mut results: SmallVec<[[C; BLOCK]; 1]> = SmallVec::from_elem([C::default(); BLOCK], targets.len());
+    let converted = targets.iter().filter(|t| !t.direct).count();
+    let mut results: SmallVec<[[C; BLOCK]; 1]> = SmallVec::from_elem([C::default(); BLOCK], converted);
     let mut at = start;
     while at < end {
         let length = BLOCK.min(end - at);
@@ -79,20 +89,25 @@ fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Tar
             }
         }
         let mut slots = gathered.iter();
-        let x: SmallVec<[&[C]; 8]> = sources
+        // A direct operand or result holds the number of elements of the result, of type C and dense; at + length ≤ end
+        // lies within. The others have a slot each.
+        let x: SmallVec<[*const C; 8]> = sources
             .iter()
             .map(|source| match source.direct {
-                // SAFETY: a direct source holds the result's number of elements of type C, densely from `start`, and
-                // at + length ≤ end lies within. Should a result share this memory (`Op::in_place`), it is written
-                // only after this block has been computed and these slices are gone.
-                true => unsafe { std::slice::from_raw_parts(source.start.cast::<C>().add(at), length) },
-                false => &slots.next().expect("one slot for each gathered source")[..],
+                true => source.start.cast::<C>().wrapping_add(at),
+                false => slots.next().map_or(std::ptr::null(), |slot| slot.as_ptr()),
             })
             .collect();
-        let mut y: SmallVec<[&mut [C]; 4]> = results.iter_mut().map(|r| &mut r[..length]).collect();
-        block(&x, &mut y, length);
-        drop((x, y));
-        for (target, result) in targets.iter().zip(&results) {
+        let mut slots = results.iter_mut();
+        let y: SmallVec<[*mut C; 4]> = targets
+            .iter()
+            .map(|target| match target.direct {
+                true => target.start.get().cast::<C>().wrapping_add(at),
+                false => slots.next().map_or(std::ptr::null_mut(), |slot| slot.as_mut_ptr()),
+            })
+            .collect();
+        block(&x, &y, length);
+        for (target, result) in targets.iter().filter(|t| !t.direct).zip(&results) {
             (target.store)(target.start.get(), at, &result[..length]);
         }
         at += length;
@@ -123,7 +138,7 @@ impl<C: Real> Source<C> {
         with_element!(x.dtype(), T => Source {
             start: x.as_ptr(),
             layout: coalesce(&layout),
-            direct: layout.is_contiguous() && std::any::TypeId::of::<T>() == std::any::TypeId::of::<C>(),
+            direct: layout.is_contiguous() && TypeId::of::<T>() == TypeId::of::<C>(),
             load: load::<T, C>,
         })
     }
@@ -149,12 +164,18 @@ pub(crate) unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, 
 /// A result, and how to write a block of it.
 struct Target<C> {
     start: parallel::Shared<u8>,
+    /// Already of the type that is computed in: written where it lies.
+    direct: bool,
     store: fn(*mut u8, usize, &[C]),
 }
 
 impl<C: Real> Target<C> {
     fn new(y: &mut ViewMut<'_>) -> Target<C> {
-        with_element!(y.dtype(), T => Target { start: parallel::Shared::from_ptr(y.as_ptr()), store: store::<T, C> })
+        with_element!(y.dtype(), T => Target {
+            start: parallel::Shared::from_ptr(y.as_ptr()),
+            direct: TypeId::of::<T>() == TypeId::of::<C>(),
+            store: store::<T, C>,
+        })
     }
 }
 
