@@ -44,7 +44,7 @@ impl Parameter {
 /// impl Module for Linear {
 ///     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
 ///         let (w, b) = (pass.parameter(&self.weight), pass.parameter(&self.bias));
-///         Ok((x.matmul(&w)? + &b)?)
+///         Ok((x.matmul(&w) + &b)?)
 ///     }
 ///     fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
 ///         visit("weight", &self.weight);
