@@ -3,6 +3,5 @@
 mod cases;
 mod errors;
 mod ops;
-mod refs;
 mod tape;
 mod training;

@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kiln-autograd", &["kiln-tensor"]),
     ("kiln-nn", &["kiln-autograd"]),
     ("kiln-train", &["kiln-nn"]),
-    ("kiln", &["kiln-tensor", "kiln-autograd", "kiln-nn", "kiln-train", "xtask"]),
+    ("kiln", &["kiln-tensor", "kiln-autograd", "kiln-nn", "kiln-train"]),
     ("xtask", &["kiln"]),
 ];
 
