@@ -244,6 +244,12 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        if self.arity() > MOST_INPUTS {
+            let text = format!(
+                "a function of {IN} operands and {OUT} results has no derivative here: the most is {MOST_INPUTS} together"
+            );
+            return Err(Error::argument(F::NAME, text).help("split it, or write an operation with a rule of its own"));
+        }
         let shape = broadcast_all(F::NAME, x, self.arity())?;
         let dtype = x[x.len() - 1].dtype;
         Ok(vec![Spec::new(shape, dtype); self.need.iter().filter(|n| **n).count()])
@@ -346,5 +352,33 @@ impl BlockFn for Program {
             // SAFETY: results have `length` elements, and no operand is looked at any more.
             unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), *y, length) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+    use crate::ops::Value;
+
+    #[derive(Debug, Clone)]
+    struct Wide;
+
+    impl Function<9> for Wide {
+        const NAME: &'static str = "wide";
+        #[inline(always)]
+        fn call<S: Scalar>(&self, x: [S; 9]) -> [S; 1] {
+            [x.into_iter().fold(S::lit(0.0), |sum, x| sum + x)]
+        }
+    }
+
+    #[test]
+    fn a_function_too_wide_to_differentiate_says_so() {
+        let x = Tensor::new([1.0f32, 2.0]);
+        let [y] = Tensor::elementwise(Wide, [&x; 9]).unwrap();
+        assert_eq!(y.to_vec::<f32>().unwrap(), [9.0, 18.0]);
+        let gradient = ElementwiseGrad::<Wide, 9, 1> { function: Wide, need: [true; 9] };
+        let error = Tensor::apply(&gradient, &[&x; 10]).unwrap_err().to_string();
+        assert!(error.starts_with("wide: a function of 9 operands and 1 results has no derivative here"), "{error}");
     }
 }

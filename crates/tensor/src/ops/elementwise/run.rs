@@ -71,54 +71,47 @@ impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, F, C> {
 }
 
 fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Target<C>], start: usize, end: usize) {
-    let mut gathered: SmallVec<[[C; BLOCK]; 0]> = SmallVec::new();
-    let mut cursors: SmallVec<[Option<Cursor>; 8]> = SmallVec::new();
-    for source in sources {
-        cursors.push((!source.direct).then(|| Cursor::new(&source.layout, start)));
-        gathered.extend((!source.direct).then(|| [C::default(); BLOCK]));
-    }
-    let converted = targets.iter().filter(|t| !t.direct).count();
-    let mut results: SmallVec<[[C; BLOCK]; 1]> = SmallVec::from_elem([C::default(); BLOCK], converted);
+    // What is not read or written where it lies goes through a block of its own.
+    let mut gathered: SmallVec<[Option<(Cursor, Vec<C>)>; 8]> = sources
+        .iter()
+        .map(|source| (!source.direct).then(|| (Cursor::new(&source.layout, start), vec![C::default(); BLOCK])))
+        .collect();
+    let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
+        targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); BLOCK])).collect();
     let mut at = start;
     while at < end {
         let length = BLOCK.min(end - at);
-        let mut slots = gathered.iter_mut();
-        for (source, cursor) in sources.iter().zip(&mut cursors) {
-            if let (Some(cursor), Some(slot)) = (cursor, source_slot(source, &mut slots)) {
-                cursor.gather(source, &mut slot[..length]);
+        for (source, gathered) in sources.iter().zip(&mut gathered) {
+            if let Some((cursor, block)) = gathered {
+                cursor.gather(source, &mut block[..length]);
             }
         }
-        let mut slots = gathered.iter();
         // A direct operand or result holds the number of elements of the result, of type C and dense; at + length ≤ end
-        // lies within. The others have a slot each.
+        // lies within.
         let x: SmallVec<[*const C; 8]> = sources
             .iter()
-            .map(|source| match source.direct {
-                true => source.start.cast::<C>().wrapping_add(at),
-                false => slots.next().map_or(std::ptr::null(), |slot| slot.as_ptr()),
+            .zip(&gathered)
+            .map(|(source, gathered)| match gathered {
+                Some((_, block)) => block.as_ptr(),
+                None => source.start.cast::<C>().wrapping_add(at),
             })
             .collect();
-        let mut slots = results.iter_mut();
         let y: SmallVec<[*mut C; 4]> = targets
             .iter()
-            .map(|target| match target.direct {
-                true => target.start.get().cast::<C>().wrapping_add(at),
-                false => slots.next().map_or(std::ptr::null_mut(), |slot| slot.as_mut_ptr()),
+            .zip(&mut converted)
+            .map(|(target, converted)| match converted {
+                Some(block) => block.as_mut_ptr(),
+                None => target.start.get().cast::<C>().wrapping_add(at),
             })
             .collect();
         block(&x, &y, length);
-        for (target, result) in targets.iter().filter(|t| !t.direct).zip(&results) {
-            (target.store)(target.start.get(), at, &result[..length]);
+        for (target, converted) in targets.iter().zip(&converted) {
+            if let Some(block) = converted {
+                (target.store)(target.start.get(), at, &block[..length]);
+            }
         }
         at += length;
     }
-}
-
-fn source_slot<'a, C>(
-    source: &Source<C>,
-    slots: &mut impl Iterator<Item = &'a mut [C; BLOCK]>,
-) -> Option<&'a mut [C; BLOCK]> {
-    if source.direct { None } else { slots.next() }
 }
 
 /// An operand: where it lies, and how to bring a run of it into a block.
