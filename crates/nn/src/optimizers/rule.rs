@@ -106,7 +106,15 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
         let gradient = S::select(gradient.clone().lt(-limit.clone()), -limit, gradient);
         x[1] = gradient + S::lit(step.coupled) * x[0].clone();
         x[0] = x[0].clone() * S::lit(step.keep);
-        self.rule.call(x)
+        let mut y = self.rule.call(x);
+        // A moving average whose input stays zero sinks into the subnormal numbers and never leaves them, because what
+        // decay would take away rounds to zero. With them arithmetic is several times slower, and no step depends on
+        // them: an image's dark border tripled the time of Adam.
+        for slot in y.iter_mut().skip(1) {
+            let tiny = slot.clone().abs().lt(S::lit(f64::from(f32::MIN_POSITIVE)));
+            *slot = S::select(tiny, S::lit(0.0), slot.clone());
+        }
+        y
     }
 }
 
