@@ -2,6 +2,10 @@
 //! follows from the problem alone, and whoever combines them does so in their order.
 
 use rayon::prelude::*;
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Work below this many elementary steps (about 20 µs) stays on the caller's thread: waking another costs as much.
 pub const SERIAL_LIMIT: usize = 1 << 16;
@@ -15,8 +19,28 @@ pub fn for_chunks(n: usize, chunk: usize, cost: usize, body: impl Fn(usize, usiz
     if chunks <= 1 || n.saturating_mul(cost) <= SERIAL_LIMIT || rayon::current_num_threads() == 1 {
         (0..chunks).for_each(run);
     } else {
-        (0..chunks).into_par_iter().for_each(run);
+        attended(chunks, || (0..chunks).into_par_iter().for_each(run));
     }
+}
+
+/// Calls `body` with ranges that make up `0..n`, in multiples of `align`, of which there may be any number: for work
+/// whose bits do not depend on where it is cut. `cost` is as for [`for_chunks`].
+///
+/// There are as many as threads as long as they fit a cache, and always the same for the same `n`: then a thread mostly
+/// finds the part of a tensor that it has worked on before in its own cache.
+pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize>) + Sync + Send) {
+    const LONGEST: usize = 1 << 18;
+    let threads = rayon::current_num_threads();
+    let count = match n.saturating_mul(cost) <= SERIAL_LIMIT {
+        true => 1,
+        false => n.div_ceil(threads * LONGEST) * threads,
+    };
+    for_each(count, true, |index| {
+        let range = part(n, count, align, index);
+        if !range.is_empty() {
+            body(range);
+        }
+    });
 }
 
 /// Runs a long piece of work on a thread of the pool. From there each parallel operation hands out its parts at once;
@@ -28,14 +52,72 @@ pub fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 /// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
 pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync + Send) {
     if parallel && count > 1 && rayon::current_num_threads() > 1 {
-        (0..count).into_par_iter().with_max_len(1).for_each(task);
+        attended(count, || (0..count).into_par_iter().with_max_len(1).for_each(task));
     } else {
         (0..count).for_each(task);
     }
 }
 
+/// How long a thread that has helped stays awake for more: longer than the serial work between the parallel operations
+/// of a training step, short enough to cost nothing that matters.
+const LINGER: Duration = Duration::from_micros(200);
+
+/// Threads that stay awake now.
+static ATTENDANTS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Parallel operations that this thread is in, one inside the other.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Whether this thread is among [`ATTENDANTS`], and has perhaps found work of any kind to do.
+    static ATTENDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a parallel operation of so many parts, and sees to it that threads are awake to take them.
+///
+/// An idle thread of rayon's goes to sleep after some 20 µs, and waking it takes as long as a step of a small model has
+/// for all its products. So an operation asks other threads of the pool to attend: to look for work without sleeping
+/// until there has been none for [`LINGER`].
+fn attended(parts: usize, operation: impl FnOnce()) {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+        }
+    }
+    // From outside the pool the operation first moves into it, which wakes it up.
+    if rayon::current_thread_index().is_some() {
+        let wanted = parts.min(rayon::current_num_threads()) - 1 + usize::from(ATTENDING.get());
+        for _ in ATTENDANTS.load(Ordering::Relaxed)..wanted {
+            ATTENDANTS.fetch_add(1, Ordering::Relaxed);
+            rayon::spawn(attend);
+        }
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    let _leave = Leave;
+    operation();
+}
+
+/// Looks for work until there has been none for a while.
+fn attend() {
+    // A thread that came by this while it waits for parts of its own operation must not linger.
+    if DEPTH.get() == 0 && !ATTENDING.get() {
+        ATTENDING.set(true);
+        let mut idle = Instant::now();
+        while idle.elapsed() < LINGER {
+            for _ in 0..16 {
+                if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                    idle = Instant::now();
+                }
+                (0..16).for_each(|_| std::hint::spin_loop());
+            }
+        }
+        ATTENDING.set(false);
+    }
+    ATTENDANTS.fetch_sub(1, Ordering::Relaxed);
+}
+
 /// The bounds of part `index` when `len` is cut into `count` parts that differ by one unit of `align` at most.
-pub fn part(len: usize, count: usize, align: usize, index: usize) -> core::ops::Range<usize> {
+pub fn part(len: usize, count: usize, align: usize, index: usize) -> Range<usize> {
     let units = len.div_ceil(align);
     let bound = |i: usize| (units * i / count * align).min(len);
     bound(index)..bound(index + 1)

@@ -69,6 +69,13 @@ const ANY: u8 = 0;
 const ADJACENT: u8 = 1;
 const UNIT_STEP: u8 = 2;
 
+/// A `B` of this size stays in the first-level cache. Then tiles go through `C` row by row, [`GROUP`] at a time, and not
+/// strip by strip. The prefetcher takes going down a strip for a stride and fetches a hundred rows beyond the last; where
+/// these are another thread's, that thread waits for each line to come back.
+const NEAR_BYTES: usize = 24 << 10;
+/// Rows of whole tiles on every instruction set.
+const GROUP: usize = 12;
+
 /// A [`Product`] whose pointers the constructor's caller has vouched for.
 #[derive(Clone, Copy, Debug)]
 pub struct TileKernel<'t, T>(Product<'t, T>);
@@ -89,25 +96,31 @@ impl<T: Float> VectorKernel<T> for TileKernel<'_, T> {
 
     #[inline(always)]
     unsafe fn run<V: Vector<Elem = T>>(self) {
-        let p = &self.0;
-        let mut column = 0;
-        while column < p.columns {
-            let left = p.columns - column;
-            // SAFETY: the constructor's caller vouches for the addresses, ours for the instruction set; a strip
-            // reaches `width` vectors of columns, or to the last column where fewer are left.
-            let width = unsafe {
-                if p.rows.len() == 1 && left >= 4 * V::LANES {
-                    tile::<V, 1, 4, ANY>(p, p.rows, column, V::LANES);
-                    4
-                } else if left >= 2 * V::LANES {
-                    strip_of_two::<V>(p, column);
-                    2
-                } else {
-                    strip_of_one::<V>(p, column, left.min(V::LANES));
-                    1
-                }
-            };
-            column += width * V::LANES;
+        let whole = self.0;
+        let b_bytes = whole.taps.len() * whole.run * whole.columns * size_of::<T>();
+        let strips_stay_near = whole.columns > 2 * V::LANES && b_bytes <= NEAR_BYTES;
+        let group = if strips_stay_near { GROUP } else { whole.rows.len().max(1) };
+        for rows in whole.rows.chunks(group) {
+            let p = &Product { rows, ..whole };
+            let mut column = 0;
+            while column < p.columns {
+                let left = p.columns - column;
+                // SAFETY: the constructor's caller vouches for the addresses, ours for the instruction set; a strip
+                // reaches `width` vectors of columns, or to the last column where fewer are left.
+                let width = unsafe {
+                    if rows.len() == 1 && left >= 4 * V::LANES {
+                        tile::<V, 1, 4, ANY>(p, rows, column, V::LANES);
+                        4
+                    } else if left >= 2 * V::LANES {
+                        strip_of_two::<V>(p, column);
+                        2
+                    } else {
+                        strip_of_one::<V>(p, column, left.min(V::LANES));
+                        1
+                    }
+                };
+                column += width * V::LANES;
+            }
         }
     }
 }

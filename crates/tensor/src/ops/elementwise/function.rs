@@ -1,7 +1,7 @@
 //! What an elementwise operation is made of: the trait that a function implements, the operation that applies it to
 //! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
 
-use super::run::{BlockFn, run};
+use super::run::{BlockFn, LANES, run};
 use crate::scalar::{Program, Real};
 use crate::{DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, View, ViewMut};
 use std::fmt::Debug;
@@ -106,54 +106,18 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 }
 
-/// Elements that one pass of the innermost loop computes. They are copied into local arrays and out of them, which the
-/// compiler knows to be apart from each other: with pointers that might overlap it would not vectorize.
-const LANES: usize = 64;
-
 /// The most operands and results that a function which is differentiated can have together.
 const MOST_INPUTS: usize = 8;
-
-/// Copies a run into lanes; a whole one, which all but the last are, by a copy of known size.
-///
-/// # Safety
-/// `from` has `n` elements, at most [`LANES`].
-#[inline(always)]
-unsafe fn fill<C: Copy>(lanes: &mut [C; LANES], from: *const C, n: usize) {
-    // SAFETY: the caller's promise; lanes are a local array.
-    unsafe {
-        match n {
-            LANES => std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), LANES),
-            _ => std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n),
-        }
-    }
-}
-
-/// Copies lanes to a run of results.
-///
-/// # Safety
-/// `to` has `n` elements, at most [`LANES`].
-#[inline(always)]
-unsafe fn spill<C: Copy>(lanes: &[C; LANES], to: *mut C, n: usize) {
-    // SAFETY: the caller's promise; lanes are a local array.
-    unsafe {
-        match n {
-            LANES => std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, LANES),
-            _ => std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n),
-        }
-    }
-}
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
     #[inline(always)]
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
         let (mut a, mut out) = ([[C::default(); LANES]; IN], [[C::default(); LANES]; OUT]);
         // Plain loops: a closure that is not inlined here would be compiled for the baseline instruction set.
-        let mut start = 0;
-        while start < length {
-            let n = LANES.min(length - start);
+        for start in (0..length).step_by(LANES) {
             for i in 0..IN {
-                // SAFETY: operands have `length` elements, and start + n ≤ length.
-                unsafe { fill(&mut a[i], x[i].add(start), n) }
+                // SAFETY: operands have `length` elements, and start + LANES ≤ length.
+                a[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
             }
             for lane in 0..LANES {
                 let results = self.0.call(std::array::from_fn(|i| a[i][lane]));
@@ -163,9 +127,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
             }
             for o in 0..OUT {
                 // SAFETY: results have `length` elements, and this run of every operand has been read.
-                unsafe { spill(&out[o], y[o].add(start), n) }
+                unsafe { y[o].add(start).cast::<[C; LANES]>().write_unaligned(out[o]) }
             }
-            start += n;
         }
     }
 }
@@ -270,12 +233,10 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
         // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
         let (mut a, mut dx) = ([[C::default(); LANES]; MOST_INPUTS], [C::default(); LANES]);
-        let mut start = 0;
-        while start < length {
-            let n = LANES.min(length - start);
+        for start in (0..length).step_by(LANES) {
             for i in 0..self.arity() {
-                // SAFETY: operands have `length` elements, and start + n ≤ length.
-                unsafe { fill(&mut a[i], x[i].add(start), n) }
+                // SAFETY: operands have `length` elements, and start + LANES ≤ length.
+                a[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
             }
             let mut o = 0;
             for wrt in 0..IN {
@@ -286,11 +247,10 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
                         dx[lane] = only.gradients(|i| a[i][lane])[wrt];
                     }
                     // SAFETY: results have `length` elements, and this run of every operand has been read.
-                    unsafe { spill(&dx, y[o].add(start), n) }
+                    unsafe { y[o].add(start).cast::<[C; LANES]>().write_unaligned(dx) }
                     o += 1;
                 }
             }
-            start += n;
         }
     }
 }

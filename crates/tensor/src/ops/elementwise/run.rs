@@ -7,11 +7,14 @@ use crate::scalar::{Integer, Real};
 use crate::{DType, Element, Layout, MAX_RANK, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
+use std::ops::Range;
 
 /// Elements computed at a time: seven operands of doubles still fit into 32 KiB.
 const BLOCK: usize = 512;
-/// Elements a thread takes at a time.
-const CHUNK: usize = 32 * BLOCK;
+/// Elements that one pass of the innermost loop computes. They are copied into local arrays and out of them, which the
+/// compiler knows to be apart from each other: with pointers that might overlap it would not vectorize. The number is a
+/// constant so that the arrays end up in registers.
+pub(crate) const LANES: usize = 64;
 /// Additions that one element of an average function costs, for the decision whether threads pay.
 const COST: usize = 1;
 
@@ -20,7 +23,7 @@ const COST: usize = 1;
 /// Blocks come as pointers and not as slices because a result may lie where an operand lies (`Op::in_place`): whoever
 /// computes reads a run of every operand before it writes that run of any result.
 pub(crate) trait BlockFn: Sync {
-    /// Computes `length` elements. Mark it `#[inline(always)]`.
+    /// Computes `length` elements, a multiple of [`LANES`]. Mark it `#[inline(always)]`.
     ///
     /// # Safety
     /// Every operand and result has `length` elements; a result shares memory with an operand entirely or not at all.
@@ -41,7 +44,7 @@ pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [Vi
         DType::F32 | DType::F16 | DType::BF16 => {
             walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), x, y);
         }
-        // SAFETY: `run_chunk`, which calls this, passes blocks as `BlockFn::block` asks for.
+        // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
         _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, x, y),
     }
 }
@@ -51,7 +54,7 @@ fn walk<C: Real>(block: Block<'_, C>, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     let shape = *first.shape();
     let sources: SmallVec<[Source<C>; 8]> = x.iter().map(|x| Source::new(x, x.layout().broadcast_to(shape))).collect();
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
-    parallel::for_chunks(shape.count(), CHUNK, COST, |start, end| run_chunk(block, &sources, &targets, start, end));
+    parallel::for_ranges(shape.count(), LANES, COST, |range| run_range(block, &sources, &targets, range));
 }
 
 struct BlockCall<'a, F, C> {
@@ -65,28 +68,28 @@ impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, F, C> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        // SAFETY: `run_chunk`, the only one to make these, passes blocks as `BlockFn::block` asks for.
+        // SAFETY: `run_range`, the only one to make these, passes blocks as `BlockFn::block` asks for.
         unsafe { self.f.block(self.x, self.y, self.length) }
     }
 }
 
-fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Target<C>], start: usize, end: usize) {
+fn run_range<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Target<C>], range: Range<usize>) {
     // What is not read or written where it lies goes through a block of its own.
     let mut gathered: SmallVec<[Option<(Cursor, Vec<C>)>; 8]> = sources
         .iter()
-        .map(|source| (!source.direct).then(|| (Cursor::new(&source.layout, start), vec![C::default(); BLOCK])))
+        .map(|source| (!source.direct).then(|| (Cursor::new(&source.layout, range.start), vec![C::default(); BLOCK])))
         .collect();
     let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
         targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); BLOCK])).collect();
-    let mut at = start;
-    while at < end {
-        let length = BLOCK.min(end - at);
+    let mut at = range.start;
+    while at < range.end {
+        let length = BLOCK.min(range.end - at);
         for (source, gathered) in sources.iter().zip(&mut gathered) {
             if let Some((cursor, block)) = gathered {
                 cursor.gather(source, &mut block[..length]);
             }
         }
-        // A direct operand or result holds the number of elements of the result, of type C and dense; at + length ≤ end
+        // A direct operand or result holds the number of elements of the result, of type C and dense; at + length ≤ range.end
         // lies within.
         let x: SmallVec<[*const C; 8]> = sources
             .iter()
@@ -104,13 +107,38 @@ fn run_chunk<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Tar
                 None => target.start.get().cast::<C>().wrapping_add(at),
             })
             .collect();
-        block(&x, &y, length);
+        let whole = length / LANES * LANES;
+        if whole > 0 {
+            block(&x, &y, whole);
+        }
+        if whole < length {
+            run_rest(block, &x, &y, whole..length);
+        }
         for (target, converted) in targets.iter().zip(&converted) {
             if let Some(block) = converted {
                 (target.store)(target.start.get(), at, &block[..length]);
             }
         }
         at += length;
+    }
+}
+
+/// Computes the elements of a block that do not fill a last run of [`LANES`], on copies that do.
+fn run_rest<C: Real>(block: Block<'_, C>, x: &[*const C], y: &[*mut C], rest: Range<usize>) {
+    let mut operands: SmallVec<[[C; LANES]; 8]> = SmallVec::new();
+    for x in x {
+        let mut run = [C::default(); LANES];
+        // SAFETY: `run_range` passes operands that have these elements, fewer than LANES.
+        unsafe { x.add(rest.start).copy_to_nonoverlapping(run.as_mut_ptr(), rest.len()) };
+        operands.push(run);
+    }
+    let mut results: SmallVec<[[C; LANES]; 4]> = SmallVec::from_elem([C::default(); LANES], y.len());
+    let from: SmallVec<[*const C; 8]> = operands.iter().map(|run| run.as_ptr()).collect();
+    let to: SmallVec<[*mut C; 4]> = results.iter_mut().map(|run| run.as_mut_ptr()).collect();
+    block(&from, &to, LANES);
+    for (y, run) in y.iter().zip(&results) {
+        // SAFETY: `run_range` passes results that have these elements.
+        unsafe { y.add(rest.start).copy_from_nonoverlapping(run.as_ptr(), rest.len()) };
     }
 }
 

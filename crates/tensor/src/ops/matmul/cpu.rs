@@ -5,6 +5,7 @@ use crate::cpu::simd::{self, Isa, VectorKernel, dispatch_vectors};
 use crate::cpu::tile::{Product, Row, TileKernel};
 use crate::cpu::vector::{MOST_LANES, Vector};
 use crate::cpu::{parallel, scratch};
+use std::ops::Range;
 
 /// A matrix in memory: its first element and the distances, in elements, between rows and between columns.
 ///
@@ -42,9 +43,12 @@ impl<T> Strided<*mut T> {
 /// Most rows that one call of the tile kernel takes: their table lives on the stack.
 const MOST_ROWS: usize = 252;
 
-/// Products below this many operations stay on one thread: about 30 µs of one core, where work that comes to rayon from
-/// a thread of its own costs 10 µs to hand over, and twice that to a sleeping thread.
-const PARALLEL_FLOPS: usize = 8_000_000;
+/// Below this many rows `A` and `C` are small beside `B`.
+const FEW_ROWS: usize = 48;
+
+/// Products below this many operations stay on one thread: about 20 µs of one core, where handing a half over costs 1 µs
+/// to a thread that is awake, 10 to 30 µs to one that sleeps, and the other core's cache has to fetch what it needs.
+const PARALLEL_FLOPS: usize = 4_000_000;
 
 /// `C = α·A·B + β·C` for `A` of `[m, k]`, `B` of `[k, n]` and `C` of `[m, n]`, any strides.
 ///
@@ -100,7 +104,7 @@ unsafe fn scale<T: Float>(m: usize, n: usize, beta: T, c: Strided<*mut T>) {
 /// # Safety
 /// As [`gemm`].
 unsafe fn oriented<T: Float>(
-    [m, n, k]: [usize; 3],
+    shape: [usize; 3],
     alpha: T,
     a: Strided<*const T>,
     b: Strided<*const T>,
@@ -108,33 +112,22 @@ unsafe fn oriented<T: Float>(
     c: Strided<*mut T>,
     parallel: bool,
 ) {
+    let [m, n, k] = shape;
     let isa = simd::isa();
-    let (down, across) = if parallel { grid(m, n, k) } else { (1, 1) };
-    let width = strip_width::<T>(isa);
+    let dots = m == 1 && b.row == 1 && b.column != 1;
     let depth = depth(m, n, k);
-    let c_pointer = parallel::Shared::from_ptr(c.pointer);
-    let (a_pointer, b_pointer) =
-        (parallel::Shared::from_ptr(a.pointer.cast_mut()), parallel::Shared::from_ptr(b.pointer.cast_mut()));
-    parallel::for_each(down * across, parallel, |index| {
-        let rows = parallel::part(m, down, 12, index / across);
-        let columns = parallel::part(n, across, width, index % across);
-        if rows.is_empty() || columns.is_empty() {
-            return;
+    let whole = Block { isa, shape, a, b, c, alpha, beta, depth, dots };
+    let (down, across) = if parallel { grid(m, n, k) } else { (1, 1) };
+    // SAFETY: the caller's duties are the callees'.
+    unsafe {
+        if down * across == 1 {
+            whole.run();
+        } else if (2..FEW_ROWS).contains(&m) && depth < k {
+            whole.run_slices();
+        } else {
+            whole.run_grid(down, across);
         }
-        let block = Block {
-            isa,
-            shape: [rows.len(), columns.len(), k],
-            a: Strided { pointer: a_pointer.get().cast_const(), ..a }.at(rows.start, 0),
-            b: Strided { pointer: b_pointer.get().cast_const(), ..b }.at(0, columns.start),
-            c: Strided { pointer: c_pointer.get(), ..c }.at(rows.start, columns.start),
-            alpha,
-            beta,
-            depth,
-            dots: m == 1 && b.row == 1 && b.column != 1,
-        };
-        // SAFETY: the blocks of the grid are disjoint parts of `C`, whose elements the caller vouches for.
-        unsafe { block.run() }
-    });
+    }
 }
 
 /// Into how many tasks rows and columns are cut: blocks near to squares, of at least half of [`PARALLEL_FLOPS`].
@@ -170,7 +163,8 @@ fn grid(m: usize, n: usize, k: usize) -> (usize, usize) {
 fn depth(m: usize, n: usize, k: usize) -> usize {
     let most = match m {
         1 if n >= 1024 => 8,
-        48.. if n >= 256 => 256,
+        2..FEW_ROWS => 512,
+        FEW_ROWS.. if n >= 256 => 256,
         _ => 1024,
     };
     k.div_ceil(k.div_ceil(most))
@@ -186,7 +180,8 @@ pub(crate) fn strip_width<T>(isa: Isa) -> usize {
     2 * bytes / size_of::<T>()
 }
 
-/// One task: a block of `C`.
+/// A block of `C`, and what it is made of.
+#[derive(Clone, Copy)]
 struct Block<T> {
     isa: Isa,
     shape: [usize; 3],
@@ -202,7 +197,71 @@ struct Block<T> {
     dots: bool,
 }
 
+// SAFETY: tasks only read the operands, and the parts of `C` that they write are disjoint.
+unsafe impl<T: Sync> Sync for Block<T> {}
+
 impl<T: Float> Block<T> {
+    /// The part of these rows and columns that a range of the inner dimension contributes.
+    fn part(&self, rows: Range<usize>, columns: Range<usize>, inner: Range<usize>) -> Block<T> {
+        Block {
+            shape: [rows.len(), columns.len(), inner.len()],
+            a: self.a.at(rows.start, inner.start),
+            b: self.b.at(inner.start, columns.start),
+            c: self.c.at(rows.start, columns.start),
+            ..*self
+        }
+    }
+
+    /// A task for each cell of a grid over `C`.
+    ///
+    /// # Safety
+    /// As [`gemm`], for this block's matrices.
+    unsafe fn run_grid(&self, down: usize, across: usize) {
+        let [m, n, k] = self.shape;
+        let width = strip_width::<T>(self.isa);
+        parallel::for_each(down * across, true, |index| {
+            let rows = parallel::part(m, down, 1, index / across);
+            let columns = parallel::part(n, across, width, index % across);
+            if !rows.is_empty() && !columns.is_empty() {
+                // SAFETY: the cells are disjoint parts of `C`, whose elements the caller vouches for.
+                unsafe { self.part(rows, columns, 0..k).run() };
+            }
+        });
+    }
+
+    /// A task for each run of the inner dimension; their products are then added in order, to the bits of one task.
+    ///
+    /// This cuts `B` by rows, as the gradient of a layer's weights and their update are cut: each thread stays at its
+    /// own part of the weights. A thread that writes what another has just read waits for every line of it.
+    ///
+    /// # Safety
+    /// As [`gemm`], for this block's matrices.
+    unsafe fn run_slices(&self) {
+        let [m, n, k] = self.shape;
+        let slices = k.div_ceil(self.depth);
+        scratch::with((slices - 1) * m * n, |products: &mut [T]| {
+            let shared = parallel::Shared::new(products);
+            parallel::for_each(slices, true, |slice| {
+                let start = slice * self.depth;
+                let mut part = self.part(0..m, 0..n, start..k.min(start + self.depth));
+                if slice > 0 {
+                    let pointer = shared.get().wrapping_add((slice - 1) * m * n);
+                    part.c = Strided { pointer, row: n as isize, column: 1 };
+                    part.beta = T::zero();
+                }
+                // SAFETY: the first slice alone writes `C`, each other a part of the buffer of its own.
+                unsafe { part.run() };
+            });
+            for (i, row) in products.chunks_exact(n).enumerate() {
+                let c = self.c.at(i % m, 0);
+                for (j, element) in row.iter().enumerate() {
+                    // SAFETY: the caller vouches for `C`, and the tasks are done.
+                    unsafe { *c.pointer.wrapping_offset(j as isize * c.column) += *element };
+                }
+            }
+        });
+    }
+
     /// # Safety
     /// As [`gemm`], for this block's matrices.
     unsafe fn run(&self) {
