@@ -4,7 +4,7 @@
 use kiln::nn::Metric;
 use kiln::nn::losses::{LossFn, SparseCategoricalCrossentropy};
 use kiln::nn::module::named_parameters;
-use kiln::nn::optimizers::{Adam, Sgd};
+use kiln::nn::optimizers::{Adam, IntoOptimizer, ParameterUpdate, Sgd};
 use kiln::prelude::*;
 use kiln::train::StopReason;
 use std::path::PathBuf;
@@ -368,6 +368,21 @@ fn a_loss_that_is_no_number_ends_the_run() {
         .fit(&data, quiet().epochs(4).batch_size(1).shuffle(false).callback(TerminateOnNan::new()))
         .unwrap();
     assert!(matches!(history.stopped, Some(StopReason::NotFinite { epoch: 0, batch: 1 })));
+}
+
+#[test]
+fn the_state_of_an_input_that_is_silent_dies_out() {
+    let mut weight = Tensor::new([0.5f32; 3]);
+    let mut optimizer = Adam::new(0.01).into_optimizer().unwrap();
+    for step in 0..1500 {
+        let gradient = Tensor::new(if step == 0 { [0.25f32, -4.0, f32::NAN] } else { [0.0; 3] });
+        optimizer.apply(&mut [ParameterUpdate { name: "w", value: &mut weight, gradient: Some(gradient) }]).unwrap();
+    }
+    let state = optimizer.state();
+    let momentum = &state.iter().find(|(name, _)| name == "w/momentum").unwrap().1.to_vec::<f32>().unwrap();
+    assert_eq!(momentum[..2], [0.0, 0.0], "neither subnormal nor small: 0.9 to the power of 1,500");
+    assert!(momentum[2].is_nan(), "what is no number stays visible");
+    assert!(weight.to_vec::<f32>().unwrap()[..2].iter().all(|w| w.is_finite() && *w != 0.5));
 }
 
 /// Resident memory of this process in bytes, where the system tells it.

@@ -8,7 +8,7 @@ use crate::model::{MetricState, Model};
 use crate::progress::{Progress, Verbosity};
 use crate::{Error, Result};
 use kiln_nn::module::{load_parameters, named_parameters};
-use kiln_nn::{Key, Module, Tensor, cpu};
+use kiln_nn::{Key, Module, Tensor};
 use std::io::Stdout;
 use std::path::Path;
 use std::time::Instant;
@@ -210,7 +210,7 @@ impl<M: Module> Model<M> {
     /// not measured, before the first step; a callback's own error.
     pub fn fit(&mut self, data: &Dataset, fit: Fit<'_>) -> Result<History> {
         fit.check()?;
-        cpu::parallel::on_pool(|| self.fit_here(data, fit))
+        self.fit_here(data, fit)
     }
 
     fn fit_here(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {

@@ -14,13 +14,8 @@ pub const SERIAL_LIMIT: usize = 1 << 16;
 /// `cost` is the work per index in elementary steps (an addition is 1).
 pub fn for_chunks(n: usize, chunk: usize, cost: usize, body: impl Fn(usize, usize) + Sync) {
     let chunk = chunk.max(1);
-    let chunks = n.div_ceil(chunk);
-    let run = |i: usize| body(i * chunk, ((i + 1) * chunk).min(n));
-    if chunks <= 1 || n.saturating_mul(cost) <= SERIAL_LIMIT || rayon::current_num_threads() == 1 {
-        (0..chunks).for_each(run);
-    } else {
-        attended(chunks, || (0..chunks).into_par_iter().for_each(run));
-    }
+    let parallel = n.saturating_mul(cost) > SERIAL_LIMIT;
+    for_each(n.div_ceil(chunk), parallel, |i| body(i * chunk, ((i + 1) * chunk).min(n)));
 }
 
 /// Calls `body` with ranges that make up `0..n`, in multiples of `align`, of which there may be any number: for work
@@ -43,19 +38,43 @@ pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize
     });
 }
 
-/// Runs a long piece of work on a thread of the pool. From there each parallel operation hands out its parts at once;
-/// from any other thread it first has to wake the pool and sleep until it is done, which costs about 13 µs.
-pub fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::join(work, || ()).0
+/// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
+pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
+    let helpers = count.min(rayon::current_num_threads()).saturating_sub(1);
+    if !parallel || helpers == 0 {
+        (0..count).for_each(task);
+    } else if rayon::current_thread_index().is_some() {
+        attend_all(helpers + usize::from(ATTENDING.get()));
+        let _inside = Inside::enter();
+        (0..count).into_par_iter().with_max_len(1).for_each(&task);
+    } else {
+        attend_all(helpers);
+        from_outside(count, helpers, task);
+    }
 }
 
-/// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
-pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync + Send) {
-    if parallel && count > 1 && rayon::current_num_threads() > 1 {
-        attended(count, || (0..count).into_par_iter().with_max_len(1).for_each(task));
-    } else {
-        (0..count).for_each(task);
-    }
+/// [`for_each`] for a thread that is none of the pool's. It takes part, which rayon's iterators do not let it: they move
+/// all work into the pool, put the caller to sleep and wake it at the end.
+fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
+    let (next, helping) = (AtomicUsize::new(0), AtomicUsize::new(helpers));
+    let take_part = || {
+        let tasks = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        tasks.take_while(|&i| i < count).for_each(&task);
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| {
+                take_part();
+                helping.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        take_part();
+        // The end of the scope would go to sleep over the last few microseconds.
+        let since = Instant::now();
+        while helping.load(Ordering::Relaxed) > 0 && since.elapsed() < LINGER {
+            std::hint::spin_loop();
+        }
+    });
 }
 
 /// How long a thread that has helped stays awake for more: longer than the serial work between the parallel operations
@@ -72,34 +91,35 @@ thread_local! {
     static ATTENDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a parallel operation of so many parts, and sees to it that threads are awake to take them.
-///
-/// An idle thread of rayon's goes to sleep after some 20 µs, and waking it takes as long as a step of a small model has
-/// for all its products. So an operation asks other threads of the pool to attend: to look for work without sleeping
-/// until there has been none for [`LINGER`].
-fn attended(parts: usize, operation: impl FnOnce()) {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            DEPTH.set(DEPTH.get() - 1);
-        }
+/// A thread of the pool inside a parallel operation.
+struct Inside;
+
+impl Inside {
+    fn enter() -> Inside {
+        DEPTH.set(DEPTH.get() + 1);
+        Inside
     }
-    // From outside the pool the operation first moves into it, which wakes it up.
-    if rayon::current_thread_index().is_some() {
-        let wanted = parts.min(rayon::current_num_threads()) - 1 + usize::from(ATTENDING.get());
-        for _ in ATTENDANTS.load(Ordering::Relaxed)..wanted {
-            ATTENDANTS.fetch_add(1, Ordering::Relaxed);
-            rayon::spawn(attend);
-        }
-    }
-    DEPTH.set(DEPTH.get() + 1);
-    let _leave = Leave;
-    operation();
 }
 
-/// Looks for work until there has been none for a while.
+impl Drop for Inside {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// Asks threads of the pool to attend until there are so many.
+///
+/// An idle thread of rayon's goes to sleep after some 20 µs, and to wake it takes as long as a step of a small model has
+/// for all its products. One that attends looks for work without sleeping until there has been none for [`LINGER`].
+fn attend_all(wanted: usize) {
+    for _ in ATTENDANTS.load(Ordering::Relaxed)..wanted {
+        ATTENDANTS.fetch_add(1, Ordering::Relaxed);
+        rayon::spawn(attend);
+    }
+}
+
 fn attend() {
-    // A thread that came by this while it waits for parts of its own operation must not linger.
+    // A thread that comes by this while it waits for parts of its own operation must not stay.
     if DEPTH.get() == 0 && !ATTENDING.get() {
         ATTENDING.set(true);
         let mut idle = Instant::now();
@@ -172,6 +192,45 @@ mod tests {
                 next = range.end;
             }
             assert_eq!(next, len);
+        }
+    }
+
+    /// How often each task ran.
+    fn counts(count: usize, run: impl Fn(&(dyn Fn(usize) + Sync))) -> Vec<usize> {
+        let counts: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        run(&|i| _ = counts[i].fetch_add(1, Ordering::Relaxed));
+        counts.into_iter().map(AtomicUsize::into_inner).collect()
+    }
+
+    #[test]
+    fn each_task_runs_once_from_anywhere() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for count in [0, 1, 2, 3, 50] {
+            let once = vec![1; count];
+            let nested = |task: &(dyn Fn(usize) + Sync)| {
+                for_each(4, true, |i| {
+                    for_each(count, true, |j| {
+                        if i == j % 4 {
+                            task(j)
+                        }
+                    })
+                });
+            };
+            assert_eq!(counts(count, |task| for_each(count, true, task)), once);
+            assert_eq!(counts(count, nested), once);
+            assert_eq!(counts(count, |task| pool.install(|| for_each(count, true, task))), once);
+            assert_eq!(counts(count, |task| pool.install(|| nested(task))), once);
+        }
+        let n = 3 << 18;
+        assert_eq!(counts(n, |task| for_ranges(n, 64, 1, |range| range.for_each(task))), vec![1; n]);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
+        for _ in 0..3 {
+            let result = std::panic::catch_unwind(|| for_each(8, true, |i| assert_ne!(i, 5)));
+            assert!(result.is_err());
+            assert_eq!(counts(8, |task| for_each(8, true, task)), [1; 8]);
         }
     }
 }
