@@ -1,7 +1,7 @@
 //! What an elementwise operation is made of: the trait that a function implements, the operation that applies it to
 //! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
 
-use super::run::{BlockFn, LANES, run};
+use super::run::{BLOCK, BlockFn, LANES, run};
 use crate::scalar::{Program, Real};
 use crate::{DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, View, ViewMut};
 use std::fmt::Debug;
@@ -304,13 +304,16 @@ impl Op for Formula {
 impl BlockFn for Program {
     #[inline(always)]
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
-        // SAFETY: operands have `length` elements. They are not written while these slices are used: the program reads
-        // them in its first instructions and hands out results after its last.
-        let x: Vec<&[C]> = x.iter().map(|x| unsafe { std::slice::from_raw_parts(*x, length) }).collect();
-        let results = self.call_blocks(&x, length);
-        for (y, result) in y.iter().zip(results) {
-            // SAFETY: results have `length` elements, and no operand is looked at any more.
-            unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), *y, length) }
+        for start in (0..length).step_by(BLOCK) {
+            let n = BLOCK.min(length - start);
+            // SAFETY: operands have `length` elements. They are not written while these slices are used: the program
+            // reads them in its first instructions and hands out results after its last.
+            let x: Vec<&[C]> = x.iter().map(|x| unsafe { std::slice::from_raw_parts(x.add(start), n) }).collect();
+            let results = self.call_blocks(&x, n);
+            for (y, result) in y.iter().zip(results) {
+                // SAFETY: results have `length` elements, and no operand is looked at any more.
+                unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), y.add(start), n) }
+            }
         }
     }
 }

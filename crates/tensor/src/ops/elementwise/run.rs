@@ -1,6 +1,7 @@
 //! How any elementwise operation runs on a CPU: the result is walked in blocks that fit the first-level cache; operands
 //! of another type, or strided or broadcast, are first gathered into a block; then one tight loop computes the block.
 
+use crate::cpu::simd::Kernel;
 use crate::cpu::{parallel, simd};
 use crate::op::View;
 use crate::scalar::{Integer, Real};
@@ -9,8 +10,8 @@ use smallvec::SmallVec;
 use std::any::TypeId;
 use std::ops::Range;
 
-/// Elements computed at a time: seven operands of doubles still fit into 32 KiB.
-const BLOCK: usize = 512;
+/// Elements gathered or converted at a time: seven operands of doubles still fit into 32 KiB.
+pub(crate) const BLOCK: usize = 512;
 /// Elements that one pass of the innermost loop computes. They are copied into local arrays and out of them, which the
 /// compiler knows to be apart from each other: with pointers that might overlap it would not vectorize. The number is a
 /// constant so that the arrays end up in registers.
@@ -50,11 +51,15 @@ pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [Vi
 }
 
 fn walk<C: Real>(block: Block<'_, C>, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    let Some(first) = y.first() else { return };
-    let shape = *first.shape();
+    let Some(shape) = y.first().map(|y| *y.shape()).filter(|shape| shape.count() > 0) else { return };
     let sources: SmallVec<[Source<C>; 8]> = x.iter().map(|x| Source::new(x, x.layout().broadcast_to(shape))).collect();
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
-    parallel::for_ranges(shape.count(), LANES, COST, |range| run_range(block, &sources, &targets, range));
+    // Blocks of a common multiple of all periods look the same to every operand that repeats. There is a small one:
+    // periods are products of the last dimensions of one shape, so each divides the next.
+    let step = sources.iter().filter_map(|source| source.period).fold(LANES, lcm);
+    let direct = sources.iter().all(|source| source.direct) && targets.iter().all(|target| target.direct);
+    let longest = if direct { usize::MAX } else { (BLOCK / step).max(1) * step };
+    parallel::for_ranges(shape.count(), LANES, COST, |range| run_range(block, &sources, &targets, longest, range));
 }
 
 struct BlockCall<'a, F, C> {
@@ -64,7 +69,7 @@ struct BlockCall<'a, F, C> {
     length: usize,
 }
 
-impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, F, C> {
+impl<F: BlockFn, C: Real> Kernel for BlockCall<'_, F, C> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
@@ -73,19 +78,36 @@ impl<F: BlockFn, C: Real> simd::Kernel for BlockCall<'_, F, C> {
     }
 }
 
-fn run_range<C: Real>(block: Block<'_, C>, sources: &[Source<C>], targets: &[Target<C>], range: Range<usize>) {
+fn run_range<C: Real>(
+    block: Block<'_, C>,
+    sources: &[Source<C>],
+    targets: &[Target<C>],
+    longest: usize,
+    range: Range<usize>,
+) {
     // What is not read or written where it lies goes through a block of its own.
     let mut gathered: SmallVec<[Option<(Cursor, Vec<C>)>; 8]> = sources
         .iter()
-        .map(|source| (!source.direct).then(|| (Cursor::new(&source.layout, range.start), vec![C::default(); BLOCK])))
+        .map(|source| {
+            let (mut cursor, mut block) = match source.direct {
+                true => return None,
+                false => (Cursor::new(&source.layout, range.start), vec![C::default(); longest]),
+            };
+            if source.period.is_some() {
+                cursor.gather(source, &mut block[..longest.min(range.len())]);
+            }
+            Some((cursor, block))
+        })
         .collect();
     let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
-        targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); BLOCK])).collect();
+        targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); longest])).collect();
     let mut at = range.start;
     while at < range.end {
-        let length = BLOCK.min(range.end - at);
+        let length = longest.min(range.end - at);
         for (source, gathered) in sources.iter().zip(&mut gathered) {
-            if let Some((cursor, block)) = gathered {
+            if let Some((cursor, block)) = gathered
+                && source.period.is_none()
+            {
                 cursor.gather(source, &mut block[..length]);
             }
         }
@@ -148,6 +170,8 @@ struct Source<C> {
     layout: Layout,
     /// Dense and already of the type that is computed in: read where it lies.
     direct: bool,
+    /// After how many elements it repeats, where that is soon: then it is gathered once. 1 for a scalar.
+    period: Option<usize>,
     load: unsafe fn(*const u8, isize, isize, &mut [C]),
 }
 
@@ -156,10 +180,19 @@ unsafe impl<C> Sync for Source<C> {}
 
 impl<C: Real> Source<C> {
     fn new(x: &View<'_>, layout: Layout) -> Source<C> {
+        let contiguous = layout.is_contiguous();
+        let layout = coalesce(&layout);
+        // Broadcast dimensions that lead are one after coalescing.
+        let period = match (layout.shape.dims(), layout.strides()) {
+            ([], _) => Some(1),
+            ([_, rest @ ..], [0, ..]) => Some(rest.iter().product()),
+            _ => None,
+        };
         with_element!(x.dtype(), T => Source {
             start: x.as_ptr(),
-            layout: coalesce(&layout),
-            direct: layout.is_contiguous() && TypeId::of::<T>() == TypeId::of::<C>(),
+            layout,
+            direct: contiguous && TypeId::of::<T>() == TypeId::of::<C>(),
+            period: period.filter(|&period| lcm(LANES, period) <= BLOCK),
             load: load::<T, C>,
         })
     }
@@ -170,15 +203,35 @@ impl<C: Real> Source<C> {
 /// # Safety
 /// `start` points to elements of type T, and the indices `offset + i · stride` for the length of `out` are among them.
 pub(crate) unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
-    // SAFETY: the caller's promise.
-    let at = |i: usize| C::load(unsafe { *start.cast::<T>().offset(offset + i as isize * stride) });
+    let from = start.cast::<T>().wrapping_offset(offset);
     match stride {
-        0 if !out.is_empty() => out.fill(at(0)),
-        1 => out.iter_mut().enumerate().for_each(|(i, out)| {
-            // SAFETY: the caller's promise; a constant stride of one is what lets this loop vectorize.
-            *out = C::load(unsafe { *start.cast::<T>().offset(offset + i as isize) });
+        // SAFETY: the caller's promise.
+        0 if !out.is_empty() => out.fill(C::load(unsafe { *from })),
+        1 => {
+            // SAFETY: the caller's promise.
+            let convert = Convert { from: unsafe { std::slice::from_raw_parts(from, out.len()) }, to: out };
+            // The rows of a narrow image, say, are over before the instruction set is known.
+            if convert.from.len() < LANES { convert.run() } else { simd::dispatch(convert) }
+        }
+        _ => out.iter_mut().enumerate().for_each(|(i, out)| {
+            // SAFETY: the caller's promise.
+            *out = C::load(unsafe { *from.wrapping_offset(i as isize * stride) });
         }),
-        _ => out.iter_mut().enumerate().for_each(|(i, out)| *out = at(i)),
+    }
+}
+
+struct Convert<'a, T, C> {
+    from: &'a [T],
+    to: &'a mut [C],
+}
+
+impl<T: Element, C: Real> Kernel for Convert<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        for i in 0..self.to.len().min(self.from.len()) {
+            self.to[i] = C::load(self.from[i]);
+        }
     }
 }
 
@@ -206,6 +259,14 @@ fn store<T: Element, C: Real>(start: *mut u8, at: usize, values: &[C]) {
         // it and is this thread's alone.
         unsafe { *start.cast::<T>().add(at + i) = value.store() }
     }
+}
+
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor * b
 }
 
 /// The same walk with as few dimensions as can be: lengths of 1 dropped, neighbours joined that step evenly.
@@ -271,6 +332,31 @@ impl Cursor {
                 axis -= 1;
                 self.index[axis] += 1;
                 self.offset += strides[axis];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Tensor;
+    use crate::ops::*;
+
+    #[test]
+    fn operands_that_repeat() {
+        // Periods that fit a block, that fill it, that do not fit, with rests and from several threads.
+        for period in [1, 2, 3, 10, 16, 30, 63, 64, 100, 512, 700] {
+            for rows in [1, 2, 37, 70_000 / period] {
+                let long: Vec<f32> = (0..rows * period).map(|i| (i % 1009) as f32).collect();
+                let short: Vec<f32> = (0..period).map(|i| i as f32 / 8.0).collect();
+                let x = Tensor::from_slice(&long, [rows, period]).unwrap();
+                let y = Tensor::from_slice(&short, [period]).unwrap();
+                let sum = x.add(&y).unwrap().mul(2.0).unwrap();
+                let bytes = y.gt(&x).unwrap();
+                for (i, (sum, less)) in sum.to_vec_as::<f64>().into_iter().zip(bytes.to_vec_as::<i64>()).enumerate() {
+                    let (x, y) = (long[i], short[i % period]);
+                    assert_eq!((sum, less), (2.0 * f64::from(x + y), i64::from(y > x)), "[{rows}, {period}] at {i}");
+                }
             }
         }
     }
