@@ -7,15 +7,20 @@ use crate::cpu::{parallel, simd};
 use crate::op::{View, for_each_row};
 use crate::scalar::{Integer, Real};
 use crate::{DType, Layout, MAX_RANK, Shape, ViewMut, with_element};
+use smallvec::SmallVec;
+use std::any::TypeId;
+use std::ops::Range;
 
 /// Independent accumulators along a row: two registers of the widest set.
 const LANES: usize = 32;
 /// Elements of a row folded into one partial result.
 const PART: usize = 4096;
-/// Columns folded side by side.
+/// Accumulators side by side: a row of the result, or as many short ones as fit.
 const COLUMNS: usize = 256;
-/// Rows folded before the accumulators are combined with the total.
-const ROWS: usize = 128;
+/// Elements folded into one partial row.
+const ROWS_PART: usize = 1 << 14;
+/// Elements folded one after the other into the same accumulator at most, before its result meets others.
+const CHAIN: usize = 128;
 
 /// An associative fold.
 pub(crate) trait Fold: Sync {
@@ -60,6 +65,8 @@ struct Job<'a, F, C> {
     f: &'a F,
     start: *const u8,
     folded: Layout,
+    /// Already of the type that is computed in: read where it lies if dense.
+    direct: bool,
     load: unsafe fn(*const u8, isize, isize, &mut [C]),
 }
 
@@ -69,7 +76,8 @@ unsafe impl<F: Sync, C> Sync for Job<'_, F, C> {}
 fn reduce_as<F: Fold, C: Real>(f: &F, x: &View<'_>, axes: &[bool; MAX_RANK], y: &mut ViewMut<'_>) {
     let (folded, kept) = partition(x.layout(), axes);
     let load = with_element!(x.dtype(), T => super::super::elementwise::load::<T, C> as unsafe fn(_, _, _, &mut [C]));
-    let job = Job { f, start: x.as_ptr(), folded, load };
+    let direct = with_element!(x.dtype(), T => TypeId::of::<T>() == TypeId::of::<C>());
+    let job = Job { f, start: x.as_ptr(), folded, direct, load };
     let mut results = vec![f.empty::<C>(); y.shape().count()];
     let columns_dense = kept.strides().last() == Some(&1) && folded.strides().last() != Some(&1);
     if columns_dense {
@@ -105,6 +113,11 @@ impl<F: Fold, C: Real> Job<'_, F, C> {
 
     /// The fold of all elements that belong to the one result whose first element is at `base`.
     fn one(&self, base: isize) -> C {
+        if let (&[length], &[stride]) = (self.folded.shape.dims(), self.folded.strides())
+            && length <= PART
+        {
+            return self.part(base, length, stride);
+        }
         let mut parts: Vec<(isize, usize, isize)> = Vec::new();
         for_each_row(&self.folded, |offset, length, stride| {
             for first in (0..length).step_by(PART) {
@@ -126,52 +139,114 @@ impl<F: Fold, C: Real> Job<'_, F, C> {
 
     /// The fold of a run of at most [`PART`] elements.
     fn part(&self, offset: isize, length: usize, stride: isize) -> C {
-        let mut block = [C::default(); PART];
-        let block = &mut block[..length];
+        if self.direct && stride == 1 {
+            // SAFETY: as below; the elements are of type C.
+            let run = unsafe { std::slice::from_raw_parts(self.start.cast::<C>().offset(offset), length) };
+            return simd::dispatch(RowKernel { f: self.f, x: run });
+        }
+        let mut block: SmallVec<[C; 64]> = SmallVec::from_elem(C::default(), length);
         // SAFETY: the run lies inside the operand's layout.
-        unsafe { (self.load)(self.start, offset, stride, block) };
-        simd::dispatch(RowKernel { f: self.f, x: block })
+        unsafe { (self.load)(self.start, offset, stride, &mut block) };
+        simd::dispatch(RowKernel { f: self.f, x: &block })
     }
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
     fn columns(&self, kept: &Layout, results: &mut [C]) {
-        let mut rows = Vec::with_capacity(self.folded.shape.count());
-        for_each_row(&self.folded, |offset, length, stride| {
-            rows.extend((0..length as isize).map(|i| offset + i * stride))
-        });
+        let mut runs: Vec<(isize, usize, isize)> = Vec::new();
+        for_each_row(&self.folded, |offset, length, stride| runs.push((offset, length, stride)));
         // Blocks of adjacent results, none of them across the end of a dense run.
-        let mut blocks: Vec<(isize, usize, usize)> = Vec::new();
+        let mut blocks: Vec<(isize, Range<usize>)> = Vec::new();
         let mut at = 0;
         for_each_row(kept, |offset, length, _| {
             for first in (0..length).step_by(COLUMNS) {
-                blocks.push((offset + first as isize, at + first, COLUMNS.min(length - first)));
+                let width = COLUMNS.min(length - first);
+                blocks.push((offset + first as isize, at + first..at + first + width));
             }
             at += length;
         });
         let shared = parallel::Shared::new(results);
-        parallel::for_chunks(blocks.len(), 1, rows.len() * COLUMNS, |start, end| {
-            for &(offset, at, width) in &blocks[start..end] {
+        parallel::for_chunks(blocks.len(), 1, self.folded.shape.count() * COLUMNS, |start, end| {
+            for (offset, range) in &blocks[start..end] {
                 // SAFETY: blocks are disjoint ranges of the results.
-                self.block(offset, &rows, unsafe { shared.slice(at, at + width) });
+                self.block(*offset, &runs, unsafe { shared.slice(range.start, range.end) });
             }
         });
     }
 
-    fn block(&self, offset: isize, rows: &[isize], results: &mut [C]) {
-        let mut row = [C::default(); COLUMNS];
-        let row = &mut row[..results.len()];
-        let mut partial = [self.f.empty::<C>(); COLUMNS];
-        let partial = &mut partial[..results.len()];
-        for group in rows.chunks(ROWS) {
-            partial.fill(self.f.empty());
-            for &r in group {
-                // SAFETY: a row of the block lies inside the operand's layout.
-                unsafe { (self.load)(self.start, offset + r, 1, row) };
-                simd::dispatch(ColumnKernel { f: self.f, x: row, a: partial });
+    /// Folds runs of rows, each from an offset at a stride, into adjacent results that begin at `base`.
+    fn block(&self, base: isize, runs: &[(isize, usize, isize)], results: &mut [C]) {
+        let width = results.len();
+        // Rows that follow each other without a gap are folded several at a time, each into accumulators of its own.
+        let abreast = |stride: isize| if stride == width as isize { COLUMNS / width } else { 1 };
+        let mut pieces: Vec<Piece> = Vec::new();
+        for &(offset, length, stride) in runs {
+            let most = (ROWS_PART / width).min(CHAIN * abreast(stride)).next_multiple_of(abreast(stride));
+            for first in (0..length).step_by(most) {
+                let offset = base + offset + first as isize * stride;
+                pieces.push(Piece { offset, rows: most.min(length - first), stride });
             }
-            simd::dispatch(ColumnKernel { f: self.f, x: partial, a: results });
+        }
+        if pieces.is_empty() {
+            return results.fill(self.f.empty());
+        }
+        // Short runs are collected: a partial row is made of pieces with about as many rows as one alone may have.
+        let longest = pieces.iter().map(|piece| piece.rows).max().unwrap_or(1);
+        let together = ((ROWS_PART / width).min(CHAIN) / longest).max(1);
+        let mut partial = vec![self.f.empty::<C>(); pieces.len().div_ceil(together) * width];
+        let shared = parallel::Shared::new(&mut partial);
+        let count = pieces.len().div_ceil(together);
+        let chunk = (ROWS_PART / (together * longest * width)).max(1);
+        parallel::for_chunks(count, chunk, together * longest * width, |start, end| {
+            for index in start..end {
+                let pieces = &pieces[index * together..pieces.len().min((index + 1) * together)];
+                // SAFETY: each partial row belongs to one index.
+                let partial = unsafe { shared.slice(index * width, (index + 1) * width) };
+                let mut accumulators = [self.f.empty::<C>(); COLUMNS];
+                for piece in pieces {
+                    self.piece(piece, width, abreast(piece.stride), &mut accumulators);
+                }
+                for row in accumulators.chunks_exact(width).take(COLUMNS / width) {
+                    simd::dispatch(ColumnKernel { f: self.f, x: row, a: partial });
+                }
+            }
+        });
+        // By halves, which keeps the rounding error of a long sum logarithmic.
+        let mut apart = width;
+        while apart < partial.len() {
+            for pair in partial.chunks_mut(2 * apart).filter(|pair| pair.len() > apart) {
+                let (a, b) = pair.split_at_mut(apart);
+                simd::dispatch(ColumnKernel { f: self.f, x: &b[..width], a: &mut a[..width] });
+            }
+            apart *= 2;
+        }
+        results.copy_from_slice(&partial[..width]);
+    }
+
+    /// Folds the rows of a piece, `abreast` of them at a time.
+    fn piece(&self, piece: &Piece, width: usize, abreast: usize, accumulators: &mut [C; COLUMNS]) {
+        let mut row = [C::default(); COLUMNS];
+        for first in (0..piece.rows).step_by(abreast) {
+            let (length, offset) =
+                (width * abreast.min(piece.rows - first), piece.offset + first as isize * piece.stride);
+            let row = match self.direct {
+                // SAFETY: these rows lie inside the operand's layout, and the elements are of type C.
+                true => unsafe { std::slice::from_raw_parts(self.start.cast::<C>().offset(offset), length) },
+                false => {
+                    // SAFETY: as above.
+                    unsafe { (self.load)(self.start, offset, 1, &mut row[..length]) };
+                    &row[..length]
+                }
+            };
+            simd::dispatch(ColumnKernel { f: self.f, x: row, a: &mut accumulators[..length] });
         }
     }
+}
+
+/// Rows at equal distances, folded by one thread.
+struct Piece {
+    offset: isize,
+    rows: usize,
+    stride: isize,
 }
 
 struct RowKernel<'a, F, C> {
