@@ -24,6 +24,7 @@ pub(super) fn layers() -> Vec<Mistake> {
             model.compile("adam", "mse", ["mae"])?
         }
         "a dense layer of 0 units" => { Sequential::new([4]).add(Dense::new(0)).compile("adam", "mse", ["mae"])? }
+        "a layer beyond all addresses" => { Sequential::new([784]).add(Dense::new(1 << 40)).compile("adam", "mse", ["mae"])? }
         "numbers into Embedding" => {
             let mut model = Sequential::new([4]).add(Embedding::new(10, 3)).add(Flatten::new()).add(Dense::new(1)).compile("adam", "mse", ["mae"])?;
             model.fit(&Dataset::new(Tensor::zeros([2, 4])?, Tensor::zeros([2, 1])?)?, quiet())?

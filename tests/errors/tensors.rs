@@ -31,6 +31,10 @@ pub(super) fn operations() -> Vec<Mistake> {
         }
         "softmax along an axis that is not there" => { zeros(&[3])?.softmax(1)? }
         "a tensor beyond all memory" => { Tensor::zeros([usize::MAX, 2])? }
+        "a tensor beyond all addresses" => { Tensor::zeros([1 << 23, 1 << 23])? }
+        "random numbers beyond all addresses" => { Key::new(0).normal([1 << 23, 1 << 23], 0.0, 1.0)? }
+        "a product beyond all addresses" => { zeros(&[1 << 23, 1])?.matmul(&zeros(&[1, 1 << 23])?)? }
+        "a sum beyond all addresses" => { zeros(&[1 << 23, 1])?.add(&zeros(&[1, 1 << 23])?)? }
         "a ninth dimension" => { Tensor::zeros([1; 9])? }
         "argmax along an axis that is not there" => { zeros(&[2, 3])?.argmax(5)? }
         "a slice that ends at the last number there is" => { zeros(&[3, 2])?.slice(0, ..=isize::MAX)? }

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, names};
 use kiln_autograd::ops::{ArithmeticOps, CastOps, ViewOps};
-use kiln_autograd::{DType, IntoShape, Key, Shape, Spec, Tensor};
+use kiln_autograd::{DType, IntoShape, Key, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -276,7 +276,7 @@ impl Initializer {
             ));
         }
         Ok(match self.distribution(shape)? {
-            Distribution::Constant(value) => Tensor::filled(Spec::new(shape, dtype), value),
+            Distribution::Constant(value) => Tensor::full(shape, value)?.cast(dtype)?,
             Distribution::Uniform { low, high } => key.uniform_as(shape, low, high, dtype)?,
             Distribution::Normal { mean, deviation } => key.normal_as(shape, mean, deviation, dtype)?,
             Distribution::TruncatedNormal { mean, deviation } => {

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Argument,
     /// A device that is absent, or operands on different devices.
     Device,
+    /// More memory than the system has.
+    Memory,
     /// A file that cannot be read or written, or whose content is not what its format says.
     File,
     /// Values that do not belong to one computation, such as variables of two tapes.

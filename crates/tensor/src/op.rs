@@ -270,8 +270,10 @@ fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) ->
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
     let views: Vec<View> = x.iter().map(|t| t.view()).collect();
-    let tensors: Vec<Tensor> =
-        out.iter().map(|spec| take_donor(donors, spec).unwrap_or_else(|| empty(*spec))).collect();
+    let mut tensors = Vec::with_capacity(out.len());
+    for spec in &out {
+        tensors.push(take_donor(donors, spec).map_or_else(|| empty(op.name(), *spec), Ok)?);
+    }
     let mut targets: Vec<ViewMut> =
         tensors.iter().map(|t| ViewMut { start: t.storage.as_ptr(), spec: t.spec(), life: PhantomData }).collect();
     op.cpu(&views, &mut targets)?;
@@ -282,9 +284,13 @@ fn take_donor(donors: &mut [Option<Tensor>], spec: &Spec) -> Option<Tensor> {
     donors.iter_mut().find_map(|d| d.take_if(|t| t.spec() == *spec))
 }
 
-fn empty(spec: Spec) -> Tensor {
-    let storage = Storage::cpu(spec.shape.count(), spec.dtype);
-    Tensor { storage, layout: Layout::contiguous(spec.shape), dtype: spec.dtype }
+fn empty(op: &str, spec: Spec) -> Result<Tensor> {
+    let Some(storage) = Storage::cpu(spec.shape.count(), spec.dtype) else {
+        let gigabytes = (spec.shape.count() * spec.dtype.size()) as f64 / 1e9;
+        let text = format!("there is no memory for {} {}: {gigabytes:.1} GB", spec.dtype, spec.shape);
+        return Err(Error::new(ErrorKind::Memory, op, text).help("use a smaller batch, or fewer elements"));
+    };
+    Ok(Tensor { storage, layout: Layout::contiguous(spec.shape), dtype: spec.dtype })
 }
 
 impl Tensor {
@@ -299,11 +305,13 @@ impl Tensor {
         View { start, layout: Layout { offset: 0, ..self.layout }, dtype: self.dtype, life: PhantomData }
     }
 
-    /// A new tensor that `fill` writes.
-    pub(crate) fn build<T: Element>(shape: Shape, fill: impl FnOnce(&mut [T])) -> Tensor {
-        let tensor = empty(Spec::new(shape, T::DTYPE));
+    /// A new tensor that `fill` writes; `op` is who asks for it.
+    #[track_caller]
+    pub(crate) fn build<T: Element>(op: &str, shape: Shape, fill: impl FnOnce(&mut [T])) -> Result<Tensor> {
+        let at = Location::caller();
+        let tensor = empty(op, Spec::new(shape, T::DTYPE)).map_err(|e| e.at(at))?;
         // SAFETY: the storage is new, dense, holds `count` initialised elements of T, and nobody else knows it.
         fill(unsafe { std::slice::from_raw_parts_mut(tensor.storage.as_ptr().cast(), shape.count()) });
-        tensor
+        Ok(tensor)
     }
 }

@@ -68,8 +68,9 @@ impl Key {
 
     /// Draws `f(u, v)` for each element from two independent uniform numbers in (0, 1) with 52 bits each, and in
     /// single precision from one block per two elements alike, so that types differ in rounding only.
-    fn draw(self, shape: Shape, dtype: DType, f: impl Fn(f64, f64) -> f64 + Sync) -> Tensor {
-        with_element!(dtype, T => Tensor::build(shape, |out: &mut [T]| {
+    #[track_caller]
+    fn draw(self, op: &str, shape: Shape, dtype: DType, f: impl Fn(f64, f64) -> f64 + Sync) -> Result<Tensor> {
+        with_element!(dtype, T => Tensor::build(op, shape, |out: &mut [T]| {
             let n = out.len();
             let shared = Shared::new(out);
             for_chunks(n, CHUNK, 16, |start, end| {
@@ -105,7 +106,7 @@ impl Key {
         }
         // Rounding to a narrow type may reach the upper bound, which does not belong to the range.
         let below = |x: f64| if dtype == DType::F32 && x as f32 >= high as f32 && high > low { low } else { x };
-        Ok(self.draw(shape, dtype, |u, _| below(low + (high - low) * u)))
+        self.draw("uniform", shape, dtype, |u, _| below(low + (high - low) * u))
     }
 
     /// Normally distributed numbers, `f32` (Box and Muller 1958).
@@ -125,7 +126,7 @@ impl Key {
     pub fn normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
         let shape = checked("normal", shape, mean, deviation)?;
         let value = |u: f64, v: f64| (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
-        Ok(self.draw(shape, dtype, |u, v| mean + deviation * value(u, v)))
+        self.draw("normal", shape, dtype, |u, v| mean + deviation * value(u, v))
     }
 
     /// Normally distributed numbers within two deviations of the mean, `f32`. `deviation` is that of the distribution
@@ -147,7 +148,7 @@ impl Key {
         let shape = checked("truncated_normal", shape, mean, deviation)?;
         let bound = Scalar::erf(std::f64::consts::SQRT_2);
         let quantile = |u: f64| std::f64::consts::SQRT_2 * crate::ops::erf_inverse(bound * (2.0 * u - 1.0));
-        Ok(self.draw(shape, dtype, |u, _| mean + deviation * quantile(u).clamp(-2.0, 2.0)))
+        self.draw("truncated_normal", shape, dtype, |u, _| mean + deviation * quantile(u).clamp(-2.0, 2.0))
     }
 
     /// `true` with probability `p`.
@@ -163,7 +164,7 @@ impl Key {
         }
         // One word decides an element: four elements a block.
         let limit = (p * 2f64.powi(32)) as u64;
-        Ok(Tensor::build(shape, |out: &mut [bool]| {
+        Tensor::build("bernoulli", shape, |out: &mut [bool]| {
             let n = out.len();
             let shared = Shared::new(out);
             for_chunks(n, CHUNK, 4, |start, end| {
@@ -174,7 +175,7 @@ impl Key {
                     four.iter_mut().zip(words).for_each(|(out, word)| *out = u64::from(word) < limit);
                 }
             });
-        }))
+        })
     }
 
     /// The numbers `0..n` in random order.

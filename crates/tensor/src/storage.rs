@@ -11,15 +11,15 @@ pub(crate) enum Storage {
 }
 
 impl Storage {
-    /// Room for `count` elements on the CPU.
-    pub(crate) fn cpu(count: usize, dtype: DType) -> Storage {
-        let buffer = Buffer::new(count * dtype.size());
+    /// Room for `count` elements on the CPU; `None` where the system has no such memory.
+    pub(crate) fn cpu(count: usize, dtype: DType) -> Option<Storage> {
+        let buffer = Buffer::new(count * dtype.size())?;
         if dtype == DType::Bool {
             // A recycled byte that is neither 0 nor 1 would not be a valid `bool`.
             // SAFETY: the block has at least this many bytes and nobody else knows it yet.
             unsafe { std::ptr::write_bytes(buffer.as_ptr(), 0, count) }
         }
-        Storage::Cpu(Arc::new(buffer))
+        Some(Storage::Cpu(Arc::new(buffer)))
     }
 
     pub(crate) fn device(&self) -> Device {

@@ -57,6 +57,12 @@ impl<T: IntoTensor, const N: usize> IntoTensor for [T; N] {
     }
 }
 
+/// What is as small as something that is in memory already.
+#[track_caller]
+fn in_memory(tensor: Result<Tensor>) -> Tensor {
+    tensor.unwrap_or_else(|error| panic!("{error}"))
+}
+
 impl Tensor {
     /// A tensor of a number or of nested arrays.
     ///
@@ -66,13 +72,13 @@ impl Tensor {
     /// ```
     ///
     /// # Panics
-    /// Arrays nested more than eight deep.
+    /// Arrays nested more than eight deep; memory that is used up.
     pub fn new<A: IntoTensor>(values: A) -> Tensor {
         let (mut dims, mut out) = (Vec::new(), Vec::new());
         values.dims(&mut dims);
         values.elements(&mut out);
         let shape = Shape::new(&dims).expect("nested arrays in memory have an addressable size");
-        Tensor::build(shape, |target| target.copy_from_slice(&out))
+        in_memory(Tensor::build("new", shape, |target| target.copy_from_slice(&out)))
     }
 
     /// A tensor of `shape` from its elements in row-major order.
@@ -87,7 +93,7 @@ impl Tensor {
             let text = format!("{shape} needs {} elements, but {} were given", shape.count(), values.len());
             return Err(Error::shape("from_slice", text).at(at));
         }
-        Ok(Tensor::build(shape, |target| target.copy_from_slice(values)))
+        Tensor::build("from_slice", shape, |target| target.copy_from_slice(values))
     }
 
     /// [`Tensor::from_slice`] for a vector.
@@ -101,7 +107,7 @@ impl Tensor {
 
     /// A scalar (rank 0) of type `dtype`.
     pub fn scalar(value: f64, dtype: DType) -> Tensor {
-        with_element!(dtype, T => Tensor::build(Shape::default(), |t| t[0] = T::from_f64(value)))
+        Tensor::filled(Spec::new(Shape::default(), dtype), value)
     }
 
     /// A tensor filled with `value`, of that value's type.
@@ -112,7 +118,7 @@ impl Tensor {
     pub fn full<T: Element>(shape: impl IntoShape, value: T) -> Result<Tensor> {
         let at = Location::caller();
         let shape = shape.into_shape().map_err(|e| e.at(at))?;
-        Ok(Tensor::build(shape, |target| target.fill(value)))
+        Tensor::build("full", shape, |target| target.fill(value))
     }
 
     /// Zeros of type `f32`.
@@ -133,9 +139,13 @@ impl Tensor {
         Tensor::full(shape, 1f32)
     }
 
-    /// A tensor filled with one value, of the given spec.
+    /// A tensor filled with one value, of the given spec: that of a tensor at hand.
+    ///
+    /// # Panics
+    /// Memory that is used up; [`Tensor::full`] has an error for it.
+    #[track_caller]
     pub fn filled(spec: Spec, value: f64) -> Tensor {
-        with_element!(spec.dtype, T => Tensor::build(spec.shape, |t| t.fill(T::from_f64(value))))
+        in_memory(with_element!(spec.dtype, T => Tensor::build("filled", spec.shape, |t| t.fill(T::from_f64(value)))))
     }
 
     /// `start, start + step, …` up to but without `end`, in the type of the arguments.
@@ -152,7 +162,7 @@ impl Tensor {
             return Err(Error::argument("arange", text).at(at));
         }
         let shape = Shape::new(&[steps as usize]).map_err(|e| e.at(at))?;
-        Ok(Tensor::build(shape, |t: &mut [T]| {
+        Tensor::build("arange", shape, |t: &mut [T]| {
             for (i, t) in t.iter_mut().enumerate() {
                 // Integers are exact in 64 bits, where a double would lose the low ones.
                 *t = if T::DTYPE.is_float() {
@@ -161,7 +171,7 @@ impl Tensor {
                     T::from_i64(start.to_i64().wrapping_add(step.to_i64().wrapping_mul(i as i64)))
                 };
             }
-        }))
+        })
     }
 
     /// `count` evenly spaced values from `start` to `end`, both included, in the type of the arguments.
@@ -177,7 +187,9 @@ impl Tensor {
         let value = |i: usize| {
             if i < count / 2 || count == 1 { first + step * i as f64 } else { last - step * (count - 1 - i) as f64 }
         };
-        Ok(Tensor::build(shape, |t: &mut [T]| t.iter_mut().enumerate().for_each(|(i, t)| *t = T::from_f64(value(i)))))
+        Tensor::build("linspace", shape, |t: &mut [T]| {
+            t.iter_mut().enumerate().for_each(|(i, t)| *t = T::from_f64(value(i)));
+        })
     }
 
     /// The `rows` by `columns` matrix with ones on the diagonal, `f32`.
@@ -187,10 +199,10 @@ impl Tensor {
     #[track_caller]
     pub fn eye(rows: usize, columns: usize) -> Result<Tensor> {
         let shape = Shape::new(&[rows, columns]).map_err(|e| e.at(Location::caller()))?;
-        Ok(Tensor::build(shape, |t: &mut [f32]| {
+        Tensor::build("eye", shape, |t: &mut [f32]| {
             t.fill(0.0);
             (0..rows.min(columns)).for_each(|i| t[i * columns + i] = 1.0);
-        }))
+        })
     }
 
     /// The dimensions.

@@ -1,7 +1,7 @@
 //! Aligned memory blocks, recycled: a training step asks for the same sizes again and again, and handing a block back
 //! is far cheaper than letting the system unmap and fault it in anew.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -46,20 +46,18 @@ fn system_layout(bytes: usize) -> Layout {
 }
 
 impl Buffer {
-    /// A block of at least `bytes` bytes.
-    pub fn new(bytes: usize) -> Buffer {
+    /// A block of at least `bytes` bytes; `None` where the system has no such memory.
+    pub fn new(bytes: usize) -> Option<Buffer> {
         let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
         let mut cache = cache();
         if let Some(SendPtr(start)) = cache.blocks.get_mut(&bytes).and_then(Vec::pop) {
             cache.bytes -= bytes;
-            return Buffer { start, bytes };
+            return Some(Buffer { start, bytes });
         }
         drop(cache);
-        let layout = system_layout(bytes);
-        // SAFETY: `layout` has a size of at least 64.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Buffer { start, bytes }
+        // SAFETY: the layout has a size of at least 64.
+        let start = NonNull::new(unsafe { alloc_zeroed(system_layout(bytes)) })?;
+        Some(Buffer { start, bytes })
     }
 
     /// First byte.

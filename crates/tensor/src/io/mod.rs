@@ -6,7 +6,7 @@ mod safetensors;
 pub use self::npy::{load_npy, load_npz, parse_npy, save_npy, save_npz, to_npy};
 pub use self::safetensors::{TensorFile, load_safetensors, parse_safetensors, save_safetensors, to_safetensors};
 
-use crate::{DType, Shape, Tensor};
+use crate::{DType, Result, Shape, Tensor};
 
 /// The elements as little-endian bytes.
 fn bytes_of(tensor: &Tensor) -> Vec<u8> {
@@ -22,14 +22,14 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
 }
 
 /// The tensor of little-endian bytes, whose number the caller has checked.
-fn tensor_of(dtype: DType, shape: Shape, bytes: &[u8]) -> Tensor {
+fn tensor_of(dtype: DType, shape: Shape, bytes: &[u8]) -> Result<Tensor> {
     macro_rules! read {
         ($($tag:ident $t:ty),*) => {
             match dtype {
-                DType::Bool => Tensor::build(shape, |out: &mut [bool]| {
+                DType::Bool => Tensor::build("load", shape, |out: &mut [bool]| {
                     out.iter_mut().zip(bytes).for_each(|(out, &b)| *out = b != 0);
                 }),
-                $(DType::$tag => Tensor::build(shape, |out: &mut [$t]| {
+                $(DType::$tag => Tensor::build("load", shape, |out: &mut [$t]| {
                     let (chunks, _) = bytes.as_chunks();
                     out.iter_mut().zip(chunks).for_each(|(out, b)| *out = <$t>::from_le_bytes(*b));
                 }),)*

@@ -88,12 +88,12 @@ pub fn parse_npy(bytes: &[u8], name: &Path) -> Result<Tensor> {
         return Err(Error::file(name, text));
     }
     if !fortran {
-        return Ok(super::tensor_of(dtype, shape, data));
+        return super::tensor_of(dtype, shape, data);
     }
     use crate::ops::ViewOps;
     let reversed: Vec<usize> = dims.iter().rev().copied().collect();
     let axes: Vec<isize> = (0..dims.len() as isize).rev().collect();
-    super::tensor_of(dtype, Shape::new(&reversed)?, data).permute(&axes)
+    super::tensor_of(dtype, Shape::new(&reversed)?, data)?.permute(&axes)
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {

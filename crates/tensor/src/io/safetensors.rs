@@ -75,7 +75,7 @@ pub fn parse_safetensors(bytes: &[u8], name: &Path) -> Result<TensorFile> {
                 ),
             ));
         }
-        tensors.insert(key, tensor_of(dtype, shape, view.data()));
+        tensors.insert(key, tensor_of(dtype, shape, view.data())?);
     }
     Ok(TensorFile { tensors, metadata })
 }

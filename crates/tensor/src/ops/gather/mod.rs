@@ -293,8 +293,8 @@ pub fn one_hot(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> 
     let labels_view = labels.view();
     let chosen = checked_indices("one_hot", &labels_view, classes).map_err(|e| e.at(at))?;
     let shape = Shape::new(&[labels.shape().dims(), &[classes]].concat()).map_err(|e| e.at(at))?;
-    Ok(with_element!(dtype, T => Tensor::build(shape, |y: &mut [T]| {
+    with_element!(dtype, T => Tensor::build("one_hot", shape, |y: &mut [T]| {
         y.fill(T::default());
         chosen.iter().enumerate().for_each(|(row, &class)| y[row * classes + class] = T::from_i64(1));
-    })))
+    }))
 }
