@@ -12,7 +12,10 @@ fn exp_f32(x: f32) -> f32 {
     // Beyond these bounds the result is 0 or infinite; comparisons this way round let NaN through.
     let x = if x < -104.0 { -104.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    // At 1.5 · 2^23 the distance between numbers is 1: adding it rounds, and leaves n in the low bits.
+    const SHIFT: f32 = 12_582_912.0;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, SHIFT);
+    let n = shifted - SHIFT;
     let r = (-n).mul_add(LN2_HIGH, x);
     let r = (-n).mul_add(LN2_LOW, r);
     let p = 1.987_569_1e-4f32;
@@ -23,14 +26,14 @@ fn exp_f32(x: f32) -> f32 {
     let p = p.mul_add(r, 0.5);
     let y = p.mul_add(r * r, r) + 1.0;
     // 2^n in two factors, because n reaches from -150 to 128 and one factor only from -126 to 127.
-    let n = n as i32;
+    let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
     let half = n >> 1;
     y * power_of_two(half) * power_of_two(n - half)
 }
 
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
 /// `ln x` to about one unit in the last place (after Cephes `logf`): x = 2^e · m with m in [√½, √2).

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 /// Elements gathered or converted at a time: seven operands of doubles still fit into 32 KiB.
 pub(crate) const BLOCK: usize = 512;
+/// The longest rows that are kept at hand while they repeat.
+const LONGEST_PERIOD: usize = 8 * BLOCK;
 /// Elements that one pass of the innermost loop computes. They are copied into local arrays and out of them, which the
 /// compiler knows to be apart from each other: with pointers that might overlap it would not vectorize. The number is a
 /// constant so that the arrays end up in registers.
@@ -192,7 +194,7 @@ impl<C: Real> Source<C> {
             start: x.as_ptr(),
             layout,
             direct: contiguous && TypeId::of::<T>() == TypeId::of::<C>(),
-            period: period.filter(|&period| lcm(LANES, period) <= BLOCK),
+            period: period.filter(|&period| lcm(LANES, period) <= LONGEST_PERIOD),
             load: load::<T, C>,
         })
     }
@@ -345,7 +347,7 @@ mod tests {
     #[test]
     fn operands_that_repeat() {
         // Periods that fit a block, that fill it, that do not fit, with rests and from several threads.
-        for period in [1, 2, 3, 10, 16, 30, 63, 64, 100, 512, 700] {
+        for period in [1, 2, 3, 10, 16, 30, 63, 64, 100, 512, 700, 1024, 5000] {
             for rows in [1, 2, 37, 70_000 / period] {
                 let long: Vec<f32> = (0..rows * period).map(|i| (i % 1009) as f32).collect();
                 let short: Vec<f32> = (0..period).map(|i| i as f32 / 8.0).collect();

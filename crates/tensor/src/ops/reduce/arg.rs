@@ -1,9 +1,10 @@
 //! Positions of the largest and smallest elements.
 
 use super::run::partition;
+use crate::cpu::{parallel, simd};
 use crate::op::for_each_row;
 use crate::ops::{Apply, Value};
-use crate::{DType, Element, Error, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use crate::{DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
 
 /// The index of the largest or smallest element along one axis, or in row-major order of all.
 #[derive(Debug, Clone)]
@@ -41,24 +42,24 @@ impl Op for ArgReduce {
 
     fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
         let (folded, kept) = partition(x[0].layout(), &self.flags(x[0].shape().rank()));
-        let mut results = y[0].slice::<i64>()?.iter_mut();
+        let mut bases = Vec::with_capacity(y[0].shape().count());
+        for_each_row(&kept, |first, length, stride| bases.extend((0..length as isize).map(|i| first + i * stride)));
+        let each = folded.shape.count();
+        let results = parallel::Shared::new(y[0].slice::<i64>()?);
         with_element!(x[0].dtype(), T => {
-            let start = x[0].as_ptr().cast::<T>();
-            for_each_row(&kept, |first, length, stride| {
-                for (i, result) in (0..length as isize).zip(&mut results) {
-                    let base = first + i * stride;
-                    let (mut best, mut best_at, mut at) = (None, 0, 0);
-                    for_each_row(&folded, |offset, length, stride| {
-                        for j in 0..length as isize {
-                            // SAFETY: the element lies inside the operand's layout.
-                            let value = unsafe { *start.offset(base + offset + j * stride) };
-                            if self.beats(value, best) {
-                                (best, best_at) = (Some(value), at);
-                            }
-                            at += 1;
-                        }
-                    });
-                    *result = best_at;
+            let operand = Operand(x[0].as_ptr().cast::<T>());
+            let dense = matches!((folded.shape.dims(), folded.strides()), ([_], [1]));
+            parallel::for_chunks(bases.len(), (4096 / each.max(1)).max(1), each, |start, end| {
+                // SAFETY: chunks are disjoint ranges of the results.
+                let results = unsafe { results.slice(start, end) };
+                for (result, &base) in results.iter_mut().zip(&bases[start..end]) {
+                    *result = if dense {
+                        // SAFETY: the row lies inside the operand's layout.
+                        let row = unsafe { std::slice::from_raw_parts(operand.at(base), each) };
+                        simd::dispatch(DenseRow { op: self, row })
+                    } else {
+                        self.walk(&operand, base, &folded)
+                    } as i64;
                 }
             });
         });
@@ -66,18 +67,84 @@ impl Op for ArgReduce {
     }
 }
 
-impl ArgReduce {
-    /// Whether `x` takes the place of the best so far: strictly better, or the first NaN.
-    fn beats<T: Element>(&self, x: T, best: Option<T>) -> bool {
-        let Some(best) = best else { return true };
-        if !T::DTYPE.is_float() {
-            return if self.largest { x.to_i64() > best.to_i64() } else { x.to_i64() < best.to_i64() };
-        }
-        let (x, best) = (x.to_f64(), best.to_f64());
-        (if self.largest { x > best } else { x < best }) || (x.is_nan() && !best.is_nan())
+/// Where an operand begins, for threads that only read it.
+struct Operand<T>(*const T);
+
+// SAFETY: the operand is only read, and lives as long as the operation.
+unsafe impl<T: Sync> Sync for Operand<T> {}
+
+impl<T> Operand<T> {
+    fn at(&self, offset: isize) -> *const T {
+        self.0.wrapping_offset(offset)
     }
 }
 
+/// A row whose elements are adjacent.
+struct DenseRow<'a, T> {
+    op: &'a ArgReduce,
+    row: &'a [T],
+}
+
+impl<T: Element> simd::Kernel for DenseRow<'_, T> {
+    type Out = usize;
+    #[inline(always)]
+    fn run(self) -> usize {
+        const LANES: usize = 32;
+        let (op, row) = (self.op, self.row);
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let Some(&first) = row.first() else { return 0 };
+        // The best value first, then where it is: neither loop has to carry a position along.
+        let (mut best, mut nan) = ([first; LANES], [false; LANES]);
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let x = chunk[lane];
+                best[lane] = if op.better(x, best[lane]) { x } else { best[lane] };
+                nan[lane] |= is_nan(x);
+            }
+        }
+        let all = best.iter().chain(rest).fold(first, |a, &x| if op.better(x, a) { x } else { a });
+        let place = match nan.contains(&true) || rest.iter().any(|&x| is_nan(x)) {
+            true => row.iter().position(|&x| is_nan(x)),
+            false => row.iter().position(|&x| !op.better(all, x)),
+        };
+        place.unwrap_or(0)
+    }
+}
+
+#[inline(always)]
+fn is_nan<T: Element>(x: T) -> bool {
+    T::DTYPE.is_float() && x.to_f64().is_nan()
+}
+
+impl ArgReduce {
+    /// The position of the best element of those that belong to one result, in row-major order.
+    fn walk<T: Element>(&self, operand: &Operand<T>, base: isize, folded: &Layout) -> usize {
+        let (mut best, mut best_at, mut at) = (None, 0, 0);
+        for_each_row(folded, |offset, length, stride| {
+            for j in 0..length as isize {
+                // SAFETY: the element lies inside the operand's layout.
+                let x = unsafe { *operand.at(base + offset + j * stride) };
+                // The first NaN stays.
+                if best.is_none_or(|best| !is_nan(best) && (self.better(x, best) || is_nan(x))) {
+                    (best, best_at) = (Some(x), at);
+                }
+                at += 1;
+            }
+        });
+        best_at
+    }
+
+    /// Whether `x` is strictly larger than `y`, or smaller where that is asked for; never with a NaN.
+    #[inline(always)]
+    fn better<T: Element>(&self, x: T, y: T) -> bool {
+        match (T::DTYPE.is_float(), self.largest) {
+            (true, true) => x.to_f64() > y.to_f64(),
+            (true, false) => x.to_f64() < y.to_f64(),
+            (false, true) => x.to_i64() > y.to_i64(),
+            (false, false) => x.to_i64() < y.to_i64(),
+        }
+    }
+}
 /// Positions of extremes. Integers, so no gradient passes.
 pub trait ArgReduceOps: Value {
     /// The index of the first largest element along `axis`; the first NaN, where there is one.

@@ -17,6 +17,12 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
         let mut buffer = vec![C::default(); n];
         for row in start..end {
             let first = row / inner * n * inner + row % inner;
+            if inner == 1 {
+                // SAFETY: rows are disjoint ranges of the result.
+                let y = unsafe { shared.slice(first, first + n) };
+                simd::dispatch(DenseRow { x: &x[first..first + n], y, buffer: &mut buffer, log: op.log });
+                continue;
+            }
             buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
             simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
             for (i, b) in buffer.iter().enumerate() {
@@ -26,6 +32,24 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
         }
     });
     Ok(())
+}
+
+/// A row whose elements are adjacent.
+struct DenseRow<'a, T, C> {
+    x: &'a [T],
+    y: &'a mut [T],
+    buffer: &'a mut [C],
+    log: bool,
+}
+
+impl<T: Element, C: Real> simd::Kernel for DenseRow<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        self.buffer.iter_mut().zip(self.x).for_each(|(b, &x)| *b = C::load(x));
+        softmax_row(self.buffer, self.log);
+        self.y.iter_mut().zip(self.buffer).for_each(|(y, b)| *y = b.store());
+    }
 }
 
 struct RowKernel<'a, C> {
@@ -54,13 +78,14 @@ pub(crate) fn softmax_row<C: Real>(row: &mut [C], log: bool) {
     }
     row.iter_mut().for_each(|x| *x = (*x - top).exp());
     let total = fold(row, C::lit(0.0), |x| x, |a, x| a + x);
-    row.iter_mut().for_each(|x| *x = *x / total);
+    let share = C::lit(1.0) / total;
+    row.iter_mut().for_each(|x| *x = *x * share);
 }
 
-/// A fold of mapped elements in eight fixed lanes, so that it vectorizes and every instruction set rounds alike.
+/// A fold of mapped elements in fixed lanes, so that it vectorizes and every instruction set rounds alike.
 #[inline(always)]
 fn fold<C: Real>(x: &[C], empty: C, map: impl Fn(C) -> C, step: impl Fn(C, C) -> C) -> C {
-    const LANES: usize = 8;
+    const LANES: usize = 32;
     let mut lanes = [empty; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
@@ -71,5 +96,12 @@ fn fold<C: Real>(x: &[C], empty: C, map: impl Fn(C) -> C, step: impl Fn(C, C) ->
     for (lane, &x) in rest.iter().enumerate() {
         lanes[lane] = step(lanes[lane], map(x));
     }
-    lanes[1..].iter().fold(lanes[0], |a, &x| step(a, x))
+    let mut width = LANES.min(x.len().next_power_of_two());
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            lanes[lane] = step(lanes[lane], lanes[lane + width]);
+        }
+    }
+    lanes[0]
 }
