@@ -40,35 +40,42 @@ pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize
 
 /// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
 pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
-    let helpers = count.min(rayon::current_num_threads()).saturating_sub(1);
-    if !parallel || helpers == 0 {
+    let threads = rayon::current_num_threads().min(count);
+    if !parallel || threads <= 1 {
         (0..count).for_each(task);
-    } else if rayon::current_thread_index().is_some() {
-        attend_all(helpers + usize::from(ATTENDING.get()));
+        return;
+    }
+    // Few enough to cost nothing, enough for a thread that was held up to be helped out.
+    let parts = count.min(8 * threads);
+    let run = |index: usize| part(count, parts, 1, index).for_each(&task);
+    if rayon::current_thread_index().is_some() {
+        attend_all(threads - 1 + usize::from(ATTENDING.get()));
         let _inside = Inside::enter();
-        (0..count).into_par_iter().with_max_len(1).for_each(&task);
+        (0..parts).into_par_iter().with_max_len(1).for_each(run);
     } else {
-        attend_all(helpers);
-        from_outside(count, helpers, task);
+        attend_all(threads - 1);
+        from_outside(parts, threads - 1, run);
     }
 }
 
 /// [`for_each`] for a thread that is none of the pool's. It takes part, which rayon's iterators do not let it: they move
 /// all work into the pool, put the caller to sleep and wake it at the end.
+///
+/// It goes from the first part upwards and the others from the last downwards, so that everybody meets the same data
+/// the next time.
 fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
-    let (next, helping) = (AtomicUsize::new(0), AtomicUsize::new(helpers));
-    let take_part = || {
-        let tasks = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        tasks.take_while(|&i| i < count).for_each(&task);
-    };
+    let (taken, from_end, helping) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(helpers));
+    let is_left = || taken.fetch_add(1, Ordering::Relaxed) < count;
     rayon::in_place_scope(|scope| {
         for _ in 0..helpers {
             scope.spawn(|_| {
-                take_part();
+                while is_left() {
+                    task(count - 1 - from_end.fetch_add(1, Ordering::Relaxed));
+                }
                 helping.fetch_sub(1, Ordering::Relaxed);
             });
         }
-        take_part();
+        (0..).take_while(|_| is_left()).for_each(&task);
         // The end of the scope would go to sleep over the last few microseconds.
         let since = Instant::now();
         while helping.load(Ordering::Relaxed) > 0 && since.elapsed() < LINGER {
