@@ -369,7 +369,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         self.reshape([&shape[..at], &[1], &shape[at..]].concat())
     }
 
-    /// The indices in `range` of one dimension; a negative bound counts from the end.
+    /// The indices in `range` of one dimension; a negative bound counts from the end. (Clippy takes the literal `1..-1`
+    /// for an empty range: `#[allow(clippy::reversed_empty_ranges)]`.)
     ///
     /// ```
     /// use kiln_tensor::{Tensor, ops::*};

@@ -1,17 +1,14 @@
-//! `f32`, `f64` and `i64` as scalars. The single-precision exponential, logarithm and hyperbolic tangent are
+//! `f32`, `f64` and `i64` as scalars. The single-precision exponentials, logarithms and hyperbolic tangent are
 //! polynomials without branches, so that LLVM vectorizes the loops around them; the rest is the standard library's.
 
 use super::{Real, Scalar};
 use crate::Element;
 
-/// `e^x` to about one unit in the last place: `2^n · e^r` with |r| ≤ ln2/2 and a polynomial of degree 6.
+/// n and `e^r - 1` for x = n·ln2 + r with |r| ≤ ln2/2, by a polynomial of degree 6. `x` lies between -104 and 89.
 #[inline(always)]
-fn exp_f32(x: f32) -> f32 {
+fn reduced_exp(x: f32) -> (i32, f32) {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Beyond these bounds the result is 0 or infinite; comparisons this way round let NaN through.
-    let x = if x < -104.0 { -104.0 } else { x };
-    let x = if x > 89.0 { 89.0 } else { x };
     // At 1.5 · 2^23 the distance between numbers is 1: adding it rounds, and leaves n in the low bits.
     const SHIFT: f32 = 12_582_912.0;
     let shifted = x.mul_add(std::f32::consts::LOG2_E, SHIFT);
@@ -24,11 +21,37 @@ fn exp_f32(x: f32) -> f32 {
     let p = p.mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1);
     let p = p.mul_add(r, 0.5);
-    let y = p.mul_add(r * r, r) + 1.0;
+    ((shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32), p.mul_add(r * r, r))
+}
+
+/// The nearest number in `low..=high`; NaN stays.
+#[inline(always)]
+fn clamp(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
+/// `e^x` to about one unit in the last place.
+#[inline(always)]
+fn exp_f32(x: f32) -> f32 {
+    // Beyond these bounds the result is 0 or infinite.
+    let (n, y) = reduced_exp(clamp(x, -104.0, 89.0));
     // 2^n in two factors, because n reaches from -150 to 128 and one factor only from -126 to 127.
-    let n = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
     let half = n >> 1;
-    y * power_of_two(half) * power_of_two(n - half)
+    (y + 1.0) * power_of_two(half) * power_of_two(n - half)
+}
+
+/// `e^x - 1` to about two units in the last place.
+#[inline(always)]
+fn exp_m1_f32(x: f32) -> f32 {
+    // Beyond these bounds the result is -1 or infinite.
+    let (n, y) = reduced_exp(clamp(x, -25.0, 89.0));
+    // 2^n · (y + 1) - 1, halved so that 2^n is a number for every n.
+    let half = power_of_two(n.wrapping_sub(1));
+    let far = 2.0 * half.mul_add(y, half - 0.5);
+    let y = if n == 0 { y } else { far };
+    // -0 stays what it is.
+    if x == 0.0 { x } else { y }
 }
 
 #[inline(always)]
@@ -63,6 +86,16 @@ fn ln_f32(x: f32) -> f32 {
     if x < 0.0 || x.is_nan() { f32::NAN } else { y }
 }
 
+/// `ln (1 + x)` to about two units in the last place: `ln u` for the rounded u = 1 + x, times x over what was added
+/// (W. Kahan).
+#[inline(always)]
+fn ln_1p_f32(x: f32) -> f32 {
+    let u = 1.0 + x;
+    let y = ln_f32(u) * (x / (u - 1.0));
+    let y = if u == 1.0 { x } else { y };
+    if x == f32::INFINITY { x } else { y }
+}
+
 /// `tanh x` (after Cephes `tanhf`): an odd polynomial near 0, else from the exponential.
 #[inline(always)]
 fn tanh_f32(x: f32) -> f32 {
@@ -78,7 +111,7 @@ fn tanh_f32(x: f32) -> f32 {
 }
 
 macro_rules! float_scalar {
-    ($t:ident, $erf:path, exp: $exp:expr, ln: $ln:expr, tanh: $tanh:expr) => {
+    ($t:ident, $erf:path, exp: $exp:expr, exp_m1: $exp_m1:expr, ln: $ln:expr, ln_1p: $ln_1p:expr, tanh: $tanh:expr) => {
         impl Scalar for $t {
             type Mask = bool;
             #[inline(always)]
@@ -124,7 +157,7 @@ macro_rules! float_scalar {
             }
             #[inline(always)]
             fn exp_m1(self) -> $t {
-                $t::exp_m1(self)
+                $exp_m1(self)
             }
             #[inline(always)]
             fn ln(self) -> $t {
@@ -140,7 +173,7 @@ macro_rules! float_scalar {
             }
             #[inline(always)]
             fn ln_1p(self) -> $t {
-                $t::ln_1p(self)
+                $ln_1p(self)
             }
             #[inline(always)]
             fn sin(self) -> $t {
@@ -227,8 +260,8 @@ macro_rules! float_scalar {
     };
 }
 
-float_scalar!(f32, libm::erff, exp: exp_f32, ln: ln_f32, tanh: tanh_f32);
-float_scalar!(f64, libm::erf, exp: f64::exp, ln: f64::ln, tanh: f64::tanh);
+float_scalar!(f32, libm::erff, exp: exp_f32, exp_m1: exp_m1_f32, ln: ln_f32, ln_1p: ln_1p_f32, tanh: tanh_f32);
+float_scalar!(f64, libm::erf, exp: f64::exp, exp_m1: f64::exp_m1, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh);
 
 impl Real for f32 {
     #[inline(always)]
@@ -384,6 +417,11 @@ mod tests {
         assert!(worst_ulp(exp_f32, f64::exp, line(-86.0, 88.7)) < 1.5);
         assert!(worst_ulp(tanh_f32, f64::tanh, line(-9.0, 9.0)) < 3.0);
         assert!(worst_ulp(ln_f32, f64::ln, line(1e-6, 4.0)) < 1.5);
+        let magnitudes = |sign: f32| (0..2000).map(move |i| sign * 10f32.powf(i as f32 / 60.0 - 33.0));
+        assert!(worst_ulp(exp_m1_f32, f64::exp_m1, line(-30.0, 88.7)) < 2.5);
+        assert!(worst_ulp(exp_m1_f32, f64::exp_m1, magnitudes(1.0).chain(magnitudes(-1.0))) < 2.5);
+        assert!(worst_ulp(ln_1p_f32, f64::ln_1p, line(-0.99999, 4.0)) < 3.0);
+        assert!(worst_ulp(ln_1p_f32, f64::ln_1p, magnitudes(1.0).chain(magnitudes(-0.45))) < 3.0);
         assert!(worst_ulp(ln_f32, f64::ln, (0..2000).map(|i| 10f32.powf(i as f32 / 27.0 - 37.0))) < 1.5);
     }
 
@@ -395,6 +433,11 @@ mod tests {
         assert_eq!(exp_f32(100.0), f32::INFINITY);
         assert!(exp_f32(-100.0) > 0.0 && exp_f32(-100.0) < 1e-43);
         assert!(exp_f32(f32::NAN).is_nan() && ln_f32(f32::NAN).is_nan() && tanh_f32(f32::NAN).is_nan());
+        assert_eq!([exp_m1_f32(f32::NEG_INFINITY), exp_m1_f32(f32::INFINITY)], [-1.0, f32::INFINITY]);
+        assert!(exp_m1_f32(f32::NAN).is_nan() && ln_1p_f32(f32::NAN).is_nan() && ln_1p_f32(-1.5).is_nan());
+        assert_eq!([ln_1p_f32(-1.0), ln_1p_f32(f32::INFINITY)], [f32::NEG_INFINITY, f32::INFINITY]);
+        assert_eq!(exp_m1_f32(-0.0).to_bits(), (-0.0f32).to_bits());
+        assert_eq!(ln_1p_f32(-0.0).to_bits(), (-0.0f32).to_bits());
         assert_eq!(ln_f32(0.0), f32::NEG_INFINITY);
         assert_eq!(ln_f32(1.0), 0.0);
         assert!(ln_f32(-1.0).is_nan());
