@@ -113,8 +113,8 @@ fn run_range<C: Real>(
                 cursor.gather(source, &mut block[..length]);
             }
         }
-        // A direct operand or result holds the number of elements of the result, of type C and dense; at + length ≤ range.end
-        // lies within.
+        // A direct operand or result holds the number of elements of the result, of type C and dense; at + length, which
+        // is at most range.end, lies within.
         let x: SmallVec<[*const C; 8]> = sources
             .iter()
             .zip(&gathered)

@@ -47,35 +47,23 @@ impl Op for ArgReduce {
         let each = folded.shape.count();
         let results = parallel::Shared::new(y[0].slice::<i64>()?);
         with_element!(x[0].dtype(), T => {
-            let operand = Operand(x[0].as_ptr().cast::<T>());
+            let operand = parallel::Shared::from_ptr(x[0].as_ptr().cast::<T>().cast_mut());
             let dense = matches!((folded.shape.dims(), folded.strides()), ([_], [1]));
             parallel::for_chunks(bases.len(), (4096 / each.max(1)).max(1), each, |start, end| {
                 // SAFETY: chunks are disjoint ranges of the results.
                 let results = unsafe { results.slice(start, end) };
                 for (result, &base) in results.iter_mut().zip(&bases[start..end]) {
                     *result = if dense {
-                        // SAFETY: the row lies inside the operand's layout.
-                        let row = unsafe { std::slice::from_raw_parts(operand.at(base), each) };
+                        // SAFETY: the row lies inside the operand's layout, and nobody writes it.
+                        let row = unsafe { std::slice::from_raw_parts(operand.get().wrapping_offset(base), each) };
                         simd::dispatch(DenseRow { op: self, row })
                     } else {
-                        self.walk(&operand, base, &folded)
+                        self.walk(operand.get().wrapping_offset(base), &folded)
                     } as i64;
                 }
             });
         });
         Ok(())
-    }
-}
-
-/// Where an operand begins, for threads that only read it.
-struct Operand<T>(*const T);
-
-// SAFETY: the operand is only read, and lives as long as the operation.
-unsafe impl<T: Sync> Sync for Operand<T> {}
-
-impl<T> Operand<T> {
-    fn at(&self, offset: isize) -> *const T {
-        self.0.wrapping_offset(offset)
     }
 }
 
@@ -117,13 +105,13 @@ fn is_nan<T: Element>(x: T) -> bool {
 }
 
 impl ArgReduce {
-    /// The position of the best element of those that belong to one result, in row-major order.
-    fn walk<T: Element>(&self, operand: &Operand<T>, base: isize, folded: &Layout) -> usize {
+    /// The position of the best element of those that belong to one result and begin at `start`, in row-major order.
+    fn walk<T: Element>(&self, start: *const T, folded: &Layout) -> usize {
         let (mut best, mut best_at, mut at) = (None, 0, 0);
         for_each_row(folded, |offset, length, stride| {
             for j in 0..length as isize {
                 // SAFETY: the element lies inside the operand's layout.
-                let x = unsafe { *operand.at(base + offset + j * stride) };
+                let x = unsafe { *start.offset(offset + j * stride) };
                 // The first NaN stays.
                 if best.is_none_or(|best| !is_nan(best) && (self.better(x, best) || is_nan(x))) {
                     (best, best_at) = (Some(x), at);

@@ -192,9 +192,9 @@ impl<F: Fold, C: Real> Job<'_, F, C> {
         // Short runs are collected: a partial row is made of pieces with about as many rows as one alone may have.
         let longest = pieces.iter().map(|piece| piece.rows).max().unwrap_or(1);
         let together = ((ROWS_PART / width).min(CHAIN) / longest).max(1);
-        let mut partial = vec![self.f.empty::<C>(); pieces.len().div_ceil(together) * width];
-        let shared = parallel::Shared::new(&mut partial);
         let count = pieces.len().div_ceil(together);
+        let mut partial = vec![self.f.empty::<C>(); count * width];
+        let shared = parallel::Shared::new(&mut partial);
         let chunk = (ROWS_PART / (together * longest * width)).max(1);
         parallel::for_chunks(count, chunk, together * longest * width, |start, end| {
             for index in start..end {
