@@ -10,6 +10,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask COMMAND
   ci           everything a change must pass: formatting, lints, tests, documentation, tidy
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
+  new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
   refs [DIR]   compare with recorded numbers of PyTorch, Keras and scikit-learn (default: tests/refs)";
 
 fn main() -> ExitCode {
@@ -17,11 +18,26 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["new-op", name] => new_op(name),
         ["refs"] => refs(Path::new("tests/refs")),
         ["refs", directory] => refs(Path::new(directory)),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn new_op(name: &str) -> ExitCode {
+    match xtask::new_op::run(Path::new("."), name) {
+        Ok(files) => {
+            files.iter().for_each(|file| println!("{file}"));
+            println!("Format (cargo fmt), then replace what it computes: docs/anatomy-of-an-op.md");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("new-op: {problem}");
+            ExitCode::FAILURE
         }
     }
 }
