@@ -4,7 +4,8 @@
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Work below this many elementary steps (about 20 µs) stays on the caller's thread: waking another costs as much.
@@ -52,6 +53,8 @@ pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
         attend_all(threads - 1 + usize::from(ATTENDING.get()));
         let _inside = Inside::enter();
         (0..parts).into_par_iter().with_max_len(1).for_each(run);
+    } else if is_crowded() {
+        (0..parts).for_each(run);
     } else {
         attend_all(threads - 1);
         from_outside(parts, threads - 1, run);
@@ -66,7 +69,8 @@ pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
 fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
     let (taken, from_end, helping) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(helpers));
     let is_left = || taken.fetch_add(1, Ordering::Relaxed) < count;
-    rayon::in_place_scope(|scope| {
+    let start = Instant::now();
+    let own_end = rayon::in_place_scope(|scope| {
         for _ in 0..helpers {
             scope.spawn(|_| {
                 while is_left() {
@@ -77,11 +81,46 @@ fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
         }
         (0..).take_while(|_| is_left()).for_each(&task);
         // The end of the scope would go to sleep over the last few microseconds.
-        let since = Instant::now();
-        while helping.load(Ordering::Relaxed) > 0 && since.elapsed() < LINGER {
+        let own_end = Instant::now();
+        while helping.load(Ordering::Relaxed) > 0 && own_end.elapsed() < LINGER {
             std::hint::spin_loop();
         }
+        own_end
     });
+    if own_end.elapsed() > LINGER + (own_end - start) {
+        // The others took twice as long and more for the same work: perhaps something else has their cores.
+        note_delay();
+    }
+}
+
+/// How long threads work alone once it has shown that other processes take the cores from under their helpers. One that
+/// lost its core in the middle of a part may get it back after milliseconds: beside one busy process a small step took
+/// two and a half times as long with help as without.
+const ALONE: Duration = Duration::from_millis(100);
+
+/// Two delays as close as this are no accident.
+const CLOSE: Duration = Duration::from_millis(20);
+
+static CLOCK: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// When the last delay ended, and until when to work alone, in microseconds of [`CLOCK`]; 0 for never.
+static LAST_DELAY: AtomicU64 = AtomicU64::new(0);
+static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+fn note_delay() {
+    let micros = |time: Duration| time.as_micros() as u64;
+    let (now, last) = (CLOCK.elapsed(), LAST_DELAY.load(Ordering::Relaxed));
+    let mut end = micros(now);
+    if last > 0 && end < last + micros(CLOSE) {
+        end = micros(now + ALONE);
+        CROWDED_UNTIL.store(end, Ordering::Relaxed);
+    }
+    LAST_DELAY.store(end, Ordering::Relaxed);
+}
+
+fn is_crowded() -> bool {
+    let until = CROWDED_UNTIL.load(Ordering::Relaxed);
+    until > 0 && (CLOCK.elapsed().as_micros() as u64) < until
 }
 
 /// How long a thread that has helped stays awake for more: longer than the serial work between the parallel operations
@@ -230,6 +269,14 @@ mod tests {
         }
         let n = 3 << 18;
         assert_eq!(counts(n, |task| for_ranges(n, 64, 1, |range| range.for_each(task))), vec![1; n]);
+    }
+
+    #[test]
+    fn two_close_delays_make_a_crowd() {
+        note_delay();
+        note_delay();
+        assert!(is_crowded());
+        assert_eq!(counts(50, |task| for_each(50, true, task)), [1; 50]);
     }
 
     #[test]
