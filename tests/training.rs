@@ -383,6 +383,15 @@ fn the_state_of_an_input_that_is_silent_dies_out() {
     assert_eq!(momentum[..2], [0.0, 0.0], "neither subnormal nor small: 0.9 to the power of 1,500");
     assert!(momentum[2].is_nan(), "what is no number stays visible");
     assert!(weight.to_vec::<f32>().unwrap()[..2].iter().all(|w| w.is_finite() && *w != 0.5));
+
+    // Double precision keeps what is small and normal there: steps follow the gradient's sign, not its size.
+    let mut weight = Tensor::new([0.5]);
+    let mut optimizer = Adam { epsilon: 0.0, ..Adam::new(0.01) }.into_optimizer().unwrap();
+    for _ in 0..2 {
+        let gradient = Some(Tensor::new([1e-100]));
+        optimizer.apply(&mut [ParameterUpdate { name: "w", value: &mut weight, gradient }]).unwrap();
+    }
+    assert!((weight.to_vec::<f64>().unwrap()[0] - 0.48).abs() < 1e-12);
 }
 
 /// Resident memory of this process in bytes, where the system tells it.

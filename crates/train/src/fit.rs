@@ -208,12 +208,8 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// Data that do not fit the model or the loss; settings without meaning; a callback that watches a value which is
     /// not measured, before the first step; a callback's own error.
-    pub fn fit(&mut self, data: &Dataset, fit: Fit<'_>) -> Result<History> {
+    pub fn fit(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
         fit.check()?;
-        self.fit_here(data, fit)
-    }
-
-    fn fit_here(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
         let (train, validation) = fit.parts(data)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
         let names = self.log_names(validation.is_some());

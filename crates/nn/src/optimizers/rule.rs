@@ -3,7 +3,7 @@
 use super::Settings;
 use crate::Result;
 use kiln_autograd::ops::{Elementwise, Function};
-use kiln_autograd::{Scalar, Spec, Tensor};
+use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::Value;
 use std::fmt;
 
@@ -84,7 +84,11 @@ impl Step {
         rule: F,
         x: Vec<Tensor>,
     ) -> Result<Vec<Tensor>> {
-        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, step: *self }), x)?)
+        let smallest = match x.first().map(Tensor::dtype) {
+            Some(DType::F64) => f64::MIN_POSITIVE,
+            _ => f64::from(f32::MIN_POSITIVE),
+        };
+        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, step: *self, smallest }), x)?)
     }
 }
 
@@ -93,6 +97,8 @@ impl Step {
 struct Prepared<F> {
     rule: F,
     step: Step,
+    /// The smallest normal number of the type that is computed in.
+    smallest: f64,
 }
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> for Prepared<F> {
@@ -111,7 +117,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
         // decay would take away rounds to zero. With them arithmetic is several times slower, and no step depends on
         // them: an image's dark border tripled the time of Adam.
         for slot in y.iter_mut().skip(1) {
-            let tiny = slot.clone().abs().lt(S::lit(f64::from(f32::MIN_POSITIVE)));
+            let tiny = slot.clone().abs().lt(S::lit(self.smallest));
             *slot = S::select(tiny, S::lit(0.0), slot.clone());
         }
         y

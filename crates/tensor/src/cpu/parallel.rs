@@ -24,7 +24,7 @@ pub fn for_chunks(n: usize, chunk: usize, cost: usize, body: impl Fn(usize, usiz
 ///
 /// There are as many as threads as long as they fit a cache, and always the same for the same `n`: then a thread mostly
 /// finds the part of a tensor that it has worked on before in its own cache.
-pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize>) + Sync + Send) {
+pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize>) + Sync) {
     const LONGEST: usize = 1 << 18;
     let threads = rayon::current_num_threads();
     let count = match n.saturating_mul(cost) <= SERIAL_LIMIT {

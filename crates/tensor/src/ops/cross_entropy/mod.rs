@@ -1,8 +1,8 @@
 //! Cross-entropy between logits and class labels, fused: the probabilities are never stored.
 
-use super::softmax::softmax_row;
+use super::softmax::softmax_in_place;
 use super::{Apply, Value};
-use crate::cpu::{parallel, simd};
+use crate::cpu::parallel;
 use crate::scalar::Real;
 use crate::{DType, Element, Error, Op, Result, Spec, View, ViewMut};
 
@@ -91,19 +91,6 @@ impl Op for CrossEntropyGrad {
     }
 }
 
-struct RowKernel<'a, C> {
-    row: &'a mut [C],
-    log: bool,
-}
-
-impl<C: Real> simd::Kernel for RowKernel<'_, C> {
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        softmax_row(self.row, self.log);
-    }
-}
-
 fn classes(logits: &View<'_>) -> usize {
     logits.shape()[logits.shape().rank() - 1]
 }
@@ -119,7 +106,7 @@ fn forward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<(
         let out = unsafe { shared.slice(start, end) };
         for (i, out) in (start..end).zip(out) {
             row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
-            simd::dispatch(RowKernel { row: &mut row, log: true });
+            softmax_in_place(&mut row, true);
             *out = (-row[labels[i]]).store();
         }
     });
@@ -135,7 +122,7 @@ fn backward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<
         let mut row = vec![C::default(); n];
         for i in start..end {
             row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
-            simd::dispatch(RowKernel { row: &mut row, log: false });
+            softmax_in_place(&mut row, false);
             row[labels[i]] = row[labels[i]] - C::lit(1.0);
             // SAFETY: rows are disjoint ranges of the result.
             let out = unsafe { shared.slice(i * n, (i + 1) * n) };

@@ -24,7 +24,7 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
                 continue;
             }
             buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
-            simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
+            softmax_in_place(&mut buffer, op.log);
             for (i, b) in buffer.iter().enumerate() {
                 // SAFETY: the indices of different rows are disjoint and lie inside the result.
                 unsafe { *shared.get().add(first + i * inner) = b.store() }
@@ -66,8 +66,13 @@ impl<C: Real> simd::Kernel for RowKernel<'_, C> {
 }
 
 /// Softmax of one row in place, or its logarithm.
+pub(crate) fn softmax_in_place<C: Real>(row: &mut [C], log: bool) {
+    simd::dispatch(RowKernel { row, log });
+}
+
+/// The arithmetic, for the caller's instruction set.
 #[inline(always)]
-pub(crate) fn softmax_row<C: Real>(row: &mut [C], log: bool) {
+fn softmax_row<C: Real>(row: &mut [C], log: bool) {
     let top = fold(row, C::lit(f64::NEG_INFINITY), |x| x, |a, x| x.max(a));
     if log {
         let total = fold(row, C::lit(0.0), |x| (x - top).exp(), |a, x| a + x);

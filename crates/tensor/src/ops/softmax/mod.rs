@@ -2,7 +2,7 @@
 
 mod cpu;
 
-pub(crate) use cpu::softmax_row;
+pub(crate) use cpu::softmax_in_place;
 
 use super::{Apply, CastOps, Value};
 use crate::{DType, Error, Op, Result, Spec, View, ViewMut};
