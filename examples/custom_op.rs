@@ -8,7 +8,7 @@ use kiln::tensor::Result;
 
 /// `x · tanh(exp(x))`, the activation TanhExp (Liu and Di 2020). This is all there is to write: the SIMD kernel, the
 /// derivative and the derivative's derivatives come from this one function.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct TanhExp;
 
 impl Function<1> for TanhExp {
@@ -20,7 +20,7 @@ impl Function<1> for TanhExp {
 }
 
 /// The running sum along the last dimension: an operation whose elements depend on each other.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 struct CumulativeSum;
 
 impl Op for CumulativeSum {
@@ -29,12 +29,13 @@ impl Op for CumulativeSum {
     }
 
     /// Shapes and types, before anything is allocated; errors about shapes belong here.
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(vec![x[0]])
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        Ok(x[0].into())
     }
 
     /// The kernel: writes into memory that it is given.
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let length = x[0].shape().last().copied().unwrap_or(1).max(1);
         let x = x[0].contiguous::<f64>()?;
         let y = y[0].slice::<f64>()?;

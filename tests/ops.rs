@@ -2,9 +2,9 @@
 //! inputs, each instruction set, each number of threads, derivatives against differences.
 
 use crate::cases::{self, Array, Case};
-use kiln_autograd::cpu::simd::{Isa, with_isa};
 use kiln_autograd::ops::{CastOps, ViewOps};
 use kiln_autograd::{DType, GradCheck, Result, Tape, Tensor, Var, gradients};
+use kiln_autograd::{Isa, with_isa};
 
 #[test]
 fn elementwise() {

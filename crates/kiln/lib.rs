@@ -36,7 +36,9 @@ pub mod prelude {
     // The padding of layers and that of operations are two types; layers are met first.
     pub use kiln_nn::layers::Padding;
     pub use kiln_tensor::ops::prelude::*;
-    pub use kiln_tensor::{DType, Device, Key, Op, Scalar, Shape, Spec, Tensor, View, ViewMut};
+    pub use kiln_tensor::{
+        Aliases, Arity, CpuCall, DType, Device, Key, Op, Outputs, Scalar, Shape, Spec, Specs, Tensor, View, ViewMut,
+    };
     pub use kiln_train::callbacks::{self, *};
     pub use kiln_train::{
         ClassWeight, ClassificationReport, Compile, ConfusionMatrix, Dataset, Error, Fit, History, Logs, Model, Result,

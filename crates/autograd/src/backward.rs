@@ -127,7 +127,7 @@ impl Walk {
             Some(sum) if self.create_graph => Var::elementwise(Add, [&sum, &gradient]).map(|[sum]| sum)?,
             Some(sum) => {
                 let both = vec![sum.into_tensor(), gradient.into_tensor()];
-                Var::new(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Add), both)?.swap_remove(0))
+                Var::new(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Add), both)?.one()?)
             }
         });
         Ok(())

@@ -8,16 +8,17 @@ use crate::{Op, Result, Var};
 /// serves every order.
 ///
 /// ```
-/// use kiln_autograd::{Differentiable, Op, Result, Spec, Tape, Tensor, Var, View, ViewMut, ops::*};
+/// use kiln_autograd::{CpuCall, Differentiable, Op, Result, Spec, Specs, Tape, Tensor, Var, ops::*};
 ///
 /// /// The cube of each element.
-/// #[derive(Debug)]
+/// #[derive(Debug, Clone, PartialEq)]
 /// struct Cube;
 ///
 /// impl Op for Cube {
 ///     fn name(&self) -> &str { "cube" }
-///     fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> { Ok(vec![x[0]]) }
-///     fn cpu(&self, x: &[View], y: &mut [ViewMut]) -> Result<()> {
+///     fn infer(&self, x: &[Spec]) -> Result<Specs> { Ok(x[0].into()) }
+///     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+///         let (x, y) = call.parts();
 ///         let x = x[0].contiguous::<f64>()?;
 ///         y[0].slice::<f64>()?.iter_mut().zip(x.iter()).for_each(|(y, x)| *y = x * x * x);
 ///         Ok(())

@@ -31,6 +31,7 @@ pub use tape::Tape;
 pub use var::Var;
 
 pub use kiln_tensor::{
-    DType, Device, Dual, Element, Error, ErrorKind, Expr, IntoShape, Key, Layout, MAX_RANK, Mask, Op, Result, Scalar,
-    Shape, Spec, Tensor, View, ViewMut, bf16, cpu, f16, io, ops,
+    Aliases, Arity, CpuCall, DType, Device, Dual, DynOp, Element, Error, ErrorKind, Expr, IntoShape, Isa, Key, Layout,
+    MAX_RANK, Mask, Number, Op, Outputs, Result, Scalar, Shape, Spec, Specs, Tensor, View, ViewMut, bf16, f16, io, ops,
+    with_isa,
 };

@@ -3,7 +3,7 @@
 use crate::backward::gradients;
 use crate::tape::Rule;
 use crate::var::common_tape;
-use crate::{Error, ErrorKind, Keep, Result, Tape, Tensor, Var};
+use crate::{Error, ErrorKind, Keep, Result, Tape, Var};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ pub fn checkpoint(region: impl Fn(&[Var]) -> Result<Vec<Var>> + 'static, inputs:
             .at(Location::caller()));
     }
     let Some(tape) = tape else { return Ok(outputs) };
-    let tensors: Vec<Tensor> = outputs.into_iter().map(Var::into_tensor).collect();
+    let tensors = outputs.into_iter().map(Var::into_tensor).collect();
     #[expect(clippy::arc_with_non_send_sync, reason = "a tape stays on its thread; its rules share one pointer type")]
     let rule = Arc::new(Recompute { region: Box::new(region) });
-    Ok(tape.record(rule, inputs, tensors))
+    Ok(tape.record(rule, inputs, tensors).into_iter().collect())
 }
 
 impl Rule for Recompute {

@@ -1,7 +1,7 @@
 //! The list of what was computed.
 
 use crate::var::Place;
-use crate::{DType, Differentiable, Keep, Result, Spec, Tensor, Var};
+use crate::{DType, Differentiable, Keep, Outputs, Result, Spec, Tensor, Var};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::fmt;
@@ -115,7 +115,7 @@ impl Tape {
     }
 
     /// Appends a step. Results that are no floats have no derivative and leave the tape.
-    pub(crate) fn record(&self, rule: Arc<dyn Rule>, x: &[&Var], y: Vec<Tensor>) -> Vec<Var> {
+    pub(crate) fn record(&self, rule: Arc<dyn Rule>, x: &[&Var], y: Outputs) -> Outputs<Var> {
         if y.iter().all(|y| !y.dtype().is_float()) {
             return y.into_iter().map(Var::new).collect();
         }
@@ -149,7 +149,7 @@ fn kept(tensor: &Tensor, keep: bool) -> Tensor {
     thread_local! {
         static NAN: [Tensor; 8] = DType::ALL.map(|dtype| Tensor::scalar(f64::NAN, dtype));
     }
-    let Spec { shape, dtype } = tensor.spec();
+    let Spec { shape, dtype, .. } = tensor.spec();
     NAN.with(|nan| nan[dtype as usize].expand(shape)).unwrap_or_else(|_| tensor.clone())
 }
 

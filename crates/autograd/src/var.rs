@@ -1,7 +1,7 @@
 //! A value that a tape may follow.
 
 use crate::ops::{Apply, Elementwise, Function, Value};
-use crate::{Differentiable, Error, ErrorKind, Result, Tape, Tensor};
+use crate::{Differentiable, Error, ErrorKind, Outputs, Result, Tape, Tensor};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Var {
 
     /// Runs an operation and records it, if an operand is on a tape.
     #[track_caller]
-    fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Vec<Var>> {
+    fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Outputs<Var>> {
         let at = Location::caller();
         let tape = common_tape(op.name(), x).map_err(|e| e.at(at))?;
         let tensors: smallvec::SmallVec<[&Tensor; 4]> = x.iter().map(|x| &x.tensor).collect();
@@ -91,13 +91,13 @@ impl Value for Var {
     #[track_caller]
     fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Var; IN]) -> Result<[Var; OUT]> {
         let y = Var::run(Elementwise::<F, IN, OUT>(f), &x)?;
-        Ok(y.try_into().unwrap_or_else(|_| unreachable!("an elementwise operation has OUT results")))
+        Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
     }
 }
 
 impl<O: Differentiable> Apply<O> for Var {
     #[track_caller]
-    fn apply_op(op: O, x: &[&Var]) -> Result<Vec<Var>> {
+    fn apply_op(op: O, x: &[&Var]) -> Result<Outputs<Var>> {
         Var::run(op, x)
     }
 }

@@ -32,7 +32,7 @@ pub use sequential::{Network, Sequential};
 
 pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{
-    DType, Device, Differentiable, Dual, Element, Expr, GradCheck, Gradients, IntoShape, Keep, Key, Layout, Mask, Op,
-    Scalar, Shape, Spec, Tape, Tensor, Var, View, ViewMut, bf16, checkpoint, cpu, f16, grad, gradients, hvp, io, jvp,
-    ops, value_and_grad, vjp,
+    Aliases, Arity, CpuCall, DType, Device, Differentiable, Dual, DynOp, Element, Expr, GradCheck, Gradients,
+    IntoShape, Isa, Keep, Key, Layout, Mask, Number, Op, Outputs, Scalar, Shape, Spec, Specs, Tape, Tensor, Var, View,
+    ViewMut, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, ops, value_and_grad, vjp, with_isa,
 };

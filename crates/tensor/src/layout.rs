@@ -24,7 +24,11 @@ impl Layout {
         Layout { shape, strides, offset: 0 }
     }
 
-    /// A layout from its parts. The caller keeps every reachable index inside the storage; [`Layout::reach`] checks it.
+    /// A layout from its parts. Whoever uses it checks with [`Layout::fits`] that it stays
+    /// inside.
+    ///
+    /// # Panics
+    /// There are more strides than a shape can have dimensions.
     pub fn new(shape: Shape, strides: &[isize], offset: usize) -> Layout {
         let mut all = [0; MAX_RANK];
         all[..strides.len()].copy_from_slice(strides);
@@ -52,21 +56,22 @@ impl Layout {
         true
     }
 
-    /// The lowest and highest storage index that an element has, or `None` when there is no element.
-    pub fn reach(&self) -> Option<(isize, isize)> {
+    /// Whether every index that an element has is one of the `elements` of a storage.
+    pub fn fits(&self, elements: usize) -> bool {
         if self.shape.count() == 0 {
-            return None;
+            return self.offset <= elements;
         }
-        let (mut low, mut high) = (self.offset as isize, self.offset as isize);
+        let (mut low, mut high) = (self.offset as i128, self.offset as i128);
         for (&length, &stride) in self.shape.iter().zip(self.strides()) {
-            let span = (length as isize - 1) * stride;
-            if span < 0 { low += span } else { high += span }
+            // A dimension of at most 2^64 times a stride of at most 2^63 is a number of 128 bits; sums may saturate.
+            let span = (length as i128 - 1).saturating_mul(stride as i128);
+            if span < 0 { low = low.saturating_add(span) } else { high = high.saturating_add(span) }
         }
-        Some((low, high))
+        low >= 0 && high < elements as i128
     }
 
     /// The layout that repeats this one over `shape`, which it broadcasts to (stride 0 where it is stretched).
-    pub fn broadcast_to(&self, shape: Shape) -> Layout {
+    pub(crate) fn broadcast_to(&self, shape: Shape) -> Layout {
         let mut strides = [0; MAX_RANK];
         let lead = shape.rank() - self.shape.rank();
         for axis in 0..self.shape.rank() {
@@ -79,6 +84,9 @@ impl Layout {
 
     /// The layout under another shape of as many elements, or `None` where that needs a copy.
     pub fn reshape(&self, shape: Shape) -> Option<Layout> {
+        if shape.count() != self.shape.count() {
+            return None;
+        }
         if self.is_contiguous() {
             return Some(Layout { offset: self.offset, ..Layout::contiguous(shape) });
         }

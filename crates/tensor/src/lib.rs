@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of gradients or layers. See `ARCHITECTURE.md` for a map.
 
-pub mod cpu;
+mod cpu;
 mod device;
 mod display;
 mod dtype;
@@ -12,18 +12,22 @@ mod layout;
 mod op;
 pub mod ops;
 mod random;
+mod run;
 mod scalar;
 mod shape;
 mod storage;
 mod tensor;
 
+pub use cpu::buffer::release_cached;
+pub use cpu::simd::{Isa, with_isa};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use half::{bf16, f16};
 pub use layout::Layout;
-pub use op::{Op, Spec, View, ViewMut};
+pub use op::{Aliases, Arity, DynOp, Op, Outputs, Spec, Specs};
 pub use random::Key;
+pub use run::{CpuCall, View, ViewMut};
 pub use scalar::{Dual, Expr, Mask, Scalar};
 pub use shape::{IntoShape, MAX_RANK, Shape};
-pub use tensor::{IntoTensor, Tensor};
+pub use tensor::{IntoTensor, Number, Tensor};

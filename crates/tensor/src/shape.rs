@@ -25,11 +25,19 @@ impl Shape {
             let text = format!("{dims:?} has {} dimensions; the most is {MAX_RANK}", dims.len());
             return Err(Error::shape("shape", text));
         }
-        let bytes = dims.iter().filter(|&&d| d > 0).try_fold(16usize, |n, &d| n.checked_mul(d));
-        if bytes.is_none_or(|b| b > isize::MAX as usize) {
-            return Err(Error::shape("shape", format!("{dims:?} has more elements than memory can hold")));
+        let shape = Shape::from_slice(dims);
+        shape.check("shape")?;
+        Ok(shape)
+    }
+
+    /// Whether memory could address so many elements, of whatever type: [`Shape::with`] may have made more of them.
+    pub(crate) fn check(&self, op: &str) -> Result<()> {
+        // Dimensions of 0 do not count: strides are products of the others.
+        let bytes = self.iter().filter(|&&d| d > 0).try_fold(16usize, |n, &d| n.checked_mul(d));
+        match bytes {
+            Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+            _ => Err(Error::shape(op, format!("{self} has more elements than memory can hold"))),
         }
-        Ok(Shape::from_slice(dims))
     }
 
     /// A shape that is known to fit: pieces of an existing one.
@@ -51,7 +59,8 @@ impl Shape {
 
     /// Number of elements: the product of the dimensions, 1 for a scalar.
     pub fn count(&self) -> usize {
-        self.dims().iter().product()
+        // Saturating, for shapes that no tensor has; those of tensors are checked.
+        self.iter().fold(1usize, |count, &d| count.saturating_mul(d)) * usize::from(!self.contains(&0))
     }
 
     /// The shape two shapes broadcast to, by NumPy's rule: aligned at the right, equal or one of them 1.
@@ -99,6 +108,17 @@ impl Shape {
         Ok(if axis < 0 { (axis + rank.max(1)) as usize } else { axis as usize })
     }
 
+    /// Whether an operation can act along `axis`; a scalar has the one axis in name only.
+    pub(crate) fn check_axis(&self, op: &str, axis: usize) -> Result<()> {
+        match axis < self.rank().max(1) {
+            true => Ok(()),
+            false => {
+                let text = format!("axis {axis} is out of range for {self}, which has {} axes", self.rank());
+                Err(Error::shape(op, text))
+            }
+        }
+    }
+
     /// The flags of the axes named, all of them when the list is empty.
     ///
     /// # Errors
@@ -118,7 +138,10 @@ impl Shape {
         Ok(flags)
     }
 
-    /// A copy with `axis` of another length.
+    /// A copy with `axis` of another length. Whatever makes a tensor of it checks its size.
+    ///
+    /// # Panics
+    /// There is no such axis.
     #[must_use]
     pub fn with(mut self, axis: usize, length: usize) -> Shape {
         self.dims[..self.rank as usize][axis] = length;
@@ -156,12 +179,12 @@ pub trait IntoShape {
 
 impl IntoShape for Shape {
     fn into_shape(self) -> Result<Shape> {
-        Ok(self)
+        self.check("shape").map(|()| self)
     }
 }
 impl IntoShape for &Shape {
     fn into_shape(self) -> Result<Shape> {
-        Ok(*self)
+        (*self).into_shape()
     }
 }
 impl IntoShape for &[usize] {
@@ -219,5 +242,8 @@ mod tests {
         assert!(Shape::new(&[usize::MAX, 2]).is_err());
         assert!(Shape::new(&[1; 9]).is_err());
         assert!(Shape::new(&[0, usize::MAX, usize::MAX]).is_err());
+        let grown = Shape::new(&[1, 8]).unwrap().with(0, 1 << 62);
+        assert!(grown.into_shape().is_err() && grown.count() == usize::MAX);
+        assert_eq!(grown.with(1, 0).count(), 0);
     }
 }

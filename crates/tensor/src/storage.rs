@@ -1,19 +1,41 @@
 //! The memory behind tensors: shared, typed only by the tensors that look at it.
 
 use crate::cpu::buffer::Buffer;
-use crate::{DType, Device};
+use crate::{DType, Device, Element};
 use std::sync::Arc;
 
-/// A reference-counted block of memory on a device.
+/// Where the elements of a tensor are.
 #[derive(Clone)]
 pub(crate) enum Storage {
+    /// One value that lives in no memory and on no device: kernels read it into a register.
+    Uniform(Uniform),
+    /// A reference-counted block of the CPU's memory.
     Cpu(Arc<Buffer>),
+}
+
+/// The bytes of one element.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Uniform {
+    bytes: [u8; 8],
+    /// Whether it adapts to the type of what it stands beside.
+    pub(crate) number: bool,
+}
+
+impl Uniform {
+    pub(crate) fn new<T: Element>(value: T, number: bool) -> Uniform {
+        let mut bytes = [0; 8];
+        const { assert!(size_of::<T>() <= 8 && align_of::<T>() <= align_of::<Uniform>()) };
+        // SAFETY: `T` has at most eight bytes, all of them initialised: elements are primitive numbers and booleans.
+        unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), bytes.as_mut_ptr(), size_of::<T>()) }
+        Uniform { bytes, number }
+    }
 }
 
 impl Storage {
     /// Room for `count` elements on the CPU; `None` where the system has no such memory.
     pub(crate) fn cpu(count: usize, dtype: DType) -> Option<Storage> {
-        let buffer = Buffer::new(count * dtype.size())?;
+        let buffer = Buffer::new(count.checked_mul(dtype.size())?)?;
         if dtype == DType::Bool {
             // A recycled byte that is neither 0 nor 1 would not be a valid `bool`.
             // SAFETY: the block has at least this many bytes and nobody else knows it yet.
@@ -22,15 +44,21 @@ impl Storage {
         Some(Storage::Cpu(Arc::new(buffer)))
     }
 
+    /// Where it is; a uniform value, which is everywhere, counts as the CPU's.
     pub(crate) fn device(&self) -> Device {
         match self {
-            Storage::Cpu(_) => Device::Cpu,
+            Storage::Uniform(_) | Storage::Cpu(_) => Device::Cpu,
         }
     }
 
-    /// First byte of CPU memory.
-    pub(crate) fn as_ptr(&self) -> *mut u8 {
+    pub(crate) fn is_uniform(&self) -> bool {
+        matches!(self, Storage::Uniform(_))
+    }
+
+    /// First byte. It is written through only where `run` or `build` has made the storage itself.
+    pub(crate) fn as_ptr(&self) -> *const u8 {
         match self {
+            Storage::Uniform(uniform) => uniform.bytes.as_ptr(),
             Storage::Cpu(buffer) => buffer.as_ptr(),
         }
     }
@@ -38,13 +66,15 @@ impl Storage {
     /// Size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
+            Storage::Uniform(uniform) => uniform.bytes.len(),
             Storage::Cpu(buffer) => buffer.bytes(),
         }
     }
 
-    /// Whether this is the only reference to the memory.
+    /// Whether this is the only reference to memory that may be written.
     pub(crate) fn is_unique(&mut self) -> bool {
         match self {
+            Storage::Uniform(_) => false,
             Storage::Cpu(buffer) => Arc::get_mut(buffer).is_some(),
         }
     }

@@ -1,6 +1,6 @@
 //! The tensor: a value that is cheap to clone and never changes. Creation from Rust data, and reading it back.
 
-use crate::storage::Storage;
+use crate::storage::{Storage, Uniform};
 use crate::{DType, Device, Element, Error, IntoShape, Layout, Result, Shape, Spec, with_element};
 use std::panic::Location;
 
@@ -57,6 +57,37 @@ impl<T: IntoTensor, const N: usize> IntoTensor for [T; N] {
     }
 }
 
+/// What can stand as a number beside a tensor: Rust's floats and integers.
+#[diagnostic::on_unimplemented(message = "`{Self}` is neither a number nor a reference to a value of this kind")]
+pub trait Number: Copy + sealed::Uniform {}
+
+mod sealed {
+    use crate::DType;
+
+    pub trait Uniform {
+        fn uniform(self) -> (crate::storage::Uniform, DType);
+    }
+}
+
+macro_rules! numbers {
+    ($($t:ty as $wide:ty, $dtype:ident;)*) => {$(
+        impl Number for $t {}
+        impl sealed::Uniform for $t {
+            fn uniform(self) -> (Uniform, DType) {
+                (Uniform::new(self as $wide, true), DType::$dtype)
+            }
+        }
+    )*};
+}
+// All exact: a number is kept as a double, or as an integer of 64 bits.
+numbers! {
+    f64 as f64, F64;
+    f32 as f64, F64;
+    i64 as i64, I64;
+    i32 as i64, I64;
+    u8 as i64, I64;
+}
+
 /// What is as small as something that is in memory already.
 #[track_caller]
 fn in_memory(tensor: Result<Tensor>) -> Tensor {
@@ -105,9 +136,24 @@ impl Tensor {
         Tensor::from_slice(&values, shape)
     }
 
-    /// A scalar (rank 0) of type `dtype`.
+    /// A scalar (rank 0) of type `dtype`. It lives in no memory.
     pub fn scalar(value: f64, dtype: DType) -> Tensor {
         Tensor::filled(Spec::new(Shape::default(), dtype), value)
+    }
+
+    /// A number that takes part in an operation by its value, in the type of what it stands beside: what the 2 in
+    /// `x.mul(2.0)` becomes. It lives in no memory and on no device.
+    ///
+    /// ```
+    /// use kiln_tensor::{DType, Tensor, ops::*};
+    /// let x = Tensor::new([1u8, 2]);
+    /// assert_eq!(x.add(&Tensor::number(1))?.dtype(), DType::U8);
+    /// assert_eq!(x.add(&Tensor::number(0.5))?.to_vec::<f32>()?, [1.5, 2.5]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    pub fn number(value: impl Number) -> Tensor {
+        let (uniform, dtype) = value.uniform();
+        Tensor { storage: Storage::Uniform(uniform), layout: Layout::contiguous(Shape::default()), dtype }
     }
 
     /// A tensor filled with `value`, of that value's type.
@@ -139,13 +185,11 @@ impl Tensor {
         Tensor::full(shape, 1f32)
     }
 
-    /// A tensor filled with one value, of the given spec: that of a tensor at hand.
-    ///
-    /// # Panics
-    /// Memory that is used up; [`Tensor::full`] has an error for it.
-    #[track_caller]
+    /// One value, repeated over the shape of `spec` without memory.
     pub fn filled(spec: Spec, value: f64) -> Tensor {
-        in_memory(with_element!(spec.dtype, T => Tensor::build("filled", spec.shape, |t| t.fill(T::from_f64(value)))))
+        let uniform = with_element!(spec.dtype, T => Uniform::new(T::from_f64(value), false));
+        let layout = Layout::contiguous(Shape::default()).broadcast_to(spec.shape);
+        Tensor { storage: Storage::Uniform(uniform), layout, dtype: spec.dtype }
     }
 
     /// `start, start + step, …` up to but without `end`, in the type of the arguments.
@@ -156,12 +200,11 @@ impl Tensor {
     pub fn arange<T: Element>(start: T, end: T, step: T) -> Result<Tensor> {
         let at = Location::caller();
         let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
-        let steps = ((last - first) / by).ceil();
-        if by == 0.0 || !steps.is_finite() || (steps < 0.0) {
+        let steps = arange_steps(start, end, step).ok_or_else(|| {
             let text = format!("no steps of {by} lead from {first} to {last}");
-            return Err(Error::argument("arange", text).at(at));
-        }
-        let shape = Shape::new(&[steps as usize]).map_err(|e| e.at(at))?;
+            Error::argument("arange", text).at(at)
+        })?;
+        let shape = Shape::new(&[steps]).map_err(|e| e.at(at))?;
         Tensor::build("arange", shape, |t: &mut [T]| {
             for (i, t) in t.iter_mut().enumerate() {
                 // Integers are exact in 64 bits, where a double would lose the low ones.
@@ -227,7 +270,10 @@ impl Tensor {
 
     /// Shape and element type.
     pub fn spec(&self) -> Spec {
-        Spec::new(self.layout.shape, self.dtype)
+        match &self.storage {
+            Storage::Uniform(Uniform { number: true, .. }) if self.rank() == 0 => Spec::number(self.dtype),
+            _ => Spec::new(self.layout.shape, self.dtype),
+        }
     }
 
     /// The device that holds the elements.
@@ -310,4 +356,26 @@ impl Tensor {
 /// The bits of an element: a NaN equals itself, and the two zeros differ.
 fn bits<T: Element>(x: T) -> u64 {
     if T::DTYPE.is_float() { x.to_f64().to_bits() } else { x.to_i64() as u64 }
+}
+
+/// The number of steps from `start` that stay before `end`; `None` where `step` leads nowhere.
+fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
+    if !T::DTYPE.is_float() {
+        // In 128 bits no difference of two integers wraps.
+        let (way, step) = (i128::from(end.to_i64()) - i128::from(start.to_i64()), i128::from(step.to_i64()));
+        let whole = way.checked_div(step).filter(|&whole| whole > 0 || way * step.signum() >= 0)?;
+        return usize::try_from(whole + i128::from(way % step != 0)).ok();
+    }
+    let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
+    let steps = ((last - first) / by).ceil();
+    if by == 0.0 || !steps.is_finite() || steps < 0.0 {
+        return None;
+    }
+    // The quotient and the last element are rounded, perhaps to the end.
+    let reaches = |i: f64| (T::from_f64(first + by * i).to_f64() - last) * by.signum() >= 0.0;
+    let mut steps = steps as usize;
+    while steps > 0 && reaches((steps - 1) as f64) {
+        steps -= 1;
+    }
+    Some(steps)
 }

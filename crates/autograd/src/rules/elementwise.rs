@@ -1,7 +1,7 @@
 //! Any elementwise function: first order by a compiled kernel, further orders by formula.
 
 use crate::ops::{Apply, ArithmeticOps, Elementwise, ElementwiseGrad, Formula, Function, MathOps, Value};
-use crate::{Differentiable, Keep, Result, Tensor, Var};
+use crate::{Differentiable, Keep, Outputs, Result, Tensor, Var};
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Differentiable for Elementwise<F, IN, OUT> {
     fn keeps(&self) -> Keep {
@@ -58,7 +58,7 @@ fn cotangents<'a>(dy: &'a [Option<Var>], y: &'a [Var]) -> impl Iterator<Item = V
 }
 
 /// One gradient for each operand in need, in order.
-fn spread(gradients: Vec<Var>, need: &[bool]) -> Result<Vec<Option<Var>>> {
+fn spread(gradients: Outputs<Var>, need: &[bool]) -> Result<Vec<Option<Var>>> {
     let mut gradients = gradients.into_iter();
     Ok(need.iter().map(|need| if *need { gradients.next() } else { None }).collect())
 }

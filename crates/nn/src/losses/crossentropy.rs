@@ -119,7 +119,7 @@ pair_functions! {
 }
 
 /// The term of a class from its label, its probability and the sum of the probabilities.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Categorical {
     smoothing: f64,
     middle: f64,
@@ -141,7 +141,7 @@ impl Function<3> for Categorical {
 }
 
 /// The term of a label of the binary focal loss.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct BinaryFocal {
     alpha: Option<f64>,
     gamma: f64,

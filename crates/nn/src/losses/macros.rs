@@ -115,7 +115,7 @@ pub(super) use loss_trait;
 macro_rules! pair_functions {
     ($($(#[$doc:meta])* $name:ident $label:literal $({ $($field:ident),* })? |$self_:ident, $t:ident, $p:ident| $body:expr;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Debug, Clone, Copy, PartialEq)]
         struct $name { $($($field: f64),*)? }
 
         impl kiln_autograd::ops::Function<2> for $name {

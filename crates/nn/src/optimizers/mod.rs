@@ -80,7 +80,7 @@ impl Clone for Optimizer {
 }
 
 /// `old + weight · new`, and its way to a moving average.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Blend {
     old: f64,
     new: f64,
@@ -96,7 +96,7 @@ impl Function<2> for Blend {
 
 impl Blend {
     fn apply(self, old: Tensor, new: Tensor) -> Result<Tensor> {
-        Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(self), vec![old, new])?.swap_remove(0))
+        Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(self), vec![old, new])?.one()?)
     }
 }
 

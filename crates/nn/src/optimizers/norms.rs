@@ -32,7 +32,7 @@ optimizers! {
 }
 
 /// `[parameter, gradient, mean, mean square]` to `[parameter, direction, mean, mean square]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Direction {
     beta_1: f64,
     beta_2: f64,
@@ -53,7 +53,7 @@ impl Function<4, 4> for Direction {
 }
 
 /// `p - rate · direction`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Descend {
     rate: f64,
 }
@@ -80,13 +80,13 @@ impl Rule for Lamb {
         let ratio = if size > 0.0 && length > 0.0 { size / length } else { 1.0 };
         let parameter = y.remove(0);
         let f = Elementwise::<_, 2, 1>(Descend { rate: step.rate * ratio });
-        y.insert(0, Tensor::apply_owned(&f, vec![parameter, direction])?.swap_remove(0));
+        y.insert(0, Tensor::apply_owned(&f, vec![parameter, direction])?.one()?);
         Ok(y)
     }
 }
 
 /// Decay and clipping alone.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Same;
 
 impl Function<2, 2> for Same {
@@ -138,8 +138,7 @@ impl Rule for Adafactor {
         let rate = rate * root_mean_square(&parameter).max(self.epsilon_2);
         let rate = rate / (root_mean_square(&direction) / self.clip_threshold).max(1.0);
         let f = Elementwise::<_, 2, 1>(Descend { rate });
-        let mut y = Tensor::apply_owned(&f, vec![parameter, direction])?;
-        y.extend(slots);
-        Ok(y)
+        let y = Tensor::apply_owned(&f, vec![parameter, direction])?;
+        Ok(y.into_iter().chain(slots).collect())
     }
 }

@@ -88,12 +88,14 @@ impl Step {
             Some(DType::F64) => f64::MIN_POSITIVE,
             _ => f64::from(f32::MIN_POSITIVE),
         };
-        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, step: *self, smallest }), x)?)
+        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, step: *self, smallest }), x)?
+            .into_iter()
+            .collect())
     }
 }
 
 /// A rule after the decay of the parameter and the clipping of the gradient.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Prepared<F> {
     rule: F,
     step: Step,

@@ -125,7 +125,7 @@ optimizers! {
 /// Defines the functions of `[parameter, gradient, slots…]` with their scalars.
 macro_rules! functions {
     ($($name:ident<$in:literal, $out:literal> $label:literal { $($field:ident),* } |$self_:ident, $x:pat_param| $body:expr;)*) => {$(
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Debug, Clone, Copy, PartialEq)]
         struct $name { $($field: f64),* }
 
         impl Function<$in, $out> for $name {
@@ -212,7 +212,7 @@ functions! {
 }
 
 /// RMSprop keeps two to four tensors: `[parameter, (gradient,) mean square, mean?, velocity?]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct RmsStep {
     rate: f64,
     rho: f64,

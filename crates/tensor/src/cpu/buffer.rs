@@ -40,15 +40,16 @@ fn cache() -> MutexGuard<'static, Cache> {
     CACHE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// `bytes` is a block's: `Buffer::new` has made the same layout of it.
 fn system_layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, ALIGNMENT)
-        .expect("a shape's byte count fits isize, so rounding it up to 64 does too")
+    Layout::from_size_align(bytes, ALIGNMENT).expect("a block has a size that a layout can have")
 }
 
 impl Buffer {
     /// A block of at least `bytes` bytes; `None` where the system has no such memory.
     pub fn new(bytes: usize) -> Option<Buffer> {
-        let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
+        let bytes = bytes.max(1).checked_next_multiple_of(ALIGNMENT)?;
+        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
         let mut cache = cache();
         if let Some(SendPtr(start)) = cache.blocks.get_mut(&bytes).and_then(Vec::pop) {
             cache.bytes -= bytes;
@@ -56,7 +57,7 @@ impl Buffer {
         }
         drop(cache);
         // SAFETY: the layout has a size of at least 64.
-        let start = NonNull::new(unsafe { alloc_zeroed(system_layout(bytes)) })?;
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         Some(Buffer { start, bytes })
     }
 
@@ -93,5 +94,18 @@ pub fn release_cached() {
             // SAFETY: cached blocks were allocated with this layout and are owned by the cache alone.
             unsafe { dealloc(start.as_ptr(), system_layout(bytes)) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_size_wraps() {
+        for bytes in [usize::MAX, usize::MAX - 62, isize::MAX as usize, 1 << 62] {
+            assert!(Buffer::new(bytes).is_none(), "{bytes}");
+        }
+        assert_eq!(Buffer::new(65).map(|buffer| buffer.bytes()), Some(128));
     }
 }

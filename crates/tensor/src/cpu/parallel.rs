@@ -1,6 +1,7 @@
 //! Splitting work over threads so that the bits do not depend on how many there are: chunks have a fixed size that
 //! follows from the problem alone, and whoever combines them does so in their order.
 
+use super::simd;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -48,7 +49,9 @@ pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
     }
     // Few enough to cost nothing, enough for a thread that was held up to be helped out.
     let parts = count.min(8 * threads);
-    let run = |index: usize| part(count, parts, 1, index).for_each(&task);
+    // Whoever runs a part does so on the instruction set of the thread that it belongs to.
+    let limit = simd::limit();
+    let run = |index: usize| simd::with_isa(limit, || part(count, parts, 1, index).for_each(&task));
     if rayon::current_thread_index().is_some() {
         attend_all(threads - 1 + usize::from(ATTENDING.get()));
         let _inside = Inside::enter();

@@ -24,7 +24,8 @@ pub fn with<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     let mut buffers = BUFFERS.take();
     let mut buffer = buffers.pop().unwrap_or_default();
     BUFFERS.set(buffers);
-    let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+    let bytes = len.checked_mul(size_of::<T>()).expect("scratch memory for part of a tensor is addressable");
+    let lines = bytes.div_ceil(size_of::<Line>());
     if buffer.len() < lines {
         buffer.resize(lines, Line([0; 8]));
     }

@@ -62,6 +62,11 @@ pub fn with_isa<R>(limit: Isa, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// The limit of this thread, for tasks that it hands to others.
+pub(crate) fn limit() -> Isa {
+    LIMIT.get()
+}
+
 /// Runs `kernel` compiled for the best instruction set allowed on this thread.
 #[inline]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Out {

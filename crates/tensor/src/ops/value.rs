@@ -6,7 +6,8 @@ use super::{
     Elementwise, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps,
     ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
 };
-use crate::{DType, Op, Result, Shape, Tensor};
+use crate::{DType, Op, Outputs, Result, Shape, Tensor};
+use std::panic::Location;
 
 /// A tensor, or something that stands for one.
 pub trait Value: Clone + Sized {
@@ -50,7 +51,7 @@ pub trait Apply<O: Op>: Value {
     /// # Errors
     /// What the operation finds wrong with its inputs.
     #[track_caller]
-    fn apply_op(op: O, x: &[&Self]) -> Result<Vec<Self>>;
+    fn apply_op(op: O, x: &[&Self]) -> Result<Outputs<Self>>;
 
     /// Applies an operation of one result.
     ///
@@ -58,7 +59,8 @@ pub trait Apply<O: Op>: Value {
     /// As [`Apply::apply_op`].
     #[track_caller]
     fn apply_one(op: O, x: &[&Self]) -> Result<Self> {
-        Self::apply_op(op, x).map(|mut y| y.swap_remove(0))
+        let at = Location::caller();
+        Self::apply_op(op, x)?.one().map_err(|e| e.at(at))
     }
 }
 
@@ -77,45 +79,41 @@ impl Value for Tensor {
         x: [&Tensor; IN],
     ) -> Result<[Tensor; OUT]> {
         let y = Tensor::apply(&Elementwise::<F, IN, OUT>(f), &x)?;
-        Ok(y.try_into().unwrap_or_else(|_| unreachable!("an elementwise operation has OUT results")))
+        Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
     }
 }
 
 impl<O: Op> Apply<O> for Tensor {
     #[track_caller]
-    fn apply_op(op: O, x: &[&Tensor]) -> Result<Vec<Tensor>> {
+    fn apply_op(op: O, x: &[&Tensor]) -> Result<Outputs> {
         Tensor::apply(&op, x)
     }
 }
 
-/// The second operand of `x.add(…)`: another value, or a number, which takes the type of `x` (a fraction added to
-/// integers makes `f32`).
+/// The second operand of `x.add(…)`: another value, or a number.
+///
+/// A number takes part by its value, in the type of what it stands beside: `x.mul(2.0)` is `f16` where `x` is, and
+/// `x.gt(300)` is right for bytes. Only a fraction beside integers makes `f32` of them. Results of integer arithmetic that
+/// do not fit the type wrap.
 pub trait Operand<V> {
-    /// The operand as a value, to stand beside one of type `beside`.
-    fn operand(self, beside: DType) -> V;
+    /// The operand as a value.
+    fn operand(self) -> V;
 }
 
 impl<V: Value> Operand<V> for &V {
-    fn operand(self, _: DType) -> V {
+    fn operand(self) -> V {
         self.clone()
     }
 }
 
 macro_rules! number_operand {
-    ($($t:ty => |$d:ident| $dtype:expr;)*) => {$(
+    ($($t:ty)*) => {$(
         impl<V: Value> Operand<V> for $t {
-            fn operand(self, $d: DType) -> V {
-                V::constant(Tensor::scalar(self as f64, $dtype))
-            }
+            fn operand(self) -> V { V::constant(Tensor::number(self)) }
         }
     )*};
 }
-number_operand! {
-    f64 => |d| d.to_float();
-    f32 => |d| d.to_float();
-    i32 => |d| if d == DType::Bool { DType::I64 } else { d };
-    i64 => |d| if d == DType::Bool { DType::I64 } else { d };
-}
+number_operand!(f64 f32 i64 i32 u8);
 
 /// Every operation: the bound for a function that is written once and runs with gradients and without.
 ///

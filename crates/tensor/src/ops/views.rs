@@ -1,13 +1,15 @@
 //! Other looks at the same elements: reshape, permute, expand, slice, flip; and padding, the reverse of slicing.
 
 use super::{Apply, Value};
-use crate::op::for_each_row;
-use crate::{Element, Error, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use crate::run::for_each_row;
+use crate::{
+    CpuCall, Element, Error, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element,
+};
 use std::ops::{Bound, RangeBounds};
 use std::panic::Location;
 
 /// The same elements in row-major order under another shape.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reshape {
     /// The new shape, of as many elements.
     pub shape: Shape,
@@ -18,16 +20,17 @@ impl Op for Reshape {
         "reshape"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let (from, to) = (x[0].shape, self.shape);
         if from.count() != to.count() {
             let text = format!("{from} has {} elements, {to} has {}", from.count(), to.count());
             return Err(Error::shape("reshape", text));
         }
-        Ok(vec![Spec::new(to, x[0].dtype)])
+        Ok(Spec::new(to, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         copy(&x[0], &mut y[0])
     }
 
@@ -54,7 +57,7 @@ pub(crate) fn copy(x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
 }
 
 /// The dimensions in another order: dimension `i` of the result is dimension `axes[i]` of the operand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Permute {
     /// Each axis once.
     pub axes: Vec<usize>,
@@ -65,7 +68,7 @@ impl Op for Permute {
         "permute"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let rank = x[0].shape.rank();
         let mut seen = [false; MAX_RANK];
         let fits =
@@ -75,10 +78,11 @@ impl Op for Permute {
             return Err(Error::shape("permute", text));
         }
         let dims: Vec<usize> = self.axes.iter().map(|&a| x[0].shape[a]).collect();
-        Ok(vec![Spec::new(Shape::from_slice(&dims), x[0].dtype)])
+        Ok(Spec::new(Shape::from_slice(&dims), x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         copy(&x[0], &mut y[0])
     }
 
@@ -90,7 +94,7 @@ impl Op for Permute {
 }
 
 /// The operand repeated along dimensions of length 1 and new leading ones, without a copy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Expand {
     /// The shape to broadcast to.
     pub shape: Shape,
@@ -101,15 +105,16 @@ impl Op for Expand {
         "expand"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         match x[0].shape.broadcast(&self.shape) {
-            Ok(shape) if shape == self.shape => Ok(vec![Spec::new(shape, x[0].dtype)]),
+            Ok(shape) if shape == self.shape => Ok(Spec::new(shape, x[0].dtype).into()),
             _ => Err(Error::shape("expand", format!("{} does not broadcast to {}", x[0].shape, self.shape))
                 .help("only dimensions of length 1 can be repeated; new ones are added at the left")),
         }
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         copy(&x[0], &mut y[0])
     }
 
@@ -136,8 +141,9 @@ impl Stride {
     }
 
     fn fits(self, dimension: usize) -> bool {
-        let last = self.start as isize + self.step * (self.length as isize - 1);
-        self.length == 0 || (self.start < dimension && (0..dimension as isize).contains(&last))
+        // Of 128 bits, in which neither the product nor the sum wraps.
+        let last = self.start as i128 + self.step as i128 * (self.length as i128 - 1);
+        self.length == 0 || (self.start < dimension && (0..dimension as i128).contains(&last))
     }
 }
 
@@ -151,7 +157,8 @@ fn strided(x: &Layout, ranges: &[Stride]) -> Option<Layout> {
     let empty = ranges.iter().any(|r| r.length == 0);
     for (axis, range) in ranges.iter().enumerate() {
         dims[axis] = range.length;
-        strides[axis] = x.strides()[axis] * range.step;
+        // A single element takes no step, which may be of any size.
+        strides[axis] = if range.length > 1 { x.strides()[axis] * range.step } else { 0 };
         // With nothing to address, an offset could only lead outside.
         offset += if empty { 0 } else { range.start as isize * x.strides()[axis] };
     }
@@ -159,7 +166,7 @@ fn strided(x: &Layout, ranges: &[Stride]) -> Option<Layout> {
 }
 
 /// Evenly spaced indices of each dimension; backwards with a negative step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
     /// One for each dimension.
     pub ranges: Vec<Stride>,
@@ -170,14 +177,15 @@ impl Op for Slice {
         "slice"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         match strided(&Layout::contiguous(x[0].shape), &self.ranges) {
-            Some(layout) => Ok(vec![Spec::new(layout.shape, x[0].dtype)]),
+            Some(layout) => Ok(Spec::new(layout.shape, x[0].dtype).into()),
             None => Err(Error::index("slice", format!("{:?} reaches outside of {}", self.ranges, x[0].shape))),
         }
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         copy(&x[0], &mut y[0])
     }
 
@@ -187,7 +195,7 @@ impl Op for Slice {
 }
 
 /// The reverse of [`Slice`]: a tensor of `shape` filled with `fill`, except at the chosen indices, where the operand stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Embed {
     /// The shape of the result.
     pub shape: Shape,
@@ -202,16 +210,21 @@ impl Op for Embed {
         "embed"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        self.shape.check("embed")?;
+        if let Some(range) = self.ranges.iter().find(|range| range.step == 0 && range.length > 1) {
+            return Err(Error::argument("embed", format!("{range:?} puts {} elements in one place", range.length)));
+        }
         match strided(&Layout::contiguous(self.shape), &self.ranges) {
-            Some(layout) if layout.shape == x[0].shape => Ok(vec![Spec::new(self.shape, x[0].dtype)]),
+            Some(layout) if layout.shape == x[0].shape => Ok(Spec::new(self.shape, x[0].dtype).into()),
             _ => {
                 Err(Error::shape("embed", format!("{} does not fill {:?} of {}", x[0].shape, self.ranges, self.shape)))
             }
         }
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let Some(target) = strided(&Layout::contiguous(self.shape), &self.ranges) else {
             return Err(Error::index("embed", "the indices reach outside"));
         };

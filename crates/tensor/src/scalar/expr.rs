@@ -218,7 +218,7 @@ impl Scalar for Expr {
 }
 
 /// A function as a list of instructions, each naming earlier ones.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Program {
     inputs: usize,
     steps: Vec<Step>,

@@ -1,10 +1,10 @@
 //! Conversion between element types.
 
 use super::{Apply, Value};
-use crate::{DType, Element, Op, Result, Spec, View, ViewMut, with_element};
+use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, with_element};
 
 /// The elements converted to another type, as [`Element`] says: floats truncate toward zero into integers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cast {
     /// The type to convert to.
     pub to: DType,
@@ -15,11 +15,12 @@ impl Op for Cast {
         "cast"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(vec![Spec::new(x[0].shape, self.to)])
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        Ok(Spec::new(x[0].shape, self.to).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         with_element!(x[0].dtype(), S => {
             let x = x[0].contiguous::<S>()?;
             with_element!(self.to, T => {

@@ -1,10 +1,10 @@
 //! Several tensors as one.
 
 use super::{Apply, CastOps, Value, ViewOps};
-use crate::{Error, Op, Result, Spec, View, ViewMut, with_element};
+use crate::{Arity, CpuCall, Error, Op, Result, Spec, Specs, with_element};
 
 /// The operands one after the other along an axis.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Concat {
     /// The axis along which they follow each other.
     pub axis: usize,
@@ -15,7 +15,11 @@ impl Op for Concat {
         "concat"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::AtLeast(1)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let first = x[0];
         let mut length = 0;
         for (i, spec) in x.iter().enumerate() {
@@ -29,12 +33,17 @@ impl Op for Concat {
                 );
                 return Err(Error::shape("concat", text));
             }
-            length += spec.shape[self.axis];
+            if spec.dtype != first.dtype {
+                let text = format!("operand {i} is {}, the first {}", spec.dtype, first.dtype);
+                return Err(Error::dtype("concat", text).help("convert them to one type first: .cast(…)"));
+            }
+            length = spec.shape[self.axis].saturating_add(length);
         }
-        Ok(vec![Spec::new(crate::Shape::new(&first.shape.with(self.axis, length))?, first.dtype)])
+        Ok(Spec::new(crate::Shape::new(&first.shape.with(self.axis, length))?, first.dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let shape = *y[0].shape();
         let inner: usize = shape.iter().skip(self.axis + 1).product();
         let row = shape[self.axis] * inner;

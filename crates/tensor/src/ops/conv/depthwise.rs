@@ -38,7 +38,8 @@ impl<T: Float> VectorKernel<T> for Forward<'_, T> {
             for row in self.rows {
                 // SAFETY: the builder vouches for the addresses, the caller for the instruction set.
                 unsafe {
-                    let input = self.input.offset(row.a).wrapping_add(channel);
+                    // Taps in the padding alone leave no input: an origin need not be an address.
+                    let input = self.input.wrapping_offset(row.a).wrapping_add(channel);
                     let mut sum = V::splat(T::zero());
                     for (index, &tap) in self.taps.iter().enumerate() {
                         let weights = self.weights.as_ptr().add(index * self.channels + channel);

@@ -12,7 +12,7 @@ pub(crate) use options::reach;
 pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, Padding};
 pub use surface::ConvOps;
 
-use crate::{DType, Error, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use crate::{Arity, CpuCall, DType, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
 use cpu::Conv2d as Sizes;
 use std::borrow::Cow;
 
@@ -151,14 +151,19 @@ impl Op for Conv2d {
         "conv2d"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         check_floats("conv2d", x[0], x[1])?;
         let sizes = self.sizes("conv2d", x[0].shape, x[1].shape)?;
         let [height, width] = sizes.output();
-        Ok(vec![Spec::new(Shape::new(&[sizes.batch, height, width, sizes.filters])?, x[0].dtype)])
+        Ok(Spec::new(Shape::new(&[sizes.batch, height, width, sizes.filters])?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.sizes("conv2d", *x[0].shape(), *x[1].shape())?;
         compute(
             x,
@@ -174,14 +179,19 @@ impl Op for Conv2dInputGrad {
         "conv2d_input_grad"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         check_floats("conv2d_input_grad", x[0], x[1])?;
         let sizes = self.sizes(x[0].shape, x[1].shape)?;
         let [height, width] = self.input;
-        Ok(vec![Spec::new(Shape::new(&[sizes.batch, height, width, sizes.channels])?, x[0].dtype)])
+        Ok(Spec::new(Shape::new(&[sizes.batch, height, width, sizes.channels])?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
         compute(
             x,
@@ -197,14 +207,19 @@ impl Op for Conv2dWeightGrad {
         "conv2d_weight_grad"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         check_floats("conv2d_weight_grad", x[0], x[1])?;
         let sizes = self.sizes(x[0].shape, x[1].shape)?;
         let shape = [self.kernel[0], self.kernel[1], sizes.channels / sizes.groups, sizes.filters];
-        Ok(vec![Spec::new(Shape::new(&shape)?, x[0].dtype)])
+        Ok(Spec::new(Shape::new(&shape)?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
         compute(
             x,

@@ -4,15 +4,15 @@ use super::softmax::softmax_in_place;
 use super::{Apply, Value};
 use crate::cpu::parallel;
 use crate::scalar::Real;
-use crate::{DType, Element, Error, Op, Result, Spec, View, ViewMut};
+use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Spec, Specs, View, ViewMut};
 
 /// `ln Σ exp(logits) - logits[label]` for each row of logits `[…, C]` and its integer label `[…]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropy;
 
 /// The gradient of [`CrossEntropy`] with respect to the logits: `dy · (softmax(logits) - one_hot(label))`, from logits,
 /// labels and `dy`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropyGrad;
 
 fn check(x: &[Spec]) -> Result<()> {
@@ -56,12 +56,17 @@ impl Op for CrossEntropy {
         "cross_entropy"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        check(x)?;
-        Ok(vec![Spec::new(x[1].shape, x[0].dtype)])
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        check(x)?;
+        Ok(Spec::new(x[1].shape, x[0].dtype).into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         match x[0].dtype() {
             DType::F64 => forward::<f64, f64>(x, &mut y[0]),
             DType::F32 => forward::<f32, f32>(x, &mut y[0]),
@@ -76,12 +81,21 @@ impl Op for CrossEntropyGrad {
         "cross_entropy_grad"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        check(x)?;
-        Ok(vec![x[0]])
+    fn arity(&self) -> Arity {
+        Arity::Exactly(3)
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        check(x)?;
+        if x[2] != Spec::new(x[1].shape, x[0].dtype) {
+            let text = format!("the gradient is {:?}, the loss {} {}", x[2], x[0].dtype, x[1].shape);
+            return Err(Error::shape("cross_entropy_grad", text));
+        }
+        Ok(x[0].into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         match x[0].dtype() {
             DType::F64 => backward::<f64, f64>(x, &mut y[0]),
             DType::F32 => backward::<f32, f32>(x, &mut y[0]),

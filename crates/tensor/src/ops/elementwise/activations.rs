@@ -99,7 +99,7 @@ macro_rules! parametric {
             /// Shapes that do not broadcast together.
             #[track_caller]
             fn prelu(&self, slope: impl Operand<Self>) -> Result<Self> {
-                Self::elementwise(Prelu, [self, &slope.operand(self.dtype())]).map(|[y]| y)
+                Self::elementwise(Prelu, [self, &slope.operand()]).map(|[y]| y)
             }
         }
         impl<V: Value> ParametricActivationOps for V {}

@@ -3,8 +3,9 @@
 
 use super::run::{BLOCK, BlockFn, LANES, run};
 use crate::scalar::{Program, Real};
-use crate::{DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, View, ViewMut};
+use crate::{Aliases, Arity, CpuCall, DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, Specs};
 use std::fmt::Debug;
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// How the types of the operands decide the type that a function computes in and the type of its result.
@@ -25,7 +26,7 @@ pub enum Kind {
 /// ```
 /// use kiln_tensor::{Scalar, Tensor, ops::*};
 ///
-/// #[derive(Debug, Clone)]
+/// #[derive(Debug, Clone, PartialEq)]
 /// struct Mish;
 /// impl Function<1> for Mish {
 ///     const NAME: &'static str = "mish";
@@ -38,7 +39,7 @@ pub enum Kind {
 /// assert!((y.to_vec::<f64>()?[2] - 0.865_098_388).abs() < 1e-8);
 /// # Ok::<(), kiln_tensor::Error>(())
 /// ```
-pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + Send + Sync + 'static {
+pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + PartialEq + Send + Sync + 'static {
     /// The operation's name in errors and listings.
     const NAME: &'static str;
     /// The rule for element types.
@@ -62,14 +63,14 @@ pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + Send 
 }
 
 /// The operation that applies a [`Function`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Elementwise<F, const IN: usize, const OUT: usize>(pub F);
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Elementwise<F, IN, OUT> {
     /// The type that operands of these types are computed in.
     fn compute_dtype(x: &[Spec]) -> Result<DType> {
         let operands = if F::KIND == Kind::Select { &x[1..] } else { x };
-        let joined = operands.iter().map(|s| s.dtype).reduce(DType::promote).unwrap_or(DType::F32);
+        let joined = join(F::KIND, operands);
         Ok(match F::KIND {
             Kind::Float => joined.to_float(),
             Kind::Arithmetic if joined == DType::Bool => DType::I64,
@@ -87,22 +88,27 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
         F::NAME
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        let shape = broadcast_all(F::NAME, x, IN)?;
-        let dtype = Self::compute_dtype(x)?;
-        let dtype = if F::KIND == Kind::Comparison { DType::Bool } else { dtype };
-        Ok(vec![Spec::new(shape, dtype); OUT])
+    fn arity(&self) -> Arity {
+        Arity::Exactly(IN)
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        let shape = broadcast_all(F::NAME, x)?;
+        let dtype = Self::compute_dtype(x)?;
+        let dtype = if F::KIND == Kind::Comparison { DType::Bool } else { dtype };
+        Ok(repeat_n(Spec::new(shape, dtype), OUT).collect())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let mut specs = [x[0].spec(); IN];
         specs.iter_mut().zip(x).for_each(|(spec, x)| *spec = x.spec());
         run(self, Self::compute_dtype(&specs)?, x, y);
         Ok(())
     }
 
-    fn in_place(&self) -> bool {
-        true
+    fn aliases(&self) -> Aliases {
+        Aliases::Any
     }
 }
 
@@ -133,17 +139,41 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
     }
 }
 
-fn broadcast_all(name: &str, x: &[Spec], arity: usize) -> Result<Shape> {
-    if x.len() != arity {
-        return Err(Error::argument(name, format!("takes {arity} operands, {} were given", x.len())));
+/// The type in which operands meet. Numbers adapt to the type of the others, unless they have a fraction and these none.
+fn join(kind: Kind, operands: &[Spec]) -> DType {
+    let fraction = operands.iter().any(|x| x.is_number() && x.dtype.is_float());
+    let fixed = operands.iter().filter(|x| !x.is_number()).map(|x| x.dtype).reduce(DType::promote);
+    match (fixed, fraction) {
+        // Where the type of the result does not depend on it, integers are compared exactly as far as can be.
+        (Some(dtype), true) if !dtype.is_float() && kind == Kind::Comparison => DType::F64,
+        (Some(dtype), true) => dtype.to_float(),
+        (Some(DType::Bool), false) if operands.iter().any(Spec::is_number) => DType::I64,
+        (Some(dtype), false) => dtype,
+        (None, true) if kind == Kind::Select => DType::F32,
+        (None, true) => DType::F64,
+        (None, false) => DType::I64,
     }
-    let mut shape = x[0].shape;
+}
+
+fn broadcast_all(name: &str, x: &[Spec]) -> Result<Shape> {
+    let Some(first) = x.first() else {
+        return Err(Error::argument(name, "without operands nothing says what shape the result has"));
+    };
+    let mut shape = first.shape;
     for spec in &x[1..] {
         if spec.shape != shape {
             shape = shape.broadcast(&spec.shape).map_err(|_| broadcast_error(name, x))?;
         }
     }
     Ok(shape)
+}
+
+/// The type that derivatives are computed in: that of the results' gradients, which stand last.
+fn cotangent_dtype(name: &str, x: &[Spec]) -> Result<DType> {
+    match x.last().map(|spec| spec.dtype) {
+        Some(dtype) if dtype.is_float() => Ok(dtype),
+        _ => Err(Error::dtype(name, "a derivative needs a floating-point gradient of the result")),
+    }
 }
 
 fn broadcast_error(name: &str, x: &[Spec]) -> Error {
@@ -154,7 +184,7 @@ fn broadcast_error(name: &str, x: &[Spec]) -> Error {
 
 /// The operation behind the gradient of an [`Elementwise`]: from the operands (or the result, where that is enough)
 /// and the gradient of each result, the gradient of each operand that is asked for, not yet summed over broadcast axes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ElementwiseGrad<F, const IN: usize, const OUT: usize> {
     /// The function.
     pub function: F,
@@ -164,7 +194,7 @@ pub struct ElementwiseGrad<F, const IN: usize, const OUT: usize> {
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F, IN, OUT> {
     /// Number of inputs: the operands (or the result) and the gradients of the results.
-    fn arity(&self) -> usize {
+    fn operands(&self) -> usize {
         if F::FROM_OUTPUT { 2 } else { IN + OUT }
     }
 
@@ -197,7 +227,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
     pub fn formula(&self) -> Formula {
         let dx = self.gradients(Expr::input);
         let wanted: Vec<Expr> = dx.into_iter().zip(self.need).filter(|(_, need)| *need).map(|(dx, _)| dx).collect();
-        Formula { name: self.name().to_owned(), program: Arc::new(Program::new(self.arity(), &wanted)) }
+        Formula { name: self.name().to_owned(), program: Arc::new(Program::new(self.operands(), &wanted)) }
     }
 }
 
@@ -206,25 +236,30 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
         F::NAME
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        if self.arity() > MOST_INPUTS {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(self.operands())
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        if self.operands() > MOST_INPUTS {
             let text = format!(
                 "a function of {IN} operands and {OUT} results has no derivative here: the most is {MOST_INPUTS} together"
             );
             return Err(Error::argument(F::NAME, text).help("split it, or write an operation with a rule of its own"));
         }
-        let shape = broadcast_all(F::NAME, x, self.arity())?;
-        let dtype = x[x.len() - 1].dtype;
-        Ok(vec![Spec::new(shape, dtype); self.need.iter().filter(|n| **n).count()])
+        let shape = broadcast_all(F::NAME, x)?;
+        let dtype = cotangent_dtype(F::NAME, x)?;
+        Ok(repeat_n(Spec::new(shape, dtype), self.need.iter().filter(|n| **n).count()).collect())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         run(self, x[x.len() - 1].dtype(), x, y);
         Ok(())
     }
 
-    fn in_place(&self) -> bool {
-        true
+    fn aliases(&self) -> Aliases {
+        Aliases::Any
     }
 }
 
@@ -234,7 +269,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
         // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
         let (mut a, mut dx) = ([[C::default(); LANES]; MOST_INPUTS], [C::default(); LANES]);
         for start in (0..length).step_by(LANES) {
-            for i in 0..self.arity() {
+            for i in 0..self.operands() {
                 // SAFETY: operands have `length` elements, and start + LANES ≤ length.
                 a[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
             }
@@ -257,7 +292,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
 
 /// An elementwise operation given by a formula instead of compiled code: the derivatives of order two and up of any
 /// [`Function`], each again a formula.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Formula {
     name: String,
     program: Arc<Program>,
@@ -286,18 +321,24 @@ impl Op for Formula {
         &self.name
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        let shape = broadcast_all(&self.name, x, self.program.inputs())?;
-        Ok(vec![Spec::new(shape, x[x.len() - 1].dtype); self.program.outputs()])
+    fn arity(&self) -> Arity {
+        Arity::Exactly(self.program.inputs())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        let shape = broadcast_all(&self.name, x)?;
+        let dtype = cotangent_dtype(&self.name, x)?;
+        Ok(repeat_n(Spec::new(shape, dtype), self.program.outputs()).collect())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         run(&*self.program, x[x.len() - 1].dtype(), x, y);
         Ok(())
     }
 
-    fn in_place(&self) -> bool {
-        true
+    fn aliases(&self) -> Aliases {
+        Aliases::Any
     }
 }
 
@@ -324,7 +365,7 @@ mod tests {
     use crate::Tensor;
     use crate::ops::Value;
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, PartialEq)]
     struct Wide;
 
     impl Function<9> for Wide {

@@ -85,7 +85,7 @@ macro_rules! binary_functions {
                 /// Shapes that do not broadcast together.
                 #[track_caller]
                 fn $name(&self, other: impl $crate::ops::Operand<Self>) -> $crate::Result<Self> {
-                    Self::elementwise($op, [self, &other.operand(self.dtype())]).map(|[y]| y)
+                    Self::elementwise($op, [self, &other.operand()]).map(|[y]| y)
                 }
             )*
         }

@@ -1,9 +1,9 @@
 //! How any elementwise operation runs on a CPU: the result is walked in blocks that fit the first-level cache; operands
 //! of another type, or strided or broadcast, are first gathered into a block; then one tight loop computes the block.
 
+use crate::View;
 use crate::cpu::simd::Kernel;
 use crate::cpu::{parallel, simd};
-use crate::op::View;
 use crate::scalar::{Integer, Real};
 use crate::{DType, Element, Layout, MAX_RANK, ViewMut, with_element};
 use smallvec::SmallVec;

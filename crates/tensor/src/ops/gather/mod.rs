@@ -2,10 +2,10 @@
 //! negative ones are too.
 
 use super::{Apply, Value, ViewOps};
-use crate::{DType, Element, Error, Op, Result, Shape, Spec, Tensor, View, ViewMut, with_element};
+use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, Tensor, View, with_element};
 
 /// `y[i][j][k] = x[index[i][j][k]][j][k]` along axis 0, and likewise along the others.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gather {
     /// The axis that the indices run along.
     pub axis: usize,
@@ -13,14 +13,14 @@ pub struct Gather {
 
 /// A copy of the first operand with the elements of the third added at the indices of the second: the reverse of
 /// [`Gather`]. Repeated indices add up, in row-major order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScatterAdd {
     /// The axis that the indices run along.
     pub axis: usize,
 }
 
 /// The slices of `x` along one axis that a vector of indices names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexSelect {
     /// The axis that the indices run along.
     pub axis: usize,
@@ -28,7 +28,7 @@ pub struct IndexSelect {
 
 /// A copy of the first operand with the slices of the third added at the indices of the second: the reverse of
 /// [`IndexSelect`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexAdd {
     /// The axis that the indices run along.
     pub axis: usize,
@@ -84,13 +84,19 @@ impl Op for Gather {
         "gather"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        check_index("gather", x[1])?;
-        check_inside("gather", &x[1].shape, &x[0].shape, self.axis)?;
-        Ok(vec![Spec::new(x[1].shape, x[0].dtype)])
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
+        check_index("gather", x[1])?;
+        check_inside("gather", &x[1].shape, &x[0].shape, self.axis)?;
+        Ok(Spec::new(x[1].shape, x[0].dtype).into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let shape = *x[0].shape();
         let at = checked_indices("gather", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
         with_element!(x[0].dtype(), T => {
@@ -107,17 +113,23 @@ impl Op for ScatterAdd {
         "scatter_add"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(3)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
         check_index("scatter_add", x[1])?;
         check_inside("scatter_add", &x[1].shape, &x[0].shape, self.axis)?;
         check_inside("scatter_add", &x[1].shape, &x[2].shape, x[2].shape.rank())?;
         if x[0].dtype != x[2].dtype {
             return Err(Error::dtype("scatter_add", format!("cannot add {} to {}", x[2].dtype, x[0].dtype)));
         }
-        Ok(vec![x[0]])
+        Ok(x[0].into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let shape = *x[0].shape();
         let at = checked_indices("scatter_add", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
         let index = x[1].shape();
@@ -154,17 +166,23 @@ impl Op for IndexSelect {
         "index_select"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
         check_index("index_select", x[1])?;
         if x[1].shape.rank() != 1 || x[0].shape.rank() == 0 {
             let text =
                 format!("needs a vector of indices into a tensor with axes, found {} into {}", x[1].shape, x[0].shape);
             return Err(Error::shape("index_select", text));
         }
-        Ok(vec![Spec::new(x[0].shape.with(self.axis, x[1].shape[0]), x[0].dtype)])
+        Ok(Spec::new(x[0].shape.with(self.axis, x[1].shape[0]), x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let length = x[0].shape()[self.axis];
         let at = checked_indices("index_select", &x[1], length)?;
         let (outer, inner) = around(x[0].shape(), self.axis);
@@ -185,7 +203,11 @@ impl Op for IndexAdd {
         "index_add"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(3)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let selected = IndexSelect { axis: self.axis }.infer(&x[..2])?;
         if selected[0] != x[2] {
             let text = format!(
@@ -194,10 +216,11 @@ impl Op for IndexAdd {
             );
             return Err(Error::shape("index_add", text));
         }
-        Ok(vec![x[0]])
+        Ok(x[0].into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let length = x[0].shape()[self.axis];
         let at = checked_indices("index_add", &x[1], length)?;
         let (outer, inner) = around(x[0].shape(), self.axis);

@@ -4,14 +4,14 @@ pub mod cpu;
 
 use super::{Apply, Cast, CastOps, Value, ViewOps};
 use crate::cpu::parallel;
-use crate::op::for_each_row;
-use crate::{DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut};
+use crate::run::for_each_row;
+use crate::{Arity, CpuCall, DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut};
 use cpu::{Strided, gemm};
 use std::borrow::Cow;
 use std::panic::Location;
 
 /// `a · b` for `a` of shape `[…, m, k]` and `b` of `[…, k, n]`; the leading dimensions broadcast.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MatMul;
 
 impl Op for MatMul {
@@ -19,7 +19,11 @@ impl Op for MatMul {
         "matmul"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let (a, b) = (x[0].shape, x[1].shape);
         if a.rank() < 2 || b.rank() < 2 {
             return Err(Error::shape("matmul", format!("{a} and {b} are not both matrices")));
@@ -42,10 +46,11 @@ impl Op for MatMul {
         let lead = batch(&a).broadcast(&batch(&b)).map_err(|_| {
             Error::shape("matmul", format!("cannot multiply {a} by {b}: the leading dimensions do not broadcast"))
         })?;
-        Ok(vec![Spec::new(Shape::new(&[lead.dims(), &[m, n]].concat())?, x[0].dtype)])
+        Ok(Spec::new(Shape::new(&[lead.dims(), &[m, n]].concat())?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         match x[0].dtype() {
             DType::F32 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f32>()?),
             DType::F64 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f64>()?),

@@ -2,7 +2,7 @@
 
 use super::cpu::{self, Divisor, Pool2d as Sizes};
 use crate::ops::conv::{LARGEST, as_single, in_single, reach};
-use crate::{DType, Element, Error, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, with_element};
 
 /// The windows of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,13 +148,14 @@ impl Op for MaxPool2d {
         "max_pool2d"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         check_float("max_pool2d", x[0])?;
         let shape = output(&self.window.sizes("max_pool2d", x[0].shape)?)?;
-        Ok(vec![Spec::new(shape, x[0].dtype), Spec::new(shape, DType::I32)])
+        Ok([Spec::new(shape, x[0].dtype), Spec::new(shape, DType::I32)].into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.window.sizes("max_pool2d", *x[0].shape())?;
         let [values, positions] = y else { unreachable!("a maximum pool has two outputs") };
         let positions = positions.slice::<i32>()?;
@@ -174,14 +175,19 @@ impl Op for MaxPool2dGrad {
         "max_pool2d_grad"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         check_float("max_pool2d_grad", x[0])?;
         let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, x[0].shape)?;
         check_positions("max_pool2d_grad", x[1], x[0].shape)?;
-        Ok(vec![Spec::new(input(&sizes)?, x[0].dtype)])
+        Ok(Spec::new(input(&sizes)?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, *x[0].shape())?;
         let positions = x[1].contiguous::<i32>()?;
         match x[0].dtype() {
@@ -200,14 +206,19 @@ impl Op for MaxPool2dPick {
         "max_pool2d_pick"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         check_float("max_pool2d_pick", x[0])?;
         let shape = output(&self.window.sizes("max_pool2d_pick", x[0].shape)?)?;
         check_positions("max_pool2d_pick", x[1], shape)?;
-        Ok(vec![Spec::new(shape, x[0].dtype)])
+        Ok(Spec::new(shape, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.window.sizes("max_pool2d_pick", *x[0].shape())?;
         let ([height, width], channels) = (sizes.output(), sizes.channels);
         let (plane, image) = (sizes.input[0] * sizes.input[1], height * width * channels);
@@ -248,12 +259,13 @@ impl Op for AveragePool2d {
         "average_pool2d"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         self.check("average_pool2d", x[0])?;
-        Ok(vec![Spec::new(output(&self.window.sizes("average_pool2d", x[0].shape)?)?, x[0].dtype)])
+        Ok(Spec::new(output(&self.window.sizes("average_pool2d", x[0].shape)?)?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.window.sizes("average_pool2d", *x[0].shape())?;
         match x[0].dtype() {
             DType::F64 => cpu::average_forward::<f64>(&sizes, self.divisor, &x[0].contiguous()?, y[0].slice()?, true),
@@ -271,13 +283,14 @@ impl Op for AveragePool2dGrad {
         "average_pool2d_grad"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         self.pool.check("average_pool2d_grad", x[0])?;
         let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, x[0].shape)?;
-        Ok(vec![Spec::new(input(&sizes)?, x[0].dtype)])
+        Ok(Spec::new(input(&sizes)?, x[0].dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, *x[0].shape())?;
         let divisor = self.pool.divisor;
         match x[0].dtype() {

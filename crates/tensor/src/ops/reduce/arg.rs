@@ -2,12 +2,12 @@
 
 use super::run::partition;
 use crate::cpu::{parallel, simd};
-use crate::op::for_each_row;
 use crate::ops::{Apply, Value};
-use crate::{DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut, with_element};
+use crate::run::for_each_row;
+use crate::{CpuCall, DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, with_element};
 
 /// The index of the largest or smallest element along one axis, or in row-major order of all.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ArgReduce {
     /// The largest, or the smallest.
     pub largest: bool,
@@ -28,19 +28,23 @@ impl Op for ArgReduce {
         if self.largest { "argmax" } else { "argmin" }
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let shape = x[0].shape;
+        if let Some(axis) = self.axis {
+            shape.check_axis(self.name(), axis)?;
+        }
         let flags = self.flags(shape.rank());
         let kept = (0..shape.rank()).filter(|&a| self.keep_dims || !flags[a]);
         let dims: Vec<usize> = kept.map(|a| if flags[a] { 1 } else { shape[a] }).collect();
         let y = Shape::from_slice(&dims);
-        if y.count() > 0 && (0..shape.rank()).any(|a| flags[a] && shape[a] == 0) {
+        if (0..shape.rank()).any(|a| flags[a] && shape[a] == 0) {
             return Err(Error::shape(self.name(), format!("{shape} has no element to choose from")));
         }
-        Ok(vec![Spec::new(y, DType::I64)])
+        Ok(Spec::new(y, DType::I64).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let (folded, kept) = partition(x[0].layout(), &self.flags(x[0].shape().rank()));
         let mut bases = Vec::with_capacity(y[0].shape().count());
         for_each_row(&kept, |first, length, stride| bases.extend((0..length as isize).map(|i| first + i * stride)));

@@ -9,7 +9,7 @@ pub use statistics::StatisticsOps;
 
 use super::{Apply, Value};
 use crate::scalar::Real;
-use crate::{DType, MAX_RANK, Op, Result, Shape, Spec, View, ViewMut};
+use crate::{CpuCall, DType, MAX_RANK, Op, Result, Shape, Spec, Specs};
 use run::{Fold, reduce};
 
 /// Which fold a [`Reduce`] does.
@@ -26,7 +26,7 @@ pub enum Folding {
 }
 
 /// Folds some dimensions of a tensor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reduce {
     /// How.
     pub fold: Folding,
@@ -57,22 +57,23 @@ impl Op for Reduce {
         }
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        let Spec { shape, dtype } = x[0];
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        let Spec { shape, dtype, .. } = x[0];
         let nothing = (0..shape.rank()).any(|a| self.axes[a] && shape[a] == 0);
         let dtype = match self.fold {
             // Sums and products of small integers overflow their own type at once.
             Folding::Sum | Folding::Prod if !dtype.is_float() => DType::I64,
-            Folding::Max | Folding::Min if nothing && self.shape(&shape).count() > 0 => {
+            Folding::Max | Folding::Min if nothing => {
                 let text = format!("{shape} has no element to choose from along the reduced axes");
                 return Err(crate::Error::shape(self.name(), text));
             }
             _ => dtype,
         };
-        Ok(vec![Spec::new(self.shape(&shape), dtype)])
+        Ok(Spec::new(self.shape(&shape), dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         match self.fold {
             Folding::Sum => reduce(&Sum, &x[0], &self.axes, &mut y[0]),
             Folding::Prod => reduce(&Prod, &x[0], &self.axes, &mut y[0]),

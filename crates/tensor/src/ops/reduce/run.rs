@@ -3,8 +3,9 @@
 //! neither the number of threads nor the instruction set changes a bit, and so that rounding errors of long sums stay
 //! small.
 
+use crate::View;
 use crate::cpu::{parallel, simd};
-use crate::op::{View, for_each_row};
+use crate::run::for_each_row;
 use crate::scalar::{Integer, Real};
 use crate::{DType, Layout, MAX_RANK, Shape, ViewMut, with_element};
 use smallvec::SmallVec;

@@ -151,7 +151,7 @@ fn as_float<V: Value>(x: &V) -> Result<V> {
         return Ok(x.clone());
     }
     let target = DType::F32;
-    Ok(V::constant(Tensor::apply(&crate::ops::Cast { to: target }, &[x.tensor()])?.swap_remove(0)))
+    Ok(V::constant(Tensor::apply(&crate::ops::Cast { to: target }, &[x.tensor()])?.one()?))
 }
 
 #[track_caller]

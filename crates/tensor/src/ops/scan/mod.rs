@@ -1,10 +1,10 @@
 //! Running folds along one axis: sums, and positions of the extremes so far.
 
 use super::{Apply, CastOps, GatherOps, Value};
-use crate::{DType, Element, Op, Result, Spec, Tensor, View, ViewMut, with_element};
+use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, Tensor, View, with_element};
 
 /// The sum of all elements up to each, along one axis.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CumSum {
     /// The axis.
     pub axis: usize,
@@ -13,7 +13,7 @@ pub struct CumSum {
 }
 
 /// The position of the largest or smallest element up to each, along one axis: the last of equal ones; NaN wins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CumArg {
     /// The axis.
     pub axis: usize,
@@ -26,12 +26,14 @@ impl Op for CumSum {
         "cumsum"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
         let dtype = if x[0].dtype.is_float() { x[0].dtype } else { DType::I64 };
-        Ok(vec![Spec::new(x[0].shape, dtype)])
+        Ok(Spec::new(x[0].shape, dtype).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let rows = Rows::of(&x[0], self.axis);
         with_element!(x[0].dtype(), S => {
             let x = x[0].contiguous::<S>()?;
@@ -62,11 +64,13 @@ impl Op for CumArg {
         if self.largest { "cummax" } else { "cummin" }
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(vec![Spec::new(x[0].shape, DType::I64)])
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
+        Ok(Spec::new(x[0].shape, DType::I64).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let rows = Rows::of(&x[0], self.axis);
         let y = y[0].slice::<i64>()?;
         with_element!(x[0].dtype(), T => {

@@ -5,10 +5,10 @@ mod cpu;
 pub(crate) use cpu::softmax_in_place;
 
 use super::{Apply, CastOps, Value};
-use crate::{DType, Error, Op, Result, Spec, View, ViewMut};
+use crate::{CpuCall, DType, Error, Op, Result, Spec, Specs};
 
 /// `exp(x) / Σ exp(x)` along one axis, or its logarithm, without overflow.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Softmax {
     /// The axis that sums to 1.
     pub axis: usize,
@@ -21,14 +21,16 @@ impl Op for Softmax {
         if self.log { "log_softmax" } else { "softmax" }
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
         if !x[0].dtype.is_float() {
             return Err(Error::dtype(self.name(), format!("needs floating-point numbers, found {}", x[0].dtype)));
         }
-        Ok(vec![x[0]])
+        Ok(x[0].into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         match x[0].dtype() {
             DType::F64 => cpu::softmax::<f64, f64>(self, &x[0], &mut y[0]),
             DType::F32 => cpu::softmax::<f32, f32>(self, &x[0], &mut y[0]),

@@ -2,11 +2,11 @@
 
 use super::{Apply, ArgReduceOps, GatherOps, Value, ViewOps};
 use crate::cpu::parallel;
-use crate::{DType, Element, Op, Result, Spec, Tensor, View, ViewMut, with_element};
+use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, Tensor, with_element};
 use std::cmp::Ordering;
 
 /// The positions along one axis in the order of the values. Equal values keep their order; NaN is the largest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ArgSort {
     /// The axis.
     pub axis: usize,
@@ -19,11 +19,13 @@ impl Op for ArgSort {
         "argsort"
     }
 
-    fn infer(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(vec![Spec::new(x[0].shape, DType::I64)])
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
+        Ok(Spec::new(x[0].shape, DType::I64).into())
     }
 
-    fn cpu(&self, x: &[View<'_>], y: &mut [ViewMut<'_>]) -> Result<()> {
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
         let shape = *x[0].shape();
         let length = shape.get(self.axis).copied().unwrap_or(1);
         let inner: usize = shape.iter().skip(self.axis + 1).product();

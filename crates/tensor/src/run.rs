@@ -1,0 +1,395 @@
+//! How an operation is run on tensors: what it says of itself is checked, memory is found, its kernel is called. And
+//! what a kernel sees: the call, its inputs and outputs.
+
+use crate::cpu::buffer::Buffer;
+use crate::op::{Aliases, Outputs, Specs};
+use crate::storage::Storage;
+use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+/// A checked call of the kernel of the operation `O`. Only Kiln makes one, so a kernel can rely on it: inputs and outputs
+/// have the shapes and types that `O::infer` has seen and answered.
+pub struct CpuCall<'a, O: ?Sized> {
+    raw: RawCall<'a>,
+    op: PhantomData<fn(&O)>,
+}
+
+/// A call of some kernel.
+pub struct RawCall<'a> {
+    x: &'a [View<'a>],
+    y: &'a mut [ViewMut<'a>],
+    workspace: &'a mut [u8],
+}
+
+impl<'a, O: ?Sized> CpuCall<'a, O> {
+    pub(crate) fn new(raw: RawCall<'a>) -> CpuCall<'a, O> {
+        CpuCall { raw, op: PhantomData }
+    }
+
+    /// The inputs and the outputs.
+    pub fn parts(self) -> (&'a [View<'a>], &'a mut [ViewMut<'a>]) {
+        (self.raw.x, self.raw.y)
+    }
+
+    /// As many bytes as [`Op::workspace`] asked for, aligned to a cache line; their values are arbitrary.
+    pub fn workspace(&mut self) -> &mut [u8] {
+        self.raw.workspace
+    }
+
+    /// Leaves the work to the kernel of another operation, on the same inputs and outputs.
+    ///
+    /// # Errors
+    /// The other operation infers other outputs, or its own errors.
+    pub fn delegate(self, op: &impl Op) -> Result<()> {
+        let RawCall { x, y, .. } = self.raw;
+        let specs: SmallVec<[Spec; 8]> = x.iter().map(View::spec).collect();
+        let out = infer(op, &specs)?;
+        if out.len() != y.len() || out.iter().zip(&*y).any(|(spec, y)| *spec != y.spec()) {
+            let found: Vec<Spec> = y.iter().map(ViewMut::spec).collect();
+            let text = format!("it gives {:?}, the operation that delegates to it {found:?}", &*out);
+            return Err(Error::argument(op.name(), text));
+        }
+        // An output lies where an input lies by the outer operation's leave, not by this one's.
+        let own: Vec<Option<Tensor>> = x.iter().map(View::copy_of_shared).collect::<Result<_>>()?;
+        let x: Vec<View<'_>> = x.iter().zip(&own).map(|(x, own)| own.as_ref().map_or(*x, Tensor::view)).collect();
+        let mut y: Vec<ViewMut<'_>> = y.iter_mut().map(ViewMut::reborrow).collect();
+        compute(op, &specs, &x, &mut y)
+    }
+}
+
+/// An input as a CPU kernel sees it.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    start: *const u8,
+    layout: Layout,
+    dtype: DType,
+    number: bool,
+    /// Whether an output lies in the same place.
+    shared: bool,
+    life: PhantomData<&'a [u8]>,
+}
+
+impl<'a> View<'a> {
+    /// Shape and element type.
+    pub fn spec(&self) -> Spec {
+        if self.number { Spec::number(self.dtype) } else { Spec::new(self.layout.shape, self.dtype) }
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.layout.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Shape and strides; the offset is 0, counted from [`View::as_ptr`].
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The first element. Reading through it needs `unsafe` and the layout. Where an output takes the input's place, as
+    /// [`Op::aliases`] allows, both have this address.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.start
+    }
+
+    /// The elements in row-major order, where they lie so and no output takes their place; `None` for a strided view
+    /// or another type.
+    pub fn as_slice<T: Element>(&self) -> Option<&'a [T]> {
+        if self.dtype != T::DTYPE || self.shared || !self.layout.is_contiguous() {
+            return None;
+        }
+        // SAFETY: a contiguous layout covers `count` initialised elements from `start`, which the tensor behind this
+        // view keeps alive for 'a; they have type T. Nobody writes to them: no output lies there.
+        Some(unsafe { std::slice::from_raw_parts(self.start.cast(), self.layout.shape.count()) })
+    }
+
+    /// The elements in row-major order, copied when the view is strided or an output takes its place.
+    ///
+    /// # Errors
+    /// The elements have another type, or there is no memory for the copy.
+    pub fn contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>> {
+        if let Some(slice) = self.as_slice() {
+            return Ok(Cow::Borrowed(slice));
+        }
+        if self.dtype != T::DTYPE {
+            return Err(Error::dtype("view", format!("expected {}, found {}", T::DTYPE, self.dtype)));
+        }
+        let mut out = Vec::new();
+        if out.try_reserve_exact(self.layout.shape.count()).is_err() {
+            return Err(no_memory("view", self.spec()));
+        }
+        let start = self.start.cast::<T>();
+        for_each_row(&self.layout, |offset, length, stride| {
+            // SAFETY: `for_each_row` visits exactly the elements of the layout, all inside the storage.
+            out.extend((0..length as isize).map(|i| unsafe { *start.offset(offset + i * stride) }));
+        });
+        Ok(Cow::Owned(out))
+    }
+
+    /// The elements as indices, from any integer type.
+    ///
+    /// # Errors
+    /// The elements are no integers.
+    pub fn indices(&self, op: &str) -> Result<Vec<i64>> {
+        match self.dtype {
+            DType::U8 => Ok(self.contiguous::<u8>()?.iter().map(|&i| i64::from(i)).collect()),
+            DType::I32 => Ok(self.contiguous::<i32>()?.iter().map(|&i| i64::from(i)).collect()),
+            DType::I64 => Ok(self.contiguous::<i64>()?.into_owned()),
+            other => Err(Error::dtype(op, format!("indices must be integers, found {other}"))),
+        }
+    }
+
+    /// The same elements seen through another layout, whose offset counts from this view's first element.
+    ///
+    /// # Safety
+    /// Every index that `layout` reaches is one that this view's storage holds.
+    pub(crate) unsafe fn with_layout(&self, layout: Layout) -> View<'a> {
+        // SAFETY: the caller's promise.
+        let start = unsafe { self.start.add(layout.offset * self.dtype.size()) };
+        View { start, layout: Layout { offset: 0, ..layout }, ..*self }
+    }
+
+    /// A copy of an input in whose place an output lies.
+    fn copy_of_shared(&self) -> Result<Option<Tensor>> {
+        if !self.shared {
+            return Ok(None);
+        }
+        crate::with_element!(self.dtype, T => {
+            let elements = self.contiguous::<T>()?;
+            Tensor::build("copy", self.layout.shape, |to: &mut [T]| to.copy_from_slice(&elements)).map(Some)
+        })
+    }
+}
+
+/// Calls `row(offset, length, stride)` for each innermost run of a layout, in row-major order.
+pub(crate) fn for_each_row(layout: &Layout, mut row: impl FnMut(isize, usize, isize)) {
+    let (shape, strides) = (layout.shape, layout.strides());
+    if shape.count() == 0 {
+        return;
+    }
+    let Some(last) = shape.rank().checked_sub(1) else {
+        return row(0, 1, 1);
+    };
+    let mut index = [0usize; crate::MAX_RANK];
+    let mut offset = 0isize;
+    loop {
+        row(offset, shape[last], strides[last]);
+        let mut axis = last;
+        loop {
+            if axis == 0 {
+                return;
+            }
+            axis -= 1;
+            index[axis] += 1;
+            offset += strides[axis];
+            if index[axis] < shape[axis] {
+                break;
+            }
+            offset -= strides[axis] * shape[axis] as isize;
+            index[axis] = 0;
+        }
+    }
+}
+
+/// An output as a CPU kernel sees it: dense, row-major, initialised with arbitrary values.
+pub struct ViewMut<'a> {
+    start: *mut u8,
+    spec: Spec,
+    life: PhantomData<&'a mut [u8]>,
+}
+
+impl ViewMut<'_> {
+    /// Shape and element type.
+    pub fn spec(&self) -> Spec {
+        self.spec
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.spec.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.spec.dtype
+    }
+
+    /// The first element.
+    pub fn as_ptr(&mut self) -> *mut u8 {
+        self.start
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// The elements have another type.
+    pub fn slice<T: Element>(&mut self) -> Result<&mut [T]> {
+        if self.spec.dtype != T::DTYPE {
+            return Err(Error::dtype("view", format!("expected {}, found {}", T::DTYPE, self.spec.dtype)));
+        }
+        // SAFETY: an output is dense, has `count` initialised elements of type T, and is borrowed by this view alone:
+        // an input in the same place gives out no slice.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.spec.shape.count()) })
+    }
+
+    fn reborrow(&mut self) -> ViewMut<'_> {
+        ViewMut { start: self.start, spec: self.spec, life: PhantomData }
+    }
+}
+
+impl Tensor {
+    /// Runs an operation.
+    ///
+    /// # Errors
+    /// Another number of operands than it takes, what the operation finds wrong with them, operands on different
+    /// devices, and an operation that contradicts itself.
+    #[track_caller]
+    pub fn apply(op: &(impl Op + ?Sized), x: &[&Tensor]) -> Result<Outputs> {
+        let at = Location::caller();
+        run(op, x, &mut []).map_err(|e| e.at(at))
+    }
+
+    /// Runs an operation on tensors that the caller no longer needs, letting outputs take over their memory where the
+    /// operation allows it and nobody else holds them.
+    ///
+    /// # Errors
+    /// As [`Tensor::apply`].
+    #[track_caller]
+    pub fn apply_owned(op: &(impl Op + ?Sized), mut x: Vec<Tensor>) -> Result<Outputs> {
+        let at = Location::caller();
+        let mut donors: SmallVec<[Option<Tensor>; 8]> = SmallVec::new();
+        if op.aliases() != Aliases::None {
+            let unshared = |t: &mut Tensor| {
+                (t.layout.is_contiguous() && t.layout.offset == 0 && t.storage.is_unique()).then(|| t.clone())
+            };
+            donors = x.iter_mut().map(unshared).collect();
+        }
+        let refs: SmallVec<[&Tensor; 8]> = x.iter().collect();
+        run(op, &refs, &mut donors).map_err(|e| e.at(at))
+    }
+}
+
+/// The specs of an operation's outputs, when its number of operands is right.
+fn infer(op: &(impl Op + ?Sized), x: &[Spec]) -> Result<Specs> {
+    if !op.arity().admits(x.len()) {
+        return Err(Error::argument(op.name(), format!("takes {}, {} were given", op.arity(), x.len())));
+    }
+    let out = op.infer(x)?;
+    for spec in out.iter() {
+        // A shape that an operation has put together may have more elements than memory.
+        spec.shape.check(op.name())?;
+    }
+    Ok(out)
+}
+
+/// Calls the kernel: whoever does has seen that `y` has the specs that `op` infers from `specs`, those of `x`.
+fn compute<'a>(op: &(impl Op + ?Sized), specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewMut<'a>]) -> Result<()> {
+    let bytes = op.workspace(specs);
+    if bytes == 0 {
+        return op.compute(RawCall { x, y, workspace: &mut [] });
+    }
+    let Some(buffer) = Buffer::new(bytes) else {
+        let text = format!("there is no memory for a workspace of {:.1} GB", bytes as f64 / 1e9);
+        return Err(Error::new(ErrorKind::Memory, op.name(), text));
+    };
+    // SAFETY: the buffer is initialised, has at least as many bytes, and is borrowed here alone.
+    let workspace = unsafe { std::slice::from_raw_parts_mut(buffer.as_ptr(), bytes) };
+    op.compute(RawCall { x, y, workspace })
+}
+
+fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) -> Result<Outputs> {
+    let specs: SmallVec<[Spec; 8]> = x.iter().map(|t| t.spec()).collect();
+    let out = infer(op, &specs)?;
+    if let (&[x], [spec]) = (x, &*out)
+        && let Some(layout) = op.view(&x.layout)
+    {
+        return view_of(op.name(), x, *spec, layout).map(Outputs::from);
+    }
+    let device = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device()).unwrap_or_default();
+    if let Some(other) = x.iter().find(|t| !t.storage.is_uniform() && t.device() != device) {
+        let text = format!("the operands are on {device} and {}", other.device());
+        return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
+    }
+    let mut views: SmallVec<[View<'_>; 8]> = x.iter().map(|t| t.view()).collect();
+    let mut tensors: SmallVec<[Tensor; 2]> = SmallVec::new();
+    for (output, spec) in out.iter().enumerate() {
+        let donor = (0..donors.len()).find(|&input| {
+            op.aliases().allow(input, output) && donors[input].as_ref().is_some_and(|t| t.spec() == *spec)
+        });
+        tensors.push(match donor.and_then(|input| Some((input, donors[input].take()?))) {
+            Some((input, tensor)) => {
+                views[input].shared = true;
+                tensor
+            }
+            None => empty(op.name(), *spec)?,
+        });
+    }
+    let target = |t: &Tensor| ViewMut { start: t.storage.as_ptr().cast_mut(), spec: t.spec(), life: PhantomData };
+    // Few, as nearly always, stay on the stack.
+    match &tensors[..] {
+        [y] => compute(op, &specs, &views, &mut [target(y)])?,
+        all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>())?,
+    }
+    Ok(tensors.into_iter().collect())
+}
+
+/// The memory of `x` under another layout, if it is what was inferred and stays inside.
+fn view_of(op: &str, x: &Tensor, spec: Spec, layout: Layout) -> Result<Tensor> {
+    if layout.shape != spec.shape || spec.dtype != x.dtype {
+        let text = format!("its view is {} {}, but it infers {spec:?}", x.dtype, layout.shape);
+        return Err(Error::argument(op, text).help("a view has the inferred shape and the operand's type"));
+    }
+    if !layout.fits(x.storage.bytes() / x.dtype.size()) {
+        let text = format!("its view of {} reaches outside of the operand's memory: {layout:?}", x.shape());
+        return Err(Error::argument(op, text));
+    }
+    Ok(Tensor { storage: x.storage.clone(), layout, dtype: spec.dtype })
+}
+
+fn empty(op: &str, spec: Spec) -> Result<Tensor> {
+    spec.shape.check(op)?;
+    let Some(storage) = Storage::cpu(spec.shape.count(), spec.dtype) else {
+        return Err(no_memory(op, spec));
+    };
+    Ok(Tensor { storage, layout: Layout::contiguous(spec.shape), dtype: spec.dtype })
+}
+
+pub(crate) fn no_memory(op: &str, spec: Spec) -> Error {
+    let gigabytes = spec.shape.count() as f64 * spec.dtype.size() as f64 / 1e9;
+    let text = format!("there is no memory for {} {}: {gigabytes:.1} GB", spec.dtype, spec.shape);
+    Error::new(ErrorKind::Memory, op, text).help("use a smaller batch, or fewer elements")
+}
+
+impl Tensor {
+    pub(crate) fn view(&self) -> View<'_> {
+        debug_assert!(self.layout.fits(self.storage.bytes() / self.dtype.size()));
+        // SAFETY: the offset of a layout lies inside its storage (or just past it, when there is no element).
+        let start = unsafe { self.storage.as_ptr().add(self.layout.offset * self.dtype.size()) };
+        View {
+            start,
+            layout: Layout { offset: 0, ..self.layout },
+            dtype: self.dtype,
+            number: self.spec().is_number(),
+            shared: false,
+            life: PhantomData,
+        }
+    }
+
+    /// A new tensor that `fill` writes; `op` is who asks for it.
+    #[track_caller]
+    pub(crate) fn build<T: Element>(op: &str, shape: Shape, fill: impl FnOnce(&mut [T])) -> Result<Tensor> {
+        let at = Location::caller();
+        let tensor = empty(op, Spec::new(shape, T::DTYPE)).map_err(|e| e.at(at))?;
+        let start = tensor.storage.as_ptr().cast_mut().cast();
+        // SAFETY: the storage is new, dense, holds `count` initialised elements of T, and nobody else knows it.
+        fill(unsafe { std::slice::from_raw_parts_mut(start, shape.count()) });
+        Ok(tensor)
+    }
+}
