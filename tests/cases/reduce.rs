@@ -20,10 +20,10 @@ type Fold = fn(&Var, &[isize], bool) -> Result<Var>;
 
 fn folds() -> Vec<(&'static str, Fold, fn(&[f64]) -> f64)> {
     vec![
-        ("sum", |x, a, k| x.reduce(Folding::Sum, a, k), |v| v.iter().sum()),
-        ("prod", |x, a, k| x.reduce(Folding::Prod, a, k), |v| v.iter().product()),
-        ("amax", |x, a, k| x.reduce(Folding::Max, a, k), largest),
-        ("amin", |x, a, k| x.reduce(Folding::Min, a, k), |v| -largest(&v.iter().map(|x| -x).collect::<Vec<_>>())),
+        ("sum", |x, a, k| x.reduce(Sum, a, k), |v| v.iter().sum()),
+        ("prod", |x, a, k| x.reduce(Prod, a, k), |v| v.iter().product()),
+        ("amax", |x, a, k| x.reduce(Max, a, k), largest),
+        ("amin", |x, a, k| x.reduce(Min, a, k), |v| -largest(&v.iter().map(|x| -x).collect::<Vec<_>>())),
         ("mean", |x, a, k| if k { x.mean_keep(a) } else { x.mean(a) }, |v| v.iter().sum::<f64>() / v.len() as f64),
         ("var", |x, a, k| x.var(a, 0.0, k), |v| variance(v, 0.0)),
         (

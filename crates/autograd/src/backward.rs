@@ -1,6 +1,6 @@
 //! The walk back along a tape.
 
-use crate::ops::{Add, Apply, CastOps, Elementwise, Folding, ReduceOps, Value, ViewOps};
+use crate::ops::{Add, CastOps, Elementwise, ReduceOps, Value, ViewOps};
 use crate::tape::Step;
 use crate::{Error, ErrorKind, Result, Shape, Spec, Tape, Tensor, Var};
 use std::collections::HashMap;
@@ -173,7 +173,7 @@ impl Walk {
 /// The one place where broadcasting is undone: sums over the dimensions that `shape` was stretched along.
 pub(crate) fn sum_to<V>(x: &V, shape: &Shape) -> Result<V>
 where
-    V: ReduceOps + ViewOps + Apply<crate::ops::Reduce>,
+    V: ReduceOps + ViewOps,
 {
     let from = *Value::shape(x);
     if from == *shape {
@@ -182,6 +182,6 @@ where
     let lead = from.rank() - shape.rank();
     let axes: Vec<isize> =
         (0..from.rank()).filter(|&a| a < lead || (shape[a - lead] == 1 && from[a] != 1)).map(|a| a as isize).collect();
-    let summed = if axes.is_empty() { x.clone() } else { x.reduce(Folding::Sum, &axes, false)? };
+    let summed = if axes.is_empty() { x.clone() } else { x.sum(&axes)? };
     summed.reshape(shape)
 }

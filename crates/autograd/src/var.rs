@@ -1,6 +1,6 @@
 //! A value that a tape may follow.
 
-use crate::ops::{Apply, Elementwise, Function, Value};
+use crate::ops::{Apply, Elementwise, Fold, Function, Reduce, Value};
 use crate::{Differentiable, Error, ErrorKind, Outputs, Result, Tape, Tensor};
 use std::fmt;
 use std::panic::Location;
@@ -92,6 +92,14 @@ impl Value for Var {
     fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Var; IN]) -> Result<[Var; OUT]> {
         let y = Var::run(Elementwise::<F, IN, OUT>(f), &x)?;
         Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
+    }
+
+    #[track_caller]
+    fn fold<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize>(
+        op: Reduce<F, P, STATE, IN>,
+        x: [&Var; IN],
+    ) -> Result<Var> {
+        Var::apply_one(op, &x)
     }
 }
 

@@ -1,50 +1,112 @@
-//! Folds: a sum spreads its gradient, an extreme gives it to the elements that reach it, a product multiplies the others.
+//! Folds: the gradient goes to each element by the fold's own derivative, then through the function in front.
 
 use super::only;
 use crate::ops::{
-    ArithmeticOps, CastOps, ComparisonOps, Folding, MathOps, Reduce, ReduceOps, SelectOps, Value, ViewOps,
+    Apply, ArithmeticOps, CastOps, ComparisonOps, Elementwise, Fold, FoldRule, Function, Kind, MathOps,
+    ProductOfOthers, Reduce, ReduceOps, SelectOps, Value, ViewOps,
 };
-use crate::{Differentiable, Keep, Result, Shape, Tensor, Var};
+use crate::{Differentiable, Keep, MAX_RANK, Result, Scalar, Shape, Spec, Tensor, Var};
 
-impl Differentiable for Reduce {
+impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Differentiable for Reduce<F, P, STATE, IN> {
     fn keeps(&self) -> Keep {
-        if self.fold == Folding::Sum { Keep::NOTHING } else { Keep::ALL }
+        match (self.fold.constant_partial(1.0), Self::is_plain()) {
+            (Some(_), true) => Keep::NOTHING,
+            (Some(_), false) => Keep::INPUTS,
+            (None, _) => Keep::ALL,
+        }
     }
 
-    fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
-        let x = &x[0];
-        let shape = *Value::shape(x);
+    fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
+        let specs: [Spec; IN] = std::array::from_fn(|i| x[i].tensor().spec());
+        let shape = self.folded(&specs)?;
         let kept: Vec<usize> = (0..shape.rank()).map(|a| if self.axes[a] { 1 } else { shape[a] }).collect();
-        let dy = only(dy).reshape(&kept)?;
-        let y = y[0].reshape(&kept)?;
-        let axes: Vec<isize> = (0..shape.rank()).filter(|&a| self.axes[a]).map(|a| a as isize).collect();
-        let dx = match self.fold {
-            Folding::Sum => dy.expand(shape)?,
-            Folding::Max | Folding::Min if axes.is_empty() => dy,
-            Folding::Max | Folding::Min => share_ties(x, &y, &dy, &axes)?,
-            Folding::Prod if axes.is_empty() => dy,
-            Folding::Prod => match x.tensor().eq(0.0)?.sum(&[])?.item()? {
-                0.0 => dy.mul(&y)?.div(x)?,
-                _ => dy.mul(&product_of_others(x, &axes, &shape)?)?,
-            },
+        let (dy, y) = (only(dy).reshape(&kept)?, y[0].reshape(&kept)?);
+        let operands: [&Var; IN] = std::array::from_fn(|i| &x[i]);
+        // What was folded; computed again, since only the operands were kept.
+        let elements = || match Self::is_plain() {
+            true => Ok(x[0].clone()),
+            false => Var::elementwise(self.front.clone(), operands).map(|[elements]| elements),
         };
-        Ok(vec![Some(dx)])
+        let count = self.count(&shape) as f64;
+        let dx = match (F::RULE, self.fold.constant_partial(count)) {
+            (FoldRule::Partial, Some(1.0)) => dy,
+            (FoldRule::Partial, Some(partial)) => dy.mul(partial)?,
+            (FoldRule::Partial, None) => {
+                let op = FoldGradient::<F, STATE> { fold: self.fold.clone(), count };
+                Var::elementwise(op, [&elements()?, &y, &dy]).map(|[dx]| dx)?
+            }
+            (FoldRule::ShareTies, _) => share_ties(&elements()?, &y, &dy, &self.axes)?,
+            (FoldRule::ProductOfOthers, _) => dy.mul(&product_of_others(&elements()?, &self.axes)?)?,
+        };
+        let dx = dx.expand(shape)?;
+        if Self::is_plain() {
+            return Ok(vec![Some(dx)]);
+        }
+        let front = Elementwise::<P, IN, 1>(self.front.clone());
+        let result = if P::FROM_OUTPUT { elements()? } else { dx.detach() };
+        front.vjp(x, &[result], &[Some(dx)], need)
     }
+}
+
+/// `dy · ∂y/∂x` for an element, the result and the result's gradient.
+#[derive(Debug, Clone, PartialEq)]
+struct FoldGradient<F, const STATE: usize> {
+    fold: F,
+    count: f64,
+}
+
+impl<F: Fold<STATE>, const STATE: usize> Function<3> for FoldGradient<F, STATE> {
+    const NAME: &'static str = F::NAME;
+    const KIND: Kind = Kind::Float;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [x, y, dy]: [S; 3]) -> [S; 1] {
+        [self.fold.partial(x, y, self.count).times_tangent(dy)]
+    }
+}
+
+/// The flagged axes as a list.
+fn named(axes: &[bool; MAX_RANK], rank: usize) -> Vec<isize> {
+    (0..rank).filter(|&a| axes[a]).map(|a| a as isize).collect()
 }
 
 /// The gradient of an extreme, in equal parts to all elements that are equal to it.
-fn share_ties(x: &Var, y: &Var, dy: &Var, axes: &[isize]) -> Result<Var> {
+fn share_ties(x: &Var, y: &Var, dy: &Var, axes: &[bool; MAX_RANK]) -> Result<Var> {
+    let axes = named(axes, Value::shape(x).rank());
+    if axes.is_empty() {
+        return Ok(dy.clone());
+    }
     let same = x.tensor().eq(y.tensor())?;
     // NaN equals nothing, itself included; where it is the extreme, the NaNs have reached it.
     let same = y.tensor().is_nan()?.select(&x.tensor().is_nan()?, &same)?;
-    let mask = same.cast(Value::dtype(x))?;
-    let weights = mask.div(&mask.sum_keep(axes)?)?;
-    dy.mul(&Var::new(weights))
+    let share = Var::new(same.cast(Value::dtype(dy))?.sum_keep(&axes)?);
+    Var::new(same).select(&dy.div(&share)?, &Var::new(Tensor::filled(dy.tensor().spec(), 0.0)))
 }
 
-/// For each element the product of all others that are folded with it, right also where some are zero, to any order:
-/// the folded elements in the last dimension, repeated once for each of them with that one replaced by 1.
-fn product_of_others(x: &Var, axes: &[isize], shape: &Shape) -> Result<Var> {
+/// For each element the product of all others that are folded with it. One that is derived again is put together from
+/// operations that can be, at the cost of memory for the square of the folded elements.
+fn product_of_others(x: &Var, axes: &[bool; MAX_RANK]) -> Result<Var> {
+    if !x.is_tracked() {
+        return Ok(Var::new(Tensor::apply_one(ProductOfOthers { axes: *axes }, &[x.tensor()])?));
+    }
+    others_by_rows(x, &named(axes, Value::shape(x).rank()), Value::shape(x))
+}
+
+impl Differentiable for ProductOfOthers {
+    fn keeps(&self) -> Keep {
+        Keep::INPUTS
+    }
+
+    fn vjp(&self, x: &[Var], _y: &[Var], dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
+        let create_graph = x[0].is_tracked();
+        let own = crate::Tape::new();
+        let x = if create_graph { x[0].clone() } else { own.watch(x[0].tensor()) };
+        let others = others_by_rows(&x, &named(&self.axes, Value::shape(&x).rank()), Value::shape(&x))?;
+        crate::gradients(&[(&others, &only(dy))], &[&x], create_graph)
+    }
+}
+
+/// The folded elements in the last dimension, repeated once for each of them with that one replaced by 1.
+fn others_by_rows(x: &Var, axes: &[isize], shape: &Shape) -> Result<Var> {
     let rank = shape.rank() as isize;
     let rest: Vec<isize> = (0..rank).filter(|a| !axes.contains(a)).collect();
     let order: Vec<isize> = rest.iter().chain(axes).copied().collect();

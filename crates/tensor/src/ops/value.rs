@@ -3,8 +3,8 @@
 
 use super::{
     ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps,
-    Elementwise, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, ReduceOps,
-    ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
+    Elementwise, Fold, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, PowOps,
+    Reduce, ReduceOps, ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
 };
 use crate::{DType, Op, Outputs, Result, Shape, Tensor};
 use std::panic::Location;
@@ -26,6 +26,16 @@ pub trait Value: Clone + Sized {
         f: F,
         x: [&Self; IN],
     ) -> Result<[Self; OUT]>;
+
+    /// Folds what a function makes of the operands.
+    ///
+    /// # Errors
+    /// Shapes that do not broadcast together; an extreme of nothing.
+    #[track_caller]
+    fn fold<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize>(
+        op: Reduce<F, P, STATE, IN>,
+        x: [&Self; IN],
+    ) -> Result<Self>;
 
     /// The dimensions.
     fn shape(&self) -> &Shape {
@@ -81,6 +91,14 @@ impl Value for Tensor {
         let y = Tensor::apply(&Elementwise::<F, IN, OUT>(f), &x)?;
         Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
     }
+
+    #[track_caller]
+    fn fold<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize>(
+        op: Reduce<F, P, STATE, IN>,
+        x: [&Tensor; IN],
+    ) -> Result<Tensor> {
+        Tensor::apply_one(op, &x)
+    }
 }
 
 impl<O: Op> Apply<O> for Tensor {
@@ -128,6 +146,7 @@ number_operand!(f64 f32 i64 i32 u8);
 /// ```
 pub trait Ops:
     ArithmeticOps
+    + PowOps
     + MathOps
     + BoundOps
     + ActivationOps

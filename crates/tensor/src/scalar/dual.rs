@@ -133,10 +133,21 @@ impl<S: Scalar> Scalar for Dual<S> {
         Dual { value: self.value.scaled(factor), tangent: self.tangent.scaled(factor) }
     }
 
-    /// The product rule: a tangent that is 0 here may still vary.
+    /// A tangent that is 0 here may still vary.
     #[inline(always)]
     fn times_tangent(self, tangent: Self) -> Self {
-        self * tangent
+        let varying = self.value.clone().times_tangent(tangent.tangent);
+        Dual {
+            tangent: self.tangent.times_tangent(tangent.value.clone()) + varying,
+            value: self.value.times_tangent(tangent.value),
+        }
+    }
+
+    #[inline(always)]
+    fn hypot(self, o: Self) -> Self {
+        let value = self.value.clone().hypot(o.value.clone());
+        let along = (self.value / value.clone()).times_tangent(self.tangent);
+        Dual { tangent: along + (o.value / value.clone()).times_tangent(o.tangent), value }
     }
 
     // Steps: flat wherever they have a derivative.

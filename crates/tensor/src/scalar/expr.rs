@@ -56,8 +56,10 @@ enum Binary {
     Add,
     Sub,
     Mul,
+    TimesTangent,
     Div,
     Pow,
+    Hypot,
     Atan2,
     Fmod,
     Max,
@@ -77,6 +79,8 @@ impl Binary {
             Binary::Add => a + b,
             Binary::Sub => a - b,
             Binary::Mul | Binary::And => a * b,
+            Binary::TimesTangent => a.times_tangent(b),
+            Binary::Hypot => a.hypot(b),
             Binary::Div => a / b,
             Binary::Pow => a.pow(b),
             Binary::Atan2 => a.atan2(b),
@@ -181,9 +185,14 @@ impl Scalar for Expr {
         Expr(Arc::new(Node::Literal(value)))
     }
     unary_methods!();
-    /// The product: constants of 0 vanish in it already, and a choice for each would swell the formula.
     fn times_tangent(self, tangent: Expr) -> Expr {
-        self * tangent
+        match (self.literal(), tangent.literal()) {
+            (Some(_), _) | (_, Some(0.0 | 1.0)) => self * tangent,
+            _ => Expr::binary(Binary::TimesTangent, self, tangent),
+        }
+    }
+    fn hypot(self, other: Expr) -> Expr {
+        Expr::binary(Binary::Hypot, self, other)
     }
     fn pow(self, exponent: Expr) -> Expr {
         Expr::binary(Binary::Pow, self, exponent)

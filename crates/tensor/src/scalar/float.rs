@@ -110,8 +110,16 @@ fn tanh_f32(x: f32) -> f32 {
     if x.abs() < 0.625 { near } else { far }
 }
 
+/// `√(a² + b²)` by way of double precision, which holds the squares; infinite beside NaN too, as C99 has it.
+#[inline(always)]
+fn hypot_f32(a: f32, b: f32) -> f32 {
+    let (x, y) = (f64::from(a), f64::from(b));
+    let y = (x * x + y * y).sqrt() as f32;
+    if (a.abs() == f32::INFINITY) | (b.abs() == f32::INFINITY) { f32::INFINITY } else { y }
+}
+
 macro_rules! float_scalar {
-    ($t:ident, $erf:path, exp: $exp:expr, exp_m1: $exp_m1:expr, ln: $ln:expr, ln_1p: $ln_1p:expr, tanh: $tanh:expr) => {
+    ($t:ident, $erf:path, exp: $exp:expr, exp_m1: $exp_m1:expr, ln: $ln:expr, ln_1p: $ln_1p:expr, tanh: $tanh:expr, hypot: $hypot:expr) => {
         impl Scalar for $t {
             type Mask = bool;
             #[inline(always)]
@@ -236,6 +244,10 @@ macro_rules! float_scalar {
                 $t::atan2(self, x)
             }
             #[inline(always)]
+            fn hypot(self, other: $t) -> $t {
+                $hypot(self, other)
+            }
+            #[inline(always)]
             fn fmod(self, divisor: $t) -> $t {
                 self % divisor
             }
@@ -260,8 +272,8 @@ macro_rules! float_scalar {
     };
 }
 
-float_scalar!(f32, libm::erff, exp: exp_f32, exp_m1: exp_m1_f32, ln: ln_f32, ln_1p: ln_1p_f32, tanh: tanh_f32);
-float_scalar!(f64, libm::erf, exp: f64::exp, exp_m1: f64::exp_m1, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh);
+float_scalar!(f32, libm::erff, exp: exp_f32, exp_m1: exp_m1_f32, ln: ln_f32, ln_1p: ln_1p_f32, tanh: tanh_f32, hypot: hypot_f32);
+float_scalar!(f64, libm::erf, exp: f64::exp, exp_m1: f64::exp_m1, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, hypot: f64::hypot);
 
 impl Real for f32 {
     #[inline(always)]
@@ -360,6 +372,9 @@ impl Scalar for Integer {
             Ok(n) => Integer(self.0.wrapping_pow(n)),
             Err(_) => Integer((self.0 as f64).powf(exponent.0 as f64) as i64),
         }
+    }
+    fn hypot(self, other: Integer) -> Integer {
+        Integer((self.0 as f64).hypot(other.0 as f64) as i64)
     }
     fn atan2(self, x: Integer) -> Integer {
         Integer((self.0 as f64).atan2(x.0 as f64) as i64)

@@ -67,6 +67,9 @@ macro_rules! scalar_trait {
             /// The angle of the point (`x`, `self`).
             #[must_use]
             fn atan2(self, x: Self) -> Self;
+            /// `√(self² + other²)`, also where the squares are too large or too small for the type.
+            #[must_use]
+            fn hypot(self, other: Self) -> Self;
             /// The remainder of truncating division: it has the sign of `self`.
             #[must_use]
             fn fmod(self, divisor: Self) -> Self;

@@ -1,17 +1,24 @@
 //! Sums, products, quotients, remainders, extremes.
 
 use super::binary_functions;
-use crate::{Mask, Scalar};
+use crate::ops::{Function, Kind, Operand, Value};
+use crate::{Error, Mask, Result, Scalar, Tensor};
+use std::panic::Location;
 
-/// `a` divided by `b`, rounded down, exact for integers.
+/// The largest whole number not above the quotient of `a` and `b` themselves, as Python has it: the rounded quotient of 1
+/// and 0.1 is 10, but 0.1 is a little more than a tenth. Exact for integers.
 #[inline(always)]
 fn floor_quotient<S: Scalar>(a: S, b: S) -> S {
-    // For integers `a / b` truncates; it is one too high when there is a remainder and the signs differ.
-    let q = (a.clone() / b.clone()).floor();
-    let remainder = a - q.clone() * b.clone();
     let zero = || S::lit(0.0);
-    let wrong = remainder.clone().lt(zero()).and(zero().lt(b.clone())).or(zero().lt(remainder).and(b.lt(zero())));
-    S::select(wrong, q.clone() - S::lit(1.0), q)
+    let remainder = a.clone().fmod(b.clone());
+    let q = (a.clone() - remainder.clone()) / b.clone();
+    let differ = remainder.clone().lt(zero()).and(zero().lt(b.clone()));
+    let differ = differ.or(zero().lt(remainder).and(b.clone().lt(zero())));
+    let q = S::select(differ, q.clone() - S::lit(1.0), q);
+    // What should be whole may be off by a rounding.
+    let down = q.clone().floor();
+    let q = S::select(S::lit(0.5).lt(q - down.clone()), down.clone() + S::lit(1.0), down);
+    S::select(b.clone().equals(zero()), (a / b).floor(), q)
 }
 
 binary_functions! {
@@ -46,12 +53,10 @@ binary_functions! {
     fmax Fmax Arithmetic |a, b| S::select(b.clone().le(a.clone()).or(b.clone().is_nan()), a, b);
     /// The smaller; a number wins over NaN.
     fmin Fmin Arithmetic |a, b| S::select(a.clone().le(b.clone()).or(b.clone().is_nan()), a, b);
-    /// The first operand to the power of the second.
-    pow Pow Arithmetic |a, b| a.pow(b);
     /// The angle of the point (second, first) in radians.
     atan2 Atan2 Float |a, b| a.atan2(b);
     /// The length of the hypotenuse, √(a² + b²).
-    hypot Hypot Float |a, b| (a.clone() * a + b.clone() * b).sqrt();
+    hypot Hypot Float |a, b| a.hypot(b);
     /// `a · ln b`, and 0 where `a` is 0 unless `b` is NaN.
     xlogy Xlogy Float |a, b| {
         let zero = a.clone().equals(S::lit(0.0)).and(b.clone().is_nan().not());
@@ -63,4 +68,54 @@ binary_functions! {
         let negative = b.clone().lt(S::lit(0.0)).or((S::lit(1.0) / b).lt(S::lit(0.0)));
         S::select(negative, -a.clone().abs(), a.abs())
     };
+}
+
+/// The first operand to the power of the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pow;
+
+impl Function<2> for Pow {
+    const NAME: &'static str = "pow";
+    const KIND: Kind = Kind::Arithmetic;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [a, b]: [S; 2]) -> [S; 1] {
+        [a.pow(b)]
+    }
+}
+
+/// Powers.
+pub trait PowOps: Value {
+    /// The first operand to the power of the second, with broadcasting. Integers to the power of integers are integers.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// assert_eq!(Tensor::new([2, 3]).pow(3)?.to_vec::<i32>()?, [8, 27]);
+    /// assert_eq!(Tensor::new([2, 4]).pow(-1.0)?.to_vec::<f32>()?, [0.5, 0.25]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Shapes that do not broadcast together; a negative power of integers, which no integer is.
+    #[track_caller]
+    fn pow(&self, exponent: impl Operand<Self>) -> Result<Self> {
+        let exponent = exponent.operand();
+        if !self.dtype().is_float() && !exponent.dtype().is_float() {
+            check_whole(exponent.tensor())?;
+        }
+        Self::elementwise(Pow, [self, &exponent]).map(|[y]| y)
+    }
+}
+impl<V: Value> PowOps for V {}
+
+#[track_caller]
+fn check_whole(exponents: &Tensor) -> Result<()> {
+    match exponents.to_vec_as::<i64>().into_iter().find(|&exponent| exponent < 0) {
+        None => Ok(()),
+        Some(exponent) => {
+            let text = format!("an integer to the power {exponent} is no integer");
+            Err(Error::argument("pow", text)
+                .help("use floating-point numbers: .pow(-1.0), or cast first")
+                .at(Location::caller()))
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Comparisons, connectives, and the choice between two values. None of them has a gradient but the last.
 
 use super::{binary_functions, unary_functions};
-use crate::ops::{Function, Kind, Value};
-use crate::{Mask, Result, Scalar};
+use crate::ops::{Apply, Cast, Function, Kind, Operand, Value};
+use crate::{DType, Mask, Result, Scalar, Tensor};
 
 #[inline(always)]
 fn truth<S: Scalar>(mask: S::Mask) -> S {
@@ -88,21 +88,25 @@ impl Function<2> for IsClose {
 
 /// Choices by a mask.
 pub trait SelectOps: Value {
-    /// `a` where this mask holds, else `b`: `mask.select(&a, &b)`.
+    /// `a` where this mask holds, else `b`: `mask.select(&a, &b)`. Either may be a number.
     ///
     /// # Errors
     /// The mask is no `bool` tensor, or the shapes do not broadcast together.
     #[track_caller]
-    fn select(&self, a: &Self, b: &Self) -> Result<Self> {
-        Self::elementwise(Where, [self, a, b]).map(|[y]| y)
+    fn select(&self, a: impl Operand<Self>, b: impl Operand<Self>) -> Result<Self> {
+        Self::elementwise(Where, [self, &a.operand(), &b.operand()]).map(|[y]| y)
     }
 
-    /// Whether each element is within `atol + rtol · |other|` of the other operand's.
+    /// Whether each element is within `atol + rtol · |other|` of the other operand's. Integers are compared as `f64`.
     ///
     /// # Errors
     /// Shapes that do not broadcast together.
     #[track_caller]
     fn isclose(&self, other: &Self, rtol: f64, atol: f64, equal_nan: bool) -> Result<Self> {
+        if !self.dtype().promote(other.dtype()).is_float() {
+            let wide = |x: &Self| Tensor::apply_one(Cast { to: DType::F64 }, &[x.tensor()]).map(Self::constant);
+            return wide(self)?.isclose(&wide(other)?, rtol, atol, equal_nan);
+        }
         Self::elementwise(IsClose { rtol, atol, equal_nan }, [self, other]).map(|[y]| y)
     }
 }

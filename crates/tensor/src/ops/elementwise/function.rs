@@ -62,13 +62,29 @@ pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + Parti
     }
 }
 
+/// The function that changes nothing: what stands in front of a fold of the operand itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Itself;
+
+impl Function<1> for Itself {
+    const NAME: &'static str = "itself";
+    const KIND: Kind = Kind::Arithmetic;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, x: [S; 1]) -> [S; 1] {
+        x
+    }
+    fn constant_partials(&self) -> Option<[f64; 1]> {
+        Some([1.0])
+    }
+}
+
 /// The operation that applies a [`Function`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Elementwise<F, const IN: usize, const OUT: usize>(pub F);
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Elementwise<F, IN, OUT> {
     /// The type that operands of these types are computed in.
-    fn compute_dtype(x: &[Spec]) -> Result<DType> {
+    pub(crate) fn compute_dtype(x: &[Spec]) -> Result<DType> {
         let operands = if F::KIND == Kind::Select { &x[1..] } else { x };
         let joined = join(F::KIND, operands);
         Ok(match F::KIND {
@@ -155,7 +171,7 @@ fn join(kind: Kind, operands: &[Spec]) -> DType {
     }
 }
 
-fn broadcast_all(name: &str, x: &[Spec]) -> Result<Shape> {
+pub(crate) fn broadcast_all(name: &str, x: &[Spec]) -> Result<Shape> {
     let Some(first) = x.first() else {
         return Err(Error::argument(name, "without operands nothing says what shape the result has"));
     };
@@ -202,7 +218,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
     #[inline(always)]
     fn gradients<S: Scalar>(&self, inputs: impl Fn(usize) -> S) -> [S; IN] {
         if F::FROM_OUTPUT {
-            let dx = self.function.slope(inputs(0)) * inputs(1);
+            let dx = self.function.slope(inputs(0)).times_tangent(inputs(1));
             return std::array::from_fn(|_| dx.clone());
         }
         std::array::from_fn(|wrt| {
@@ -212,10 +228,12 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
             let x =
                 std::array::from_fn(|i| Dual { value: inputs(i), tangent: S::lit(if i == wrt { 1.0 } else { 0.0 }) });
             let slopes = self.function.call(x);
+            // A gradient that is 0 stays so where the slope is infinite or undefined: what is masked later counts for
+            // nothing.
             let product = |dy: S, slope: S| match F::KIND {
                 // What was not chosen gets nothing, whatever became of what was.
-                Kind::Select => S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), dy * slope),
-                _ => dy * slope,
+                Kind::Select => S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), slope.times_tangent(dy)),
+                _ => slope.times_tangent(dy),
             };
             let mut terms = slopes.into_iter().enumerate().map(|(o, y)| product(inputs(IN + o), y.tangent));
             let first = terms.next().unwrap_or_else(|| S::lit(0.0));
@@ -308,7 +326,12 @@ impl Formula {
             let x: Vec<Dual<Expr>> = (0..arity)
                 .map(|i| Dual { value: Expr::input(i), tangent: Expr::lit(if i == wrt { 1.0 } else { 0.0 }) })
                 .collect();
-            let terms = self.program.call(&x).into_iter().enumerate().map(|(o, y)| Expr::input(arity + o) * y.tangent);
+            let terms = self
+                .program
+                .call(&x)
+                .into_iter()
+                .enumerate()
+                .map(|(o, y)| y.tangent.times_tangent(Expr::input(arity + o)));
             gradients.push(terms.reduce(|sum, term| sum + term).unwrap_or_else(|| Expr::lit(0.0)));
         }
         let program = Program::new(arity + self.program.outputs(), &gradients);

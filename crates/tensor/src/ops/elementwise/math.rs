@@ -1,8 +1,9 @@
 //! Functions of one argument: powers, exponentials, angles, rounding.
 
 use super::unary_functions;
-use crate::ops::{Function, Kind, Value};
-use crate::{Mask, Result, Scalar};
+use crate::ops::{Function, Kind, Operand, Value};
+use crate::{DType, Error, Mask, Result, Scalar, Tensor};
+use std::panic::Location;
 
 /// The inverse of the error function: Giles' single-precision polynomials, then two steps of Newton's method.
 #[inline(always)]
@@ -126,22 +127,17 @@ unary_functions! {
 }
 
 /// Limits each element to a range. At a bound, as beyond it and at NaN, the derivative is 0.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Clamp {
-    /// The lower bound.
-    pub min: f64,
-    /// The upper bound; it wins where the two cross.
-    pub max: f64,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clamp;
 
-impl Function<1> for Clamp {
+impl Function<3> for Clamp {
     const NAME: &'static str = "clamp";
     const KIND: Kind = Kind::Arithmetic;
     #[inline(always)]
-    fn call<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
-        let low = S::select(x.clone().le(S::lit(self.min)), S::lit(self.min), x.clone());
-        let y = S::select(S::lit(self.max).le(low.clone()), S::lit(self.max), low);
-        [S::select(x.is_nan(), S::lit(f64::NAN), y)]
+    fn call<S: Scalar>(&self, [x, min, max]: [S; 3]) -> [S; 1] {
+        let low = S::select(x.clone().le(min.clone()), min, x.clone());
+        let y = S::select(max.clone().le(low.clone()), max, low);
+        [S::select(x.clone().is_nan(), x.scaled(0.0), y)]
     }
 }
 
@@ -186,13 +182,18 @@ impl Function<3> for Lerp {
 
 /// Functions with parameters.
 pub trait BoundOps: Value {
-    /// Limits each element to `min..=max`; an infinite bound is none. NaN stays.
+    /// Limits each element to `min..=max`; an infinite bound is none, and the upper one wins where they cross. NaN stays.
+    /// Bounds are numbers or values that broadcast; a fraction makes `f32` of integers.
     ///
     /// # Errors
-    /// None beyond those of memory.
+    /// Shapes that do not broadcast together; a whole bound that the integer type of the elements cannot hold.
     #[track_caller]
-    fn clamp(&self, min: f64, max: f64) -> Result<Self> {
-        Self::elementwise(Clamp { min, max }, [self]).map(|[y]| y)
+    fn clamp(&self, min: impl Operand<Self>, max: impl Operand<Self>) -> Result<Self> {
+        let (min, max) = (min.operand(), max.operand());
+        for bound in [&min, &max] {
+            check_bound(bound.tensor(), self.dtype())?;
+        }
+        Self::elementwise(Clamp, [self, &min, &max]).map(|[y]| y)
     }
 
     /// Puts `nan`, `posinf` and `neginf` in the place of NaN, +∞ and -∞.
@@ -201,6 +202,9 @@ pub trait BoundOps: Value {
     /// None beyond those of memory.
     #[track_caller]
     fn nan_to_num(&self, nan: f64, posinf: f64, neginf: f64) -> Result<Self> {
+        if !self.dtype().is_float() {
+            return Ok(self.clone());
+        }
         Self::elementwise(NanToNum { nan, posinf, neginf }, [self]).map(|[y]| y)
     }
 
@@ -214,3 +218,28 @@ pub trait BoundOps: Value {
     }
 }
 impl<V: Value> BoundOps for V {}
+
+/// A bound of integers must be one of them, or limiting to it would wrap around.
+#[track_caller]
+fn check_bound(bound: &Tensor, dtype: DType) -> Result<()> {
+    if !bound.spec().is_number() || bound.dtype().is_float() {
+        return Ok(());
+    }
+    let (value, range) = (
+        bound.to_vec_as::<i64>()[0],
+        match dtype {
+            DType::U8 => i64::from(u8::MIN)..=i64::from(u8::MAX),
+            DType::I32 => i64::from(i32::MIN)..=i64::from(i32::MAX),
+            _ => return Ok(()),
+        },
+    );
+    match range.contains(&value) {
+        true => Ok(()),
+        false => {
+            let text = format!("the bound {value} is no {dtype}: it holds {} to {}", range.start(), range.end());
+            Err(Error::argument("clamp", text)
+                .help("convert the elements to a wider type first")
+                .at(Location::caller()))
+        }
+    }
+}

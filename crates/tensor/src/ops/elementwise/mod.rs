@@ -7,12 +7,13 @@ mod function;
 mod math;
 mod run;
 
+pub(crate) use function::broadcast_all;
 pub(crate) use run::load;
 
 pub use activations::*;
 pub use arithmetic::*;
 pub use comparisons::*;
-pub use function::{Elementwise, ElementwiseGrad, Formula, Function, Kind};
+pub use function::{Elementwise, ElementwiseGrad, Formula, Function, Itself, Kind};
 pub use math::*;
 
 /// Defines functions of one argument, a row each, and the trait with their methods. A row may end with the derivative

@@ -1,42 +1,59 @@
 //! Operations that fold dimensions away: sums, products, extremes, their positions, and the statistics built on them.
 
 mod arg;
+mod fold;
+mod others;
 mod run;
 mod statistics;
 
 pub use arg::{ArgReduce, ArgReduceOps};
-pub use statistics::StatisticsOps;
+pub use fold::{Fold, FoldKind, FoldRule, LogSumExp, Max, Mean, Min, Norm, Prod, Sum};
+pub use others::ProductOfOthers;
+pub use statistics::{SquaredDifference, StatisticsOps};
 
-use super::{Apply, Value};
-use crate::scalar::Real;
-use crate::{CpuCall, DType, MAX_RANK, Op, Result, Shape, Spec, Specs};
-use run::{Fold, reduce};
+use super::elementwise::{Elementwise, Itself, broadcast_all};
+use super::{Function, Value};
+use crate::{Arity, CpuCall, DType, Error, MAX_RANK, Op, Result, Shape, Spec, Specs};
+use std::any::TypeId;
 
-/// Which fold a [`Reduce`] does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folding {
-    /// The sum; 0 of nothing.
-    Sum,
-    /// The product; 1 of nothing.
-    Prod,
-    /// The largest element; NaN wins.
-    Max,
-    /// The smallest element; NaN wins.
-    Min,
-}
-
-/// Folds some dimensions of a tensor.
+/// Folds some dimensions of a tensor, or of what a function makes of several tensors that broadcast together: the sum of
+/// `(a - b)²` is one pass over both.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reduce {
-    /// How.
-    pub fold: Folding,
+pub struct Reduce<F, P = Itself, const STATE: usize = 1, const IN: usize = 1> {
+    /// The fold.
+    pub fold: F,
+    /// What is folded: a function of the operands.
+    pub front: P,
     /// Which dimensions.
     pub axes: [bool; MAX_RANK],
     /// Whether they stay, with length 1.
     pub keep_dims: bool,
 }
 
-impl Reduce {
+impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Reduce<F, P, STATE, IN> {
+    /// The shape of what is folded.
+    ///
+    /// # Errors
+    /// Operands that do not broadcast together.
+    pub fn folded(&self, x: &[Spec]) -> Result<Shape> {
+        broadcast_all(F::NAME, x)
+    }
+
+    /// How many elements of `shape` are folded into one.
+    pub fn count(&self, shape: &Shape) -> usize {
+        (0..shape.rank()).filter(|&a| self.axes[a]).map(|a| shape[a]).product()
+    }
+
+    /// Whether the operand itself is folded.
+    pub fn is_plain() -> bool {
+        TypeId::of::<P>() == TypeId::of::<Itself>()
+    }
+
+    /// The type of what is folded.
+    fn elements(x: &[Spec]) -> Result<DType> {
+        if Self::is_plain() { Ok(x[0].dtype) } else { Elementwise::<P, IN, 1>::compute_dtype(x) }
+    }
+
     /// The shape of the result.
     fn shape(&self, x: &Shape) -> Shape {
         let dims: Vec<usize> = (0..x.rank())
@@ -47,104 +64,42 @@ impl Reduce {
     }
 }
 
-impl Op for Reduce {
+impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Op for Reduce<F, P, STATE, IN> {
     fn name(&self) -> &str {
-        match self.fold {
-            Folding::Sum => "sum",
-            Folding::Prod => "prod",
-            Folding::Max => "amax",
-            Folding::Min => "amin",
-        }
+        F::NAME
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(IN)
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        let Spec { shape, dtype, .. } = x[0];
-        let nothing = (0..shape.rank()).any(|a| self.axes[a] && shape[a] == 0);
-        let dtype = match self.fold {
-            // Sums and products of small integers overflow their own type at once.
-            Folding::Sum | Folding::Prod if !dtype.is_float() => DType::I64,
-            Folding::Max | Folding::Min if nothing => {
-                let text = format!("{shape} has no element to choose from along the reduced axes");
-                return Err(crate::Error::shape(self.name(), text));
-            }
-            _ => dtype,
-        };
-        Ok(Spec::new(self.shape(&shape), dtype).into())
+        let shape = self.folded(x)?;
+        if F::KIND == FoldKind::Extreme && self.count(&shape) == 0 {
+            let text = format!("{shape} has no element to choose from along the reduced axes");
+            return Err(Error::shape(F::NAME, text));
+        }
+        Ok(Spec::new(self.shape(&shape), F::KIND.result(Self::elements(x)?)).into())
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        match self.fold {
-            Folding::Sum => reduce(&Sum, &x[0], &self.axes, &mut y[0]),
-            Folding::Prod => reduce(&Prod, &x[0], &self.axes, &mut y[0]),
-            Folding::Max => reduce(&Max, &x[0], &self.axes, &mut y[0]),
-            Folding::Min => reduce(&Min, &x[0], &self.axes, &mut y[0]),
-        }
-        Ok(())
-    }
-}
-
-struct Sum;
-struct Prod;
-struct Max;
-struct Min;
-
-impl Fold for Sum {
-    #[inline(always)]
-    fn empty<C: Real>(&self) -> C {
-        C::lit(0.0)
-    }
-    #[inline(always)]
-    fn step<C: Real>(&self, a: C, x: C) -> C {
-        a + x
-    }
-}
-
-impl Fold for Prod {
-    #[inline(always)]
-    fn empty<C: Real>(&self) -> C {
-        C::lit(1.0)
-    }
-    #[inline(always)]
-    fn step<C: Real>(&self, a: C, x: C) -> C {
-        a * x
-    }
-}
-
-impl Fold for Max {
-    #[inline(always)]
-    fn empty<C: Real>(&self) -> C {
-        C::lit(f64::NEG_INFINITY)
-    }
-    #[inline(always)]
-    fn step<C: Real>(&self, a: C, x: C) -> C {
-        x.max(a)
-    }
-}
-
-impl Fold for Min {
-    #[inline(always)]
-    fn empty<C: Real>(&self) -> C {
-        C::lit(f64::INFINITY)
-    }
-    #[inline(always)]
-    fn step<C: Real>(&self, a: C, x: C) -> C {
-        x.min(a)
+        let specs: [Spec; IN] = std::array::from_fn(|i| x[i].spec());
+        run::reduce(self, Self::elements(&specs)?, x, &mut y[0])
     }
 }
 
 /// Folds over the named axes, all of them when none is named. The folded dimensions disappear; the methods ending in
 /// `_keep` leave them with length 1.
-pub trait ReduceOps: Value + Apply<Reduce> {
+pub trait ReduceOps: Value {
     /// Folds the named axes.
     ///
     /// # Errors
     /// An axis that does not exist or is named twice; an extreme of nothing.
     #[track_caller]
-    fn reduce(&self, fold: Folding, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        let unnamed = Reduce { fold, axes: [false; MAX_RANK], keep_dims };
-        let axes = Value::shape(self).axes(unnamed.name(), axes)?;
-        Self::apply_one(Reduce { axes, ..unnamed }, &[self])
+    fn reduce<F: Fold<STATE>, const STATE: usize>(&self, fold: F, axes: &[isize], keep_dims: bool) -> Result<Self> {
+        let axes = Value::shape(self).axes(F::NAME, axes)?;
+        Self::fold(Reduce { fold, front: Itself, axes, keep_dims }, [self])
     }
 
     /// The sum. Integers and booleans are summed as `i64`.
@@ -161,7 +116,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn sum(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Sum, axes, false)
+        self.reduce(Sum, axes, false)
     }
 
     /// [`ReduceOps::sum`] with the dimensions kept.
@@ -170,7 +125,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// As there.
     #[track_caller]
     fn sum_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Sum, axes, true)
+        self.reduce(Sum, axes, true)
     }
 
     /// The product.
@@ -179,7 +134,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn prod(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Prod, axes, false)
+        self.reduce(Prod, axes, false)
     }
 
     /// The largest element; NaN wins, and equal ones share the gradient.
@@ -188,7 +143,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// An axis that does not exist or is named twice, or one of length 0.
     #[track_caller]
     fn amax(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Max, axes, false)
+        self.reduce(Max, axes, false)
     }
 
     /// [`ReduceOps::amax`] with the dimensions kept.
@@ -197,7 +152,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// As there.
     #[track_caller]
     fn amax_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Max, axes, true)
+        self.reduce(Max, axes, true)
     }
 
     /// The smallest element; NaN wins, and equal ones share the gradient.
@@ -206,7 +161,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// An axis that does not exist or is named twice, or one of length 0.
     #[track_caller]
     fn amin(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Min, axes, false)
+        self.reduce(Min, axes, false)
     }
 
     /// [`ReduceOps::amin`] with the dimensions kept.
@@ -215,7 +170,7 @@ pub trait ReduceOps: Value + Apply<Reduce> {
     /// As there.
     #[track_caller]
     fn amin_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Folding::Min, axes, true)
+        self.reduce(Min, axes, true)
     }
 }
-impl<V: Value + Apply<Reduce>> ReduceOps for V {}
+impl<V: Value> ReduceOps for V {}

@@ -3,11 +3,14 @@
 //! neither the number of threads nor the instruction set changes a bit, and so that rounding errors of long sums stay
 //! small.
 
-use crate::View;
+#![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
+
+use super::{Fold, FoldKind, Reduce};
 use crate::cpu::{parallel, simd};
-use crate::run::for_each_row;
+use crate::ops::Function;
+use crate::ops::elementwise::load;
 use crate::scalar::{Integer, Real};
-use crate::{DType, Layout, MAX_RANK, Shape, ViewMut, with_element};
+use crate::{DType, Layout, MAX_RANK, Result, Shape, Spec, View, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
 use std::ops::Range;
@@ -23,178 +26,280 @@ const ROWS_PART: usize = 1 << 14;
 /// Elements folded one after the other into the same accumulator at most, before its result meets others.
 const CHAIN: usize = 128;
 
-/// An associative fold.
-pub(crate) trait Fold: Sync {
-    /// The fold of nothing.
-    fn empty<C: Real>(&self) -> C;
-    /// One more element.
-    fn step<C: Real>(&self, a: C, x: C) -> C;
-}
-
-/// Folds the flagged axes of `x` into `y`.
-pub(crate) fn reduce<F: Fold>(f: &F, x: &View<'_>, axes: &[bool; MAX_RANK], y: &mut ViewMut<'_>) {
-    match x.dtype() {
-        DType::F64 => reduce_as::<F, f64>(f, x, axes, y),
-        DType::F32 | DType::F16 | DType::BF16 => reduce_as::<F, f32>(f, x, axes, y),
-        _ => reduce_as::<F, Integer>(f, x, axes, y),
+/// Folds what `op` folds of `x` into `y`. Whole numbers are folded as such, unless the result has a fraction.
+pub(crate) fn reduce<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize>(
+    op: &Reduce<F, P, STATE, IN>,
+    elements: DType,
+    x: &[View<'_>],
+    y: &mut ViewMut<'_>,
+) -> Result<()> {
+    match elements {
+        DType::F64 => store(y, &reduce_as::<F, P, f64, STATE, IN>(op, x)?),
+        DType::F32 | DType::F16 | DType::BF16 => {
+            let mut results = reduce_as::<F, P, f32, STATE, IN>(op, x)?;
+            if results.iter().any(|&y| op.fold.is_doubtful(y)) {
+                let better = reduce_as::<F, P, f64, STATE, IN>(op, x)?;
+                let pairs = results.iter_mut().zip(better);
+                pairs.filter(|(y, _)| op.fold.is_doubtful(**y)).for_each(|(y, better)| *y = better as f32);
+            }
+            store(y, &results)
+        }
+        _ if F::KIND == FoldKind::Float => store(y, &reduce_as::<F, P, f64, STATE, IN>(op, x)?),
+        _ => store(y, &reduce_as::<F, P, Integer, STATE, IN>(op, x)?),
     }
 }
 
-/// The flagged dimensions of a layout, and the others, as two layouts.
-pub(crate) fn partition(layout: &Layout, flags: &[bool; MAX_RANK]) -> (Layout, Layout) {
-    let pick = |flag: bool| {
-        let chosen: Vec<usize> =
-            (0..layout.shape.rank()).filter(|&a| flags[a] == flag && layout.shape[a] != 1).collect();
-        let mut dims: Vec<usize> = Vec::new();
-        let mut strides: Vec<isize> = Vec::new();
-        for &axis in &chosen {
-            let (length, stride) = (layout.shape[axis], layout.strides()[axis]);
-            match (dims.last_mut(), strides.last_mut()) {
-                (Some(dim), Some(step)) if *step == stride * length as isize => (*dim, *step) = (*dim * length, stride),
-                _ => {
-                    dims.push(length);
-                    strides.push(stride);
+fn store<C: Real>(y: &mut ViewMut<'_>, results: &[C]) -> Result<()> {
+    with_element!(y.dtype(), T => y.slice::<T>()?.iter_mut().zip(results).for_each(|(y, r)| *y = r.store()));
+    Ok(())
+}
+
+/// Some dimensions of several layouts of one shape, with as few of them as can be.
+pub(crate) struct Part<const IN: usize> {
+    shape: Shape,
+    strides: [[isize; MAX_RANK]; IN],
+}
+
+impl<const IN: usize> Part<IN> {
+    /// The dimensions as a layout of operand `i`.
+    pub(crate) fn layout(&self, i: usize) -> Layout {
+        Layout::new(self.shape, &self.strides[i][..self.shape.rank()], 0)
+    }
+
+    /// The step of the last dimension in each operand; 0 where there is none.
+    fn last(&self) -> [isize; IN] {
+        std::array::from_fn(|i| self.shape.rank().checked_sub(1).map_or(0, |last| self.strides[i][last]))
+    }
+
+    /// Calls `run(offsets, length, strides)` for each innermost run, in row-major order.
+    fn for_each_run(&self, mut run: impl FnMut([isize; IN], usize, [isize; IN])) {
+        let Some(last) = self.shape.rank().checked_sub(1) else { return run([0; IN], 1, [1; IN]) };
+        if self.shape.contains(&0) {
+            return;
+        }
+        let (mut index, mut offsets) = ([0usize; MAX_RANK], [0isize; IN]);
+        loop {
+            run(offsets, self.shape[last], self.last());
+            let mut axis = last;
+            loop {
+                if axis == 0 {
+                    return;
                 }
+                axis -= 1;
+                index[axis] += 1;
+                let done = index[axis] == self.shape[axis];
+                for i in 0..IN {
+                    let back = if done { self.shape[axis] as isize - 1 } else { -1 };
+                    offsets[i] -= self.strides[i][axis] * back;
+                }
+                if !done {
+                    break;
+                }
+                index[axis] = 0;
             }
         }
-        Layout::new(Shape::from_slice(&dims), &strides, 0)
+    }
+}
+
+/// The flagged dimensions of layouts of one shape, and the others.
+pub(crate) fn partition<const IN: usize>(layouts: [&Layout; IN], flags: &[bool; MAX_RANK]) -> (Part<IN>, Part<IN>) {
+    let pick = |flag: bool| {
+        let (mut dims, mut strides) = (Vec::new(), [[0; MAX_RANK]; IN]);
+        let shape = layouts.first().map(|layout| layout.shape).unwrap_or_default();
+        for axis in (0..shape.rank()).filter(|&a| flags[a] == flag && shape[a] != 1) {
+            let step: [isize; IN] = std::array::from_fn(|i| layouts[i].strides()[axis]);
+            let last = dims.len().wrapping_sub(1);
+            // A dimension joins the one before it where all operands step evenly through both.
+            let joins = last < MAX_RANK && (0..IN).all(|i| strides[i][last] == step[i] * shape[axis] as isize);
+            let place = if joins { last } else { dims.len() };
+            match joins {
+                true => dims[last] *= shape[axis],
+                false => dims.push(shape[axis]),
+            }
+            (0..IN).for_each(|i| strides[i][place] = step[i]);
+        }
+        Part { shape: Shape::from_slice(&dims), strides }
     };
     (pick(true), pick(false))
 }
 
-struct Job<'a, F, C> {
-    f: &'a F,
+/// How to read one operand.
+struct Source<C> {
     start: *const u8,
-    folded: Layout,
     /// Already of the type that is computed in: read where it lies if dense.
     direct: bool,
     load: unsafe fn(*const u8, isize, isize, &mut [C]),
 }
 
 // SAFETY: the operand is only read, and lives as long as the operation.
-unsafe impl<F: Sync, C> Sync for Job<'_, F, C> {}
+unsafe impl<C> Sync for Source<C> {}
 
-fn reduce_as<F: Fold, C: Real>(f: &F, x: &View<'_>, axes: &[bool; MAX_RANK], y: &mut ViewMut<'_>) {
-    let (folded, kept) = partition(x.layout(), axes);
-    let load = with_element!(x.dtype(), T => super::super::elementwise::load::<T, C> as unsafe fn(_, _, _, &mut [C]));
-    let direct = with_element!(x.dtype(), T => TypeId::of::<T>() == TypeId::of::<C>());
-    let job = Job { f, start: x.as_ptr(), folded, direct, load };
-    let mut results = vec![f.empty::<C>(); y.shape().count()];
-    let columns_dense = kept.strides().last() == Some(&1) && folded.strides().last() != Some(&1);
-    if columns_dense {
-        job.columns(&kept, &mut results)
-    } else {
-        job.rows(&kept, &mut results)
+impl<C: Real> Source<C> {
+    fn new(x: &View<'_>) -> Source<C> {
+        with_element!(x.dtype(), T => Source {
+            start: x.as_ptr(),
+            direct: TypeId::of::<T>() == TypeId::of::<C>(),
+            load: load::<T, C>,
+        })
     }
-    with_element!(y.dtype(), T => {
-        if let Ok(y) = y.slice::<T>() {
-            y.iter_mut().zip(&results).for_each(|(y, r)| *y = r.store());
+
+    /// A run of elements: where they lie, or gathered into `block`.
+    ///
+    /// # Safety
+    /// The run lies inside the operand.
+    unsafe fn run<'b>(&'b self, offset: isize, length: usize, stride: isize, block: &'b mut [C]) -> &'b [C] {
+        if self.direct && stride == 1 {
+            // SAFETY: the caller's promise; the elements are of type C.
+            return unsafe { std::slice::from_raw_parts(self.start.cast::<C>().offset(offset), length) };
         }
-    });
+        let block = &mut block[..length];
+        // SAFETY: the caller's promise.
+        unsafe { (self.load)(self.start, offset, stride, block) };
+        block
+    }
 }
 
-impl<F: Fold, C: Real> Job<'_, F, C> {
+struct Job<'a, F, P, C, const STATE: usize, const IN: usize> {
+    op: &'a Reduce<F, P, STATE, IN>,
+    x: [Source<C>; IN],
+    folded: Part<IN>,
+    /// Elements folded into one.
+    count: usize,
+}
+
+fn reduce_as<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize>(
+    op: &Reduce<F, P, STATE, IN>,
+    x: &[View<'_>],
+) -> Result<Vec<C>> {
+    let specs: [Spec; IN] = std::array::from_fn(|i| x[i].spec());
+    let shape = op.folded(&specs)?;
+    let layouts: [Layout; IN] = std::array::from_fn(|i| x[i].layout().broadcast_to(shape));
+    let (folded, kept) = partition(layouts.each_ref(), &op.axes);
+    let count = folded.shape.count();
+    let job = Job { op, x: std::array::from_fn(|i| Source::new(&x[i])), folded, count };
+    let mut states = vec![op.fold.start::<C>(); kept.shape.count()];
+    // Whole rows are folded into a row of accumulators where the kept dimension is the dense one.
+    let dense = |part: &Part<IN>| part.last().contains(&1) && part.last().iter().all(|&step| step == 0 || step == 1);
+    if dense(&kept) && !dense(&job.folded) {
+        job.columns(&kept, &mut states)
+    } else {
+        job.rows(&kept, &mut states)
+    }
+    Ok(states.into_iter().map(|state| op.fold.finish(state, count as f64)).collect())
+}
+
+impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> Job<'_, F, P, C, STATE, IN> {
     /// Folds one element of the result after the other.
-    fn rows(&self, kept: &Layout, results: &mut [C]) {
-        let mut bases = Vec::with_capacity(results.len());
-        for_each_row(kept, |offset, length, stride| bases.extend((0..length as isize).map(|i| offset + i * stride)));
-        let each = self.folded.shape.count();
-        if results.len() == 1 {
-            results[0] = self.one(bases[0]);
+    fn rows(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) {
+        let mut bases = Vec::with_capacity(states.len());
+        kept.for_each_run(|offsets, length, strides| {
+            bases.extend((0..length as isize).map(|i| shifted(offsets, strides, i)));
+        });
+        if let ([state], [base]) = (&mut *states, &bases[..]) {
+            *state = self.one(*base);
             return;
         }
-        let group = (PART / each.max(1)).max(1);
-        let shared = parallel::Shared::new(results);
-        parallel::for_chunks(bases.len(), group, each, |start, end| {
-            // SAFETY: chunks are disjoint ranges of the results.
-            let results = unsafe { shared.slice(start, end) };
-            results.iter_mut().zip(&bases[start..end]).for_each(|(r, &base)| *r = self.one(base));
+        let group = (PART / self.count.max(1)).max(1);
+        let shared = parallel::Shared::new(states);
+        parallel::for_chunks(bases.len(), group, self.count, |start, end| {
+            // SAFETY: chunks are disjoint ranges of the states.
+            let states = unsafe { shared.slice(start, end) };
+            states.iter_mut().zip(&bases[start..end]).for_each(|(state, &base)| *state = self.one(base));
         });
     }
 
     /// The fold of all elements that belong to the one result whose first element is at `base`.
-    fn one(&self, base: isize) -> C {
-        if let (&[length], &[stride]) = (self.folded.shape.dims(), self.folded.strides())
-            && length <= PART
-        {
-            return self.part(base, length, stride);
+    fn one(&self, base: [isize; IN]) -> [C; STATE] {
+        if self.folded.shape.rank() == 1 && self.count <= PART {
+            return self.part(base, self.count, self.folded.last());
         }
-        let mut parts: Vec<(isize, usize, isize)> = Vec::new();
-        for_each_row(&self.folded, |offset, length, stride| {
+        let mut parts: Vec<([isize; IN], usize, [isize; IN])> = Vec::new();
+        self.folded.for_each_run(|offsets, length, strides| {
             for first in (0..length).step_by(PART) {
-                parts.push((base + offset + first as isize * stride, PART.min(length - first), stride));
+                let at = shifted(shifted(base, offsets, 1), strides, first as isize);
+                parts.push((at, PART.min(length - first), strides));
             }
         });
-        let mut partial = vec![self.f.empty::<C>(); parts.len()];
+        let mut partial = vec![self.op.fold.start::<C>(); parts.len()];
         let shared = parallel::Shared::new(&mut partial);
         let group = (PART / parts.first().map_or(1, |p| p.1)).max(1);
         parallel::for_chunks(parts.len(), group, PART / group, |start, end| {
             // SAFETY: chunks are disjoint ranges of the partial results.
             let partial = unsafe { shared.slice(start, end) };
-            for (partial, &(offset, length, stride)) in partial.iter_mut().zip(&parts[start..end]) {
-                *partial = self.part(offset, length, stride);
+            for (partial, &(offsets, length, strides)) in partial.iter_mut().zip(&parts[start..end]) {
+                *partial = self.part(offsets, length, strides);
             }
         });
-        pairwise(self.f, &partial)
+        pairwise(&self.op.fold, &partial)
     }
 
     /// The fold of a run of at most [`PART`] elements.
-    fn part(&self, offset: isize, length: usize, stride: isize) -> C {
-        if self.direct && stride == 1 {
-            // SAFETY: as below; the elements are of type C.
-            let run = unsafe { std::slice::from_raw_parts(self.start.cast::<C>().offset(offset), length) };
-            return simd::dispatch(RowKernel { f: self.f, x: run });
+    fn part(&self, offsets: [isize; IN], length: usize, strides: [isize; IN]) -> [C; STATE] {
+        let mut blocks: [SmallVec<[C; 64]>; IN] = std::array::from_fn(|i| match self.x[i].direct && strides[i] == 1 {
+            true => SmallVec::new(),
+            false => SmallVec::from_elem(C::default(), length),
+        });
+        let mut x = [&[][..]; IN];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            // SAFETY: the run lies inside the operand's layout.
+            x[i] = unsafe { self.x[i].run(offsets[i], length, strides[i], block) };
         }
-        let mut block: SmallVec<[C; 64]> = SmallVec::from_elem(C::default(), length);
-        // SAFETY: the run lies inside the operand's layout.
-        unsafe { (self.load)(self.start, offset, stride, &mut block) };
-        simd::dispatch(RowKernel { f: self.f, x: &block })
+        simd::dispatch(RowKernel { op: self.op, x })
     }
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
-    fn columns(&self, kept: &Layout, results: &mut [C]) {
-        let mut runs: Vec<(isize, usize, isize)> = Vec::new();
-        for_each_row(&self.folded, |offset, length, stride| runs.push((offset, length, stride)));
+    fn columns(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) {
+        let mut runs: Vec<([isize; IN], usize, [isize; IN])> = Vec::new();
+        self.folded.for_each_run(|offsets, length, strides| runs.push((offsets, length, strides)));
         // Blocks of adjacent results, none of them across the end of a dense run.
-        let mut blocks: Vec<(isize, Range<usize>)> = Vec::new();
-        let mut at = 0;
-        for_each_row(kept, |offset, length, _| {
+        let mut blocks: Vec<([isize; IN], Range<usize>)> = Vec::new();
+        let (mut at, across) = (0, kept.last());
+        kept.for_each_run(|offsets, length, strides| {
             for first in (0..length).step_by(COLUMNS) {
                 let width = COLUMNS.min(length - first);
-                blocks.push((offset + first as isize, at + first..at + first + width));
+                blocks.push((shifted(offsets, strides, first as isize), at + first..at + first + width));
             }
             at += length;
         });
-        let shared = parallel::Shared::new(results);
-        parallel::for_chunks(blocks.len(), 1, self.folded.shape.count() * COLUMNS, |start, end| {
-            for (offset, range) in &blocks[start..end] {
-                // SAFETY: blocks are disjoint ranges of the results.
-                self.block(*offset, &runs, unsafe { shared.slice(range.start, range.end) });
+        let shared = parallel::Shared::new(states);
+        parallel::for_chunks(blocks.len(), 1, self.count * COLUMNS, |start, end| {
+            for (offsets, range) in &blocks[start..end] {
+                // SAFETY: blocks are disjoint ranges of the states.
+                self.block(*offsets, across, &runs, unsafe { shared.slice(range.start, range.end) });
             }
         });
     }
 
-    /// Folds runs of rows, each from an offset at a stride, into adjacent results that begin at `base`.
-    fn block(&self, base: isize, runs: &[(isize, usize, isize)], results: &mut [C]) {
-        let width = results.len();
+    /// Folds runs of rows, each from its offsets at its strides, into adjacent results that begin at `base`.
+    fn block(
+        &self,
+        base: [isize; IN],
+        across: [isize; IN],
+        runs: &[([isize; IN], usize, [isize; IN])],
+        states: &mut [[C; STATE]],
+    ) {
+        let (width, fold) = (states.len(), &self.op.fold);
         // Rows that follow each other without a gap are folded several at a time, each into accumulators of its own.
-        let abreast = |stride: isize| if stride == width as isize { COLUMNS / width } else { 1 };
-        let mut pieces: Vec<Piece> = Vec::new();
-        for &(offset, length, stride) in runs {
-            let most = (ROWS_PART / width).min(CHAIN * abreast(stride)).next_multiple_of(abreast(stride));
+        let abreast = |strides: [isize; IN]| {
+            let follow = (0..IN).all(|i| across[i] == 1 && strides[i] == width as isize);
+            if follow { COLUMNS / width } else { 1 }
+        };
+        let mut pieces: Vec<Piece<IN>> = Vec::new();
+        for &(offsets, length, strides) in runs {
+            let most = (ROWS_PART / width).min(CHAIN * abreast(strides)).next_multiple_of(abreast(strides));
             for first in (0..length).step_by(most) {
-                let offset = base + offset + first as isize * stride;
-                pieces.push(Piece { offset, rows: most.min(length - first), stride });
+                let offsets = shifted(shifted(base, offsets, 1), strides, first as isize);
+                pieces.push(Piece { offsets, rows: most.min(length - first), strides, across });
             }
         }
         if pieces.is_empty() {
-            return results.fill(self.f.empty());
+            return states.fill(fold.start());
         }
         // Short runs are collected: a partial row is made of pieces with about as many rows as one alone may have.
         let longest = pieces.iter().map(|piece| piece.rows).max().unwrap_or(1);
         let together = ((ROWS_PART / width).min(CHAIN) / longest).max(1);
         let count = pieces.len().div_ceil(together);
-        let mut partial = vec![self.f.empty::<C>(); count * width];
+        let mut partial = vec![fold.start::<C>(); count * width];
         let shared = parallel::Shared::new(&mut partial);
         let chunk = (ROWS_PART / (together * longest * width)).max(1);
         parallel::for_chunks(count, chunk, together * longest * width, |start, end| {
@@ -202,12 +307,12 @@ impl<F: Fold, C: Real> Job<'_, F, C> {
                 let pieces = &pieces[index * together..pieces.len().min((index + 1) * together)];
                 // SAFETY: each partial row belongs to one index.
                 let partial = unsafe { shared.slice(index * width, (index + 1) * width) };
-                let mut accumulators = [self.f.empty::<C>(); COLUMNS];
+                let mut accumulators = [fold.start::<C>(); COLUMNS];
                 for piece in pieces {
-                    self.piece(piece, width, abreast(piece.stride), &mut accumulators);
+                    self.piece(piece, width, abreast(piece.strides), &mut accumulators);
                 }
                 for row in accumulators.chunks_exact(width).take(COLUMNS / width) {
-                    simd::dispatch(ColumnKernel { f: self.f, x: row, a: partial });
+                    simd::dispatch(JoinKernel { fold, other: row, states: partial });
                 }
             }
         });
@@ -216,94 +321,144 @@ impl<F: Fold, C: Real> Job<'_, F, C> {
         while apart < partial.len() {
             for pair in partial.chunks_mut(2 * apart).filter(|pair| pair.len() > apart) {
                 let (a, b) = pair.split_at_mut(apart);
-                simd::dispatch(ColumnKernel { f: self.f, x: &b[..width], a: &mut a[..width] });
+                simd::dispatch(JoinKernel { fold, other: &b[..width], states: &mut a[..width] });
             }
             apart *= 2;
         }
-        results.copy_from_slice(&partial[..width]);
+        states.copy_from_slice(&partial[..width]);
     }
 
     /// Folds the rows of a piece, `abreast` of them at a time.
-    fn piece(&self, piece: &Piece, width: usize, abreast: usize, accumulators: &mut [C; COLUMNS]) {
-        let mut row = [C::default(); COLUMNS];
+    fn piece(&self, piece: &Piece<IN>, width: usize, abreast: usize, accumulators: &mut [[C; STATE]; COLUMNS]) {
+        let mut blocks = [[C::default(); COLUMNS]; IN];
         for first in (0..piece.rows).step_by(abreast) {
-            let (length, offset) =
-                (width * abreast.min(piece.rows - first), piece.offset + first as isize * piece.stride);
-            let row = match self.direct {
-                // SAFETY: these rows lie inside the operand's layout, and the elements are of type C.
-                true => unsafe { std::slice::from_raw_parts(self.start.cast::<C>().offset(offset), length) },
-                false => {
-                    // SAFETY: as above.
-                    unsafe { (self.load)(self.start, offset, 1, &mut row[..length]) };
-                    &row[..length]
-                }
-            };
-            simd::dispatch(ColumnKernel { f: self.f, x: row, a: &mut accumulators[..length] });
+            let length = width * abreast.min(piece.rows - first);
+            let offsets = shifted(piece.offsets, piece.strides, first as isize);
+            let mut x = [&[][..]; IN];
+            for (i, block) in blocks.iter_mut().enumerate() {
+                // SAFETY: these rows lie inside the operand's layout.
+                x[i] = unsafe { self.x[i].run(offsets[i], length, piece.across[i], block) };
+            }
+            simd::dispatch(TakeKernel { op: self.op, x, states: &mut accumulators[..length] });
         }
     }
 }
 
+/// `offsets + times · strides`.
+fn shifted<const IN: usize>(offsets: [isize; IN], strides: [isize; IN], times: isize) -> [isize; IN] {
+    std::array::from_fn(|i| offsets[i] + times * strides[i])
+}
+
 /// Rows at equal distances, folded by one thread.
-struct Piece {
-    offset: isize,
+struct Piece<const IN: usize> {
+    offsets: [isize; IN],
     rows: usize,
-    stride: isize,
+    strides: [isize; IN],
+    /// From one element of a row to the next.
+    across: [isize; IN],
 }
 
-struct RowKernel<'a, F, C> {
-    f: &'a F,
-    x: &'a [C],
+struct RowKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
+    op: &'a Reduce<F, P, STATE, IN>,
+    x: [&'a [C]; IN],
 }
 
-impl<F: Fold, C: Real> simd::Kernel for RowKernel<'_, F, C> {
-    type Out = C;
+impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
+    for RowKernel<'_, F, P, C, STATE, IN>
+{
+    type Out = [C; STATE];
     #[inline(always)]
-    fn run(self) -> C {
-        let mut lanes = [self.f.empty::<C>(); LANES];
-        let (chunks, rest) = self.x.as_chunks::<LANES>();
-        for chunk in chunks {
+    fn run(self) -> [C; STATE] {
+        let (fold, front) = (&self.op.fold, &self.op.front);
+        let mut lanes = [fold.start::<C>(); LANES];
+        let length = self.x.first().map_or(0, |x| x.len());
+        let whole = length / LANES * LANES;
+        // Slices of known length: no bound is checked in the loop.
+        let chunks = self.x.map(|x| &x[..length]);
+        for first in (0..whole).step_by(LANES) {
+            let mut block = [[C::default(); LANES]; IN];
+            for i in 0..IN {
+                block[i].copy_from_slice(&chunks[i][first..first + LANES]);
+            }
             for lane in 0..LANES {
-                lanes[lane] = self.f.step(lanes[lane], chunk[lane]);
+                let mut x = [C::default(); IN];
+                for i in 0..IN {
+                    x[i] = block[i][lane];
+                }
+                let [x] = front.call(x);
+                lanes[lane] = fold.take(lanes[lane], x);
             }
         }
-        for (lane, &x) in rest.iter().enumerate() {
-            lanes[lane] = self.f.step(lanes[lane], x);
+        for at in whole..length {
+            let mut x = [C::default(); IN];
+            for i in 0..IN {
+                x[i] = chunks[i][at];
+            }
+            let [x] = front.call(x);
+            lanes[at - whole] = fold.take(lanes[at - whole], x);
         }
         let mut width = LANES;
         while width > 1 {
             width /= 2;
             for lane in 0..width {
-                lanes[lane] = self.f.step(lanes[lane], lanes[lane + width]);
+                lanes[lane] = fold.join(lanes[lane], lanes[lane + width]);
             }
         }
         lanes[0]
     }
 }
 
-struct ColumnKernel<'a, F, C> {
-    f: &'a F,
-    x: &'a [C],
-    a: &'a mut [C],
+/// Each element taken by the state beside it.
+struct TakeKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
+    op: &'a Reduce<F, P, STATE, IN>,
+    x: [&'a [C]; IN],
+    states: &'a mut [[C; STATE]],
 }
 
-impl<F: Fold, C: Real> simd::Kernel for ColumnKernel<'_, F, C> {
+impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
+    for TakeKernel<'_, F, P, C, STATE, IN>
+{
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        for (a, &x) in self.a.iter_mut().zip(self.x) {
-            *a = self.f.step(*a, x);
+        let (fold, front) = (&self.op.fold, &self.op.front);
+        let x = self.x.map(|x| &x[..self.states.len()]);
+        for (at, state) in self.states.iter_mut().enumerate() {
+            let mut a = [C::default(); IN];
+            for i in 0..IN {
+                a[i] = x[i][at];
+            }
+            let [a] = front.call(a);
+            *state = fold.take(*state, a);
         }
     }
 }
 
-/// Folds partial results by halves, which keeps the rounding error of a long sum logarithmic.
-fn pairwise<F: Fold, C: Real>(f: &F, x: &[C]) -> C {
+/// Each state joined with the other beside it.
+struct JoinKernel<'a, F, C, const STATE: usize> {
+    fold: &'a F,
+    other: &'a [[C; STATE]],
+    states: &'a mut [[C; STATE]],
+}
+
+impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for JoinKernel<'_, F, C, STATE> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        for (state, &other) in self.states.iter_mut().zip(self.other) {
+            *state = self.fold.join(*state, other);
+        }
+    }
+}
+
+/// Joins partial results by halves, which keeps the rounding error of a long sum logarithmic.
+fn pairwise<F: Fold<STATE>, C: Real, const STATE: usize>(fold: &F, x: &[[C; STATE]]) -> [C; STATE] {
     match x {
-        [] => f.empty(),
+        [] => fold.start(),
         [x] => *x,
         _ => {
             let (a, b) = x.split_at(x.len() / 2);
-            f.step(pairwise(f, a), pairwise(f, b))
+            fold.join(pairwise(fold, a), pairwise(fold, b))
         }
     }
 }

@@ -1,18 +1,20 @@
 //! Statistics composed of other operations, written once for tensors and for tracked values.
 
-use super::{Folding, ReduceOps};
-use crate::ops::{ArithmeticOps, BoundOps, ComparisonOps, MathOps, NegationOps, SelectOps, Value, ViewOps};
-use crate::{DType, Result, Tensor};
+use super::{LogSumExp, Max, Mean, Min, Norm, Reduce, ReduceOps, Sum};
+use crate::ops::{
+    ArithmeticOps, CastOps, ComparisonOps, Function, Itself, MathOps, NegationOps, PowOps, SelectOps, Value, ViewOps,
+};
+use crate::{DType, Result, Scalar, Tensor};
 
 /// Means, variances, norms. Each takes the axes to fold (all when none is named) and whether they stay, with length 1.
-pub trait StatisticsOps: Value + ReduceOps + ViewOps {
+pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// The arithmetic mean; of integers, as `f32`. The mean of nothing is NaN.
     ///
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn mean(&self, axes: &[isize]) -> Result<Self> {
-        mean(self, axes, false)
+        self.reduce(MEAN, axes, false)
     }
 
     /// [`StatisticsOps::mean`] with the dimensions kept.
@@ -21,7 +23,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
     /// As there.
     #[track_caller]
     fn mean_keep(&self, axes: &[isize]) -> Result<Self> {
-        mean(self, axes, true)
+        self.reduce(MEAN, axes, true)
     }
 
     /// The variance: the sum of squared deviations over `n - correction` (1: unbiased, PyTorch's default; 0: of the
@@ -31,19 +33,25 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn var(&self, axes: &[isize], correction: f64, keep_dims: bool) -> Result<Self> {
-        let n = folded_count(self, axes)? as f64;
-        let deviation = self.sub(&self.mean_keep(axes)?)?;
-        let total = deviation.square()?.reduce(Folding::Sum, axes, keep_dims)?;
-        total.mul(1.0 / (n - correction).max(0.0))
+        in_single(self, |x| {
+            let axes = Value::shape(x).axes("var", axes)?;
+            let mean = Self::fold(Reduce { fold: MEAN, front: Itself, axes, keep_dims: true }, [x])?;
+            let fold = Mean { correction };
+            Self::fold(Reduce { fold, front: SquaredDifference, axes, keep_dims }, [x, &mean])
+        })
     }
 
-    /// The square root of [`StatisticsOps::var`].
+    /// The square root of [`StatisticsOps::var`]. Where it is 0, so is its derivative.
     ///
     /// # Errors
     /// As there.
     #[track_caller]
     fn std(&self, axes: &[isize], correction: f64, keep_dims: bool) -> Result<Self> {
-        self.var(axes, correction, keep_dims)?.sqrt()
+        Value::shape(self).axes("std", axes)?;
+        in_single(self, |x| {
+            let [root] = Self::elementwise(FlatSqrt, [&x.var(axes, correction, keep_dims)?])?;
+            Ok(root)
+        })
     }
 
     /// `ln Σ exp(x)` without overflow.
@@ -52,52 +60,54 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn logsumexp(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        let x = &as_float(self)?;
-        let folded = Value::shape(x).axes("logsumexp", axes)?;
-        if (0..Value::shape(x).rank()).any(|a| folded[a] && Value::shape(x)[a] == 0) {
-            return x.exp()?.reduce(Folding::Sum, axes, keep_dims)?.log();
-        }
-        let top = x.detach().amax_keep(axes)?;
-        // An infinite maximum would turn `x - top` into NaN; nothing needs scaling then.
-        let top = top.is_finite()?.select(&top, &top.detach().mul(0.0)?.nan_to_num(0.0, 0.0, 0.0)?)?;
-        let total = x.sub(&top)?.exp()?.reduce(Folding::Sum, axes, keep_dims)?.log()?;
-        let top = if keep_dims { top } else { top.reshape(*Value::shape(&total))? };
-        total.add(&top)
+        self.reduce(LogSumExp, axes, keep_dims)
     }
 
     /// The `p`-norm `(Σ |x|^p)^(1/p)`: 2 is Euclid's, 1 the sum of magnitudes, ±∞ the largest or smallest magnitude,
-    /// 0 the count of elements that are not 0. Where it is 0, so is its derivative.
+    /// 0 the count of elements that are not 0. Where it is 0, so is its derivative. Neither very large nor very small
+    /// numbers are lost in it.
     ///
     /// # Errors
-    /// An axis that does not exist or is named twice; an infinite norm of nothing.
+    /// An axis that does not exist or is named twice; the infinite norms of nothing.
     #[track_caller]
     fn norm(&self, p: f64, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        let x = &as_float(self)?;
-        let magnitude = x.abs()?;
-        if p == f64::INFINITY {
-            return magnitude.reduce(Folding::Max, axes, keep_dims);
+        let flags = Value::shape(self).axes("norm", axes)?;
+        if p == 2.0 && Value::dtype(self) != DType::F64 {
+            return self.reduce(Norm, axes, keep_dims);
         }
-        if p == f64::NEG_INFINITY {
-            return magnitude.reduce(Folding::Min, axes, keep_dims);
-        }
-        if p == 0.0 {
-            let one = Self::constant(Tensor::scalar(1.0, Value::dtype(x)));
-            return x.ne(0.0)?.select(&one, &x.detach().mul(0.0)?.nan_to_num(0.0, 0.0, 0.0)?)?.reduce(
-                Folding::Sum,
-                axes,
-                keep_dims,
-            );
-        }
-        if p == 1.0 {
-            return magnitude.reduce(Folding::Sum, axes, keep_dims);
-        }
-        let powers = if p == 2.0 { x.square()? } else { magnitude.pow(p)? };
-        let total = powers.reduce(Folding::Sum, axes, keep_dims)?;
-        // The root is infinitely steep at 0: step around it, to 0.
-        let zero = total.detach().eq(0.0)?;
-        let root = |t: &Self| if p == 2.0 { t.sqrt() } else { t.pow(1.0 / p) };
-        let safe = zero.select(&Self::constant(Tensor::scalar(1.0, Value::dtype(x))), &total)?;
-        zero.select(&Self::constant(root(&total.detach())?.tensor().clone()), &root(&safe)?)
+        in_single(self, |x| {
+            let magnitude = x.abs()?;
+            if p == f64::INFINITY {
+                return magnitude.reduce(Max, axes, keep_dims);
+            }
+            if p == f64::NEG_INFINITY {
+                return magnitude.reduce(Min, axes, keep_dims);
+            }
+            if p == 0.0 {
+                let counted = Self::constant(x.tensor().ne(0)?.cast(Value::dtype(x))?);
+                return counted.reduce(Sum, axes, keep_dims);
+            }
+            if p == 1.0 {
+                return magnitude.reduce(Sum, axes, keep_dims);
+            }
+            // Powers of numbers near the largest: the norm is taken of their shares of it.
+            let empty = (0..Value::shape(x).rank()).any(|a| flags[a] && Value::shape(x)[a] == 0);
+            if empty {
+                return x.reduce(Sum, axes, keep_dims);
+            }
+            let largest = magnitude.tensor().reduce(Max, axes, true)?;
+            let usable = largest.gt(0)?.mul(&largest.is_finite()?)?.ne(0)?;
+            let scale = usable.select(&largest, &Tensor::filled(largest.spec(), 1.0))?;
+            let scale = Self::constant(scale);
+            let shares = x.div(&scale)?;
+            let norm = if p == 2.0 {
+                shares.reduce(Norm, axes, keep_dims)?
+            } else {
+                let powers = shares.abs()?.pow(p)?.reduce(Sum, axes, keep_dims)?;
+                Self::elementwise(FlatRoot { p }, [&powers]).map(|[y]| y)?
+            };
+            norm.mul(&scale.reshape(*Value::shape(&norm))?)
+        })
     }
 
     /// Whether any element is true (not zero).
@@ -106,7 +116,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn any(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        truths(self)?.reduce(Folding::Sum, axes, keep_dims)?.gt(0)
+        truths(self)?.reduce(Sum, axes, keep_dims)?.gt(0)
     }
 
     /// Whether all elements are true (not zero).
@@ -115,7 +125,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn all(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        truths(&truths(self)?.logical_not()?)?.reduce(Folding::Sum, axes, keep_dims)?.eq(0)
+        truths(&truths(self)?.logical_not()?)?.reduce(Sum, axes, keep_dims)?.eq(0)
     }
 
     /// How many elements are not zero.
@@ -124,34 +134,71 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn count_nonzero(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        truths(self)?.reduce(Folding::Sum, axes, keep_dims)
+        truths(self)?.reduce(Sum, axes, keep_dims)
     }
 }
-impl<V: Value + ReduceOps + ViewOps> StatisticsOps for V {}
+impl<V: Value + ReduceOps + ViewOps + CastOps> StatisticsOps for V {}
 
-/// Number of elements behind each element of the result.
-#[track_caller]
-fn folded_count<V: Value>(x: &V, axes: &[isize]) -> Result<usize> {
-    let shape = Value::shape(x);
-    let flags = shape.axes("mean", axes)?;
-    Ok((0..shape.rank()).filter(|&a| flags[a]).map(|a| shape[a]).product())
-}
+const MEAN: Mean = Mean { correction: 0.0 };
 
-#[track_caller]
-fn mean<V: StatisticsOps>(x: &V, axes: &[isize], keep_dims: bool) -> Result<V> {
-    let n = folded_count(x, axes)?;
-    let x = as_float(x)?;
-    x.reduce(Folding::Sum, axes, keep_dims)?.mul(1.0 / n as f64)
-}
+/// `(a - b)²`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SquaredDifference;
 
-/// Integers as `f32`.
-#[track_caller]
-fn as_float<V: Value>(x: &V) -> Result<V> {
-    if Value::dtype(x).is_float() {
-        return Ok(x.clone());
+impl Function<2> for SquaredDifference {
+    const NAME: &'static str = "squared_difference";
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [a, b]: [S; 2]) -> [S; 1] {
+        let difference = a - b;
+        [difference.clone() * difference]
     }
-    let target = DType::F32;
-    Ok(V::constant(Tensor::apply(&crate::ops::Cast { to: target }, &[x.tensor()])?.one()?))
+}
+
+/// The square root, whose infinite slope at 0 is taken as 0: what is a distance there is one in every direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FlatSqrt;
+
+impl Function<1> for FlatSqrt {
+    const NAME: &'static str = "sqrt";
+    const FROM_OUTPUT: bool = true;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
+        [x.sqrt()]
+    }
+    #[inline(always)]
+    fn slope<S: Scalar>(&self, y: S) -> S {
+        S::select(y.clone().equals(S::lit(0.0)), S::lit(0.0), S::lit(0.5) / y)
+    }
+}
+
+/// The `p`-th root, whose slope at 0 is taken as 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct FlatRoot {
+    p: f64,
+}
+
+impl Function<1> for FlatRoot {
+    const NAME: &'static str = "root";
+    const FROM_OUTPUT: bool = true;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
+        [x.pow(S::lit(1.0 / self.p))]
+    }
+    #[inline(always)]
+    fn slope<S: Scalar>(&self, y: S) -> S {
+        let slope = y.clone().pow(S::lit(1.0 - self.p)) * S::lit(1.0 / self.p);
+        S::select(y.equals(S::lit(0.0)), S::lit(0.0), slope)
+    }
+}
+
+/// Runs `f` on numbers of at least single precision, integers as `f32`, and rounds its result once to the type of `x`.
+#[track_caller]
+fn in_single<V: StatisticsOps>(x: &V, f: impl FnOnce(&V) -> Result<V>) -> Result<V> {
+    let dtype = Value::dtype(x).to_float();
+    match dtype {
+        DType::F16 | DType::BF16 => f(&x.cast(DType::F32)?)?.cast(dtype),
+        _ => f(&x.cast(dtype)?),
+    }
 }
 
 #[track_caller]

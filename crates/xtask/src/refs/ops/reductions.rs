@@ -10,28 +10,28 @@ pub(super) fn row(op: &str) -> Option<Row> {
     folds(op).or_else(|| statistics(op)).or_else(|| norms(op)).or_else(|| extremes(op))
 }
 
-fn fold(c: &Call, x: &Var, folding: Folding) -> Result<Vec<Var>, Stop> {
+fn fold(c: &Call, x: &Var, folding: impl Fold) -> Result<Vec<Var>, Stop> {
     one(x.reduce(folding, &c.ints("dim")?, c.flag("keepdim")))
 }
 
 fn folds(op: &str) -> Option<Row> {
     Some(match op {
-        "sum" => |c| fold(c, &c.in_dtype(c.x()?)?, Folding::Sum),
-        "prod" => |c| fold(c, &c.in_dtype(c.x()?)?, Folding::Prod),
-        "amax" => |c| fold(c, &c.x()?, Folding::Max),
-        "amin" => |c| fold(c, &c.x()?, Folding::Min),
+        "sum" => |c| fold(c, &c.in_dtype(c.x()?)?, Sum),
+        "prod" => |c| fold(c, &c.in_dtype(c.x()?)?, Prod),
+        "amax" => |c| fold(c, &c.x()?, Max),
+        "amin" => |c| fold(c, &c.x()?, Min),
         // Without an axis the extreme is shared evenly among ties.
         "max.reduction_no_dim" => |c| one(c.x()?.amax(&[])),
         "min.reduction_no_dim" => |c| one(c.x()?.amin(&[])),
         "nansum" => |c| {
             let x = c.in_dtype(c.x()?)?;
-            fold(c, &without_nan(&x)?, Folding::Sum)
+            fold(c, &without_nan(&x)?, Sum)
         },
         "nanmean" => |c| {
             let x = c.in_dtype(c.x()?)?;
             let (axes, keep) = (c.ints("dim")?, c.flag("keepdim"));
             let count = x.is_nan()?.logical_not()?.count_nonzero(&axes, keep)?.cast(x.dtype())?;
-            one(without_nan(&x)?.reduce(Folding::Sum, &axes, keep)?.div(&count))
+            one(without_nan(&x)?.reduce(Sum, &axes, keep)?.div(&count))
         },
         "any" => |c| one(c.x()?.any(&c.ints("dim")?, c.flag("keepdim"))),
         "all" => |c| one(c.x()?.all(&c.ints("dim")?, c.flag("keepdim"))),
@@ -39,7 +39,7 @@ fn folds(op: &str) -> Option<Row> {
         "logsumexp" => |c| one(c.x()?.logsumexp(&c.ints("dim")?, c.flag("keepdim"))),
         "aminmax" => |c| {
             let (axes, keep) = (c.ints("dim")?, c.flag("keepdim"));
-            Ok(vec![c.x()?.reduce(Folding::Min, &axes, keep)?, c.x()?.reduce(Folding::Max, &axes, keep)?])
+            Ok(vec![c.x()?.reduce(Min, &axes, keep)?, c.x()?.reduce(Max, &axes, keep)?])
         },
         _ => return None,
     })
