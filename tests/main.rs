@@ -1,7 +1,9 @@
 //! The tests of the library as a whole: one binary, so that they link once.
 
 mod cases;
+mod contract;
 mod errors;
 mod ops;
 mod tape;
 mod training;
+mod values;

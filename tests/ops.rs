@@ -12,6 +12,11 @@ fn elementwise() {
 }
 
 #[test]
+fn random() {
+    check_all(cases::random::all());
+}
+
+#[test]
 fn reduce() {
     check_all(cases::reduce::all());
 }

@@ -304,7 +304,8 @@ fn a_module_written_by_hand_trains_like_any_other() {
 #[test]
 fn a_custom_loss_and_train_on_batch() {
     let data = points(32, 9);
-    let (x, y) = (data.x().unwrap(), data.x().unwrap().sum(&[-1]).unwrap().reshape([32, 1]).unwrap());
+    let x = data.x().unwrap();
+    let y = x.sum(&[-1]).unwrap().add(2.0).unwrap().reshape([32, 1]).unwrap();
     let model = |loss: LossFn| Sequential::new([2]).add(Dense::new(1)).compile(Sgd::new(0.005), loss, ["mae"]).unwrap();
     let quartic = || LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(&[-1])?));
     let mut by_hand = model(quartic());

@@ -8,6 +8,7 @@ pub mod elementwise;
 pub mod gather;
 pub mod matmul;
 pub mod pool;
+pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod softmax;

@@ -1,7 +1,7 @@
 //! The one trait behind every operation, built in or not, and what one says of itself. How one is run: `run.rs`.
 
 use crate::run::CpuCall;
-use crate::{DType, Error, Layout, Result, Shape};
+use crate::{DType, Device, Error, Layout, Result, Shape};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -198,6 +198,11 @@ pub trait Op: DynOp + Debug + Send + Sync + 'static {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()>
     where
         Self: Sized;
+
+    /// Where an operation that creates something does so; others follow their operands.
+    fn device(&self) -> Option<Device> {
+        None
+    }
 
     /// Bytes of memory that [`Op::cpu`] wants beside its outputs, as [`CpuCall::workspace`].
     fn workspace(&self, _x: &[Spec]) -> usize {

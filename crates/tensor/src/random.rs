@@ -1,14 +1,10 @@
 //! Random numbers as functions of a key and a position: the same key gives the same numbers, whatever ran before, on
 //! any number of threads. The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1,
-//! 2, 3").
+//! 2, 3"). Which bits an element gets is said in `ops/random`.
 
-use crate::cpu::parallel::{Shared, for_chunks};
-use crate::scalar::Scalar;
-use crate::{DType, Element, Error, IntoShape, Result, Shape, Tensor, with_element};
+use crate::ops::random::{self, Distribution, Random};
+use crate::{DType, Device, Error, IntoShape, Result, Shape, Tensor};
 use std::panic::Location;
-
-/// Elements that a thread draws at a time; a multiple of the four words of a block.
-const CHUNK: usize = 1 << 14;
 
 /// The key of a stream of random numbers.
 ///
@@ -66,22 +62,14 @@ impl Key {
         self.block_of(position, 0)
     }
 
-    /// Draws `f(u, v)` for each element from two independent uniform numbers in (0, 1) with 52 bits each, and in
-    /// single precision from one block per two elements alike, so that types differ in rounding only.
-    #[track_caller]
-    fn draw(self, op: &str, shape: Shape, dtype: DType, f: impl Fn(f64, f64) -> f64 + Sync) -> Result<Tensor> {
-        with_element!(dtype, T => Tensor::build(op, shape, |out: &mut [T]| {
-            let n = out.len();
-            let shared = Shared::new(out);
-            for_chunks(n, CHUNK, 16, |start, end| {
-                // SAFETY: chunks are disjoint ranges of the result.
-                let out = unsafe { shared.slice(start, end) };
-                for (i, out) in out.iter_mut().enumerate() {
-                    let [a, b, c, d] = self.bits((start + i) as u64);
-                    *out = T::from_f64(f(unit(a, b), unit(c, d)));
-                }
-            });
-        }))
+    /// The key as two operands of rank 0, which live in no memory: a new key makes no new operation.
+    pub fn operands(self) -> [Tensor; 2] {
+        [self.seed, self.stream].map(|half| Tensor::uniform_value(half as i64))
+    }
+
+    /// The key of which [`Key::operands`] holds the halves.
+    pub(crate) fn from_halves(seed: u64, stream: u64) -> Key {
+        Key { seed, stream }
     }
 
     /// Numbers spread evenly over `low..high`, `f32`.
@@ -104,9 +92,7 @@ impl Key {
         if !(low.is_finite() && high.is_finite() && low <= high) {
             return Err(Error::argument("uniform", format!("{low}..{high} is no range")).at(at));
         }
-        // Rounding to a narrow type may reach the upper bound, which does not belong to the range.
-        let below = |x: f64| if dtype == DType::F32 && x as f32 >= high as f32 && high > low { low } else { x };
-        self.draw("uniform", shape, dtype, |u, _| below(low + (high - low) * u))
+        self.draw(Distribution::Uniform, shape, dtype, low, high)
     }
 
     /// Normally distributed numbers, `f32` (Box and Muller 1958).
@@ -125,8 +111,7 @@ impl Key {
     #[track_caller]
     pub fn normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
         let shape = checked("normal", shape, mean, deviation)?;
-        let value = |u: f64, v: f64| (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
-        self.draw("normal", shape, dtype, |u, v| mean + deviation * value(u, v))
+        self.draw(Distribution::Normal, shape, dtype, mean, deviation)
     }
 
     /// Normally distributed numbers within two deviations of the mean, `f32`. `deviation` is that of the distribution
@@ -146,9 +131,7 @@ impl Key {
     #[track_caller]
     pub fn truncated_normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
         let shape = checked("truncated_normal", shape, mean, deviation)?;
-        let bound = Scalar::erf(std::f64::consts::SQRT_2);
-        let quantile = |u: f64| std::f64::consts::SQRT_2 * crate::ops::erf_inverse(bound * (2.0 * u - 1.0));
-        self.draw("truncated_normal", shape, dtype, |u, _| mean + deviation * quantile(u).clamp(-2.0, 2.0))
+        self.draw(Distribution::TruncatedNormal, shape, dtype, mean, deviation)
     }
 
     /// `true` with probability `p`.
@@ -162,20 +145,12 @@ impl Key {
         if !(0.0..=1.0).contains(&p) {
             return Err(Error::argument("bernoulli", format!("{p} is no probability")).at(at));
         }
-        // One word decides an element: four elements a block.
-        let limit = (p * 2f64.powi(32)) as u64;
-        Tensor::build("bernoulli", shape, |out: &mut [bool]| {
-            let n = out.len();
-            let shared = Shared::new(out);
-            for_chunks(n, CHUNK, 4, |start, end| {
-                // SAFETY: chunks are disjoint ranges of the result.
-                let out = unsafe { shared.slice(start, end) };
-                for (i, four) in out.chunks_mut(4).enumerate() {
-                    let words = self.bits((start / 4 + i) as u64);
-                    four.iter_mut().zip(words).for_each(|(out, word)| *out = u64::from(word) < limit);
-                }
-            });
-        })
+        self.draw(Distribution::Bernoulli, shape, DType::Bool, p, 0.0)
+    }
+
+    #[track_caller]
+    fn draw(self, distribution: Distribution, shape: Shape, dtype: DType, a: f64, b: f64) -> Result<Tensor> {
+        random::draw(self, Random { distribution, shape, dtype, device: Device::Cpu }, a, b)
     }
 
     /// The numbers `0..n` in random order.
@@ -193,13 +168,6 @@ impl Key {
         let word = u64::from(a) << 32 | u64::from(b);
         ((u128::from(word) * u128::from(bound)) >> 64) as u64
     }
-}
-
-/// A number in (0, 1): 52 random bits and a half, so that neither end is reached.
-#[inline(always)]
-fn unit(a: u32, b: u32) -> f64 {
-    let word = (u64::from(a) << 32 | u64::from(b)) >> 12;
-    (word as f64 + 0.5) * 2f64.powi(-52)
 }
 
 #[track_caller]
@@ -226,6 +194,53 @@ mod tests {
         assert_eq!(philox(pi, [0xa409_3822, 0x299f_31d0]), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
     }
 
+    /// What these draws are and stay, on every machine.
+    #[test]
+    fn settled_bits() {
+        let key = Key::new(42).fold(7);
+        let bits32 = |t: Tensor| t.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let bits64 = |t: Tensor| t.to_vec::<f64>().unwrap().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+        assert_eq!(key.bits(0), [0x590b_306d, 0xc46c_42d1, 0x5dd1_9f54, 0x7163_f5a5]);
+        assert_eq!(
+            bits32(key.uniform([5], -1.0, 3.0).unwrap()),
+            [0x3ec8_5980, 0x4004_6c42, 0x3eee_8cf8, 0x3f45_8fd4, 0xbe57_2f30]
+        );
+        assert_eq!(
+            bits64(key.uniform_as([3], -1.0, 3.0, DType::F64).unwrap()),
+            [0x3fd9_0b30_6dc4_6c40, 0x3fdd_d19f_5471_63f0, 0xbfca_e5e5_b2f5_f970]
+        );
+        assert_eq!(
+            bits32(key.normal([5], 0.0, 1.0).unwrap()),
+            [0x3e21_3b4e, 0xbfb8_eda4, 0xbfa9_d43d, 0x3efe_96f1, 0xbfe4_d02c]
+        );
+        assert_eq!(
+            bits64(key.normal_as([3], 0.0, 1.0, DType::F64).unwrap()),
+            [0xbfef_13ef_4e3c_d5d8, 0x3ff1_4c6c_788d_bb79, 0xbffa_f05b_4447_1802]
+        );
+        assert_eq!(
+            bits32(key.truncated_normal([5], 0.0, 1.0).unwrap()),
+            [0xbebe_bba2, 0x3f30_d037, 0xbea6_72b2, 0xbe0c_4146, 0xbf4d_5a5c]
+        );
+        assert_eq!(
+            bits64(key.truncated_normal_as([3], 0.0, 1.0, DType::F64).unwrap()),
+            [0xbfd7_d774_48bd_af3f, 0xbfd4_ce56_4565_5580, 0xbfe9_ab4b_7290_4456]
+        );
+        assert_eq!(key.bernoulli([6], 0.5).unwrap().to_vec::<bool>().unwrap(), [true, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn narrow_types_never_reach_the_upper_bound() {
+        for dtype in [DType::F16, DType::BF16, DType::F32] {
+            for (low, high) in [(0.0, 1.0), (0.0, 4.0), (-3.0, -1.0), (0.3, 0.300_01)] {
+                let x = Key::new(3).uniform_as([1 << 20], low, high, dtype).unwrap().to_vec_as::<f64>();
+                assert!(x.iter().all(|x| *x < high), "{dtype} {low}..{high}");
+            }
+        }
+        let wide = Key::new(1).uniform_as([1000], -1.7e308, 1.7e308, DType::F64).unwrap().to_vec::<f64>().unwrap();
+        assert!(wide.iter().all(|x| x.is_finite()));
+        assert!(Key::new(1).uniform_as([3], 0.0, 9.0, DType::I64).is_err());
+    }
+
     #[test]
     fn moments() {
         let key = Key::new(7);
@@ -243,6 +258,10 @@ mod tests {
         assert!(mean.abs() < 0.01 && (deviation - 0.879_6).abs() < 0.01 && x.iter().all(|x| x.abs() <= 2.0));
         let (mean, _, _) = moments(key.fold(3).bernoulli([100_000], 0.3).unwrap());
         assert!((mean - 0.3).abs() < 0.01);
+        let (mean, deviation, _) = moments(key.fold(4).normal_as([100_000], 2.0, 0.5, DType::F64).unwrap());
+        assert!((mean - 2.0).abs() < 0.01 && (deviation - 0.5).abs() < 0.01);
+        let (mean, deviation, _) = moments(key.fold(5).truncated_normal_as([100_000], 0.0, 1.0, DType::F64).unwrap());
+        assert!(mean.abs() < 0.01 && (deviation - 0.879_6).abs() < 0.01);
         let mut order = key.permutation(1000);
         assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         order.sort_unstable();

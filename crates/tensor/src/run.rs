@@ -312,7 +312,9 @@ fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) ->
     {
         return view_of(op.name(), x, *spec, layout).map(Outputs::from);
     }
-    let device = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device()).unwrap_or_default();
+    let held = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device());
+    let device = op.device().or(held).unwrap_or_default();
+    device.ensure_available()?;
     if let Some(other) = x.iter().find(|t| !t.storage.is_uniform() && t.device() != device) {
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));

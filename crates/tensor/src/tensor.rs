@@ -185,6 +185,12 @@ impl Tensor {
         Tensor::full(shape, 1f32)
     }
 
+    /// A scalar that lives in no memory.
+    pub(crate) fn uniform_value<T: Element>(value: T) -> Tensor {
+        let storage = Storage::Uniform(Uniform::new(value, false));
+        Tensor { storage, layout: Layout::contiguous(Shape::default()), dtype: T::DTYPE }
+    }
+
     /// One value, repeated over the shape of `spec` without memory.
     pub fn filled(spec: Spec, value: f64) -> Tensor {
         let uniform = with_element!(spec.dtype, T => Uniform::new(T::from_f64(value), false));

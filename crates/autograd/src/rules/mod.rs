@@ -8,6 +8,7 @@ mod elementwise;
 mod gather;
 mod matmul;
 mod pool;
+mod random;
 mod reduce;
 mod scan;
 mod softmax;

@@ -3,7 +3,7 @@
 use super::to_config;
 use crate::layer::Layer;
 use crate::{Error, Parameter, Pass, Result};
-use kiln_autograd::ops::{ArithmeticOps, CastOps, Value};
+use kiln_autograd::ops::DropoutOps;
 use kiln_autograd::{Shape, Var};
 use serde::{Deserialize, Serialize};
 
@@ -40,10 +40,7 @@ impl Layer for Dropout {
         if !pass.is_training() || self.rate == 0.0 {
             return Ok(x.clone());
         }
-        let scale = if self.rate < 1.0 { 1.0 / (1.0 - self.rate) } else { 0.0 };
-        let mask = pass.key().bernoulli(Value::shape(x), 1.0 - self.rate)?;
-        let factors = mask.cast(Value::dtype(x))?.mul(scale)?;
-        Ok(x.mul(&Var::new(factors))?)
+        Ok(x.dropout(pass.key(), self.rate)?)
     }
 
     fn config(&self) -> serde_json::Value {

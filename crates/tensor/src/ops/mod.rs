@@ -10,6 +10,7 @@ mod matmul;
 mod operators;
 pub mod pool;
 pub mod prelude;
+pub mod random;
 mod reduce;
 mod scan;
 mod softmax;
@@ -27,9 +28,10 @@ pub use elementwise::*;
 pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};
 pub use pool::{
-    AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions, PoolOps,
-    PoolOptions, Window2d,
+    AveragePool2d, AveragePool2dGrad, Divisor, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions,
+    PoolOps, PoolOptions, Window2d,
 };
+pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use reduce::*;
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};

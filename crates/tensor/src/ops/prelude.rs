@@ -2,7 +2,7 @@
 
 pub use super::{
     ActivationOps, Apply, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Conv1dOptions, Conv2dOptions,
-    ConvOps, CrossEntropyOps, Fold, Function, GatherOps, Kind, MatMulOps, MathOps, NegationOps, Ops, Padding,
-    ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, PowOps, ReduceOps, ScanOps, SelectOps, SoftmaxOps,
-    SortOps, StatisticsOps, Stride, Value, ViewOps, concat, one_hot, stack,
+    ConvOps, CrossEntropyOps, DropoutOps, Fold, Function, GatherOps, Kind, MatMulOps, MathOps, NegationOps, Ops,
+    Padding, ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, PowOps, ReduceOps, ScanOps, SelectOps,
+    SoftmaxOps, SortOps, StatisticsOps, Stride, Value, ViewOps, concat, one_hot, stack,
 };

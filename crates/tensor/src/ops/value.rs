@@ -3,8 +3,8 @@
 
 use super::{
     ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps,
-    Elementwise, Fold, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps, PoolOps, PowOps,
-    Reduce, ReduceOps, ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
+    DropoutOps, Elementwise, Fold, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps,
+    PoolOps, PowOps, Reduce, ReduceOps, ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
 };
 use crate::{DType, Op, Outputs, Result, Shape, Tensor};
 use std::panic::Location;
@@ -164,6 +164,7 @@ pub trait Ops:
     + PoolOps
     + SoftmaxOps
     + CrossEntropyOps
+    + DropoutOps
     + GatherOps
     + SortOps
     + ScanOps
@@ -180,6 +181,7 @@ impl<V> Ops for V where
         + PoolOps
         + SoftmaxOps
         + CrossEntropyOps
+        + DropoutOps
         + GatherOps
         + ScanOps
         + Apply<Concat>

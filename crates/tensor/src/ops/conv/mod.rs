@@ -2,7 +2,7 @@
 //! operand and each other's transposes, so derivatives of any order stay among them.
 
 mod correlation;
-pub mod cpu;
+pub(crate) mod cpu;
 mod depthwise;
 mod options;
 mod surface;

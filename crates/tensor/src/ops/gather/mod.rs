@@ -139,20 +139,35 @@ impl Op for ScatterAdd {
             let y = y[0].slice::<T>()?;
             y.copy_from_slice(&x[0].contiguous::<T>()?);
             let source = x[2].contiguous::<T>()?;
-            for (to, from) in positions(index, &shape, self.axis, &at).zip(source_at) {
-                y[to] = plus(y[to], source[from]);
-            }
+            let mut pairs: Vec<(usize, usize)> = positions(index, &shape, self.axis, &at).zip(source_at).collect();
+            add_rows(y, &source, &mut pairs, 1);
         });
         Ok(())
     }
 }
 
-/// The sum in the elements' own type, rounded once.
-fn plus<T: Element>(a: T, b: T) -> T {
-    if T::DTYPE.is_float() {
-        T::from_f64(a.to_f64() + b.to_f64())
-    } else {
-        T::from_i64(a.to_i64().wrapping_add(b.to_i64()))
+/// Adds rows of `source` to rows of `y`, by pairs of where in `y` and where in `source` they begin; `width` is their length.
+/// Of the many that may meet in one row, the sum is kept in double precision and rounded once: in half precision 2048 and
+/// 1 are 2048.
+fn add_rows<T: Element>(y: &mut [T], source: &[T], pairs: &mut [(usize, usize)], width: usize) {
+    // Stable, so that the order of additions is that of the indices.
+    pairs.sort_by_key(|&(to, _)| to);
+    let (mut sums, mut whole) = (vec![0f64; width], vec![0i64; width]);
+    for group in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let y = &mut y[group[0].0..][..width];
+        if T::DTYPE.is_float() {
+            sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_f64());
+            for &(_, from) in group {
+                sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum += x.to_f64());
+            }
+            y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
+        } else {
+            whole.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_i64());
+            for &(_, from) in group {
+                whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = sum.wrapping_add(x.to_i64()));
+            }
+            y.iter_mut().zip(&whole).for_each(|(y, &sum)| *y = T::from_i64(sum));
+        }
     }
 }
 
@@ -230,9 +245,8 @@ impl Op for IndexAdd {
             let source = x[2].contiguous::<T>()?;
             if inner > 0 {
                 let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
-                for (source, p) in source.chunks(inner).zip(pieces) {
-                    y[p..p + inner].iter_mut().zip(source).for_each(|(y, &s)| *y = plus(*y, s));
-                }
+                let mut pairs: Vec<(usize, usize)> = pieces.zip((0..).step_by(inner)).collect();
+                add_rows(y, &source, &mut pairs, inner);
             }
         });
         Ok(())

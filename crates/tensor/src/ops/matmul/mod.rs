@@ -1,6 +1,6 @@
 //! Matrix products: of matrices, vectors, and batches of matrices that broadcast.
 
-pub mod cpu;
+pub(crate) mod cpu;
 
 use super::{Apply, Cast, CastOps, Value, ViewOps};
 use crate::cpu::parallel;

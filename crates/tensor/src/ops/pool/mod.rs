@@ -1,11 +1,12 @@
 //! Pools over windows of images and sequences: the largest element, or the mean; and the operations behind their
 //! gradients. A pool over all of an image is a mean or an [`amax`](super::ReduceOps::amax) over its axes.
 
-pub mod cpu;
+pub(crate) mod cpu;
 mod ops;
 mod options;
 mod surface;
 
+pub use cpu::Divisor;
 pub use ops::{AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Window2d};
 pub use options::{Pool1dOptions, Pool2dOptions, PoolOptions};
 pub use surface::PoolOps;

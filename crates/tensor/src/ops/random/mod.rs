@@ -1,0 +1,167 @@
+//! Random numbers as operations: their key is an operand, and so are their bounds.
+//!
+//! # The bits
+//! They are the same on every instruction set, number of threads and device, and stay so. Block `b` of a key is Philox4x32-10
+//! of the counter `[b, b >> 32, stream, stream >> 32]` under the seed, four words of 32 bits ([`Key::bits`]).
+//! - A draw of 32 bits (all types but `f64`, and dropout) serves one element: word `i % 4` of block `i / 4` is element `i`'s.
+//!   A draw of 64 bits (`f64`) is two words, the first one high: element `i` has half `i % 2` of block `i / 2`.
+//! - Uniform: `low + (high - low) · u`, where `u` is the top 24 bits of the draw over 2²⁴ (53 bits over 2⁵³), in `f32` for
+//!   narrow types. What rounds to the upper bound becomes the number below it.
+//! - Normal: elements `2j` and `2j + 1` are `r · cos πa` and `r · sin πa` (Box and Muller 1958) with `r = √(-2 ln u)`, where
+//!   `u = (draw + 1) / 2³²` (or 2⁶⁴) of the first, and `a` the draw of the second as a signed fraction of 2³¹ (2⁶³).
+//! - Truncated normal: the quantile of `p = Φ(-2) + u · (Φ(2) - Φ(-2))`, `u = (draw + ½) / 2³²` (top 53 bits over 2⁵³), by
+//!   the rational functions of AS 241 (Wichura 1988), in `f64`.
+//! - Bernoulli and dropout: true, or kept, where the draw is below `p · 2³²`.
+//!
+//! Logarithm, sine and cosine are the polynomials of `polynomials.rs`.
+
+mod cpu;
+mod polynomials;
+
+use super::{Apply, Operand, Value};
+use crate::{Arity, CpuCall, DType, Device, Error, Key, Op, Result, Shape, Spec, Specs, Tensor};
+
+/// What is drawn, and what the two parameters beside the key mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    /// Evenly spread from the first parameter up to the second.
+    Uniform,
+    /// Normal, of this mean and deviation.
+    Normal,
+    /// Normal of this mean and deviation, cut off at two deviations.
+    TruncatedNormal,
+    /// `true` with the first parameter for a probability.
+    Bernoulli,
+}
+
+/// A tensor of independent random numbers, from the two halves of a key and two parameters of type `f64`, all of rank 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Random {
+    /// What is drawn.
+    pub distribution: Distribution,
+    /// The shape of the result.
+    pub shape: Shape,
+    /// The type of the result: floating point, or `bool` of [`Distribution::Bernoulli`].
+    pub dtype: DType,
+    /// Where it is created.
+    pub device: Device,
+}
+
+impl Op for Random {
+    fn name(&self) -> &str {
+        match self.distribution {
+            Distribution::Uniform => "uniform",
+            Distribution::Normal => "normal",
+            Distribution::TruncatedNormal => "truncated_normal",
+            Distribution::Bernoulli => "bernoulli",
+        }
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(4)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        check_key(self.name(), &x[..2])?;
+        check_parameters(self.name(), &x[2..])?;
+        if (self.distribution == Distribution::Bernoulli) != (self.dtype == DType::Bool) || self.dtype.is_integer() {
+            return Err(Error::dtype(self.name(), format!("draws no {}", self.dtype))
+                .help("draw floating-point numbers and cast them"));
+        }
+        Ok(Spec::new(self.shape, self.dtype).into())
+    }
+
+    fn device(&self) -> Option<Device> {
+        Some(self.device)
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        cpu::draw(self.distribution, key(x)?, parameter(&x[2])?, parameter(&x[3])?, &mut y[0])
+    }
+}
+
+/// `x` with each element at random 0 with probability `rate`, else `x / (1 - rate)`. Operands are `x`, the two halves of
+/// a key, and the rate.
+///
+/// Its gradient is the same operation with the same key, so that no mask has to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropout;
+
+impl Op for Dropout {
+    fn name(&self) -> &str {
+        "dropout"
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(4)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        check_key("dropout", &x[1..3])?;
+        check_parameters("dropout", &x[3..])?;
+        match x[0].dtype.is_float() {
+            true => Ok(x[0].into()),
+            false => Err(Error::dtype("dropout", format!("needs floating-point numbers, found {}", x[0].dtype))),
+        }
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        cpu::dropout(key(&x[1..])?, parameter(&x[3])?, &x[0], &mut y[0])
+    }
+}
+
+fn check_key(op: &str, x: &[Spec]) -> Result<()> {
+    match x.iter().all(|x| x.shape.rank() == 0 && x.dtype == DType::I64) {
+        true => Ok(()),
+        false => {
+            Err(Error::argument(op, format!("a key is two i64 of rank 0, found {x:?}")).help("use Key::operands()"))
+        }
+    }
+}
+
+fn check_parameters(op: &str, x: &[Spec]) -> Result<()> {
+    match x.iter().all(|x| x.shape.rank() == 0 && x.dtype == DType::F64) {
+        true => Ok(()),
+        false => Err(Error::argument(op, format!("its parameters are f64 of rank 0, found {x:?}"))),
+    }
+}
+
+fn key(x: &[crate::View<'_>]) -> Result<Key> {
+    let half = |x: &crate::View<'_>| Ok(x.contiguous::<i64>()?[0] as u64);
+    Ok(Key::from_halves(half(&x[0])?, half(&x[1])?))
+}
+
+fn parameter(x: &crate::View<'_>) -> Result<f64> {
+    Ok(x.contiguous::<f64>()?[0])
+}
+
+/// Random silence.
+pub trait DropoutOps: Value + Apply<Dropout> {
+    /// Each element at random 0 with probability `rate`, else divided by `1 - rate`, which keeps the mean (Srivastava et
+    /// al. 2014). At rate 1 all are 0.
+    ///
+    /// # Errors
+    /// Elements that are no floating-point numbers; a rate that is no number, or outside of 0 to 1.
+    #[track_caller]
+    fn dropout(&self, key: Key, rate: impl Operand<Self>) -> Result<Self> {
+        let rate = rate.operand();
+        let valid = rate.tensor().spec() == Spec::new(Shape::default(), DType::F64)
+            && (0.0..=1.0).contains(&rate.tensor().item()?);
+        if !valid {
+            let text = format!("the rate {} is no number from 0 to 1", rate.tensor());
+            return Err(Error::argument("dropout", text).at(std::panic::Location::caller()));
+        }
+        let [seed, stream] = key.operands().map(Self::constant);
+        Self::apply_one(Dropout, &[self, &seed, &stream, &rate])
+    }
+}
+impl<V: Value + Apply<Dropout>> DropoutOps for V {}
+
+/// Draws from a distribution; the callers are the methods of [`Key`].
+#[track_caller]
+pub(crate) fn draw(key: Key, op: Random, a: f64, b: f64) -> Result<Tensor> {
+    let [seed, stream] = key.operands();
+    Tensor::apply_one(op, &[&seed, &stream, &Tensor::number(a), &Tensor::number(b)])
+}
