@@ -12,6 +12,7 @@ mod layout;
 mod op;
 pub mod ops;
 mod random;
+mod read;
 mod scalar;
 mod shape;
 mod storage;
