@@ -51,6 +51,13 @@ pub(super) fn all() -> Vec<Mistake> {
         "no such CSV file" => { Csv::new(folder().join("none.csv")).target("y").read()? }
         "a CSV file without the column" => { Csv::new(file("a.csv", "height,weight\n1,2\n")).target("wieght").read()? }
         "a word among the numbers of a CSV file" => { Csv::new(file("b.csv", "a,b\n1,2\n3,x\n")).target("b").read()? }
+        "a word of a million letters in a CSV file" => {
+            Csv::new(file("long.csv", format!("a,b\n1,{}\n", "x".repeat(1 << 20)))).target("b").read()?
+        }
+        "the target of a CSV file as a feature" => {
+            Csv::new(file("leak.csv", "a,b\n1,2\n")).features(["a", "b"]).target("b").read()?
+        }
+        "a CSV file split at quotes" => { Csv::new(file("quote.csv", "a,b\n1,2\n")).delimiter(b'"').read()? }
         "a row of a CSV file that is too short" => { Csv::new(file("c.csv", "a,b\n1,2\n3\n")).target("b").read()? }
         "a CSV file without rows" => { Csv::new(file("d.csv", "a,b\n")).target("b").read()? }
         "no such model file" => { Model::load(folder().join("none.safetensors"))? }
