@@ -8,6 +8,8 @@ use std::time::Instant;
 const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("lints without default features", &["clippy", "-p", "kiln", "--no-default-features", "--", "-D", "warnings"]),
+    ("lints with cuda", &["clippy", "-p", "kiln", "--features", "cuda", "--", "-D", "warnings"]),
     ("tests", &["test", "--workspace"]),
     ("documentation", &["doc", "--workspace", "--no-deps"]),
 ];
