@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of gradients or layers. See `ARCHITECTURE.md` for a map.
 
+#[cfg(feature = "approx")]
+mod approx;
 pub mod cpu;
 mod device;
 mod display;

@@ -187,5 +187,6 @@ mod tests {
         let fewest = crates(&["--no-default-features"]).unwrap();
         assert_eq!(crates(&["--no-default-features", "--features", "cuda,cpu"]).unwrap(), fewest);
         assert_eq!(crates(&["--no-default-features", "--features", "plot"]).unwrap(), default);
+        assert_eq!(crates(&["--features", "approx"]).unwrap(), default + 1);
     }
 }

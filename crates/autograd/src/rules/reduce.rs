@@ -34,7 +34,7 @@ impl Differentiable for Reduce {
 
 /// The gradient of an extreme, in equal parts to all elements that are equal to it.
 fn share_ties(x: &Var, y: &Var, dy: &Var, axes: &[isize]) -> Result<Var> {
-    let same = x.tensor().eq(y.tensor())?;
+    let same = ComparisonOps::eq(x.tensor(), y.tensor())?;
     // NaN equals nothing, itself included; where it is the extreme, the NaNs have reached it.
     let same = y.tensor().is_nan()?.select(&x.tensor().is_nan()?, &same)?;
     let mask = same.cast(Value::dtype(x))?;
