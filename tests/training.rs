@@ -1,6 +1,7 @@
 //! What Kiln promises about training: the same bits again, resumed runs, the best weights, weights that multiply,
 //! metrics over all batches. Not here: numbers of other libraries (`refs.rs`), error texts (`errors.rs`).
 
+use approx::abs_diff_eq;
 use kiln::nn::Metric;
 use kiln::nn::losses::{LossFn, SparseCategoricalCrossentropy};
 use kiln::nn::module::named_parameters;
@@ -54,8 +55,7 @@ fn assert_same_bits(a: &[(String, Tensor)], b: &[(String, Tensor)]) {
 #[track_caller]
 fn assert_close(a: &[(String, Tensor)], b: &[(String, Tensor)], tolerance: f64) {
     for ((name, a), (_, b)) in a.iter().zip(b) {
-        let distance = a.sub(b).unwrap().abs().unwrap().amax(&[]).unwrap().item().unwrap();
-        assert!(distance <= tolerance, "{name} differs by {distance:e}");
+        assert!(abs_diff_eq!(a, b, epsilon = tolerance), "{name} differs: {a} and {b}");
     }
 }
 

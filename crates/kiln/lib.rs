@@ -19,6 +19,15 @@
 //! ```
 //!
 //! This crate is a façade over four, each built on the one before: [`tensor`], [`autograd`], [`nn`] and [`train`].
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `cpu` | yes | the processor, which is always built: a name for crates that choose their backends by feature |
+//! | `plot` | yes | a history as PNG or SVG |
+//! | `cuda` | no | prepared: it compiles everywhere, and [`Device::cuda`](tensor::Device::cuda) says what is missing |
+//! | `approx` | no | tensors in the macros of the crate `approx`: `assert_relative_eq!(a, b, max_relative = 1e-6)` |
 #![forbid(unsafe_code)]
 
 pub use kiln_autograd as autograd;

@@ -2,6 +2,7 @@
 
 use super::{Mistake, classes, classifier, mistakes, quiet, regressor};
 use kiln::prelude::*;
+use kiln::tensor::io::{load_npy, load_npz, save_npy, save_safetensors};
 use kiln::train::data::csv::Csv;
 use kiln::train::data::idx;
 use std::path::PathBuf;
@@ -24,6 +25,12 @@ pub(super) fn idx_of(bytes: &[u8]) -> Vec<u8> {
     [&[0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 2], bytes].concat()
 }
 
+/// An npy file of this type, shape and content.
+fn npy(name: &str, descriptor: &str, shape: &str, data: &[u8]) -> PathBuf {
+    let header = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    file(name, [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), data].concat())
+}
+
 /// A model's file.
 fn saved() -> Result<PathBuf> {
     let path = file("model.safetensors", "");
@@ -44,10 +51,19 @@ pub(super) fn all() -> Vec<Mistake> {
         "no such CSV file" => { Csv::new(folder().join("none.csv")).target("y").read()? }
         "a CSV file without the column" => { Csv::new(file("a.csv", "height,weight\n1,2\n")).target("wieght").read()? }
         "a word among the numbers of a CSV file" => { Csv::new(file("b.csv", "a,b\n1,2\n3,x\n")).target("b").read()? }
+        "a word of a million letters in a CSV file" => {
+            Csv::new(file("long.csv", format!("a,b\n1,{}\n", "x".repeat(1 << 20)))).target("b").read()?
+        }
+        "the target of a CSV file as a feature" => {
+            Csv::new(file("leak.csv", "a,b\n1,2\n")).features(["a", "b"]).target("b").read()?
+        }
+        "a CSV file split at quotes" => { Csv::new(file("quote.csv", "a,b\n1,2\n")).delimiter(b'"').read()? }
         "a row of a CSV file that is too short" => { Csv::new(file("c.csv", "a,b\n1,2\n3\n")).target("b").read()? }
         "a CSV file without rows" => { Csv::new(file("d.csv", "a,b\n")).target("b").read()? }
         "no such model file" => { Model::load(folder().join("none.safetensors"))? }
         "text as a model file" => { Model::load(file("text.safetensors", "hello, world, this is no model"))? }
+        "a pickle as a model file" => { Model::load(file("pickle.safetensors", b"\x80\x02}q\x00."))? }
+        "a zip archive as a model file" => { Model::load(file("zip.safetensors", b"PK\x03\x04\x14\x00\x00\x00"))? }
         "a model file cut short" => {
             let bytes = std::fs::read(saved()?).unwrap();
             Model::load(file("cut.safetensors", &bytes[..bytes.len() - 10]))?
@@ -64,6 +80,17 @@ pub(super) fn all() -> Vec<Mistake> {
             other.load_weights(path)?
         }
         "a model saved into a folder that is a file" => { classifier()?.save(file("plain", "").join("model"))? }
+        "two tensors of one name" => {
+            let x = Tensor::new([1, 2]);
+            save_safetensors(folder().join("twice.safetensors"), [("w", &x), ("w", &x)])?
+        }
+        "a bf16 tensor for NumPy" => { save_npy(folder().join("b.npy"), &Tensor::new([1.0]).cast(DType::BF16)?)? }
+        "text as an npy file" => { load_npy(file("text.npy", "hello, world"))? }
+        "a safetensors file as npy" => { load_npy(file("a.npy", [&[2, 0, 0, 0, 0, 0, 0, 0], &b"{}"[..]].concat()))? }
+        "an npy file that claims more than it has" => { load_npy(npy("claim.npy", "<f4", "(1099511627776,)", &[0; 4]))? }
+        "an npy file of complex numbers" => { load_npy(npy("complex.npy", "<c8", "(1,)", &[0; 8]))? }
+        "an npy file of integers beyond i64" => { load_npy(npy("u8.npy", "<u8", "(1,)", &[0xff; 8]))? }
+        "a page of the web as an npz file" => { load_npz(file("page.npz", "<!DOCTYPE html>"))? }
         "a history that is no CSV" => { History::from_csv(file("h.csv", "epoch,loss\n0,high\n"))? }
         "a history that is no JSON" => { History::from_json(file("h.json", "{\"epochs\": 3"))? }
         "a plot as .jpeg" => { classifier()?.fit(&classes(&[8, 4])?, quiet())?.plot(folder().join("a.jpeg"))? }

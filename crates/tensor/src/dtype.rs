@@ -117,11 +117,15 @@ pub trait Element: Copy + Send + Sync + PartialEq + fmt::Debug + Default + seale
     fn to_f32(self) -> f32;
     /// To a 64-bit integer.
     fn to_i64(self) -> i64;
+    /// From bits as they lie in memory, of which the low ones count. Unlike a conversion it keeps every NaN.
+    fn from_raw_bits(bits: u64) -> Self;
+    /// The bits as they lie in memory, the low ones of the result: a NaN equals itself, and the two zeros differ.
+    fn to_raw_bits(self) -> u64;
 }
 
 macro_rules! element {
     ($($t:ty, $tag:ident, |$f:ident| $from_f64:expr, |$i:ident| $from_i64:expr, |$g:ident| $from_f32:expr,
-       |$x:ident| $to_f64:expr, $to_f32:expr, $to_i64:expr;)*) => {$(
+       |$x:ident| $to_f64:expr, $to_f32:expr, $to_i64:expr, $to_bits:expr, |$b:ident| $from_bits:expr;)*) => {$(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             const DTYPE: DType = DType::$tag;
@@ -137,19 +141,31 @@ macro_rules! element {
             fn to_f32(self) -> f32 { let $x = self; $to_f32 }
             #[inline(always)]
             fn to_i64(self) -> i64 { let $x = self; $to_i64 }
+            #[inline(always)]
+            fn from_raw_bits($b: u64) -> Self { $from_bits }
+            #[inline(always)]
+            fn to_raw_bits(self) -> u64 { let $x = self; $to_bits }
         }
     )*};
 }
 
 element! {
-    bool, Bool, |f| f != 0.0, |i| i != 0, |g| g != 0.0, |x| f64::from(u8::from(x)), f32::from(u8::from(x)), i64::from(x);
-    u8, U8, |f| f as u8, |i| i as u8, |g| g as u8, |x| f64::from(x), f32::from(x), i64::from(x);
-    i32, I32, |f| f as i32, |i| i as i32, |g| g as i32, |x| f64::from(x), x as f32, i64::from(x);
-    i64, I64, |f| f as i64, |i| i, |g| g as i64, |x| x as f64, x as f32, x;
-    f16, F16, |f| f16::from_f64(f), |i| f16::from_f64(i as f64), |g| f16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64;
-    bf16, BF16, |f| bf16::from_f64(f), |i| bf16::from_f64(i as f64), |g| bf16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64;
-    f32, F32, |f| f as f32, |i| i as f32, |g| g, |x| f64::from(x), x, x as i64;
-    f64, F64, |f| f, |i| i as f64, |g| f64::from(g), |x| x, x as f32, x as i64;
+    bool, Bool, |f| f != 0.0, |i| i != 0, |g| g != 0.0, |x| f64::from(u8::from(x)), f32::from(u8::from(x)), i64::from(x),
+        u64::from(x), |b| b != 0;
+    u8, U8, |f| f as u8, |i| i as u8, |g| g as u8, |x| f64::from(x), f32::from(x), i64::from(x),
+        u64::from(x), |b| b as u8;
+    i32, I32, |f| f as i32, |i| i as i32, |g| g as i32, |x| f64::from(x), x as f32, i64::from(x),
+        u64::from(x as u32), |b| b as i32;
+    i64, I64, |f| f as i64, |i| i, |g| g as i64, |x| x as f64, x as f32, x,
+        x as u64, |b| b as i64;
+    f16, F16, |f| f16::from_f64(f), |i| f16::from_f64(i as f64), |g| f16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64,
+        u64::from(x.to_bits()), |b| f16::from_bits(b as u16);
+    bf16, BF16, |f| bf16::from_f64(f), |i| bf16::from_f64(i as f64), |g| bf16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64,
+        u64::from(x.to_bits()), |b| bf16::from_bits(b as u16);
+    f32, F32, |f| f as f32, |i| i as f32, |g| g, |x| f64::from(x), x, x as i64,
+        u64::from(x.to_bits()), |b| f32::from_bits(b as u32);
+    f64, F64, |f| f, |i| i as f64, |g| f64::from(g), |x| x, x as f32, x as i64,
+        x.to_bits(), |b| f64::from_bits(b);
 }
 
 /// Runs a block with `$T` bound to the Rust type of a [`DType`].

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of gradients or layers. See `ARCHITECTURE.md` for a map.
 
+#[cfg(feature = "approx")]
+mod approx;
 mod cpu;
 mod device;
 mod display;
@@ -12,6 +14,7 @@ mod layout;
 mod op;
 pub mod ops;
 mod random;
+mod read;
 mod run;
 mod scalar;
 mod shape;

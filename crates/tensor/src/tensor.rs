@@ -1,7 +1,7 @@
 //! The tensor: a value that is cheap to clone and never changes. Creation from Rust data, and reading it back.
 
 use crate::storage::{Storage, Uniform};
-use crate::{DType, Device, Element, Error, IntoShape, Layout, Result, Shape, Spec, with_element};
+use crate::{DType, Device, Element, Error, ErrorKind, IntoShape, Layout, Result, Shape, Spec, with_element};
 use std::panic::Location;
 
 /// An n-dimensional array of one element type on one device.
@@ -304,15 +304,19 @@ impl Tensor {
     /// The elements in row-major order.
     ///
     /// # Errors
-    /// The elements are not of type `T`; [`Tensor::to_vec_as`] converts.
+    /// The elements are not of type `T`, which [`Tensor::to_vec_as`] converts to; or they are a view of more elements
+    /// than memory holds.
     #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        let at = Location::caller();
         if self.dtype != T::DTYPE {
             let text = format!("the elements are {}, not {}", self.dtype, T::DTYPE);
             let help = format!("read them as {}, or convert: .cast(DType::{:?})", self.dtype, T::DTYPE);
-            return Err(Error::dtype("to_vec", text).help(help).at(Location::caller()));
+            return Err(Error::dtype("to_vec", text).help(help).at(at));
         }
-        Ok(self.view().contiguous::<T>()?.into_owned())
+        let mut out = room("to_vec", self.count(), self.spec()).map_err(|e| e.at(at))?;
+        self.for_each_block(|block| out.extend_from_slice(block));
+        Ok(out)
     }
 
     /// The elements in row-major order, where they lie so in memory: nothing is copied. `None` for a strided tensor,
@@ -321,15 +325,22 @@ impl Tensor {
         self.view().as_slice()
     }
 
-    /// The elements in row-major order, converted to `T` as [`Element`] says.
+    /// The elements in row-major order, converted to `T` as [`Element`] says; those of type `T` keep their bits.
+    ///
+    /// # Panics
+    /// A view of more elements than memory holds; [`Tensor::to_vec`] has an error for it.
+    #[track_caller]
     pub fn to_vec_as<T: Element>(&self) -> Vec<T> {
-        with_element!(self.dtype, S => {
-            let elements = self.view().contiguous::<S>().unwrap_or_default();
-            match S::DTYPE.is_float() {
-                true => elements.iter().map(|x| T::from_f64(x.to_f64())).collect(),
-                false => elements.iter().map(|x| T::from_i64(x.to_i64())).collect(),
-            }
-        })
+        let mut out = match room("to_vec_as", self.count(), Spec::new(*self.shape(), T::DTYPE)) {
+            Ok(out) => out,
+            Err(error) => panic!("{error}"),
+        };
+        with_element!(self.dtype, S => self.for_each_block(|block: &[S]| match S::DTYPE {
+            same if same == T::DTYPE => out.extend(block.iter().map(|x| T::from_raw_bits(x.to_raw_bits()))),
+            float if float.is_float() => out.extend(block.iter().map(|x| T::from_f64(x.to_f64()))),
+            _ => out.extend(block.iter().map(|x| T::from_i64(x.to_i64()))),
+        }));
+        out
     }
 
     /// The one element, as a double.
@@ -344,24 +355,73 @@ impl Tensor {
                 .help("reduce it first: .sum(&[]), .mean(&[])")
                 .at(Location::caller()));
         }
-        Ok(self.to_vec_as::<f64>()[0])
+        let mut item = 0.0;
+        with_element!(self.dtype, T => self.for_each_block(|one: &[T]| item = one[0].to_f64()));
+        Ok(item)
     }
 
-    /// Whether two tensors have the same shape, type and bits.
+    /// Whether two tensors have the same shape, type and bits. Strided views are compared where they lie.
     pub fn same_bits(&self, other: &Tensor) -> bool {
+        let same_place = || self.layout == other.layout && self.storage.as_ptr() == other.storage.as_ptr();
         self.spec() == other.spec()
-            && with_element!(self.dtype, T => {
-                match (self.view().contiguous::<T>(), other.view().contiguous::<T>()) {
-                    (Ok(a), Ok(b)) => a.iter().zip(b.iter()).all(|(a, b)| bits(*a) == bits(*b)),
-                    _ => false,
-                }
-            })
+            && (same_place()
+                || with_element!(self.dtype, T => self.all_pairs(other, |a: T, b: T| a.to_raw_bits() == b.to_raw_bits())))
     }
 }
 
-/// The bits of an element: a NaN equals itself, and the two zeros differ.
-fn bits<T: Element>(x: T) -> u64 {
-    if T::DTYPE.is_float() { x.to_f64().to_bits() } else { x.to_i64() as u64 }
+/// An empty vector with room for `count` values that hold the elements of `spec`; `op` is who asks for it.
+pub(crate) fn room<T>(op: &str, count: usize, spec: Spec) -> Result<Vec<T>> {
+    let mut out = Vec::new();
+    match out.try_reserve_exact(count) {
+        Ok(()) => Ok(out),
+        Err(_) => {
+            let gigabytes = count as f64 * size_of::<T>() as f64 / 1e9;
+            let text = format!("there is no memory for {} {}: {gigabytes:.1} GB", spec.dtype, spec.shape);
+            Err(Error::new(ErrorKind::Memory, op, text).help("take a part of it first: .slice(axis, range)"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::ViewOps;
+
+    fn huge(x: f32) -> Tensor {
+        Tensor::full([1], x).unwrap().expand([1 << 40]).unwrap()
+    }
+
+    #[test]
+    fn reading_a_huge_view_is_an_error_that_names_its_size() {
+        let error = huge(1.0).to_vec::<f32>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Memory);
+        assert!(error.to_string().starts_with("to_vec: there is no memory for f32 [1099511627776]: 4398.0 GB"));
+        let panic = std::panic::catch_unwind(|| huge(1.0).to_vec_as::<f64>()).unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert!(text.starts_with("to_vec_as: there is no memory for f64 [1099511627776]: 8796.1 GB"), "{text}");
+    }
+
+    #[test]
+    fn huge_views_are_compared_where_they_lie() {
+        let x = huge(f32::NAN);
+        assert!(x.same_bits(&x) && x.same_bits(&huge(f32::NAN)));
+        assert!(!x.same_bits(&huge(1.0)) && !huge(0.0).same_bits(&huge(-0.0)));
+        assert!(!x.same_bits(&x.slice(0, 1..).unwrap()));
+    }
+
+    #[test]
+    fn every_bit_of_every_half_is_read() {
+        let all = || 0..=u16::MAX;
+        let f: Vec<half::f16> = all().map(half::f16::from_bits).collect();
+        let b: Vec<half::bf16> = all().map(half::bf16::from_bits).collect();
+        let (f, b) = (Tensor::from_vec(f, [1 << 16]).unwrap(), Tensor::from_vec(b, [1 << 16]).unwrap());
+        assert!(f.to_vec::<half::f16>().unwrap().iter().map(|x| x.to_bits()).eq(all()));
+        assert!(b.to_vec_as::<half::bf16>().iter().map(|x| x.to_bits()).eq(all()));
+        // The quiet and the signalling NaN are two patterns.
+        let (quiet, signalling) = (half::f16::from_bits(0x7e01), half::f16::from_bits(0x7c01));
+        assert!(!Tensor::new([quiet]).same_bits(&Tensor::new([signalling])));
+        assert!(Tensor::new([signalling]).same_bits(&Tensor::new([signalling])));
+    }
 }
 
 /// The number of steps from `start` that stay before `end`; `None` where `step` leads nowhere.

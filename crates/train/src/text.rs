@@ -27,6 +27,14 @@ pub fn log_value(value: f64) -> String {
     }
 }
 
+/// A text as a message can hold it: the beginning of a long one.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}
+
 /// C's `%.{digits}e`: a signed exponent of at least two digits, where Rust prints `e-3`.
 pub(crate) fn scientific(value: f64, digits: usize) -> String {
     let rust = format!("{value:.digits$e}");

@@ -1,6 +1,6 @@
 //! The one gate, which a change must pass and the continuous integration runs.
 
-use crate::tidy;
+use crate::{asan, tidy};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -8,6 +8,8 @@ use std::time::Instant;
 const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("lints without default features", &["clippy", "-p", "kiln", "--no-default-features", "--", "-D", "warnings"]),
+    ("lints with cuda", &["clippy", "-p", "kiln", "--features", "cuda", "--", "-D", "warnings"]),
     ("tests", &["test", "--workspace"]),
     ("documentation", &["doc", "--workspace", "--no-deps"]),
 ];
@@ -34,6 +36,10 @@ pub fn run() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
+    }
+    println!("== asan");
+    if asan::run() != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
     }
     println!("== all passed in {} s", started.elapsed().as_secs());
     ExitCode::SUCCESS

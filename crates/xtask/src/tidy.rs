@@ -154,13 +154,39 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-/// A default build that has grown beyond what was agreed on.
+/// A default build that has grown beyond what was agreed on, and one without default features that is no smaller.
 fn crate_count() -> Result<Vec<String>, String> {
-    let tree = cargo(&["tree", "--package", "kiln", "--edges", "normal,build", "--prefix", "none"])?;
-    let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).map(str::trim).collect();
-    if crates.len() > MOST_CRATES {
-        return Ok(vec![format!("the default build compiles {} crates; the most is {MOST_CRATES}", crates.len())]);
+    let (all, fewest) = (crates(&[])?, crates(&["--no-default-features"])?);
+    let mut problems = Vec::new();
+    if all > MOST_CRATES {
+        problems.push(format!("the default build compiles {all} crates; the most is {MOST_CRATES}"));
     }
-    println!("the default build compiles {} crates", crates.len());
-    Ok(Vec::new())
+    if fewest >= all {
+        problems.push(format!("the build without default features compiles {fewest} crates, the default build {all}"));
+    }
+    println!("the default build compiles {all} crates, {fewest} without default features");
+    Ok(problems)
+}
+
+/// How many crates `kiln` compiles, itself included.
+fn crates(features: &[&str]) -> Result<usize, String> {
+    let tree = ["tree", "--offline", "--package", "kiln", "--edges", "normal,build", "--prefix", "none"];
+    let tree = cargo(&[&tree, features].concat())?;
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).map(str::trim).collect();
+    Ok(names.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_choose_what_is_compiled() {
+        assert_eq!(crate_count().unwrap(), Vec::<String>::new());
+        let default = crates(&[]).unwrap();
+        let fewest = crates(&["--no-default-features"]).unwrap();
+        assert_eq!(crates(&["--no-default-features", "--features", "cuda,cpu"]).unwrap(), fewest);
+        assert_eq!(crates(&["--no-default-features", "--features", "plot"]).unwrap(), default);
+        assert_eq!(crates(&["--features", "approx"]).unwrap(), default + 1);
+    }
 }

@@ -75,7 +75,7 @@ fn share_ties(x: &Var, y: &Var, dy: &Var, axes: &[bool; MAX_RANK]) -> Result<Var
     if axes.is_empty() {
         return Ok(dy.clone());
     }
-    let same = x.tensor().eq(y.tensor())?;
+    let same = ComparisonOps::eq(x.tensor(), y.tensor())?;
     // NaN equals nothing, itself included; where it is the extreme, the NaNs have reached it.
     let same = y.tensor().is_nan()?.select(&x.tensor().is_nan()?, &same)?;
     let share = Var::new(same.cast(Value::dtype(dy))?.sum_keep(&axes)?);

@@ -1,10 +1,15 @@
 //! The safetensors format: a JSON header with names, types, shapes and free text, then the elements.
 
-use super::{bytes_of, tensor_of};
+use super::{Encoding, format, read_tensor, replace_file, room_for, unreadable, unwritable, write_elements};
 use crate::{DType, Error, Result, Shape, Tensor};
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::{BTreeMap, HashMap};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::Path;
+
+/// The name that the format keeps for its free text.
+const METADATA: &str = "__metadata__";
 
 /// The content of a safetensors file.
 #[derive(Debug, Clone, Default)]
@@ -31,16 +36,24 @@ fn format_of(dtype: DType) -> Dtype {
 /// A safetensors file as bytes. Types and shapes are kept; views are written densely.
 ///
 /// # Errors
-/// A name that stands twice or collides with the format's own.
+/// A name that stands twice or is the format's own; a view of more elements than memory holds.
 pub fn to_safetensors<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
-    let data: Vec<(&str, &Tensor, Vec<u8>)> = tensors.into_iter().map(|(name, t)| (name, t, bytes_of(t))).collect();
     let invalid = |e: ::safetensors::SafeTensorError| Error::argument("safetensors", "cannot be written").caused_by(e);
+    let mut data: BTreeMap<&str, (&Tensor, Vec<u8>)> = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let mut bytes = room_for(tensor, 0)?;
+        write_elements(tensor, &mut bytes).map_err(|e| invalid(e.into()))?;
+        if name == METADATA || data.insert(name, (tensor, bytes)).is_some() {
+            let problem = if name == METADATA { "is the format's own name" } else { "names two tensors" };
+            return Err(Error::argument("safetensors", format!("`{name}` {problem}")).help("give each its own name"));
+        }
+    }
     let views: Result<Vec<(&str, TensorView)>> = data
         .iter()
-        .map(|(name, t, bytes)| {
+        .map(|(name, (t, bytes))| {
             Ok((*name, TensorView::new(format_of(t.dtype()), t.shape().to_vec(), bytes).map_err(invalid)?))
         })
         .collect();
@@ -51,10 +64,13 @@ pub fn to_safetensors<'a>(
 /// The content of a safetensors file in memory; `name` stands for it in errors.
 ///
 /// # Errors
-/// Bytes that are no such file; an element type that Kiln does not have.
+/// Bytes that are no such file; an element type that Kiln does not have; a name that stands twice.
 pub fn parse_safetensors(bytes: &[u8], name: &Path) -> Result<TensorFile> {
-    let broken = |e: ::safetensors::SafeTensorError| Error::file(name, "is no valid safetensors file").caused_by(e);
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let broken = |e: ::safetensors::SafeTensorError| format::not_a("safetensors", name, bytes, &e.to_string());
+    let (length, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    if let Some(twice) = repeated_name(&bytes[8..8 + length]) {
+        return Err(Error::file(name, format!("has two tensors of the name `{twice}`")));
+    }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     let mut tensors = BTreeMap::new();
     for (key, view) in SafeTensors::deserialize(bytes).map_err(broken)?.tensors() {
@@ -65,19 +81,34 @@ pub fn parse_safetensors(bytes: &[u8], name: &Path) -> Result<TensorFile> {
             ));
         };
         let shape = Shape::new(view.shape()).map_err(|e| Error::file(name, format!("tensor `{key}`")).caused_by(e))?;
-        if view.data().len() != shape.count() * dtype.size() {
-            return Err(Error::file(
-                name,
-                format!(
-                    "tensor `{key}` has {} bytes, its shape {shape} needs {}",
-                    view.data().len(),
-                    shape.count() * dtype.size()
-                ),
-            ));
-        }
-        tensors.insert(key, tensor_of(dtype, shape, view.data())?);
+        // `read_metadata` has compared the number of bytes with shape and type.
+        tensors.insert(key, read_tensor(name, shape, Encoding::of(dtype), &mut view.data())?);
     }
     Ok(TensorFile { tensors, metadata })
+}
+
+/// A name that a header has more than once: of such the parser would silently take the last.
+fn repeated_name(header: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> Visitor<'de> for &mut Names {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names")
+        }
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+            let mut seen = BTreeSet::new();
+            while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+                if let Some(twice) = seen.replace(name) {
+                    self.0 = Some(twice);
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut names = Names(None);
+    // The parser has read this header before, so there is no error to tell.
+    let _ = serde_json::Deserializer::from_slice(header).deserialize_map(&mut names);
+    names.0
 }
 
 /// Reads a safetensors file.
@@ -86,11 +117,12 @@ pub fn parse_safetensors(bytes: &[u8], name: &Path) -> Result<TensorFile> {
 /// A file that is missing, unreadable or damaged.
 pub fn load_safetensors(path: impl AsRef<Path>) -> Result<TensorFile> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, "cannot be read").caused_by(e))?;
+    let bytes = std::fs::read(path).map_err(unreadable(path))?;
     parse_safetensors(&bytes, path)
 }
 
-/// Writes tensors by name to a safetensors file.
+/// Writes tensors by name to a safetensors file. A file that is there is replaced in one step ([`replace_file`]): if
+/// anything fails, it stays.
 ///
 /// ```
 /// use kiln_tensor::{Tensor, io::{load_safetensors, save_safetensors}};
@@ -103,14 +135,14 @@ pub fn load_safetensors(path: impl AsRef<Path>) -> Result<TensorFile> {
 /// ```
 ///
 /// # Errors
-/// A file that cannot be written.
+/// As [`to_safetensors`], and a file that cannot be written.
 pub fn save_safetensors<'a>(
     path: impl AsRef<Path>,
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<()> {
     let path = path.as_ref();
     let bytes = to_safetensors(tensors, &BTreeMap::new())?;
-    std::fs::write(path, bytes).map_err(|e| Error::file(path, "cannot be written").caused_by(e))
+    replace_file(path, &bytes).map_err(unwritable(path))
 }
 
 #[cfg(test)]
@@ -134,6 +166,66 @@ mod tests {
         for end in [0, 7, 20, bytes.len() - 1] {
             let error = parse_safetensors(&bytes[..end], Path::new("cut.safetensors")).unwrap_err();
             assert!(error.to_string().starts_with("cut.safetensors: is no valid safetensors file"), "{error}");
+        }
+    }
+    #[test]
+    fn every_bit_of_every_half_survives() {
+        let f: Vec<crate::f16> = (0..=u16::MAX).map(crate::f16::from_bits).collect();
+        let b: Vec<crate::bf16> = (0..=u16::MAX).map(crate::bf16::from_bits).collect();
+        let (f, b) = (Tensor::from_slice(&f, [1 << 16]).unwrap(), Tensor::from_slice(&b, [256, 256]).unwrap());
+        let b = b.t().unwrap();
+        let bytes = to_safetensors([("f", &f), ("b", &b)], &BTreeMap::new()).unwrap();
+        let file = parse_safetensors(&bytes, Path::new("memory")).unwrap();
+        assert!(file.tensors["f"].to_vec::<crate::f16>().unwrap().iter().map(|x| x.to_bits()).eq(0..=u16::MAX));
+        assert!(file.tensors["f"].same_bits(&f) && file.tensors["b"].same_bits(&b));
+    }
+
+    /// A file of this header and 4 bytes.
+    fn file(header: &str) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat()
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        parse_safetensors(bytes, Path::new("x.safetensors")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_name_stands_once() {
+        let x = Tensor::new([1, 2]);
+        let write =
+            |names: [&str; 2]| to_safetensors(names.map(|n| (n, &x)), &BTreeMap::new()).unwrap_err().to_string();
+        assert!(write(["w", "w"]).starts_with("safetensors: `w` names two tensors"));
+        assert!(write(["w", METADATA]).starts_with("safetensors: `__metadata__` is the format's own name"));
+        let entry = r#""w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}"#;
+        assert!(parse_safetensors(&file(&format!("{{{entry}}}")), Path::new("x")).is_ok());
+        let twice = error(&file(&format!("{{{entry}, {entry}}}")));
+        assert_eq!(twice, "x.safetensors: has two tensors of the name `w`");
+    }
+
+    #[test]
+    fn claims_are_compared_with_what_is_there() {
+        for (shape, end) in [("[1099511627776]", 4u64), ("[4611686018427387904, 4]", 4), ("[1]", u64::MAX)] {
+            let header = format!(r#"{{"w": {{"dtype": "F32", "shape": {shape}, "data_offsets": [0, {end}]}}}}"#);
+            assert!(error(&file(&header)).contains("is no valid safetensors file: "));
+        }
+        assert!(error(&[0xff; 100]).contains("is no valid safetensors file: header too large"));
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        let npy = super::super::to_npy(&Tensor::new([1, 2])).unwrap();
+        let others: [(&[u8], &str); 7] = [
+            (b"\x80\x02}q\x00X\x01\x00\x00\x00wq\x01K\x01s.", "a Python pickle"),
+            (b"PK\x03\x04\x14\0\0\0\0\0", "a zip archive, such as npz or a PyTorch checkpoint"),
+            (b"\x1f\x8b\x08\0\0\0\0\0\0", "a gzip file"),
+            (b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file"),
+            (b"{\"weights\": [1, 2, 3]}", "JSON text"),
+            (b"<!DOCTYPE html>", "a page of the web, or XML"),
+            (&npy, "an npy file"),
+        ];
+        for (bytes, name) in others {
+            let text = error(bytes);
+            assert!(text.starts_with(&format!("x.safetensors: is no valid safetensors file, but {name}")), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{RawArray, RawData, read_file};
 use crate::error::{Error, Result};
-use crate::text::did_you_mean;
+use crate::text::{did_you_mean, shortened};
 use csv::{ReaderBuilder, StringRecord, Trim};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Csv {
         Self { path: path.into(), delimiter: b',', features: None, target: None }
     }
 
-    /// The character between values; the default is a comma.
+    /// The ASCII character between values, which may not be a part of one; the default is a comma.
     #[must_use]
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = delimiter;
@@ -103,14 +103,25 @@ impl Csv {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read; [`Error::Config`] for a column that it does not have; [`Error::File`]
-    /// naming line and column of a value that is missing, no number or not finite, or of a class that is not known.
+    /// [`Error::Io`] where it cannot be read; [`Error::Config`] for a delimiter that may be a part of values, a column
+    /// that it does not have, and a target among the features; [`Error::File`] naming line and column of a value that is
+    /// missing, no number or not finite, or of a class that is not known.
     pub fn read(&self) -> Result<CsvData> {
         let bytes = read_file(&self.path)?;
         self.parse(&bytes)
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<CsvData> {
+        if !self.delimiter.is_ascii()
+            || self.delimiter.is_ascii_alphanumeric()
+            || b"\"\n\r.+-".contains(&self.delimiter)
+        {
+            let shown = char::from(self.delimiter);
+            return Err(Error::config(
+                format!("the delimiter {shown:?} cannot stand between values: it may be a part of one"),
+                "give another ASCII character, such as b',' or b';' or b'\\t'",
+            ));
+        }
         // Spreadsheets begin a UTF-8 file with a byte-order mark, which would become part of the first name.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut reader = ReaderBuilder::new().delimiter(self.delimiter).trim(Trim::All).from_reader(bytes);
@@ -124,6 +135,15 @@ impl Csv {
             Some(names) => names.iter().map(|name| self.find(name, &header)).collect::<Result<_>>()?,
             None => (0..header.len()).filter(|&at| Some(at) != target).collect(),
         };
+        if let Some(leak) = target.filter(|target| columns.contains(target)) {
+            return Err(Error::config(
+                format!(
+                    "column `{}` is the target and a feature: a model would only copy it",
+                    shortened(&header[leak])
+                ),
+                "take it out of .features(…)",
+            ));
+        }
         let mut features = Vec::new();
         let mut targets = Vec::new();
         for record in reader.records() {
@@ -156,11 +176,12 @@ impl Csv {
         match (places.next(), places.next()) {
             (Some(at), None) => Ok(at),
             (Some(_), Some(_)) => Err(Error::config(
-                format!("{path} has more than one column `{name}`"),
+                format!("{path} has more than one column `{}`", shortened(name)),
                 "give each column its own name in the header line",
             )),
             (None, _) => {
-                let names: Vec<&str> = header.iter().map(String::as_str).collect();
+                let names: Vec<String> = header.iter().map(|name| shortened(name)).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let delimiter = char::from(self.delimiter);
                 let help = match names.as_slice() {
                     [one] if !one.contains(delimiter) && one.contains([';', '\t', ',', '|']) => {
@@ -168,13 +189,14 @@ impl Csv {
                     }
                     _ => did_you_mean(name, &names),
                 };
-                Err(Error::config(format!("{path} has no column `{name}`"), help))
+                Err(Error::config(format!("{path} has no column `{}`", shortened(name)), help))
             }
         }
     }
 
     fn target_array(&self, cells: &[(u64, String)]) -> Result<(Option<RawArray>, Vec<String>)> {
         let wrong = |line: u64, column: &str, text: &str, what: String| {
+            let (column, text) = (shortened(column), shortened(text));
             Error::file(&self.path, format!("line {line}, column `{column}`: `{text}` {what}"))
         };
         match &self.target {
@@ -197,7 +219,8 @@ impl Csv {
                 let label = |(line, text): &(u64, String)| {
                     let found = names.iter().position(|name| name == text);
                     found.and_then(|label| i64::try_from(label).ok()).ok_or_else(|| {
-                        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+                        let known: Vec<String> = names.iter().map(|name| shortened(name)).collect();
+                        let known: Vec<&str> = known.iter().map(String::as_str).collect();
                         wrong(*line, column, text, "is not one of the classes".to_owned())
                             .with_help(did_you_mean(text, &known))
                     })
@@ -247,11 +270,11 @@ impl<'a> Cell<'a> {
 
     fn number(&self) -> Result<f64> {
         let text = self.present()?;
-        finite(text).ok_or_else(|| self.wrong(&format!("`{text}` is not a finite number")))
+        finite(text).ok_or_else(|| self.wrong(&format!("`{}` is not a finite number", shortened(text))))
     }
 
     fn wrong(&self, what: &str) -> Error {
-        let problem = format!("line {}, column `{}`: {what}", self.line, self.column);
+        let problem = format!("line {}, column `{}`: {what}", self.line, shortened(self.column));
         Error::file(self.path, problem)
             .with_help("fill in or drop such rows first, or leave the column out of .features(…)")
     }
@@ -340,5 +363,41 @@ mod tests {
         assert!(error(&iris().target("species"), IRIS).contains("use class_target"));
         let unknown = iris().class_target_with_names("species", ["setosa"]);
         assert!(error(&unknown, IRIS).contains("line 3, column `species`: `virginica` is not one"));
+    }
+    #[test]
+    fn a_huge_value_makes_a_short_message() {
+        let huge = "é".repeat(1 << 20);
+        let beginning = format!("{}… (2097152 bytes)", &huge[..80]);
+        let csv = iris().features(["width"]).class_target_with_names("kind", ["a"]);
+        let texts = [
+            error(&csv, format!("width,kind\n{huge},a\n").as_bytes()),
+            error(&csv, format!("width,kind\n1,{huge}\n").as_bytes()),
+            error(&csv, format!("{huge},kind\n1,a\n").as_bytes()),
+            error(&iris().target("kind"), format!("width,kind\n1,{huge}\n").as_bytes()),
+            error(&iris(), format!("{huge}\n1x\n").as_bytes()),
+            error(&iris().target(huge.clone()), b"width\n1\n"),
+        ];
+        for text in texts {
+            assert!(text.len() < 400 && text.contains(&beginning), "{} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn the_target_is_no_feature() {
+        let leak = error(&iris().features(["width", "height"]).target("height"), IRIS);
+        assert!(leak.starts_with("column `height` is the target and a feature"), "{leak}");
+        assert!(iris().features(["species"]).class_target("species").parse(IRIS).is_err());
+    }
+
+    #[test]
+    fn a_delimiter_is_no_part_of_values() {
+        for wrong in b"\"\n\r.-+7a\xc3" {
+            assert!(error(&iris().delimiter(*wrong), IRIS).contains("cannot stand between values"));
+        }
+        assert!(error(&iris().delimiter(b'"'), IRIS).starts_with("the delimiter '\"' cannot"));
+        for right in *b"\t |:;," {
+            let row = format!("a{0}b\n1{0}2\n", char::from(right));
+            assert_eq!(iris().delimiter(right).parse(row.as_bytes()).unwrap().features.shape(), [1, 2]);
+        }
     }
 }

@@ -7,12 +7,14 @@ mod scale;
 
 use crate::callbacks::Mode;
 use crate::error::{Error, Result};
-use crate::files::{replace_atomic, write_atomic};
+use crate::files::write_atomic;
 use crate::history::History;
 use crate::text::did_you_mean;
 use canvas::{Align, Canvas};
+use kiln_nn::io::replace_file_with;
 use panel::{Metric, Panel};
 use plotters::style::RGBAColor;
+use std::io;
 use std::path::Path;
 
 /// More panels than this would be too small to read.
@@ -61,18 +63,15 @@ impl Plot {
     ///
     /// # Errors
     /// [`Error::Config`] for another extension, or a metric that the history does not have; [`Error::Data`] for a
-    /// history without epochs; [`Error::Io`] or [`Error::File`] where the file cannot be written.
+    /// history without epochs; [`Error::Io`] where the file cannot be written.
     pub fn save(&self, history: &History, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
         match extension.to_ascii_lowercase().as_str() {
             "png" => {
                 let canvas = self.draw(history)?;
-                replace_atomic(path, |temporary| {
-                    canvas
-                        .write_png(temporary)
-                        .map_err(|problem| Error::file(path, format!("cannot be written: {problem}")))
-                })
+                replace_file_with(path, |temporary| canvas.write_png(temporary).map_err(io::Error::other))
+                    .map_err(|e| Error::io("write", path, e))
             }
             "svg" => write_atomic(path, self.draw(history)?.to_svg()?.as_bytes()),
             _ => Err(Error::config(
