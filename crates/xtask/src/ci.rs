@@ -1,6 +1,6 @@
 //! The one gate, which a change must pass and the continuous integration runs.
 
-use crate::tidy;
+use crate::{asan, tidy};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -36,6 +36,10 @@ pub fn run() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
+    }
+    println!("== asan");
+    if asan::run() != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
     }
     println!("== all passed in {} s", started.elapsed().as_secs());
     ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! The project's own commands.
 #![forbid(unsafe_code)]
 
+mod asan;
 mod ci;
 mod tidy;
 
@@ -8,7 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
-  ci           everything a change must pass: formatting, lints, tests, documentation, tidy
+  ci           everything a change must pass: formatting, lints, tests, documentation, tidy, asan
+  asan         the tests of the arrays under AddressSanitizer, where the toolchain has it
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
   new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
   refs [DIR]   compare with recorded numbers of PyTorch, Keras and scikit-learn (default: tests/refs)";
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(),
+        ["asan"] => asan::run(),
         ["tidy"] => tidy::run(),
         ["new-op", name] => new_op(name),
         ["refs"] => refs(Path::new("tests/refs")),
