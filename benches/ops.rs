@@ -34,9 +34,9 @@ fn elementwise(c: &mut Criterion) {
 
 fn reductions(c: &mut Criterion) {
     let x = normal(&[1024, 1024]);
-    measure(c, "sum all 1024x1024", 1 << 20, || x.sum(&[]));
-    measure(c, "sum rows 1024x1024", 1 << 20, || x.sum(&[1]));
-    measure(c, "sum columns 1024x1024", 1 << 20, || x.sum(&[0]));
+    measure(c, "sum all 1024x1024", 1 << 20, || x.sum(..));
+    measure(c, "sum rows 1024x1024", 1 << 20, || x.sum(1));
+    measure(c, "sum columns 1024x1024", 1 << 20, || x.sum(0));
     measure(c, "softmax 1024x1024", 1 << 20, || x.softmax(-1));
     measure(c, "argmax 1024x1024", 1 << 20, || x.argmax(-1));
 }
@@ -71,7 +71,7 @@ fn training(c: &mut Criterion) {
     c.bench_function("gradient of a linear classifier 32x784x10", |b| {
         b.iter(|| {
             let loss =
-                |v: &[Var]| Var::new(x.clone()).matmul(&v[0])?.cross_entropy(&Var::new(labels.clone()))?.mean(&[]);
+                |v: &[Var]| Var::new(x.clone()).matmul(&v[0])?.cross_entropy(&Var::new(labels.clone()))?.mean(..);
             black_box(grad(loss, std::slice::from_ref(&w)).expect("the shapes fit"))
         });
     });

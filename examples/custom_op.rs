@@ -54,7 +54,7 @@ impl Differentiable for CumulativeSum {
     /// Each input counts in every later output, so its gradient is the running sum from the end.
     fn vjp(&self, _x: &[Var], _y: &[Var], dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
         let Some(dy) = &dy[0] else { return Ok(vec![None]) };
-        let from_end = Var::apply_one(CumulativeSum, &[&dy.flip(&[-1])?])?.flip(&[-1])?;
+        let from_end = Var::apply_one(CumulativeSum, &[&dy.flip(-1)?])?.flip(-1)?;
         Ok(vec![Some(from_end)])
     }
 
@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     let tape = Tape::new();
     let w = tape.watch(&x);
     let [h] = Var::elementwise(TanhExp, [&w])?;
-    let loss = Var::apply_one(CumulativeSum, &[&h])?.square()?.mean(&[])?;
+    let loss = Var::apply_one(CumulativeSum, &[&h])?.square()?.mean(..)?;
     let gradient = loss.backward()?.get(&w)?;
     println!("loss {}, gradient\n{gradient}\ngradient through both: ok", loss.tensor());
 

@@ -20,7 +20,7 @@ fn logits<V: Ops>(x: &V, weights: &[V]) -> kiln::tensor::Result<V> {
 fn accuracy(weights: &[Tensor], data: &Dataset) -> Result<f64> {
     let x = data.x().map_err(|e| kiln::nn::Error::config(e.to_string(), ""))?;
     let right = logits(&x, weights)?.argmax(-1)?.eq(data.y())?;
-    Ok(right.sum(&[])?.item()? / data.len() as f64)
+    Ok(right.sum(..)?.item()? / data.len() as f64)
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -44,7 +44,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             // The tape follows what is computed from the weights; the data stay off it.
             let tape = Tape::new();
             let tracked = weights.each_ref().map(|w| tape.watch(w));
-            let loss = logits(&Var::new(batch.x), &tracked)?.cross_entropy(&Var::new(batch.y))?.mean(&[])?;
+            let loss = logits(&Var::new(batch.x), &tracked)?.cross_entropy(&Var::new(batch.y))?.mean(..)?;
             total += loss.tensor().item()? * indices.len() as f64;
             let mut gradients = loss.backward()?;
             let gradients = tracked.map(|w| gradients.take(&w));

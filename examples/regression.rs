@@ -28,8 +28,8 @@ fn main() -> Result<()> {
     let history = model.fit(&train, fit.validation_data(&test).callback(stop))?;
     println!("{} epochs: {}", history.len(), history.stopped.as_ref().map_or("all".to_owned(), ToString::to_string));
 
-    let mean = train.y().mean(&[])?.item()?;
-    let guess = test.y().sub(mean)?.abs()?.mean(&[])?.item()?;
+    let mean = train.y().mean(..)?.item()?;
+    let guess = test.y().sub(mean)?.abs()?.mean(..)?.item()?;
     println!("on the test flowers: {} (the mean would give mae: {guess:.4})", model.evaluate(&test)?);
 
     let some = test.take(5)?;

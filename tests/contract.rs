@@ -250,7 +250,7 @@ fn inside_and_outside_of_the_pool_give_the_same_bits() {
     let x = Key::new(1).normal([300, 400], 0.0, 1.0).unwrap();
     let run = || {
         let y = x.matmul(&x.t()?)?.tanh()?.softmax(-1)?;
-        Ok::<_, kiln_autograd::Error>([y.sum(&[0])?, y.logsumexp(&[1], false)?, y.add(1.0)?.log()?.mean(&[])?])
+        Ok::<_, kiln_autograd::Error>([y.sum(0)?, y.logsumexp(1)?, y.add(1.0)?.log()?.mean(..)?])
     };
     for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
         let outside = with_isa(isa, run).unwrap();

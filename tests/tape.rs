@@ -18,7 +18,7 @@ fn a_hundred_thousand_steps_deep() {
     for _ in 0..100_000 {
         y = y.add(&x).unwrap();
     }
-    let dx = y.sum(&[]).unwrap().backward().unwrap().get(&x).unwrap();
+    let dx = y.sum(..).unwrap().backward().unwrap().get(&x).unwrap();
     assert_eq!(numbers(&dx), [100_001.0, 100_001.0]);
 }
 
@@ -34,7 +34,7 @@ fn forward_passes_keep_no_memory() {
     let forward = || -> Result<()> {
         let tape = Tape::new();
         let w = tape.watch(&w);
-        Var::new(x.clone()).matmul(&w)?.relu()?.matmul(&w)?.log_softmax(-1)?.mean(&[])?;
+        Var::new(x.clone()).matmul(&w)?.relu()?.matmul(&w)?.log_softmax(-1)?.mean(..)?;
         Ok(())
     };
     (0..500).for_each(|_| forward().unwrap());
@@ -48,7 +48,7 @@ fn forward_passes_keep_no_memory() {
 /// `Σ x³ · w` with gradient `3x²w` and Hessian `diag(6xw)`.
 fn cubes(x: &[Var]) -> Result<Var> {
     let w = Var::new(Tensor::new([1.0, -2.0, 0.5]));
-    x[0].pow(3.0)?.mul(&w)?.sum(&[])
+    x[0].pow(3.0)?.mul(&w)?.sum(..)
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn products_with_jacobians_and_hessians() {
 fn checkpoints_change_no_gradient() {
     let inner = |x: &[Var]| -> Result<Vec<Var>> { Ok(vec![x[0].mul(&x[1])?.tanh()?.matmul(&x[1].t()?)?]) };
     let inputs = [Tensor::new([[0.3, -0.7], [1.1, 0.4]]), Tensor::new([[0.5, 0.2], [-0.3, 0.9]])];
-    let plain = |x: &[Var]| inner(x)?.swap_remove(0).square()?.sum(&[]);
-    let saved = move |x: &[Var]| checkpoint(inner, &[&x[0], &x[1]])?.swap_remove(0).square()?.sum(&[]);
+    let plain = |x: &[Var]| inner(x)?.swap_remove(0).square()?.sum(..);
+    let saved = move |x: &[Var]| checkpoint(inner, &[&x[0], &x[1]])?.swap_remove(0).square()?.sum(..);
     let (a, b) = (value_and_grad(plain, &inputs).unwrap(), value_and_grad(saved, &inputs).unwrap());
     assert!(a.0.same_bits(&b.0) && a.1.iter().zip(&b.1).all(|(a, b)| a.same_bits(b)));
     let v = [Tensor::new([[1.0, 2.0], [3.0, 4.0]]), Tensor::new([[0.1, 0.2], [0.3, 0.4]])];
@@ -95,7 +95,7 @@ fn a_value_used_many_times_adds_its_gradients() {
     let tape = Tape::new();
     let x = tape.watch(&Tensor::new([2.0]));
     let terms: Vec<Var> = (1..=50).map(|k| x.mul(f64::from(k)).unwrap()).collect();
-    let y = concat(&terms.iter().collect::<Vec<_>>(), 0).unwrap().mul(&x).unwrap().sum(&[]).unwrap();
+    let y = concat(&terms.iter().collect::<Vec<_>>(), 0).unwrap().mul(&x).unwrap().sum(..).unwrap();
     // y = 1275 x², from which 2550 x.
     assert_eq!(y.backward().unwrap().get(&x).unwrap().item().unwrap(), 5100.0);
     assert_eq!(y.backward().unwrap().get(&x).unwrap().item().unwrap(), 5100.0, "a second walk sees the same");
@@ -117,7 +117,7 @@ fn gradients_of_gradients_of_gradients() {
 fn infinite_and_undefined_values_spoil_only_their_own_gradients() {
     let infinite = f64::INFINITY;
     let slope = |f: fn(&Var) -> Result<Var>, x: f64| -> f64 {
-        value_and_grad(|x| f(&x[0])?.sum(&[]), &[Tensor::new([x])]).unwrap().1[0].item().unwrap()
+        value_and_grad(|x| f(&x[0])?.sum(..), &[Tensor::new([x])]).unwrap().1[0].item().unwrap()
     };
     assert_eq!(slope(|x| x.mul(3.0), infinite), 3.0);
     assert_eq!(slope(|x| x.softplus_scaled(1.0, 20.0), -infinite), 0.0);
@@ -150,7 +150,7 @@ fn what_has_no_gradient_says_so() {
     assert!(Var::new(Tensor::new([1.0])).backward().is_err(), "no tape");
     assert!(!tape.watch(&Tensor::new([1, 2])).is_tracked(), "integers");
     let unused = tape.watch(&Tensor::new([7.0]));
-    let y = x.sum(&[]).unwrap();
+    let y = x.sum(..).unwrap();
     assert_eq!(y.backward().unwrap().get(&unused).unwrap().item().unwrap(), 0.0);
     assert!(!x.cast(DType::I64).unwrap().is_tracked());
     assert!(!x.gt(0.0).unwrap().is_tracked());

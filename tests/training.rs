@@ -29,7 +29,7 @@ fn points(n: usize, seed: u64) -> Dataset {
     let key = Key::new(seed);
     let x = key.fold(0).normal([n, 2], 0.0, 1.0).unwrap();
     let noise = key.fold(1).normal([n], 0.0, 0.7).unwrap();
-    let y = x.sum(&[-1]).unwrap().add(&noise).unwrap().gt(0.8).unwrap().cast(DType::I64).unwrap();
+    let y = x.sum(-1).unwrap().add(&noise).unwrap().gt(0.8).unwrap().cast(DType::I64).unwrap();
     Dataset::new(x, y).unwrap()
 }
 
@@ -305,9 +305,9 @@ fn a_module_written_by_hand_trains_like_any_other() {
 fn a_custom_loss_and_train_on_batch() {
     let data = points(32, 9);
     let x = data.x().unwrap();
-    let y = x.sum(&[-1]).unwrap().add(2.0).unwrap().reshape([32, 1]).unwrap();
+    let y = x.sum(-1).unwrap().add(2.0).unwrap().reshape([32, 1]).unwrap();
     let model = |loss: LossFn| Sequential::new([2]).add(Dense::new(1)).compile(Sgd::new(0.005), loss, ["mae"]).unwrap();
-    let quartic = || LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(&[-1])?));
+    let quartic = || LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(-1)?));
     let mut by_hand = model(quartic());
     let losses: Vec<f64> = (0..20).map(|_| by_hand.train_on_batch(&x, &y).unwrap().get("loss").unwrap()).collect();
     assert!(losses[19] < 0.5 * losses[0], "{losses:?}");
@@ -321,7 +321,7 @@ fn a_custom_loss_and_train_on_batch() {
 #[test]
 fn targets_without_the_last_dimension_are_not_broadcast() {
     let x = points(16, 10).x().unwrap();
-    let y = x.sum(&[-1]).unwrap();
+    let y = x.sum(-1).unwrap();
     let run = |y: Tensor| {
         let mut model = Sequential::new([2]).add(Dense::new(1)).compile("sgd", "mse", ["mae"]).unwrap();
         model.fit(&Dataset::new(x.clone(), y).unwrap(), quiet()).unwrap().get("loss").unwrap().to_vec()

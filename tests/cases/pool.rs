@@ -119,7 +119,7 @@ fn ties_go_to_the_first() {
     let x = tape.watch(&Tensor::full([1, 2, 2, 1], 3.0).unwrap());
     let (y, at) = x.max_pool2d_with_indices(&Pool2dOptions::new([2, 2])).unwrap();
     assert_eq!(at.tensor().to_vec::<i64>().unwrap(), [0]);
-    let dx = y.sum(&[]).unwrap().backward().unwrap().get(&x).unwrap();
+    let dx = y.sum(..).unwrap().backward().unwrap().get(&x).unwrap();
     assert_eq!(dx.to_vec::<f64>().unwrap(), [1.0, 0.0, 0.0, 0.0]);
 }
 

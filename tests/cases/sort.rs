@@ -58,7 +58,7 @@ pub fn all() -> Vec<Case> {
         Case::new("top_k", vec![numbers(&[3, 6], 5)], |x| x[0].top_k(2, -1, true).map(|y| y.0))
             .large(vec![numbers(&[900, 60], 1)])
             .reference(|x| {
-                Array::build(&[3, 2], |i| {
+                Array::build(&[x[0].dims[0], 2], |i| {
                     let row = line(&x[0], &[i[0], 0], 1);
                     row[order(&row, true)[i[1]]]
                 })

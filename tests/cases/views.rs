@@ -29,8 +29,8 @@ pub fn all() -> Vec<Case> {
             .reference(|x| Array::build(&[2, 3, 4], |i| x[0].broadcast_at(i))),
         of("expand of a scalar", &[], |x| x.expand([2, 0]))
             .reference(|x| Array::build(&[2, 0], |i| x[0].broadcast_at(i))),
-        of("squeeze", &[1, 3, 1], |x| x.squeeze(&[])).reference(|x| Array { dims: vec![3], ..x[0].clone() }),
-        of("squeeze one", &[1, 3, 1], |x| x.squeeze(&[-1])).reference(|x| Array { dims: vec![1, 3], ..x[0].clone() }),
+        of("squeeze", &[1, 3, 1], |x| x.squeeze(..)).reference(|x| Array { dims: vec![3], ..x[0].clone() }),
+        of("squeeze one", &[1, 3, 1], |x| x.squeeze(-1)).reference(|x| Array { dims: vec![1, 3], ..x[0].clone() }),
         of("unsqueeze", &[3], |x| x.unsqueeze(-1)).reference(|x| Array { dims: vec![3, 1], ..x[0].clone() }),
         of("slice", &[4, 5], |x| x.slice(1, (Bound::Included(1), Bound::Excluded(-1))))
             .reference(|x| Array::build(&[4, 3], |i| x[0].at(&[i[0], i[1] + 1]))),
@@ -39,8 +39,8 @@ pub fn all() -> Vec<Case> {
         of("stride", &[7], |x| x.stride(0, Stride { start: 6, length: 3, step: -3 }))
             .reference(|x| Array::build(&[3], |i| x[0].at(&[6 - 3 * i[0]]))),
         of("index", &[4, 5], |x| x.index(0, -1)).reference(|x| Array::build(&[5], |i| x[0].at(&[3, i[0]]))),
-        of("flip", &[2, 3], |x| x.flip(&[1])).reference(|x| Array::build(&[2, 3], |i| x[0].at(&[i[0], 2 - i[1]]))),
-        of("flip all", &[2, 3], |x| x.flip(&[]))
+        of("flip", &[2, 3], |x| x.flip(1)).reference(|x| Array::build(&[2, 3], |i| x[0].at(&[i[0], 2 - i[1]]))),
+        of("flip all", &[2, 3], |x| x.flip(..))
             .reference(|x| Array::build(&[2, 3], |i| x[0].at(&[1 - i[0], 2 - i[1]]))),
         of("pad", &[2, 3], |x| x.pad(&[(1, 0), (2, 1)], 9.0)).reference(|x| {
             Array::build(&[3, 6], |i| {

@@ -131,7 +131,7 @@ pub(super) fn targets() -> Vec<Mistake> {
             model.fit(&classes(&[8, 4])?, quiet())?
         }
         "a custom loss whose shapes do not fit" => {
-            let loss = LossFn::new("mine", |t, p| Ok(p.sub(&t.matmul(p)?)?.mean(&[-1])?));
+            let loss = LossFn::new("mine", |t, p| Ok(p.sub(&t.matmul(p)?)?.mean(-1)?));
             let mut model = Sequential::new([4]).add(Dense::new(2)).compile("adam", loss, ["mae"])?;
             model.fit(&Dataset::new(Tensor::ones([3, 4])?, Tensor::ones([3, 2])?)?, quiet())?
         }

@@ -19,8 +19,8 @@ pub(super) fn operations() -> Vec<Mistake> {
         "an index out of range" => { zeros(&[3, 2])?.index_select(0, &Tensor::new([0i64, 3]))? }
         "a slice beyond the end" => { zeros(&[3, 2])?.slice(0, 1..5)? }
         "a slice along an axis that is not there" => { zeros(&[3, 2])?.slice(2, 0..1)? }
-        "a sum along an axis that is not there" => { zeros(&[3, 2])?.sum(&[2])? }
-        "a sum along an axis twice" => { zeros(&[3, 2])?.sum(&[1, -1])? }
+        "a sum along an axis that is not there" => { zeros(&[3, 2])?.sum(2)? }
+        "a sum along an axis twice" => { zeros(&[3, 2])?.sum([1, -1])? }
         "a permutation with an axis twice" => { zeros(&[3, 2])?.permute(&[0, 0])? }
         "the number in a tensor of several" => { zeros(&[3])?.item()? }
         "the elements as another type" => { zeros(&[3])?.to_vec::<f64>()? }
@@ -65,7 +65,7 @@ pub(super) fn gradients() -> Vec<Mistake> {
             let tape = Tape::new();
             let x = tape.watch(&Tensor::new([1.0]));
             let other = Var::new(Tensor::new([2.0]));
-            x.square()?.sum(&[])?.backward()?.get(&other)?
+            x.square()?.sum(..)?.backward()?.get(&other)?
         }
         "backward from several numbers" => { Tape::new().watch(&Tensor::new([1.0, 2.0])).square()?.backward()? }
         "backward from what is not recorded" => { Var::new(Tensor::new(1.0)).backward()? }
@@ -75,9 +75,9 @@ pub(super) fn gradients() -> Vec<Mistake> {
         }
         "watching integers" => {
             let x = Tape::new().watch(&Tensor::new([1i64, 2]));
-            x.sum(&[])?.backward()?
+            x.sum(..)?.backward()?
         }
         "the gradient of a function that returns several numbers" => { grad(|x| x[0].square(), &[Tensor::new([1.0, 2.0])])? }
-        "a direction of another shape" => { hvp(|x| x[0].square()?.sum(&[]), &[Tensor::new([1.0, 2.0])], &[Tensor::new([1.0])])? }
+        "a direction of another shape" => { hvp(|x| x[0].square()?.sum(..), &[Tensor::new([1.0, 2.0])], &[Tensor::new([1.0])])? }
     }
 }

@@ -57,7 +57,7 @@ impl Var {
         let Some(place) = self.place() else { return Err(untracked("backward", self).at(at)) };
         if self.tensor().count() != 1 {
             let text = format!("gradients start from a single number, this value has shape {}", self.tensor().shape());
-            return Err(Error::shape("backward", text).help("reduce it first: .sum(&[]) or .mean(&[])").at(at));
+            return Err(Error::shape("backward", text).help("reduce it first: .sum(..) or .mean(..)").at(at));
         }
         let seed = Var::new(Tensor::filled(self.tensor().spec(), 1.0));
         let tape = place.tape.clone();

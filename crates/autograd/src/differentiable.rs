@@ -35,7 +35,7 @@ use crate::{Op, Result, Var};
 /// let tape = Tape::new();
 /// let x = tape.watch(&Tensor::new([2.0]));
 /// let y = Var::apply_one(Cube, &[&x])?;
-/// assert_eq!(y.sum(&[])?.backward()?.get(&x)?.item()?, 12.0);
+/// assert_eq!(y.sum(..)?.backward()?.get(&x)?.item()?, 12.0);
 /// # Ok::<(), kiln_autograd::Error>(())
 /// ```
 pub trait Differentiable: Op {

@@ -20,7 +20,7 @@ fn tensors(gradients: Vec<Option<Var>>, like: &[Tensor]) -> Vec<Tensor> {
 ///
 /// ```
 /// use kiln_autograd::{Tensor, ops::*, value_and_grad};
-/// let (y, g) = value_and_grad(|x| x[0].square()?.sum(&[]), &[Tensor::new([1.0, 3.0])])?;
+/// let (y, g) = value_and_grad(|x| x[0].square()?.sum(..), &[Tensor::new([1.0, 3.0])])?;
 /// assert_eq!((y.item()?, g[0].to_vec::<f64>()?), (10.0, vec![2.0, 6.0]));
 /// # Ok::<(), kiln_autograd::Error>(())
 /// ```
@@ -101,7 +101,7 @@ pub fn hvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], v: &[Tensor]) -> Res
     let mut along: Option<Var> = None;
     for (g, v) in first.iter().zip(v) {
         let Some(g) = g else { continue };
-        let term = g.mul(&Var::new(v.clone()))?.sum(&[])?;
+        let term = g.mul(&Var::new(v.clone()))?.sum(..)?;
         along = Some(match along {
             Some(sum) => sum.add(&term)?,
             None => term,

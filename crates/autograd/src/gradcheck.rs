@@ -65,7 +65,7 @@ impl GradCheck {
         }
         let weighted = |x: &[Var]| {
             let y = f(x)?;
-            y.mul(&Var::new(cotangent(y.tensor(), 0.0)))?.sum(&[])
+            y.mul(&Var::new(cotangent(y.tensor(), 0.0)))?.sum(..)
         };
         self.compare("first", &weighted, inputs)?;
         if !self.second_order {
@@ -86,7 +86,7 @@ impl GradCheck {
             for (i, g) in gradients(&[(&y, &one)], &wrt, true)?.into_iter().enumerate() {
                 if let Some(g) = g {
                     let weights = Var::new(cotangent(g.tensor(), 0.7 + i as f64));
-                    total = total.add(&g.mul(&weights)?.sum(&[])?)?;
+                    total = total.add(&g.mul(&weights)?.sum(..)?)?;
                 }
             }
             Ok(total)

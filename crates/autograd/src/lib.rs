@@ -7,7 +7,7 @@
 //! use kiln_autograd::{Tape, Tensor, ops::*};
 //! let tape = Tape::new();
 //! let x = tape.watch(&Tensor::new([1.0, 2.0, 3.0]));
-//! let y = x.square()?.sum(&[])?;
+//! let y = x.square()?.sum(..)?;
 //! assert_eq!(y.backward()?.get(&x)?.to_vec::<f64>()?, [2.0, 4.0, 6.0]);
 //! # Ok::<(), kiln_autograd::Error>(())
 //! ```
@@ -31,7 +31,7 @@ pub use tape::Tape;
 pub use var::Var;
 
 pub use kiln_tensor::{
-    Aliases, Arity, CpuCall, DType, Device, Dual, DynOp, Element, Error, ErrorKind, Expr, IntoShape, Isa, Key, Layout,
-    MAX_RANK, Mask, Number, Op, Outputs, Result, Scalar, Shape, Spec, Specs, Tensor, View, ViewMut, bf16, f16, io, ops,
-    with_isa,
+    Aliases, Arity, Axes, CpuCall, DType, Device, Dual, DynOp, Element, Error, ErrorKind, Expr, IntoAxes, IntoShape,
+    Isa, Key, Layout, MAX_RANK, Mask, Number, Op, Outputs, Result, Scalar, Shape, Spec, Specs, Tensor, View, ViewMut,
+    bf16, f16, io, keep, ops, with_isa,
 };

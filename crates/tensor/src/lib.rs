@@ -4,6 +4,7 @@
 
 #[cfg(feature = "approx")]
 mod approx;
+mod axes;
 mod cpu;
 mod device;
 mod display;
@@ -21,6 +22,7 @@ mod shape;
 mod storage;
 mod tensor;
 
+pub use axes::{Axes, IntoAxes, keep};
 pub use cpu::buffer::release_cached;
 pub use cpu::simd::{Isa, with_isa};
 pub use device::Device;

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn edges_of_each_dimension() {
-        let x = Tensor::arange(0i64, 40, 1).unwrap().reshape([5, 8]).unwrap().flip(&[1]).unwrap();
+        let x = Tensor::arange(0i64, 40, 1).unwrap().reshape([5, 8]).unwrap().flip(1).unwrap();
         assert_eq!(x.edges::<i64>(2), [7, 6, 1, 0, 15, 14, 9, 8, 31, 30, 25, 24, 39, 38, 33, 32]);
         assert_eq!(x.edges::<i64>(9), x.to_vec::<i64>().unwrap());
     }

@@ -119,25 +119,6 @@ impl Shape {
         }
     }
 
-    /// The flags of the axes named, all of them when the list is empty.
-    ///
-    /// # Errors
-    /// An axis that does not exist, or that is named twice.
-    #[track_caller]
-    pub fn axes(&self, op: &str, axes: &[isize]) -> Result<[bool; MAX_RANK]> {
-        let mut flags = [false; MAX_RANK];
-        if axes.is_empty() {
-            flags[..self.rank()].fill(true);
-        }
-        for &axis in axes {
-            let axis_index = self.axis(op, axis)?;
-            if axis_index < self.rank() && std::mem::replace(&mut flags[axis_index], true) {
-                return Err(Error::shape(op, format!("axis {axis} is named twice in {axes:?}")).at(Location::caller()));
-            }
-        }
-        Ok(flags)
-    }
-
     /// A copy with `axis` of another length. Whatever makes a tensor of it checks its size.
     ///
     /// # Panics

@@ -351,9 +351,7 @@ impl Tensor {
     pub fn item(&self) -> Result<f64> {
         if self.count() != 1 {
             let text = format!("{} has {} elements; only a tensor of one has an item", self.shape(), self.count());
-            return Err(Error::shape("item", text)
-                .help("reduce it first: .sum(&[]), .mean(&[])")
-                .at(Location::caller()));
+            return Err(Error::shape("item", text).help("reduce it first: .sum(..), .mean(..)").at(Location::caller()));
         }
         let mut item = 0.0;
         with_element!(self.dtype, T => self.for_each_block(|one: &[T]| item = one[0].to_f64()));

@@ -4,7 +4,7 @@ use super::only;
 use crate::ops::{
     Apply, ArithmeticOps, CrossEntropy, CrossEntropyGrad, ReduceOps, SoftmaxOps, Value, ViewOps, one_hot,
 };
-use crate::{Differentiable, Keep, Result, Var};
+use crate::{Differentiable, Keep, Result, Var, keep};
 
 impl Differentiable for CrossEntropy {
     fn keeps(&self) -> Keep {
@@ -26,9 +26,9 @@ impl Differentiable for CrossEntropyGrad {
         let p = logits.softmax(-1)?;
         let classes = Value::shape(logits).last().copied().unwrap_or(1);
         let target = Var::new(one_hot(labels.tensor(), classes, Value::dtype(logits))?);
-        let d_weight = dy.mul(&p.sub(&target)?)?.sum(&[-1])?;
+        let d_weight = dy.mul(&p.sub(&target)?)?.sum(-1)?;
         let weighted = dy.mul(&weight)?;
-        let d_logits = p.mul(&weighted.sub(&p.mul(&weighted)?.sum_keep(&[-1])?)?)?;
+        let d_logits = p.mul(&weighted.sub(&p.mul(&weighted)?.sum(keep(-1))?)?)?;
         Ok(vec![Some(d_logits), None, Some(d_weight)])
     }
 }

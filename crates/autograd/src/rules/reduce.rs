@@ -5,7 +5,7 @@ use crate::ops::{
     Apply, ArithmeticOps, CastOps, ComparisonOps, Elementwise, Fold, FoldRule, Function, Kind, MathOps,
     ProductOfOthers, Reduce, ReduceOps, SelectOps, Value, ViewOps,
 };
-use crate::{Differentiable, Keep, MAX_RANK, Result, Scalar, Shape, Spec, Tensor, Var};
+use crate::{Differentiable, Keep, MAX_RANK, Result, Scalar, Shape, Spec, Tensor, Var, keep};
 
 impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Differentiable for Reduce<F, P, STATE, IN> {
     fn keeps(&self) -> Keep {
@@ -78,7 +78,7 @@ fn share_ties(x: &Var, y: &Var, dy: &Var, axes: &[bool; MAX_RANK]) -> Result<Var
     let same = ComparisonOps::eq(x.tensor(), y.tensor())?;
     // NaN equals nothing, itself included; where it is the extreme, the NaNs have reached it.
     let same = y.tensor().is_nan()?.select(&x.tensor().is_nan()?, &same)?;
-    let share = Var::new(same.cast(Value::dtype(dy))?.sum_keep(&axes)?);
+    let share = Var::new(same.cast(Value::dtype(dy))?.sum(keep(&axes))?);
     Var::new(same).select(&dy.div(&share)?, &Var::new(Tensor::filled(dy.tensor().spec(), 0.0)))
 }
 
@@ -117,7 +117,7 @@ fn others_by_rows(x: &Var, axes: &[isize], shape: &Shape) -> Result<Var> {
     let flat = moved.reshape([&lead[..], &[1, n]].concat())?;
     let diagonal = Var::new(Tensor::eye(n, n)?.ne(0.0)?);
     let one = Var::new(Tensor::scalar(1.0, Value::dtype(x)));
-    let others = diagonal.select(&one, &flat)?.prod(&[-1])?;
+    let others = diagonal.select(&one, &flat)?.prod(-1)?;
     let mut back = vec![0; rank as usize];
     order.iter().enumerate().for_each(|(to, &from)| back[from as usize] = to as isize);
     others.reshape(moved_shape)?.permute(&back)

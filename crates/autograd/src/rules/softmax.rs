@@ -2,7 +2,7 @@
 
 use super::only;
 use crate::ops::{ArithmeticOps, MathOps, ReduceOps, Softmax};
-use crate::{Differentiable, Keep, Result, Var};
+use crate::{Differentiable, Keep, Result, Var, keep};
 
 impl Differentiable for Softmax {
     fn keeps(&self) -> Keep {
@@ -12,8 +12,8 @@ impl Differentiable for Softmax {
     fn vjp(&self, _x: &[Var], y: &[Var], dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
         let (y, dy, axis) = (&y[0], only(dy), self.axis as isize);
         let dx = match self.log {
-            true => dy.sub(&y.exp()?.mul(&dy.sum_keep(&[axis])?)?)?,
-            false => y.mul(&dy.sub(&y.mul(&dy)?.sum_keep(&[axis])?)?)?,
+            true => dy.sub(&y.exp()?.mul(&dy.sum(keep(axis))?)?)?,
+            false => y.mul(&dy.sub(&y.mul(&dy)?.sum(keep(axis))?)?)?,
         };
         Ok(vec![Some(dx)])
     }

@@ -98,7 +98,7 @@ impl Layer for BatchNormalization {
         let (moving_mean, moving_variance) = (&statistics[0], &statistics[1]);
         let (mean, variance) = if pass.is_training() {
             let axes: Vec<isize> = (0..Value::shape(x).rank() as isize - 1).collect();
-            let (mean, variance) = (x.mean(&axes)?, x.var(&axes, 0.0, false)?);
+            let (mean, variance) = (x.mean(&axes)?, x.var(&axes, 0.0)?);
             let moved = |moving: &Tensor, batch: &Var| {
                 let kept = moving.mul(self.momentum)?;
                 kept.add(&batch.tensor().mul(1.0 - self.momentum)?)

@@ -4,7 +4,7 @@ use super::to_config;
 use crate::layer::{Layer, Weight};
 use crate::{Error, Initializer, Parameter, Pass, Result};
 use kiln_autograd::ops::{ArithmeticOps, MathOps, StatisticsOps};
-use kiln_autograd::{Shape, Var};
+use kiln_autograd::{Shape, Var, keep};
 use serde::{Deserialize, Serialize};
 
 /// Normalizes the last dimension of each position to mean 0 and variance 1, then scales by `gamma` and shifts by
@@ -76,8 +76,8 @@ impl Layer for LayerNormalization {
     }
 
     fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var> {
-        let deviation = x.sub(&x.mean_keep(&[-1])?)?;
-        let variance = deviation.square()?.mean_keep(&[-1])?;
+        let deviation = x.sub(&x.mean(keep(-1))?)?;
+        let variance = deviation.square()?.mean(keep(-1))?;
         let mut y = deviation.mul(&variance.add(self.epsilon)?.rsqrt()?)?;
         let mut weights = weights.iter();
         if self.scale

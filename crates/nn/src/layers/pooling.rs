@@ -104,7 +104,7 @@ impl Layer for GlobalAveragePooling2D {
     }
 
     fn call(&self, x: &Var, _weights: &[Parameter], _pass: &mut Pass) -> Result<Var> {
-        Ok(x.mean(&[1, 2])?)
+        Ok(x.mean([1, 2])?)
     }
 
     fn config(&self) -> serde_json::Value {

@@ -6,7 +6,7 @@ use super::reduction::{EPSILON, Elements, Fold, align};
 use super::regression::clip;
 use crate::{Error, Result};
 use kiln_autograd::ops::{Function, Ops};
-use kiln_autograd::{DType, Scalar, Tensor};
+use kiln_autograd::{DType, Scalar, Tensor, keep};
 
 losses! {
     /// `-mean(t·ln p + (1-t)·ln(1-p))` along the last axis: labels 0 and 1, one unit a label.
@@ -230,7 +230,7 @@ fn over_classes<V: Ops>(terms: V, axis: isize) -> Result<Elements<V>> {
     if axis == -1 || axis + 1 == terms.tensor().rank() as isize {
         return Ok(Elements::new(terms, Fold::Sum));
     }
-    Ok(Elements::new(terms.sum(&[axis])?, Fold::Done))
+    Ok(Elements::new(terms.sum(axis)?, Fold::Done))
 }
 
 /// 1 / classes.
@@ -249,7 +249,7 @@ impl CategoricalCrossentropy {
             true => V::elementwise(CategoricalLogits { smoothing, middle }, [&y_true, &y_pred.log_softmax(axis)?])?,
             false => {
                 let f = Categorical { smoothing, middle, focal: None };
-                V::elementwise(f, [&y_true, &y_pred, &y_pred.sum_keep(&[axis])?])?
+                V::elementwise(f, [&y_true, &y_pred, &y_pred.sum(keep(axis))?])?
             }
         };
         over_classes(terms, axis)
@@ -269,7 +269,7 @@ impl CategoricalFocalCrossentropy {
             }
             false => {
                 let f = Categorical { smoothing, middle, focal: Some((alpha, gamma)) };
-                V::elementwise(f, [&y_true, &y_pred, &y_pred.sum_keep(&[axis])?])?
+                V::elementwise(f, [&y_true, &y_pred, &y_pred.sum(keep(axis))?])?
             }
         };
         over_classes(terms, axis)
@@ -285,8 +285,8 @@ impl SparseCategoricalCrossentropy {
             true => y_pred.cross_entropy(&labels)?,
             false => {
                 let chosen = y_pred.gather(-1, &labels.unsqueeze(-1)?)?;
-                let [loss] = V::elementwise(Chosen {}, [&chosen, &y_pred.sum_keep(&[-1])?])?;
-                loss.squeeze(&[-1])?
+                let [loss] = V::elementwise(Chosen {}, [&chosen, &y_pred.sum(keep(-1))?])?;
+                loss.squeeze(-1)?
             }
         };
         Ok(Elements { elements, fold: Fold::Done, valid })
@@ -349,7 +349,7 @@ impl CategoricalGeneralizedCrossEntropy {
             ));
         }
         let (labels, _) = class_ids(name, y_true.tensor(), y_pred.tensor(), None)?;
-        let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(&[-1])?;
+        let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(-1)?;
         let [elements] = V::elementwise(Generalized { q: self.q }, [&right, &right])?;
         Ok(Elements::new(elements, Fold::Done))
     }

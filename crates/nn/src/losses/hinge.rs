@@ -57,9 +57,9 @@ impl SquaredHinge {
 impl CategoricalHinge {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (y_true, y_pred) = align("categorical_hinge", y_true, y_pred)?;
-        let right = y_true.mul(&y_pred)?.sum(&[-1])?;
+        let right = y_true.mul(&y_pred)?.sum(-1)?;
         let [other] = V::elementwise(Other {}, [&y_true, &y_pred])?;
-        let [elements] = V::elementwise(Gap {}, [&right, &other.amax(&[-1])?])?;
+        let [elements] = V::elementwise(Gap {}, [&right, &other.amax(-1)?])?;
         Ok(Elements::new(elements, Fold::Done))
     }
 }

@@ -180,7 +180,7 @@ type Values = dyn Fn(&Var, &Var) -> Result<Var> + Send + Sync;
 /// ```
 /// use kiln_autograd::{Tensor, Var, ops::*};
 /// use kiln_nn::losses::{Loss, LossFn};
-/// let quartic = LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(&[-1])?));
+/// let quartic = LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(-1)?));
 /// let (t, p) = (Var::new(Tensor::new([[0.0], [0.0]])), Var::new(Tensor::new([[1.0], [2.0]])));
 /// assert_eq!(quartic.call(&t, &p, None)?.tensor().item()?, 8.5);
 /// # Ok::<(), kiln_nn::Error>(())

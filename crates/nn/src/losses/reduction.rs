@@ -36,8 +36,8 @@ pub(crate) enum Fold {
 impl Fold {
     pub(crate) fn apply<V: Ops>(self, elements: &V) -> Result<V> {
         match self {
-            Fold::Mean => Ok(elements.mean(&[-1])?),
-            Fold::Sum => Ok(elements.sum(&[-1])?),
+            Fold::Mean => Ok(elements.mean(-1)?),
+            Fold::Sum => Ok(elements.sum(-1)?),
             Fold::Done => Ok(elements.clone()),
         }
     }
@@ -75,7 +75,7 @@ impl Reduction {
             // One sum over all elements, whatever axis the samples are folded along.
             let (samples, each) = fold.counts(elements.tensor());
             let divisor = if self == Reduction::Sum { each } else { samples * each };
-            return Ok(elements.sum(&[])?.mul(1.0 / divisor.max(1) as f64)?);
+            return Ok(elements.sum(..)?.mul(1.0 / divisor.max(1) as f64)?);
         }
         let values = fold.apply(elements)?;
         let weight = self.weights(name, values.tensor(), valid.as_deref(), weight)?;
@@ -90,7 +90,7 @@ impl Reduction {
             (Reduction::MeanWithSampleWeight, Some(weight)) => weight.tensor().to_vec_as::<f64>().iter().sum(),
             _ => weighted.tensor().count() as f64,
         };
-        Ok(weighted.sum(&[])?.mul(if divisor == 0.0 { 0.0 } else { 1.0 / divisor })?)
+        Ok(weighted.sum(..)?.mul(if divisor == 0.0 { 0.0 } else { 1.0 / divisor })?)
     }
 
     /// The weight of each value: the sample's, and 0 where the value does not count.

@@ -3,8 +3,8 @@
 use super::macros::{losses, pair_functions};
 use super::reduction::{EPSILON, Elements, Fold, align};
 use crate::Result;
-use kiln_autograd::Scalar;
 use kiln_autograd::ops::{Function, Ops};
+use kiln_autograd::{Scalar, keep};
 
 losses! {
     /// `mean((y_true - y_pred)²)` along the last axis.
@@ -118,10 +118,10 @@ impl CosineSimilarity {
         let (y_true, y_pred) = align("cosine_similarity", y_true, y_pred)?;
         let unit = |x: &V| -> Result<V> {
             // A vector of length 0 stays as it is.
-            let scale = x.square()?.sum_keep(&[self.axis])?.rsqrt()?.clamp(f64::NEG_INFINITY, 1.0 / EPSILON)?;
+            let scale = x.square()?.sum(keep(self.axis))?.rsqrt()?.clamp(f64::NEG_INFINITY, 1.0 / EPSILON)?;
             Ok(x.mul(&scale)?)
         };
         let product = unit(&y_true)?.mul(&unit(&y_pred)?)?;
-        Ok(Elements::new(product.sum(&[self.axis])?.neg()?, Fold::Done))
+        Ok(Elements::new(product.sum(self.axis)?.neg()?, Fold::Done))
     }
 }

@@ -4,7 +4,7 @@ use super::rule::{Rule, Step, sum_of_squares, zeros};
 use super::settings::optimizers;
 use crate::Result;
 use kiln_autograd::ops::{ArithmeticOps, Elementwise, Function, MathOps, StatisticsOps, ViewOps};
-use kiln_autograd::{Scalar, Shape, Spec, Tensor};
+use kiln_autograd::{Scalar, Shape, Spec, Tensor, keep};
 
 optimizers! {
     /// Adam with each tensor's step as long as the tensor times the rate (You et al. 2020).
@@ -121,9 +121,9 @@ impl Rule for Adafactor {
         let blend = |old: &Tensor, new: &Tensor| old.mul(beta)?.add(&new.mul(1.0 - beta)?);
         let (slots, power) = match &slots[..] {
             [rows, columns] => {
-                let rows = blend(rows, &square.mean(&[-1])?)?;
-                let columns = blend(columns, &square.mean(&[-2])?)?;
-                let share = rows.div(&rows.mean_keep(&[-1])?)?;
+                let rows = blend(rows, &square.mean(-1)?)?;
+                let columns = blend(columns, &square.mean(-2)?)?;
+                let share = rows.div(&rows.mean(keep(-1))?)?;
                 let power = share.unsqueeze(-1)?.mul(&columns.unsqueeze(-2)?)?;
                 (vec![rows, columns], power)
             }

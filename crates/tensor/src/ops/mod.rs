@@ -18,6 +18,7 @@ mod sort;
 mod value;
 mod views;
 
+pub use crate::axes::{Axes, IntoAxes, keep};
 pub use cast::*;
 pub use concat::*;
 pub use conv::{

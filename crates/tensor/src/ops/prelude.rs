@@ -1,8 +1,8 @@
 //! The methods and functions of all operations, without the structs behind them: for `use`.
 
 pub use super::{
-    ActivationOps, Apply, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Conv1dOptions, Conv2dOptions,
-    ConvOps, CrossEntropyOps, DropoutOps, Fold, Function, GatherOps, Kind, MatMulOps, MathOps, NegationOps, Ops,
-    Padding, ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, PowOps, ReduceOps, ScanOps, SelectOps,
-    SoftmaxOps, SortOps, StatisticsOps, Stride, Value, ViewOps, concat, one_hot, stack,
+    ActivationOps, Apply, ArgReduceOps, ArithmeticOps, Axes, BoundOps, CastOps, ComparisonOps, Conv1dOptions,
+    Conv2dOptions, ConvOps, CrossEntropyOps, DropoutOps, Fold, Function, GatherOps, IntoAxes, Kind, MatMulOps, MathOps,
+    NegationOps, Ops, Padding, ParametricActivationOps, Pool1dOptions, Pool2dOptions, PoolOps, PowOps, ReduceOps,
+    ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, Stride, Value, ViewOps, concat, keep, one_hot, stack,
 };

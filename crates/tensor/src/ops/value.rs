@@ -138,7 +138,7 @@ number_operand!(f64 f32 i64 i32 u8);
 /// ```
 /// use kiln_tensor::{Result, Tensor, ops::*};
 /// fn mean_squared_error<V: Ops>(a: &V, b: &V) -> Result<V> {
-///     a.sub(b)?.square()?.mean(&[])
+///     a.sub(b)?.square()?.mean(..)
 /// }
 /// let (a, b) = (Tensor::new([1.0, 2.0]), Tensor::new([1.0, 4.0]));
 /// assert_eq!(mean_squared_error(&a, &b)?.item()?, 2.0);

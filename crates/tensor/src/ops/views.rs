@@ -3,7 +3,8 @@
 use super::{Apply, Value};
 use crate::run::for_each_row;
 use crate::{
-    CpuCall, Element, Error, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element,
+    CpuCall, Element, Error, IntoAxes, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut,
+    with_element,
 };
 use std::ops::{Bound, RangeBounds};
 use std::panic::Location;
@@ -351,15 +352,15 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         Self::apply_one(Expand { shape }, &[self])
     }
 
-    /// Without the named dimensions, each of length 1; without all such when none is named.
+    /// Without the named dimensions, each of length 1; `..` means all such.
     ///
     /// # Errors
     /// A named dimension has another length.
     #[track_caller]
-    fn squeeze(&self, axes: &[isize]) -> Result<Self> {
-        let shape = Value::shape(self);
-        let drop = shape.axes("squeeze", axes)?;
-        if let Some(axis) = (0..shape.rank()).find(|&a| !axes.is_empty() && drop[a] && shape[a] != 1) {
+    fn squeeze(&self, axes: impl IntoAxes) -> Result<Self> {
+        let (shape, axes) = (Value::shape(self), axes.into_axes());
+        let drop = axes.flags("squeeze", shape)?;
+        if let Some(axis) = (0..shape.rank()).find(|&a| !axes.is_all() && drop[a] && shape[a] != 1) {
             return Err(Error::shape("squeeze", format!("axis {axis} of {shape} has length {}, not 1", shape[axis])));
         }
         let kept: Vec<usize> = (0..shape.rank()).filter(|&a| !(drop[a] && shape[a] == 1)).map(|a| shape[a]).collect();
@@ -450,17 +451,17 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
             return Err(Error::index("index", format!("index {i} is out of range for axis {axis} of {shape}")));
         }
         let start = if i < 0 { i + length } else { i } as usize;
-        self.stride(axis, Stride { start, length: 1, step: 1 })?.squeeze(&[axis_index as isize])
+        self.stride(axis, Stride { start, length: 1, step: 1 })?.squeeze(axis_index as isize)
     }
 
-    /// The named dimensions backwards; all of them when none is named.
+    /// The named dimensions backwards.
     ///
     /// # Errors
     /// An axis that does not exist.
     #[track_caller]
-    fn flip(&self, axes: &[isize]) -> Result<Self> {
+    fn flip(&self, axes: impl IntoAxes) -> Result<Self> {
         let shape = *Value::shape(self);
-        let flags = shape.axes("flip", axes)?;
+        let flags = axes.into_axes().flags("flip", &shape)?;
         let range = |(axis, &d): (usize, &usize)| match flags[axis] && d > 0 {
             true => Stride { start: d - 1, length: d, step: -1 },
             false => Stride::full(d),

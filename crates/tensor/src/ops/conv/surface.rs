@@ -94,7 +94,7 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
             return Err(wrong_rank("conv1d", x, w, options.channels_first, ["L", "K"]));
         }
         let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
-        self.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat())?.squeeze(&[image])
+        self.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat())?.squeeze(image)
     }
 
     /// [`ConvOps::conv2d_transpose`] along one dimension.
@@ -109,7 +109,7 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
         }
         let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
         let images = self.unsqueeze(image)?;
-        images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding])?.squeeze(&[image])
+        images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding])?.squeeze(image)
     }
 }
 impl<V: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInputGrad>> ConvOps for V {}

@@ -183,9 +183,9 @@ pub trait MatMulOps: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast> {
         let y = matrices(&a, &b)?;
         match (row, column) {
             (false, false) => Ok(y),
-            (true, false) => y.squeeze(&[-2]),
-            (false, true) => y.squeeze(&[-1]),
-            (true, true) => y.squeeze(&[-2, -1]),
+            (true, false) => y.squeeze(-2),
+            (false, true) => y.squeeze(-1),
+            (true, true) => y.squeeze([-2, -1]),
         }
     }
 }

@@ -82,7 +82,7 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     fn max_pool1d_with_indices(&self, options: &Pool1dOptions) -> Result<(Self, Self)> {
         let (x, axis) = as_images("max_pool1d", self, options)?;
         let (y, positions) = x.max_pool2d_with_indices(&options.flat())?;
-        Ok((y.squeeze(&[axis])?, positions.squeeze(&[axis])?))
+        Ok((y.squeeze(axis)?, positions.squeeze(axis)?))
     }
 
     /// [`PoolOps::average_pool2d`] along one dimension.
@@ -95,7 +95,7 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     #[track_caller]
     fn average_pool1d(&self, options: &Pool1dOptions) -> Result<Self> {
         let (x, axis) = as_images("average_pool1d", self, options)?;
-        x.average_pool2d(&options.flat())?.squeeze(&[axis])
+        x.average_pool2d(&options.flat())?.squeeze(axis)
     }
 }
 impl<V: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d>> PoolOps for V {}

@@ -4,7 +4,10 @@ use super::run::partition;
 use crate::cpu::{parallel, simd};
 use crate::ops::{Apply, Value};
 use crate::run::for_each_row;
-use crate::{CpuCall, DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, with_element};
+use crate::{
+    Axes, CpuCall, DType, Element, Error, IntoAxes, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, with_element,
+};
+use std::panic::Location;
 
 /// The index of the largest or smallest element along one axis, or in row-major order of all.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,54 +141,52 @@ impl ArgReduce {
         }
     }
 }
+
 /// Positions of extremes. Integers, so no gradient passes.
 pub trait ArgReduceOps: Value {
-    /// The index of the first largest element along `axis`; the first NaN, where there is one.
+    /// The index of the first largest element along an axis, or in row-major order of all; the first NaN, where there is
+    /// one.
     ///
     /// ```
     /// use kiln_tensor::{Tensor, ops::*};
     /// let x = Tensor::new([[1, 9, 3], [7, 7, 2]]);
     /// assert_eq!(x.argmax(-1)?.to_vec::<i64>()?, [1, 0]);
+    /// assert_eq!(x.argmax(..)?.to_vec::<i64>()?, [1]);
     /// # Ok::<(), kiln_tensor::Error>(())
     /// ```
     ///
     /// # Errors
-    /// An axis that does not exist, or has length 0.
+    /// An axis that does not exist, or has length 0; more than one axis.
     #[track_caller]
-    fn argmax(&self, axis: isize) -> Result<Self> {
-        arg_reduce(self, true, Some(axis), false)
+    fn argmax(&self, axis: impl IntoAxes) -> Result<Self> {
+        arg_reduce(self, true, axis.into_axes())
     }
 
-    /// The index of the first smallest element along `axis`; the first NaN, where there is one.
-    ///
-    /// # Errors
-    /// An axis that does not exist, or has length 0.
-    #[track_caller]
-    fn argmin(&self, axis: isize) -> Result<Self> {
-        arg_reduce(self, false, Some(axis), false)
-    }
-
-    /// [`ArgReduceOps::argmax`] or [`ArgReduceOps::argmin`] with all options: `None` looks at all elements in
-    /// row-major order.
+    /// The index of the first smallest element, as [`ArgReduceOps::argmax`].
     ///
     /// # Errors
     /// As there.
     #[track_caller]
-    fn arg_reduce(&self, largest: bool, axis: Option<isize>, keep_dims: bool) -> Result<Self> {
-        arg_reduce(self, largest, axis, keep_dims)
+    fn argmin(&self, axis: impl IntoAxes) -> Result<Self> {
+        arg_reduce(self, false, axis.into_axes())
     }
 }
 impl<V: Value> ArgReduceOps for V {}
 
 #[track_caller]
-fn arg_reduce<V: Value>(x: &V, largest: bool, axis: Option<isize>, keep_dims: bool) -> Result<V> {
-    // A match, not a closure: an error tells the caller's line.
-    let axis = match axis {
-        Some(axis) => Some(Value::shape(x).axis(if largest { "argmax" } else { "argmin" }, axis)?),
-        None => None,
-    };
+fn arg_reduce<V: Value>(x: &V, largest: bool, axes: Axes) -> Result<V> {
+    let (name, rank) = (if largest { "argmax" } else { "argmin" }, Value::shape(x).rank());
+    let flags = axes.flags(name, Value::shape(x))?;
+    let named: Vec<usize> = (0..rank).filter(|&a| flags[a]).collect();
     // A scalar has the one axis in name only.
-    let axis = axis.filter(|_| Value::shape(x).rank() > 0);
-    let y = crate::Tensor::apply_one(ArgReduce { largest, axis, keep_dims }, &[x.tensor()])?;
+    let axis = match named[..] {
+        _ if axes.is_all() || rank == 0 => None,
+        [axis] => Some(axis),
+        _ => {
+            let text = format!("looks along one axis or all, not along {} of them", named.len());
+            return Err(Error::argument(name, text).help("flatten them into one: .flatten(…)").at(Location::caller()));
+        }
+    };
+    let y = crate::Tensor::apply_one(ArgReduce { largest, axis, keep_dims: axes.are_kept() }, &[x.tensor()])?;
     Ok(V::constant(y))
 }

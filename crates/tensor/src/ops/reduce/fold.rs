@@ -57,7 +57,7 @@ pub enum FoldRule {
 ///     fn partial<S: Scalar>(&self, x: S, y: S, count: f64) -> S { x / (y * S::lit(count)) }
 /// }
 ///
-/// let y = Tensor::new([[3.0, 4.0], [6.0, 8.0]]).reduce(RootMeanSquare, &[1], false)?;
+/// let y = Tensor::new([[3.0, 4.0], [6.0, 8.0]]).reduce(RootMeanSquare, 1)?;
 /// assert_eq!(y.to_vec::<f64>()?, [12.5f64.sqrt(), 50f64.sqrt()]);
 /// # Ok::<(), kiln_tensor::Error>(())
 /// ```

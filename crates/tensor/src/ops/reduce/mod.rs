@@ -13,7 +13,7 @@ pub use statistics::{SquaredDifference, StatisticsOps};
 
 use super::elementwise::{Elementwise, Itself, broadcast_all};
 use super::{Function, Value};
-use crate::{Arity, CpuCall, DType, Error, MAX_RANK, Op, Result, Shape, Spec, Specs};
+use crate::{Arity, CpuCall, DType, Error, IntoAxes, MAX_RANK, Op, Result, Shape, Spec, Specs};
 use std::any::TypeId;
 
 /// Folds some dimensions of a tensor, or of what a function makes of several tensors that broadcast together: the sum of
@@ -89,16 +89,18 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Op fo
     }
 }
 
-/// Folds over the named axes, all of them when none is named. The folded dimensions disappear; the methods ending in
-/// `_keep` leave them with length 1.
+/// Folds over some axes: `..` for all, a number, or a list. The folded dimensions disappear; [`keep`](crate::keep) leaves
+/// them with length 1.
 pub trait ReduceOps: Value {
     /// Folds the named axes.
     ///
     /// # Errors
     /// An axis that does not exist or is named twice; an extreme of nothing.
     #[track_caller]
-    fn reduce<F: Fold<STATE>, const STATE: usize>(&self, fold: F, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        let axes = Value::shape(self).axes(F::NAME, axes)?;
+    fn reduce<F: Fold<STATE>, const STATE: usize>(&self, fold: F, axes: impl IntoAxes) -> Result<Self> {
+        let axes = axes.into_axes();
+        let keep_dims = axes.are_kept();
+        let axes = axes.flags(F::NAME, Value::shape(self))?;
         Self::fold(Reduce { fold, front: Itself, axes, keep_dims }, [self])
     }
 
@@ -107,25 +109,16 @@ pub trait ReduceOps: Value {
     /// ```
     /// use kiln_tensor::{Tensor, ops::*};
     /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]]);
-    /// assert_eq!(x.sum(&[0])?.to_vec::<f64>()?, [4.0, 6.0]);
-    /// assert_eq!(x.sum(&[])?.item()?, 10.0);
+    /// assert_eq!(x.sum(0)?.to_vec::<f64>()?, [4.0, 6.0]);
+    /// assert_eq!(x.sum(..)?.item()?, 10.0);
     /// # Ok::<(), kiln_tensor::Error>(())
     /// ```
     ///
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn sum(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Sum, axes, false)
-    }
-
-    /// [`ReduceOps::sum`] with the dimensions kept.
-    ///
-    /// # Errors
-    /// As there.
-    #[track_caller]
-    fn sum_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Sum, axes, true)
+    fn sum(&self, axes: impl IntoAxes) -> Result<Self> {
+        self.reduce(Sum, axes)
     }
 
     /// The product.
@@ -133,8 +126,8 @@ pub trait ReduceOps: Value {
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn prod(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Prod, axes, false)
+    fn prod(&self, axes: impl IntoAxes) -> Result<Self> {
+        self.reduce(Prod, axes)
     }
 
     /// The largest element; NaN wins, and equal ones share the gradient.
@@ -142,17 +135,8 @@ pub trait ReduceOps: Value {
     /// # Errors
     /// An axis that does not exist or is named twice, or one of length 0.
     #[track_caller]
-    fn amax(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Max, axes, false)
-    }
-
-    /// [`ReduceOps::amax`] with the dimensions kept.
-    ///
-    /// # Errors
-    /// As there.
-    #[track_caller]
-    fn amax_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Max, axes, true)
+    fn amax(&self, axes: impl IntoAxes) -> Result<Self> {
+        self.reduce(Max, axes)
     }
 
     /// The smallest element; NaN wins, and equal ones share the gradient.
@@ -160,17 +144,8 @@ pub trait ReduceOps: Value {
     /// # Errors
     /// An axis that does not exist or is named twice, or one of length 0.
     #[track_caller]
-    fn amin(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Min, axes, false)
-    }
-
-    /// [`ReduceOps::amin`] with the dimensions kept.
-    ///
-    /// # Errors
-    /// As there.
-    #[track_caller]
-    fn amin_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(Min, axes, true)
+    fn amin(&self, axes: impl IntoAxes) -> Result<Self> {
+        self.reduce(Min, axes)
     }
 }
 impl<V: Value> ReduceOps for V {}

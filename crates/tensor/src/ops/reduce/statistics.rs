@@ -4,26 +4,17 @@ use super::{LogSumExp, Max, Mean, Min, Norm, Reduce, ReduceOps, Sum};
 use crate::ops::{
     ArithmeticOps, CastOps, ComparisonOps, Function, Itself, MathOps, NegationOps, PowOps, SelectOps, Value, ViewOps,
 };
-use crate::{DType, Result, Scalar, Tensor};
+use crate::{DType, IntoAxes, Result, Scalar, Tensor, keep};
 
-/// Means, variances, norms. Each takes the axes to fold (all when none is named) and whether they stay, with length 1.
+/// Means, variances, norms. Each takes the axes to fold, as [`ReduceOps`] does.
 pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// The arithmetic mean; of integers, as `f32`. The mean of nothing is NaN.
     ///
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn mean(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(MEAN, axes, false)
-    }
-
-    /// [`StatisticsOps::mean`] with the dimensions kept.
-    ///
-    /// # Errors
-    /// As there.
-    #[track_caller]
-    fn mean_keep(&self, axes: &[isize]) -> Result<Self> {
-        self.reduce(MEAN, axes, true)
+    fn mean(&self, axes: impl IntoAxes) -> Result<Self> {
+        self.reduce(MEAN, axes)
     }
 
     /// The variance: the sum of squared deviations over `n - correction` (1: unbiased, PyTorch's default; 0: of the
@@ -32,9 +23,11 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn var(&self, axes: &[isize], correction: f64, keep_dims: bool) -> Result<Self> {
+    fn var(&self, axes: impl IntoAxes, correction: f64) -> Result<Self> {
+        let axes = axes.into_axes();
+        let keep_dims = axes.are_kept();
+        let axes = axes.flags("var", Value::shape(self))?;
         in_single(self, |x| {
-            let axes = Value::shape(x).axes("var", axes)?;
             let mean = Self::fold(Reduce { fold: MEAN, front: Itself, axes, keep_dims: true }, [x])?;
             let fold = Mean { correction };
             Self::fold(Reduce { fold, front: SquaredDifference, axes, keep_dims }, [x, &mean])
@@ -46,10 +39,11 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// As there.
     #[track_caller]
-    fn std(&self, axes: &[isize], correction: f64, keep_dims: bool) -> Result<Self> {
-        Value::shape(self).axes("std", axes)?;
+    fn std(&self, axes: impl IntoAxes, correction: f64) -> Result<Self> {
+        let axes = axes.into_axes();
+        axes.flags("std", Value::shape(self))?;
         in_single(self, |x| {
-            let [root] = Self::elementwise(FlatSqrt, [&x.var(axes, correction, keep_dims)?])?;
+            let [root] = Self::elementwise(FlatSqrt, [&x.var(axes, correction)?])?;
             Ok(root)
         })
     }
@@ -59,8 +53,8 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn logsumexp(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        self.reduce(LogSumExp, axes, keep_dims)
+    fn logsumexp(&self, axes: impl IntoAxes) -> Result<Self> {
+        self.reduce(LogSumExp, axes)
     }
 
     /// The `p`-norm `(Σ |x|^p)^(1/p)`: 2 is Euclid's, 1 the sum of magnitudes, ±∞ the largest or smallest magnitude,
@@ -70,40 +64,41 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// An axis that does not exist or is named twice; the infinite norms of nothing.
     #[track_caller]
-    fn norm(&self, p: f64, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        let flags = Value::shape(self).axes("norm", axes)?;
+    fn norm(&self, p: f64, axes: impl IntoAxes) -> Result<Self> {
+        let axes = axes.into_axes();
+        let flags = axes.flags("norm", Value::shape(self))?;
         if p == 2.0 && Value::dtype(self) != DType::F64 {
-            return self.reduce(Norm, axes, keep_dims);
+            return self.reduce(Norm, axes);
         }
         in_single(self, |x| {
             let magnitude = x.abs()?;
             if p == f64::INFINITY {
-                return magnitude.reduce(Max, axes, keep_dims);
+                return magnitude.reduce(Max, axes);
             }
             if p == f64::NEG_INFINITY {
-                return magnitude.reduce(Min, axes, keep_dims);
+                return magnitude.reduce(Min, axes);
             }
             if p == 0.0 {
                 let counted = Self::constant(x.tensor().ne(0)?.cast(Value::dtype(x))?);
-                return counted.reduce(Sum, axes, keep_dims);
+                return counted.reduce(Sum, axes);
             }
             if p == 1.0 {
-                return magnitude.reduce(Sum, axes, keep_dims);
+                return magnitude.reduce(Sum, axes);
             }
             // Powers of numbers near the largest: the norm is taken of their shares of it.
             let empty = (0..Value::shape(x).rank()).any(|a| flags[a] && Value::shape(x)[a] == 0);
             if empty {
-                return x.reduce(Sum, axes, keep_dims);
+                return x.reduce(Sum, axes);
             }
-            let largest = magnitude.tensor().reduce(Max, axes, true)?;
+            let largest = magnitude.tensor().reduce(Max, keep(axes.clone()))?;
             let usable = largest.gt(0)?.mul(&largest.is_finite()?)?.ne(0)?;
             let scale = usable.select(&largest, &Tensor::filled(largest.spec(), 1.0))?;
             let scale = Self::constant(scale);
             let shares = x.div(&scale)?;
             let norm = if p == 2.0 {
-                shares.reduce(Norm, axes, keep_dims)?
+                shares.reduce(Norm, axes)?
             } else {
-                let powers = shares.abs()?.pow(p)?.reduce(Sum, axes, keep_dims)?;
+                let powers = shares.abs()?.pow(p)?.reduce(Sum, axes)?;
                 Self::elementwise(FlatRoot { p }, [&powers]).map(|[y]| y)?
             };
             norm.mul(&scale.reshape(*Value::shape(&norm))?)
@@ -115,8 +110,8 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn any(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        truths(self)?.reduce(Sum, axes, keep_dims)?.gt(0)
+    fn any(&self, axes: impl IntoAxes) -> Result<Self> {
+        truths(self)?.reduce(Sum, axes)?.gt(0)
     }
 
     /// Whether all elements are true (not zero).
@@ -124,8 +119,8 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn all(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        truths(&truths(self)?.logical_not()?)?.reduce(Sum, axes, keep_dims)?.eq(0)
+    fn all(&self, axes: impl IntoAxes) -> Result<Self> {
+        truths(&truths(self)?.logical_not()?)?.reduce(Sum, axes)?.eq(0)
     }
 
     /// How many elements are not zero.
@@ -133,8 +128,8 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// # Errors
     /// An axis that does not exist or is named twice.
     #[track_caller]
-    fn count_nonzero(&self, axes: &[isize], keep_dims: bool) -> Result<Self> {
-        truths(self)?.reduce(Sum, axes, keep_dims)
+    fn count_nonzero(&self, axes: impl IntoAxes) -> Result<Self> {
+        truths(self)?.reduce(Sum, axes)
     }
 }
 impl<V: Value + ReduceOps + ViewOps + CastOps> StatisticsOps for V {}

@@ -82,8 +82,8 @@ impl Objective {
 
     fn call(&self, output: &Var, y: &Var) -> Result<Var, Stop> {
         Ok(match self {
-            Objective::CrossEntropy => output.cross_entropy(y)?.mean(&[])?,
-            Objective::MeanSquaredError => output.sub(y)?.square()?.mean(&[])?,
+            Objective::CrossEntropy => output.cross_entropy(y)?.mean(..)?,
+            Objective::MeanSquaredError => output.sub(y)?.square()?.mean(..)?,
         })
     }
 }
@@ -120,7 +120,7 @@ fn compare(
 fn clip(gradients: &mut [Option<Tensor>], limit: Option<f64>) -> Result<f64, Stop> {
     let mut total = 0.0;
     for gradient in gradients.iter().flatten() {
-        total += gradient.square()?.sum(&[])?.item()?;
+        total += gradient.square()?.sum(..)?.item()?;
     }
     let norm = total.sqrt();
     if let Some(limit) = limit {

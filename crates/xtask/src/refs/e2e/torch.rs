@@ -95,8 +95,8 @@ impl Torch {
         let (batch_mean, batch_variance) = if pass.is_training() {
             let axes: Vec<isize> = (0..x.tensor().shape().rank() as isize).filter(|&axis| axis != 1).collect();
             let moved = |running: &Tensor, batch: &Tensor| running.mul(1.0 - momentum)?.add(&batch.mul(momentum)?);
-            let unbiased = x.tensor().var(&axes, 1.0, false)?;
-            let (m, v) = (x.mean(&axes)?, x.var(&axes, 0.0, false)?);
+            let unbiased = x.tensor().var(&axes, 1.0)?;
+            let (m, v) = (x.mean(&axes)?, x.var(&axes, 0.0)?);
             pass.update(mean, moved(&mean.tensor, m.tensor())?);
             pass.update(variance, moved(&variance.tensor, &unbiased)?);
             (m, v)

@@ -3,7 +3,7 @@
 use crate::refs::Stop;
 use crate::refs::files::{Manifest, number, text};
 use kiln::autograd::ops::{CastOps, Value as _};
-use kiln::autograd::{DType, Shape, Tape, Tensor, Var};
+use kiln::autograd::{Axes, DType, Shape, Tape, Tensor, Var};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -120,6 +120,11 @@ impl Call {
         }
     }
 
+    /// The argument `dim` as axes, which stay where `keepdim` says so. In PyTorch an empty list means all.
+    pub(crate) fn axes(&self) -> Result<Axes, Stop> {
+        Ok(all_or(&self.ints("dim")?).keep_dims(self.flag("keepdim")))
+    }
+
     /// `N` sizes from a list of as many, from a single number for all, or `default` where there is none.
     pub(crate) fn sizes<const N: usize>(&self, name: &str, default: [usize; N]) -> Result<[usize; N], Stop> {
         let given: Vec<usize> = self.ints(name)?.into_iter().map(|x| x as usize).collect();
@@ -197,4 +202,9 @@ pub(crate) fn positions(values: impl IntoIterator<Item = usize>) -> Result<Var, 
 /// A constant of a shape from doubles, in the type of `like`.
 pub(crate) fn filled(values: Vec<f64>, dims: &[usize], like: &Var) -> Result<Var, Stop> {
     Ok(Var::new(Tensor::from_vec(values, dims)?.cast(like.dtype())?))
+}
+
+/// The axes of a list, all where it is empty.
+pub(crate) fn all_or(list: &[isize]) -> Axes {
+    if list.is_empty() { Axes::of(..) } else { Axes::of(list) }
 }

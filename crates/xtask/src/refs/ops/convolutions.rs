@@ -67,7 +67,7 @@ fn batched(c: &Call, rank: usize, f: fn(&Call, &Var) -> Result<Vec<Var>, Stop>) 
     if x.shape().rank() == rank {
         return f(c, &x);
     }
-    f(c, &x.unsqueeze(0)?)?.iter().map(|y| Ok(y.squeeze(&[0])?)).collect()
+    f(c, &x.unsqueeze(0)?)?.iter().map(|y| Ok(y.squeeze(0)?)).collect()
 }
 
 fn options<const N: usize>(c: &Call) -> Result<ConvOptions<N>, Stop> {
@@ -187,10 +187,10 @@ fn adaptive_largest<const N: usize>(c: &Call) -> Result<Vec<Var>, Stop> {
         Ok(y.permute(&order)?.flatten((lead + N) as isize, -1)?)
     };
     let (values, places) = (cut(&x)?, cut(&places)?);
-    let chosen = values.arg_reduce(true, Some(-1), true)?;
-    let y = values.gather(-1, &chosen)?.squeeze(&[-1])?;
+    let chosen = values.argmax(keep(-1))?;
+    let y = values.gather(-1, &chosen)?.squeeze(-1)?;
     if !c.flag("return_indices") {
         return Ok(vec![y]);
     }
-    Ok(vec![y, places.gather(-1, &chosen)?.squeeze(&[-1])?.cast(DType::I64)?])
+    Ok(vec![y, places.gather(-1, &chosen)?.squeeze(-1)?.cast(DType::I64)?])
 }

@@ -317,13 +317,12 @@ fn counting(op: &str) -> Option<Row> {
             let classes = most.max(c.int_or("minlength", 0)? as i64) as usize;
             let hot = Var::new(one_hot(x.tensor(), classes, DType::I64)?);
             match c.maybe("weights")? {
-                Some(w) => one(hot.cast(w.dtype())?.mul(&w.unsqueeze(-1)?)?.sum(&[0])),
-                None => one(hot.sum(&[0])),
+                Some(w) => one(hot.cast(w.dtype())?.mul(&w.unsqueeze(-1)?)?.sum(0)),
+                None => one(hot.sum(0)),
             }
         },
         "isin" => |c| {
-            let found =
-                c.var("elements")?.unsqueeze(-1)?.eq(&c.var("test_elements")?.flatten(0, -1)?)?.any(&[-1], false)?;
+            let found = c.var("elements")?.unsqueeze(-1)?.eq(&c.var("test_elements")?.flatten(0, -1)?)?.any(-1)?;
             if c.flag("invert") { one(found.logical_not()) } else { Ok(vec![found]) }
         },
         "bucketize" => |c| between(c, &c.operand("input", DType::F64)?, &c.var("boundaries")?),
@@ -363,5 +362,5 @@ fn between(c: &Call, values: &Var, sorted: &Var) -> Result<Vec<Var>, Stop> {
     let right = c.flag("right") || c.word("side") == "right";
     let before = if right { sorted.le(&values)? } else { sorted.lt(&values)? };
     let dtype = if c.flag("out_int32") { DType::I32 } else { DType::I64 };
-    one(before.sum(&[-1])?.cast(dtype))
+    one(before.sum(-1)?.cast(dtype))
 }

@@ -19,8 +19,8 @@ pub(super) fn row(op: &str) -> Option<Row> {
 fn reduced(c: &Call, loss: Var) -> Result<Vec<Var>, Stop> {
     match c.word("reduction") {
         "none" => Ok(vec![loss]),
-        "sum" => one(loss.sum(&[])),
-        _ => one(loss.mean(&[])),
+        "sum" => one(loss.sum(..)),
+        _ => one(loss.mean(..)),
     }
 }
 
@@ -39,7 +39,7 @@ fn classes(op: &str) -> Option<Row> {
             let (x, y) = (c.x()?, c.var("target")?);
             let loss = if c.flag("log_target") { y.exp()?.mul(&y.sub(&x)?)? } else { y.xlogy(&y)?.sub(&y.mul(&x)?)? };
             if c.word("reduction") == "batchmean" {
-                return one(loss.sum(&[])?.mul(1.0 / x.shape()[0] as f64));
+                return one(loss.sum(..)?.mul(1.0 / x.shape()[0] as f64));
             }
             reduced(c, loss)
         },
@@ -54,8 +54,8 @@ fn classes(op: &str) -> Option<Row> {
             if let Some(weight) = c.maybe("weight")? {
                 loss = loss.mul(&weight.rows(&labels)?)?;
             }
-            let others = Var::new(one_hot(labels.squeeze(&[1])?.tensor(), classes, DType::Bool)?).logical_not()?;
-            let loss = others.select(&loss, &constant(0.0, &x))?.sum(&[1])?.mul(1.0 / classes as f64)?;
+            let others = Var::new(one_hot(labels.squeeze(1)?.tensor(), classes, DType::Bool)?).logical_not()?;
+            let loss = others.select(&loss, &constant(0.0, &x))?.sum(1)?.mul(1.0 / classes as f64)?;
             reduced(c, loss.reshape(target.shape())?)
         },
         _ => return None,
@@ -87,16 +87,16 @@ fn hard_labels(c: &Call, log: &Var, target: &Var, smoothing: f64) -> Result<Vec<
     };
     let zero = constant(0.0, &log);
     let own = kept.select(&weight.rows(&labels)?, &zero)?;
-    let chosen = log.gather(-1, &labels.unsqueeze(-1)?)?.squeeze(&[-1])?;
+    let chosen = log.gather(-1, &labels.unsqueeze(-1)?)?.squeeze(-1)?;
     let mut loss = MathOps::neg(&kept.select(&chosen.mul(&own)?, &zero)?)?;
     if smoothing > 0.0 {
-        let all = kept.select(&MathOps::neg(&log.mul(&weight)?.sum(&[-1])?)?, &zero)?;
+        let all = kept.select(&MathOps::neg(&log.mul(&weight)?.sum(-1)?)?, &zero)?;
         loss = loss.mul(1.0 - smoothing)?.add(&all.mul(smoothing / classes as f64)?)?;
     }
     match c.word("reduction") {
         "none" => Ok(vec![loss]),
-        "sum" => one(loss.sum(&[])),
-        _ => one(loss.sum(&[])?.div(&own.sum(&[])?)),
+        "sum" => one(loss.sum(..)),
+        _ => one(loss.sum(..)?.div(&own.sum(..)?)),
     }
 }
 
@@ -111,7 +111,7 @@ fn soft_labels(c: &Call, log: &Var, target: &Var) -> Result<Vec<Var>, Stop> {
         Some(weight) => log.mul(&weight)?,
         None => log,
     };
-    let loss = MathOps::neg(&weighted.mul(&target)?.sum(&[-1])?)?;
+    let loss = MathOps::neg(&weighted.mul(&target)?.sum(-1)?)?;
     reduced(c, loss)
 }
 
@@ -132,7 +132,7 @@ fn distances(op: &str) -> Option<Row> {
         },
         "pairwise_distance" => |c| {
             let d = c.var("x1")?.sub(&c.var("x2")?)?.add(c.number_or("eps", 1e-6)?)?;
-            one(d.norm(c.number_or("p", 2.0)?, &[-1], c.flag("keepdim")))
+            one(d.norm(c.number_or("p", 2.0)?, Axes::of(-1).keep_dims(c.flag("keepdim"))))
         },
         _ => return None,
     })
@@ -164,11 +164,11 @@ fn margins(op: &str) -> Option<Row> {
             if let Some(weight) = c.maybe("weight")? {
                 loss = loss.mul(&weight)?;
             }
-            reduced(c, loss.mean(&[-1])?)
+            reduced(c, loss.mean(-1)?)
         },
         "triplet_margin_loss" => |c| {
             let (p, eps) = (c.number_or("p", 2.0)?, c.number_or("eps", 1e-6)?);
-            let distance = |a: &Var, b: &Var| -> Result<Var, Stop> { Ok(a.sub(b)?.add(eps)?.norm(p, &[-1], false)?) };
+            let distance = |a: &Var, b: &Var| -> Result<Var, Stop> { Ok(a.sub(b)?.add(eps)?.norm(p, -1)?) };
             let (a, near, far) = (c.var("anchor")?, c.var("positive")?, c.var("negative")?);
             let mut other = distance(&a, &far)?;
             if c.flag("swap") {
@@ -244,13 +244,13 @@ fn similarities(op: &str) -> Option<Row> {
             let shape = a.shape().broadcast(b.shape())?;
             let (a, b, eps) = (a.expand(shape)?, b.expand(shape)?, c.number_or("eps", 1e-8)?);
             let unit =
-                |x: &Var| -> Result<Var, Stop> { Ok(x.div(&x.norm(2.0, &[dim], true)?.clamp(eps, f64::INFINITY)?)?) };
-            one(unit(&a)?.mul(&unit(&b)?)?.sum(&[dim]))
+                |x: &Var| -> Result<Var, Stop> { Ok(x.div(&x.norm(2.0, keep(dim))?.clamp(eps, f64::INFINITY)?)?) };
+            one(unit(&a)?.mul(&unit(&b)?)?.sum(dim))
         },
         "cosine_embedding_loss" => |c| {
             let (a, b, y) = (c.var("input1")?, c.var("input2")?, c.var("target")?);
-            let squares = |x: &Var| x.square()?.sum(&[-1])?.add(1e-12);
-            let cosine = a.mul(&b)?.sum(&[-1])?.div(&squares(&a)?.mul(&squares(&b)?)?.sqrt()?)?;
+            let squares = |x: &Var| x.square()?.sum(-1)?.add(1e-12);
+            let cosine = a.mul(&b)?.sum(-1)?.div(&squares(&a)?.mul(&squares(&b)?)?.sqrt()?)?;
             let (unit, zero) = (constant(1.0, &a), constant(0.0, &a));
             let together = y.eq(1.0)?.select(&unit.sub(&cosine)?, &zero)?;
             let apart = positive(&cosine.sub(c.number_or("margin", 0.0)?)?)?;

@@ -64,7 +64,7 @@ fn products(op: &str) -> Option<Row> {
         },
         "cdist" => |c| {
             let (a, b) = (c.var("x1")?.unsqueeze(-2)?, c.var("x2")?.unsqueeze(-3)?);
-            one(a.sub(&b)?.norm(c.number_or("p", 2.0)?, &[-1], false))
+            one(a.sub(&b)?.norm(c.number_or("p", 2.0)?, -1))
         },
         _ => return None,
     })
@@ -84,7 +84,7 @@ fn sums(op: &str) -> Option<Row> {
         "addmm" => |c| plus(c, c.var("mat1")?.matmul(&c.var("mat2")?)?),
         "addmv" => |c| plus(c, c.var("mat")?.matmul(&c.var("vec")?)?),
         "baddbmm" => |c| plus(c, c.var("batch1")?.matmul(&c.var("batch2")?)?),
-        "addbmm" => |c| plus(c, c.var("batch1")?.matmul(&c.var("batch2")?)?.sum(&[0])?),
+        "addbmm" => |c| plus(c, c.var("batch1")?.matmul(&c.var("batch2")?)?.sum(0)?),
         "addr" => |c| plus(c, c.var("vec1")?.unsqueeze(1)?.mul(&c.var("vec2")?)?),
         "einsum" => |c| {
             let operands = c.vars("operands")?;
@@ -108,7 +108,7 @@ fn layers(op: &str) -> Option<Row> {
             let (a, b, w) = (c.var("input1")?, c.var("input2")?, c.var("weight")?);
             // For each output the sum over all pairs of features.
             let products = a.unsqueeze(-2)?.unsqueeze(-1)?.mul(&b.unsqueeze(-2)?.unsqueeze(-3)?.mul(&w)?)?;
-            let y = products.sum(&[-2, -1])?;
+            let y = products.sum([-2, -1])?;
             match c.maybe("bias")? {
                 Some(bias) => one(y.add(&bias)),
                 None => Ok(vec![y]),

@@ -25,8 +25,8 @@ fn affine(c: &Call, x: Var, dims: &[usize]) -> Result<Var, Stop> {
 
 /// `(x - mean) / √(variance + ε)` over some axes.
 fn standardized(x: &Var, axes: &[isize], eps: f64) -> Result<Var, Stop> {
-    let centered = x.sub(&x.mean_keep(axes)?)?;
-    Ok(centered.mul(&x.var(axes, 0.0, true)?.add(eps)?.rsqrt()?)?)
+    let centered = x.sub(&x.mean(keep(axes))?)?;
+    Ok(centered.mul(&x.var(keep(axes), 0.0)?.add(eps)?.rsqrt()?)?)
 }
 
 /// `running` moved towards `batch`.
@@ -57,7 +57,7 @@ fn scaled(op: &str) -> Option<Row> {
                 true => {
                     let axes: Vec<isize> = (0..x.shape().rank() as isize).filter(|&a| a != 1).collect();
                     moved(c, "running_mean", &x.mean(&axes)?)?;
-                    moved(c, "running_var", &x.var(&axes, 1.0, false)?)?;
+                    moved(c, "running_var", &x.var(&axes, 1.0)?)?;
                     standardized(&x, &axes, eps)?
                 }
                 false => {
@@ -70,8 +70,8 @@ fn scaled(op: &str) -> Option<Row> {
         "nn.functional.instance_norm" => |c| {
             let x = c.x()?;
             let axes: Vec<isize> = (2..x.shape().rank() as isize).collect();
-            moved(c, "running_mean", &x.mean(&axes)?.mean(&[0])?)?;
-            moved(c, "running_var", &x.var(&axes, 1.0, false)?.mean(&[0])?)?;
+            moved(c, "running_mean", &x.mean(&axes)?.mean(0)?)?;
+            moved(c, "running_var", &x.var(&axes, 1.0)?.mean(0)?)?;
             let y = standardized(&x, &axes, c.number_or("eps", 1e-5)?)?;
             Ok(vec![affine(c, y, &channels(&x))?])
         },
@@ -93,7 +93,7 @@ fn scaled(op: &str) -> Option<Row> {
             let axes: Vec<isize> = (1..=dims.len() as isize).map(|a| -a).collect();
             let dims: Vec<usize> = dims.into_iter().map(|d| d as usize).collect();
             let smallest = if x.dtype() == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
-            let y = x.mul(&x.square()?.mean_keep(&axes)?.add(c.number_or("eps", smallest)?)?.rsqrt()?)?;
+            let y = x.mul(&x.square()?.mean(keep(&axes))?.add(c.number_or("eps", smallest)?)?.rsqrt()?)?;
             Ok(vec![affine(c, y, &dims)?])
         },
         _ => return None,
@@ -118,14 +118,14 @@ fn others(op: &str) -> Option<Row> {
         },
         "nn.functional.normalize" => |c| {
             let x = c.x()?;
-            let norm = x.norm(c.number_or("p", 2.0)?, &[c.int_or("dim", 1)?], true)?;
+            let norm = x.norm(c.number_or("p", 2.0)?, keep(c.int_or("dim", 1)?))?;
             one(x.div(&norm.clamp(c.number_or("eps", 1e-12)?, f64::INFINITY)?))
         },
         "renorm" => |c| {
             let (x, dim) = (c.x()?, c.int("dim")?);
             let dim = axis(&x, dim);
             let axes: Vec<isize> = (0..x.shape().rank()).filter(|&a| a != dim).map(|a| a as isize).collect();
-            let (norm, most) = (x.norm(c.number("p")?, &axes, true)?, c.number("maxnorm")?);
+            let (norm, most) = (x.norm(c.number("p")?, keep(&axes))?, c.number("maxnorm")?);
             let scale = constant(most, &x).div(&norm.add(1e-7)?)?;
             one(x.mul(&norm.gt(most)?.select(&scale, &constant(1.0, &x))?))
         },
@@ -167,7 +167,7 @@ fn attention(c: &Call) -> Result<Var, Stop> {
     if let Some(mask) = c.maybe("attn_mask")? {
         scores = scores.add(&as_bias(&mask, true, &q)?)?;
     }
-    let open = scores.detach().gt(f64::NEG_INFINITY)?.any(&[-1], true)?;
+    let open = scores.detach().gt(f64::NEG_INFINITY)?.any(keep(-1))?;
     // A row that may look at nothing sees nothing.
     let weights = open.select(&open.select(&scores, &constant(0.0, &q))?.softmax(-1)?, &constant(0.0, &q))?;
     Ok(weights.matmul(&v)?)
@@ -198,7 +198,7 @@ fn multi_head(c: &Call) -> Result<Vec<Var>, Stop> {
     let y = if let Some(bias) = c.maybe("out_proj_bias")? { y.add(&bias)? } else { y };
     Ok(match (c.flag("need_weights"), c.flag("average_attn_weights")) {
         (false, _) => vec![y],
-        (true, true) => vec![y, weights.mean(&[1])?],
+        (true, true) => vec![y, weights.mean(1)?],
         (true, false) => vec![y, weights],
     })
 }

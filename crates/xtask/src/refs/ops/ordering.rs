@@ -36,7 +36,7 @@ pub(super) fn row(op: &str) -> Option<Row> {
             let mask = Tensor::from_vec((0..n * n).map(|i| i % n <= i / n).collect::<Vec<bool>>(), [n, n])?;
             let rows = x.transpose(dim, -1)?.unsqueeze(-2)?;
             let upto = Var::new(mask).select(&rows, &constant(f64::NEG_INFINITY, &x))?;
-            one(upto.logsumexp(&[-1], false)?.transpose(dim, -1))
+            one(upto.logsumexp(-1)?.transpose(dim, -1))
         },
         _ => return None,
     })
@@ -59,5 +59,5 @@ fn place(c: &Call, at: impl Fn(usize) -> Result<usize, Stop>) -> Result<Vec<Var>
     if c.flag("keepdim") {
         return Ok(kept.to_vec());
     }
-    kept.iter().map(|y| Ok(y.squeeze(&[dim])?)).collect()
+    kept.iter().map(|y| Ok(y.squeeze(dim)?)).collect()
 }

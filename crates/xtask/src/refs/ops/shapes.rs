@@ -73,8 +73,8 @@ fn views(op: &str) -> Option<Row> {
         },
         "expand_as" => |c| one(c.x()?.expand(c.var("other")?.shape())),
         "flip" => |c| if c.ints("dims")?.is_empty() { Ok(vec![c.x()?]) } else { one(c.x()?.flip(&c.ints("dims")?)) },
-        "fliplr" => |c| one(c.x()?.flip(&[1])),
-        "flipud" => |c| one(c.x()?.flip(&[0])),
+        "fliplr" => |c| one(c.x()?.flip(1)),
+        "flipud" => |c| one(c.x()?.flip(0)),
         "rot90" => |c| {
             let (x, dims) = (c.x()?, c.ints("dims")?);
             match c.int_or("k", 1)?.rem_euclid(4) {
@@ -314,7 +314,7 @@ fn diagonals(op: &str) -> Option<Row> {
         "diag_embed" => |c| {
             Ok(vec![diagonal_matrix(&c.x()?, c.int_or("offset", 0)?, c.int_or("dim1", -2)?, c.int_or("dim2", -1)?)?])
         },
-        "trace" => |c| one(diagonal(&c.x()?, 0, 0, 1)?.sum(&[])),
+        "trace" => |c| one(diagonal(&c.x()?, 0, 0, 1)?.sum(..)),
         "tril" => |c| triangle(c, |above| above <= 0),
         "triu" => |c| triangle(c, |above| above >= 0),
         "diff" => |c| {
