@@ -47,14 +47,13 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             let loss = logits(&Var::new(batch.x), &tracked)?.cross_entropy(&Var::new(batch.y))?.mean(..)?;
             total += loss.tensor().item()? * indices.len() as f64;
             let mut gradients = loss.backward()?;
-            let gradients = tracked.map(|w| gradients.take(&w));
 
             let mut updates: Vec<ParameterUpdate> = names
                 .iter()
                 .zip(&mut weights)
-                .zip(gradients)
-                .map(|((name, value), gradient)| ParameterUpdate { name, value, gradient })
-                .collect();
+                .zip(&tracked)
+                .map(|((name, value), w)| Ok(ParameterUpdate { name, value, gradient: gradients.take(w)? }))
+                .collect::<Result<_>>()?;
             optimizer.apply(&mut updates)?;
         }
         let loss = total / train.len() as f64;

@@ -3,8 +3,10 @@
 use approx::assert_abs_diff_eq;
 use kiln_autograd::ops::*;
 use kiln_autograd::{
-    DType, ErrorKind, Result, Tape, Tensor, Var, checkpoint, gradients, hvp, jvp, value_and_grad, vjp,
+    DType, ErrorKind, GradCheck, Result, Tape, Tensor, Var, checkpoint, gradients, hvp, jvp, value_and_grad, vjp,
 };
+use std::cell::RefCell;
+use std::rc::Rc;
 
 fn numbers(x: &Tensor) -> Vec<f64> {
     x.to_vec_as()
@@ -154,4 +156,114 @@ fn what_has_no_gradient_says_so() {
     assert_eq!(y.backward().unwrap().get(&unused).unwrap().item().unwrap(), 0.0);
     assert!(!x.cast(DType::I64).unwrap().is_tracked());
     assert!(!x.gt(0.0).unwrap().is_tracked());
+}
+
+#[test]
+fn gradients_know_their_tape() {
+    let gradients_of = |x: f64| {
+        let tape = Tape::new();
+        let x = tape.watch(&Tensor::new([x, 2.0 * x]));
+        x.square().unwrap().sum(..).unwrap().backward().unwrap()
+    };
+    // The first tape is gone, and the second may well lie where it lay.
+    let mut gradients = gradients_of(1.0);
+    let tape = Tape::new();
+    let stranger = tape.watch(&Tensor::new([3.0, 4.0]));
+    assert_eq!(gradients.get(&stranger).unwrap_err().kind(), ErrorKind::Tape);
+    assert_eq!(gradients.take(&stranger).unwrap_err().kind(), ErrorKind::Tape);
+    assert_eq!(gradients.take(&Var::new(Tensor::new([3.0]))).unwrap_err().kind(), ErrorKind::Tape);
+}
+
+#[test]
+fn inner_values_are_refused_and_unused_ones_are_zero() {
+    let tape = Tape::new();
+    let x = tape.watch(&Tensor::new([1.0, 2.0]));
+    let unused = tape.watch(&Tensor::new([7.0]));
+    let inner = x.mul(3.0).unwrap();
+    let y = inner.square().unwrap().sum(..).unwrap();
+    let mut gradients = y.backward().unwrap();
+    let error = gradients.get(&inner).unwrap_err();
+    assert!(error.to_string().contains("gradients("), "{error}");
+    assert!(gradients.take(&inner).is_err() && gradients.get(&y).is_err());
+    assert_eq!(numbers(&gradients.get(&unused).unwrap()), [0.0]);
+    assert!(gradients.take(&unused).unwrap().is_none());
+    assert_eq!(numbers(&gradients.take(&x).unwrap().unwrap()), [18.0, 36.0]);
+    assert!(gradients.get(&x).is_err() && gradients.take(&x).is_err(), "it has been taken out");
+    let one = Var::new(Tensor::new(1.0));
+    let kept = kiln_autograd::gradients(&[(&y, &one)], &[&inner], false).unwrap().swap_remove(0).unwrap();
+    assert_eq!(numbers(kept.tensor()), [6.0, 12.0]);
+}
+
+#[test]
+fn leaves_leave_as_soon_as_they_are_final() {
+    let tape = Tape::new();
+    let log: Rc<RefCell<Vec<String>>> = Rc::default();
+    let [a, b, c, unused] = [0.5, -0.3, 0.8, 1.0].map(|x| tape.watch(&Tensor::new([x, 2.0 * x])));
+    // A region is computed a second time on the way back: that tells when the walk comes by.
+    let seen = Rc::clone(&log);
+    let region = move |x: &[Var]| {
+        seen.borrow_mut().push("region".to_owned());
+        Ok(vec![x[0].tanh()?])
+    };
+    let first = checkpoint(region, &[&a.mul(&b).unwrap()]).unwrap().swap_remove(0);
+    let y = first.mul(&c).unwrap().add(&c.square().unwrap()).unwrap().sum(..).unwrap();
+    log.borrow_mut().clear();
+    let mut handed = Vec::new();
+    y.backward_with(|leaf, gradient| {
+        log.borrow_mut().push(format!("leaf {leaf}"));
+        handed.push((leaf, gradient));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(*log.borrow(), ["leaf 2", "region", "leaf 0", "leaf 1"]);
+    let all = y.backward().unwrap();
+    for (leaf, gradient) in handed {
+        let watched = [&a, &b, &c].into_iter().find(|x| x.leaf() == Some(leaf)).unwrap();
+        assert!(gradient.same_bits(&all.get(watched).unwrap()), "leaf {leaf}");
+    }
+    assert_eq!((unused.leaf(), first.leaf()), (Some(3), None));
+    // A number that is watched is its own leaf; an error ends the walk.
+    let mut count = 0;
+    let x = tape.watch(&Tensor::new(3.0));
+    x.backward_with(|leaf, gradient| {
+        count += 1;
+        assert_eq!((Some(leaf), gradient.item()?), (x.leaf(), 1.0));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(count, 1);
+    let error = y.backward_with(|_, _| Err(kiln_autograd::Error::new(ErrorKind::Device, "send", "no")));
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Device);
+}
+
+#[test]
+fn a_view_that_reads_one_element_many_times_sums_its_gradients() {
+    let x = [Tensor::new([1.0, 2.0, 3.0, 4.0])];
+    let again = Stride { start: 1, length: 9, step: 0 };
+    let f = |x: &[Var]| x[0].stride(0, again)?.sum(..);
+    assert_eq!(numbers(&value_and_grad(f, &x).unwrap().1[0]), [0.0, 9.0, 0.0, 0.0]);
+    for range in [again, Stride { length: 1, ..again }, Stride { length: 0, ..again }] {
+        GradCheck::new().run(|x| x[0].stride(0, range)?.pow(3.0), &x).unwrap();
+    }
+    let matrix = [Tensor::new([[1.0, 2.0], [3.0, 4.0]])];
+    let both = |x: &[Var]| x[0].stride(0, Stride { start: 1, length: 3, step: 0 })?.stride(1, again)?.exp();
+    GradCheck::new().run(both, &matrix).unwrap();
+}
+
+#[test]
+fn derivatives_of_several_numbers_are_refused() {
+    let x = [Tensor::new([1.0, 2.0])];
+    assert_eq!(hvp(|x| x[0].square(), &x, &x).unwrap_err().kind(), ErrorKind::Shape);
+    assert!(hvp(|_| Ok(Var::new(Tensor::new([1.0, 2.0]))), &x, &x).is_err());
+    assert!(value_and_grad(|_| Ok(Var::new(Tensor::new([1.0, 2.0]))), &x).is_err());
+    assert_eq!(numbers(&hvp(|_| Ok(Var::new(Tensor::new(1.0))), &x, &x).unwrap().1[0]), [0.0, 0.0]);
+    assert!(vjp(|x| x[0].square(), &x, &Tensor::new([1, 2])).is_err(), "a cotangent of integers");
+}
+
+#[test]
+fn differences_are_as_wide_as_their_numbers_are_large() {
+    for x in [0.0, 1e-3, 1.0, -1e6, 1e9] {
+        GradCheck::new().run(|x| x[0].square(), &[Tensor::new([x])]).unwrap();
+    }
+    GradCheck::new().run(|x| x[0].log(), &[Tensor::new([1e6])]).unwrap();
 }

@@ -67,6 +67,22 @@ pub(super) fn gradients() -> Vec<Mistake> {
             let other = Var::new(Tensor::new([2.0]));
             x.square()?.sum(..)?.backward()?.get(&other)?
         }
+        "the gradient of a value of another tape" => {
+            let (a, b) = (Tape::new(), Tape::new());
+            let (x, y) = (a.watch(&Tensor::new([1.0])), b.watch(&Tensor::new([1.0])));
+            x.square()?.sum(..)?.backward()?.get(&y)?
+        }
+        "the gradient of a value that was computed" => {
+            let x = Tape::new().watch(&Tensor::new([1.0]));
+            let y = x.square()?;
+            y.sum(..)?.backward()?.get(&y)?
+        }
+        "a gradient taken out twice" => {
+            let x = Tape::new().watch(&Tensor::new([1.0]));
+            let mut gradients = x.square()?.sum(..)?.backward()?;
+            gradients.take(&x)?;
+            gradients.take(&x)?
+        }
         "backward from several numbers" => { Tape::new().watch(&Tensor::new([1.0, 2.0])).square()?.backward()? }
         "backward from what is not recorded" => { Var::new(Tensor::new(1.0)).backward()? }
         "values of two tapes" => {

@@ -1,8 +1,9 @@
 //! Derivatives of functions: the tape is made, used and dropped inside.
 
-use crate::backward::gradients;
+use crate::backward::{gradients, single};
 use crate::ops::{ArithmeticOps, ReduceOps, Value};
 use crate::{Error, Result, Tape, Tensor, Var};
+use std::panic::Location;
 
 fn watch(tape: &Tape, x: &[Tensor]) -> Vec<Var> {
     x.iter().map(|x| tape.watch(x)).collect()
@@ -29,9 +30,11 @@ fn tensors(gradients: Vec<Option<Var>>, like: &[Tensor]) -> Vec<Tensor> {
 /// Those of `f`, and a value that is no single number.
 #[track_caller]
 pub fn value_and_grad(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+    let at = Location::caller();
     let tape = Tape::new();
     let vars = watch(&tape, x);
     let y = f(&vars)?;
+    single("value_and_grad", &y).map_err(|e| e.at(at))?;
     if !y.is_tracked() {
         return Ok((y.into_tensor(), x.iter().map(zeros_like).collect()));
     }
@@ -91,11 +94,13 @@ pub fn jvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], dx: &[Tensor]) -> Re
 /// As [`value_and_grad`], and directions of other shapes than the arguments.
 #[track_caller]
 pub fn hvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], v: &[Tensor]) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+    let at = Location::caller();
     check_directions("hvp", x, v)?;
     let tape = Tape::new();
     let vars = watch(&tape, x);
     let refs: Vec<&Var> = vars.iter().collect();
     let y = f(&vars)?;
+    single("hvp", &y).map_err(|e| e.at(at))?;
     let one = Var::new(Tensor::filled(y.tensor().spec(), 1.0));
     let first = gradients(&[(&y, &one)], &refs, true)?;
     let mut along: Option<Var> = None;
@@ -122,5 +127,5 @@ fn check_directions(op: &str, x: &[Tensor], v: &[Tensor]) -> Result<()> {
     }
     let shapes = |t: &[Tensor]| t.iter().map(|t| t.shape().to_string()).collect::<Vec<_>>().join(", ");
     let text = format!("the directions have shapes {}, the arguments {}", shapes(v), shapes(x));
-    Err(Error::shape(op, text).at(std::panic::Location::caller()))
+    Err(Error::shape(op, text).at(Location::caller()))
 }

@@ -29,12 +29,13 @@ impl Default for GradCheck {
 }
 
 impl GradCheck {
-    /// Step 1e-6, tolerance 1e-5 relative and 1e-7 absolute, first and second order.
+    /// Step 1e-6 (of each element beyond 1), tolerance 1e-5 relative and 1e-7 absolute, first and second order.
     pub fn new() -> GradCheck {
         GradCheck::default()
     }
 
-    /// The distance of the differences.
+    /// The distance of the differences, times the size of the element where that is more than 1: beside a large number, a
+    /// small step is lost in rounding.
     #[must_use]
     pub fn step(self, step: f64) -> GradCheck {
         GradCheck { step, ..self }
@@ -111,8 +112,10 @@ impl GradCheck {
                 None => vec![0.0; inputs[i].count()],
             };
             for (at, exact) in exact.into_iter().enumerate() {
-                let numeric =
-                    (self.shifted(f, inputs, i, at, 1.0)? - self.shifted(f, inputs, i, at, -1.0)?) / (2.0 * self.step);
+                let (above, high) = self.shifted(f, inputs, i, at, 1.0)?;
+                let (below, low) = self.shifted(f, inputs, i, at, -1.0)?;
+                // The distance as it is after rounding.
+                let numeric = (above - below) / (high - low);
                 // Written so that NaN counts as a difference.
                 let close = (exact - numeric).abs() <= self.atol + self.rtol * numeric.abs().max(exact.abs());
                 if !close {
@@ -127,7 +130,7 @@ impl GradCheck {
         Ok(())
     }
 
-    /// The function's value with one element of one input moved by a step.
+    /// The function's value with one element of one input moved by a step, and where that is now.
     fn shifted(
         &self,
         f: &dyn Fn(&[Var]) -> Result<Var>,
@@ -135,7 +138,8 @@ impl GradCheck {
         input: usize,
         at: usize,
         sign: f64,
-    ) -> Result<f64> {
+    ) -> Result<(f64, f64)> {
+        let mut place = 0.0;
         let vars: Result<Vec<Var>> = inputs
             .iter()
             .enumerate()
@@ -144,11 +148,12 @@ impl GradCheck {
                     return Ok(Var::new(x.clone()));
                 }
                 let mut values = x.to_vec::<f64>()?;
-                values[at] += sign * self.step;
+                values[at] += sign * self.step * values[at].abs().max(1.0);
+                place = values[at];
                 Tensor::from_vec(values, x.shape()).map(Var::new)
             })
             .collect();
-        f(&vars?)?.tensor().item()
+        Ok((f(&vars?)?.tensor().item()?, place))
     }
 }
 

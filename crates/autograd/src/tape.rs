@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the walk back needs of a recorded step: any [`Differentiable`], or a region to be computed anew.
 pub(crate) trait Rule {
@@ -39,8 +40,12 @@ pub(crate) struct Step {
     pub(crate) first: usize,
 }
 
-#[derive(Default)]
+/// What a tape is known by outside of it: never given twice, as an address would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TapeId(u64);
+
 struct List {
+    id: TapeId,
     steps: Vec<Step>,
     values: usize,
     leaves: Vec<usize>,
@@ -50,8 +55,16 @@ struct List {
 ///
 /// Cloning gives another handle on the same tape. When the last handle and the last [`Var`] on it are gone, so is all
 /// it kept.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Tape(Rc<RefCell<List>>);
+
+impl Default for Tape {
+    fn default() -> Tape {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = TapeId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Tape(Rc::new(RefCell::new(List { id, steps: Vec::new(), values: 0, leaves: Vec::new() })))
+    }
+}
 
 impl Tape {
     /// An empty tape.
@@ -87,12 +100,21 @@ impl Tape {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
+    pub(crate) fn id(&self) -> TapeId {
+        self.0.borrow().id
+    }
+
     pub(crate) fn values(&self) -> usize {
         self.0.borrow().values
     }
 
     pub(crate) fn is_leaf(&self, id: usize) -> bool {
-        self.0.borrow().leaves.binary_search(&id).is_ok()
+        self.leaf_number(id).is_some()
+    }
+
+    /// Which of the watched values this is.
+    pub(crate) fn leaf_number(&self, id: usize) -> Option<usize> {
+        self.0.borrow().leaves.binary_search(&id).ok()
     }
 
     pub(crate) fn step(&self, i: usize) -> Step {
@@ -107,6 +129,13 @@ impl Tape {
                 results.fill(true);
             }
         }
+    }
+
+    /// Shows the steps that computed a value below `end`, from the last to the first, with their numbers.
+    pub(crate) fn for_each_step_back(&self, end: usize, mut visit: impl FnMut(usize, &Step)) {
+        let steps = &self.0.borrow().steps;
+        let before = steps.partition_point(|s| s.first < end);
+        steps[..before].iter().enumerate().rev().for_each(|(i, step)| visit(i, step));
     }
 
     /// The last step that computed a value below `end`, counted from 1.
@@ -165,5 +194,54 @@ impl fmt::Debug for Tape {
             writeln!(f, "#{} = {}({})  {shape}", step.first, step.rule.name(), inputs.join(", "))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    /// A rule that gives what it is told to, whatever its operands.
+    struct Gives(fn() -> Vec<Option<Var>>);
+
+    impl Rule for Gives {
+        fn name(&self) -> &str {
+            "gives"
+        }
+        fn keeps(&self) -> Keep {
+            Keep::NOTHING
+        }
+        fn vjp(&self, _x: &[Var], _y: &[Var], _dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
+            Ok((self.0)())
+        }
+    }
+
+    /// The gradient of the first of two operands, of shapes `[2]` and `[1]`.
+    fn gradient_of(rule: fn() -> Vec<Option<Var>>) -> Result<Vec<f64>> {
+        let tape = Tape::new();
+        let (a, b) = (tape.watch(&Tensor::new([1.0, 2.0])), tape.watch(&Tensor::new([3.0])));
+        let y = tape.record(Arc::new(Gives(rule)), &[&a, &b], Tensor::new(0.0).into()).one().unwrap();
+        y.backward()?.get(&a)?.to_vec()
+    }
+
+    #[test]
+    fn a_rule_that_breaks_its_word_is_named() {
+        assert_eq!(gradient_of(|| vec![None, None]).unwrap(), [0.0, 0.0]);
+        let stretched = gradient_of(|| vec![Some(Var::new(Tensor::new([[1.0, 2.0], [3.0, 4.0]]))), None]);
+        assert_eq!(stretched.unwrap(), [4.0, 6.0]);
+        let wrong: [fn() -> Vec<Option<Var>>; 7] = [
+            Vec::new,
+            || vec![None],
+            || vec![None, None, None],
+            || vec![Some(Var::new(Tensor::new(1.0))), None],
+            || vec![Some(Var::new(Tensor::new([1.0, 2.0, 3.0]))), None],
+            || vec![Some(Var::new(Tensor::new([[1.0], [2.0]]))), None],
+            || vec![Some(Var::new(Tensor::new([1, 2]))), None],
+        ];
+        for rule in wrong {
+            let error = gradient_of(rule).unwrap_err();
+            assert!(error.kind() == ErrorKind::Argument && error.to_string().starts_with("gives: its vjp"), "{error}");
+        }
     }
 }

@@ -213,17 +213,21 @@ impl Pass {
     /// # Errors
     /// A loss that is no single number.
     pub fn finish(self, loss: &Var, module: &mut (impl Module + ?Sized)) -> Result<Vec<Option<Tensor>>> {
-        let mut gradients = if loss.is_tracked() { loss.backward()? } else { Default::default() };
+        let mut gradients = if loss.is_tracked() { Some(loss.backward()?) } else { None };
         let mut found = Vec::new();
         let (bound, mut updates) = (self.bound, self.updates);
         module.parameters_mut(&mut |_, parameter| {
             let id = identity(parameter);
-            found.push(bound.iter().find(|(b, _)| *b == id).and_then(|(_, var)| gradients.take(var)));
+            let bound = bound.iter().find(|(b, _)| *b == id);
+            found.push(match (&mut gradients, bound) {
+                (Some(gradients), Some((_, var))) => gradients.take(var),
+                _ => Ok(None),
+            });
             if let Some(i) = updates.iter().rposition(|(u, _)| *u == id) {
                 parameter.tensor = updates.swap_remove(i).1;
             }
         });
-        Ok(found)
+        Ok(found.into_iter().collect::<Result<_, kiln_autograd::Error>>()?)
     }
 }
 

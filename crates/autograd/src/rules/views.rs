@@ -1,8 +1,9 @@
 //! Views move elements; their gradients move back.
 
 use super::only;
-use crate::ops::{Apply, Embed, Expand, Permute, Reshape, Slice, Value, ViewOps};
+use crate::ops::{Apply, Embed, Expand, Permute, ReduceOps, Reshape, Slice, Value, ViewOps};
 use crate::{Differentiable, Keep, Result, Var};
+use crate::keep;
 
 impl Differentiable for Reshape {
     fn keeps(&self) -> Keep {
@@ -42,9 +43,18 @@ impl Differentiable for Slice {
         Keep::NOTHING
     }
 
+    /// What a step of 0 reads again and again is first summed: [`Embed`] has room for one element in each place.
     fn vjp(&self, x: &[Var], _y: &[Var], dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
-        let op = Embed { shape: *Value::shape(&x[0]), ranges: self.ranges.clone(), fill: 0.0 };
-        Ok(vec![Some(Var::apply_one(op, &[&only(dy)])?)])
+        let (mut dy, mut ranges) = (only(dy), self.ranges.clone());
+        for (axis, range) in ranges.iter_mut().enumerate().filter(|(_, range)| range.step == 0) {
+            if range.length > 1 {
+                dy = dy.sum(keep(axis as isize))?;
+                range.length = 1;
+            }
+            range.step = 1;
+        }
+        let op = Embed { shape: *Value::shape(&x[0]), ranges, fill: 0.0 };
+        Ok(vec![Some(Var::apply_one(op, &[&dy])?)])
     }
 }
 
