@@ -5,6 +5,8 @@ mod norms;
 mod rule;
 mod rules;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use norms::*;
 pub use rule::{Step, UpdateRule};
@@ -12,9 +14,10 @@ pub use rules::*;
 pub use settings::{Convention, LearningRate, Settings};
 
 use crate::{Error, Result, config, names};
-use kiln_autograd::ops::{CastOps, Elementwise, Function};
-use kiln_autograd::{DType, Scalar, Tensor};
-use rule::sum_of_squares;
+use kiln_autograd::ops::{
+    ArithmeticOps, BoundOps, CastOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, stack,
+};
+use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::{Map, Value};
 
 /// A parameter to update.
@@ -79,25 +82,27 @@ impl Clone for Optimizer {
     }
 }
 
-/// `old + weight · new`, and its way to a moving average.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Blend {
-    old: f64,
-    new: f64,
-}
+/// `a · old + b · new`, with two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Blend;
 
 impl Function<2> for Blend {
     const NAME: &'static str = "blend";
+    const NUMBERS: usize = 2;
+
+    fn call<S: Scalar>(&self, x: [S; 2]) -> [S; 1] {
+        self.call_with(x, &[S::lit(1.0), S::lit(1.0)])
+    }
+
     #[inline(always)]
-    fn call<S: Scalar>(&self, [old, new]: [S; 2]) -> [S; 1] {
-        [S::lit(self.old) * old + S::lit(self.new) * new]
+    fn call_with<S: Scalar>(&self, [old, new]: [S; 2], numbers: &[S]) -> [S; 1] {
+        [numbers[0].clone() * old + numbers[1].clone() * new]
     }
 }
 
-impl Blend {
-    fn apply(self, old: Tensor, new: Tensor) -> Result<Tensor> {
-        Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(self), vec![old, new])?.one()?)
-    }
+fn blend(old: Tensor, a: f64, new: Tensor, b: f64) -> Result<Tensor> {
+    let x = vec![old, new, Tensor::number(a), Tensor::number(b)];
+    Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Blend), x)?.one()?)
 }
 
 impl Optimizer {
@@ -108,6 +113,7 @@ impl Optimizer {
     pub fn new(rule: impl UpdateRule + 'static) -> Result<Optimizer> {
         let settings = rule.settings().clone();
         settings.check(rule.name())?;
+        rule.check()?;
         Ok(Optimizer {
             rule: Box::new(rule),
             settings,
@@ -157,6 +163,7 @@ impl Optimizer {
                 "give the optimizer a number instead of the schedule, or scale the schedule with set_rate_factor",
             ));
         }
+        Settings::check_rate(self.name(), rate)?;
         self.settings.learning_rate = LearningRate::Constant(rate);
         self.factor = 1.0;
         Ok(())
@@ -187,6 +194,10 @@ impl Optimizer {
     /// As there.
     pub fn apply_weighted(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
         self.check(parameters)?;
+        if !(weight.is_finite() && weight >= 0.0) {
+            let text = format!("{}: gradients cannot count {weight} times", self.name());
+            return Err(Error::config(text, "give the number of samples behind them"));
+        }
         self.prepare(parameters);
         let window = self.settings.gradient_accumulation_steps.unwrap_or(1);
         if window > 1 {
@@ -263,8 +274,8 @@ impl Optimizer {
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let sum = match entry.accumulated.take() {
-                Some(sum) => Blend { old: 1.0, new: weight }.apply(sum, gradient)?,
-                None => Blend { old: 0.0, new: weight }.apply(gradient.clone(), gradient)?,
+                Some(sum) => blend(sum, 1.0, gradient, weight)?,
+                None => gradient.mul(weight)?,
             };
             entry.accumulated = Some(sum);
         }
@@ -272,12 +283,17 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Hands the mean of the accumulated gradients to the parameters.
+    /// Hands the mean of the accumulated gradients to the parameters: none where all together count nothing.
     fn release(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+        if self.pending.0 == 0.0 {
+            self.entries.iter_mut().for_each(|entry| entry.accumulated = None);
+            self.pending = (0.0, 0);
+            return Ok(());
+        }
         let share = 1.0 / self.pending.0;
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             if let Some(sum) = entry.accumulated.take() {
-                parameter.gradient = Some(Blend { old: share, new: 0.0 }.apply(sum.clone(), sum)?);
+                parameter.gradient = Some(sum.mul(share)?);
             }
         }
         self.pending = (0.0, 0);
@@ -288,23 +304,44 @@ impl Optimizer {
         let t = (self.iterations + 1) as f64;
         self.product = self.rule.product(t, self.product);
         let rate = self.learning_rate();
-        let total = self
-            .settings
-            .global_clipnorm
-            .map(|_| parameters.iter().flat_map(|p| &p.gradient).map(sum_of_squares).sum::<f64>().sqrt());
+        let total = match self.settings.global_clipnorm {
+            Some(_) => Some(total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?),
+            None => None,
+        };
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let step = self.step(t, rate, total, parameter.name, &gradient);
+            let step = self.step(t, rate, total.as_ref(), parameter.name, &gradient)?;
             let entry = &mut self.entries[i];
-            let mut x = Vec::with_capacity(2 + entry.slots.len());
-            x.push(std::mem::replace(parameter.value, self.nothing.clone()));
+            // The only handles, so that the kernel may write where they lie, or copies of them, to fall back on.
+            let lend = |tensor: &mut Tensor| match self.rule.is_infallible() {
+                true => std::mem::replace(tensor, self.nothing.clone()),
+                false => tensor.clone(),
+            };
+            let slots: Vec<Spec> = entry.slots.iter().map(|slot| slot.1.spec()).collect();
+            let wanted: Vec<Spec> = std::iter::once(parameter.value.spec()).chain(slots).collect();
+            let mut x = Vec::with_capacity(16);
+            x.push(lend(parameter.value));
             x.push(gradient);
-            x.extend(entry.slots.iter_mut().map(|slot| std::mem::replace(&mut slot.1, self.nothing.clone())));
-            let mut y = self.rule.update(&step, x)?.into_iter();
-            if let Some(value) = y.next() {
-                *parameter.value = value;
+            x.extend(entry.slots.iter_mut().map(|slot| lend(&mut slot.1)));
+            let y = self.rule.update(&step, x)?;
+            if y.len() != wanted.len() || y.iter().zip(&wanted).any(|(y, wanted)| y.spec() != *wanted) {
+                let found: Vec<Spec> = y.iter().map(Tensor::spec).collect();
+                let text = format!(
+                    "{}: the update of `{}` gives {found:?} for {wanted:?}, the parameter and what is kept for it",
+                    self.rule.name(),
+                    parameter.name
+                );
+                return Err(Error::config(
+                    text,
+                    "return the new parameter, then each slot, of the same shapes and types",
+                ));
             }
-            entry.slots.iter_mut().zip(y).for_each(|(slot, new)| slot.1 = new);
+            let mut y = y.into_iter();
+            for (old, new) in
+                std::iter::once(&mut *parameter.value).chain(entry.slots.iter_mut().map(|s| &mut s.1)).zip(&mut y)
+            {
+                *old = new;
+            }
         }
         if self.settings.use_ema {
             self.average(parameters)?;
@@ -314,23 +351,24 @@ impl Optimizer {
     }
 
     /// Decay and clipping for one parameter.
-    fn step(&self, t: f64, rate: f64, total: Option<f64>, name: &str, gradient: &Tensor) -> Step {
+    fn step(&self, t: f64, rate: f64, total: Option<&Tensor>, name: &str, gradient: &Tensor) -> Result<Step> {
         let settings = &self.settings;
         let excluded = settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str()));
         let decay = settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0);
         let (keep, coupled) = if settings.weight_decay_in_gradient { (1.0, decay) } else { (1.0 - decay * rate, 0.0) };
         // A norm that is not finite makes the gradient NaN: it must not pass for a small one.
-        let shrink = |norm: f64, limit: f64| match norm.is_finite() {
-            true => limit / norm.max(limit),
-            false => f64::NAN,
+        let shrink = |norm: &Tensor, limit: f64| -> Result<Tensor> {
+            let share =
+                norm.is_finite()?.select(&norm.clamp(limit, f64::INFINITY)?.reciprocal()?.mul(limit)?, f64::NAN)?;
+            Ok(share.cast(gradient.dtype())?)
         };
         let scale = match (settings.clipnorm, settings.global_clipnorm, total) {
-            (Some(limit), _, _) => shrink(sum_of_squares(gradient).sqrt(), limit),
-            (_, Some(limit), Some(norm)) => shrink(norm, limit),
-            _ => 1.0,
+            (Some(limit), _, _) => shrink(&total_norm([gradient])?, limit)?,
+            (_, Some(limit), Some(norm)) => shrink(norm, limit)?,
+            _ => Tensor::number(1.0),
         };
         let limit = settings.clipvalue.unwrap_or(f64::INFINITY);
-        Step { t, rate, product: self.product, keep, coupled, scale, limit }
+        Ok(Step { t, rate, product: self.product, keep, coupled, scale, limit })
     }
 
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
@@ -340,9 +378,7 @@ impl Optimizer {
             self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let average = match entry.average.take() {
-                Some(average) => {
-                    Blend { old: momentum, new: 1.0 - momentum }.apply(average, parameter.value.clone())?
-                }
+                Some(average) => blend(average, momentum, parameter.value.clone(), 1.0 - momentum)?,
                 None => parameter.value.clone(),
             };
             if overwrite {
@@ -428,6 +464,23 @@ impl Optimizer {
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);
         Ok(())
+    }
+}
+
+/// The norm of all gradients together, of rank 0, in at least single precision.
+fn total_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
+    let mut norms = Vec::new();
+    for gradient in gradients {
+        norms.push(gradient.cast(gradient.dtype().promote(DType::F32))?.norm(2.0, ..)?);
+    }
+    if let [norm] = &norms[..] {
+        return Ok(norm.clone());
+    }
+    let dtype = norms.iter().map(Tensor::dtype).fold(DType::F32, DType::promote);
+    let norms: Vec<Tensor> = norms.iter().map(|norm| norm.cast(dtype)).collect::<Result<_, _>>()?;
+    match norms.is_empty() {
+        true => Ok(Tensor::scalar(0.0, dtype)),
+        false => Ok(stack(&norms.iter().collect::<Vec<_>>(), 0)?.norm(2.0, ..)?),
     }
 }
 

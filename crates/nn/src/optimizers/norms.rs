@@ -1,9 +1,11 @@
 //! The rules that look at a whole tensor: its norm, or the means of its rows and columns.
 
-use super::rule::{Rule, Step, sum_of_squares, zeros};
-use super::settings::optimizers;
+use super::rule::{Rule, Step, with_square, zeros};
+use super::settings::{Range, optimizers};
 use crate::Result;
-use kiln_autograd::ops::{ArithmeticOps, Elementwise, Function, MathOps, StatisticsOps, ViewOps};
+use kiln_autograd::ops::{
+    ArithmeticOps, BoundOps, ComparisonOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, ViewOps,
+};
 use kiln_autograd::{Scalar, Shape, Spec, Tensor, keep};
 
 optimizers! {
@@ -36,37 +38,53 @@ optimizers! {
 struct Direction {
     beta_1: f64,
     beta_2: f64,
-    mean: f64,
-    square: f64,
     epsilon: f64,
 }
 
 impl Function<4, 4> for Direction {
     const NAME: &'static str = "lamb";
+    /// What corrects the mean and the mean square for their start from 0.
+    const NUMBERS: usize = 2;
+
+    fn call<S: Scalar>(&self, x: [S; 4]) -> [S; 4] {
+        self.call_with(x, &[S::lit(1.0), S::lit(1.0)])
+    }
+
     #[inline(always)]
-    fn call<S: Scalar>(&self, [p, g, m, v]: [S; 4]) -> [S; 4] {
+    fn call_with<S: Scalar>(&self, [p, g, m, v]: [S; 4], numbers: &[S]) -> [S; 4] {
+        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * S::lit(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * S::lit(1.0 - self.beta_2);
-        let root = (v.clone() * S::lit(self.square)).sqrt() + S::lit(self.epsilon);
-        [p, m.clone() * S::lit(self.mean) / root, m, v]
+        let root = (v.clone() * numbers[1].clone()).sqrt() + S::lit(self.epsilon);
+        [p, m.clone() * numbers[0].clone() / root, m, v]
     }
 }
 
-/// `p - rate · direction`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Descend {
-    rate: f64,
-}
+/// `p - rate · direction`, with a rate of rank 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Descend;
 
-impl Function<2> for Descend {
+impl Function<3> for Descend {
     const NAME: &'static str = "descend";
     #[inline(always)]
-    fn call<S: Scalar>(&self, [p, direction]: [S; 2]) -> [S; 1] {
-        [p - S::lit(self.rate) * direction]
+    fn call<S: Scalar>(&self, [p, direction, rate]: [S; 3]) -> [S; 1] {
+        [p - rate * direction]
     }
+}
+
+fn descend(parameter: Tensor, direction: Tensor, rate: Tensor) -> Result<Tensor> {
+    Ok(Tensor::apply_owned(&Elementwise::<_, 3, 1>(Descend), vec![parameter, direction, rate])?.one()?)
 }
 
 impl Rule for Lamb {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_1", self.beta_1, Range::Share),
+            ("beta_2", self.beta_2, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["momentum", "velocity"], parameter)
     }
@@ -74,13 +92,14 @@ impl Rule for Lamb {
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Lamb { beta_1, beta_2, epsilon, .. } = *self;
         let (mean, square) = (1.0 / (1.0 - beta_1.powf(step.t)), 1.0 / (1.0 - beta_2.powf(step.t)));
-        let mut y = step.apply(Direction { beta_1, beta_2, mean, square, epsilon }, x)?;
+        let mut y = step.apply(Direction { beta_1, beta_2, epsilon }, x, &[mean, square])?;
         let direction = y.remove(1);
-        let (size, length) = (sum_of_squares(&y[0]).sqrt(), sum_of_squares(&direction).sqrt());
-        let ratio = if size > 0.0 && length > 0.0 { size / length } else { 1.0 };
+        let (size, length) = (y[0].norm(2.0, ..)?, direction.norm(2.0, ..)?);
+        // Of a parameter or a direction that is 0, the quotient says nothing.
+        let usable = size.gt(0)?.logical_and(&length.gt(0)?)?;
+        let ratio = usable.select(&size.div(&length)?, 1.0)?;
         let parameter = y.remove(0);
-        let f = Elementwise::<_, 2, 1>(Descend { rate: step.rate * ratio });
-        y.insert(0, Tensor::apply_owned(&f, vec![parameter, direction])?.one()?);
+        y.insert(0, descend(parameter, direction, ratio.mul(step.rate)?)?);
         Ok(y)
     }
 }
@@ -92,12 +111,21 @@ struct Same;
 impl Function<2, 2> for Same {
     const NAME: &'static str = "adafactor";
     #[inline(always)]
-    fn call<S: Scalar>(&self, x: [S; 2]) -> [S; 2] {
-        x
+    fn call<S: Scalar>(&self, [p, g]: [S; 2]) -> [S; 2] {
+        [p, with_square(g)]
     }
 }
 
 impl Rule for Adafactor {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_2_decay", self.beta_2_decay, Range::NotPositive),
+            ("epsilon_1", self.epsilon_1, Range::NotNegative),
+            ("epsilon_2", self.epsilon_2, Range::NotNegative),
+            ("clip_threshold", self.clip_threshold, Range::Positive),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         let dims = parameter.shape.dims();
         let slot = |dims: &[usize]| {
@@ -114,7 +142,7 @@ impl Rule for Adafactor {
 
     fn update(&self, step: &Step, mut x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let slots = x.split_off(2);
-        let mut both = step.apply::<_, 2, 2>(Same, x)?;
+        let mut both = step.apply::<_, 2, 2>(Same, x, &[])?;
         let (gradient, parameter) = (both.remove(1), both.remove(0));
         let beta = 1.0 - step.t.powf(self.beta_2_decay);
         let square = gradient.square()?.add(self.epsilon_1)?;
@@ -133,12 +161,11 @@ impl Rule for Adafactor {
             }
         };
         let direction = gradient.mul(&power.rsqrt()?)?;
-        let root_mean_square = |x: &Tensor| (sum_of_squares(x) / x.count().max(1) as f64).sqrt();
+        let root_mean_square = |x: &Tensor| x.norm(2.0, ..)?.div((x.count().max(1) as f64).sqrt());
         let rate = if self.relative_step { step.rate.min(1.0 / step.t.sqrt()) } else { step.rate };
-        let rate = rate * root_mean_square(&parameter).max(self.epsilon_2);
-        let rate = rate / (root_mean_square(&direction) / self.clip_threshold).max(1.0);
-        let f = Elementwise::<_, 2, 1>(Descend { rate });
-        let y = Tensor::apply_owned(&f, vec![parameter, direction])?;
-        Ok(y.into_iter().chain(slots).collect())
+        let size = root_mean_square(&parameter)?.clamp(self.epsilon_2, f64::INFINITY)?;
+        let excess = root_mean_square(&direction)?.div(self.clip_threshold)?.clamp(1.0, f64::INFINITY)?;
+        let y = descend(parameter, direction, size.mul(rate)?.div(&excess)?)?;
+        Ok([vec![y], slots].concat())
     }
 }

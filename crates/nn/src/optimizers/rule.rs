@@ -1,9 +1,10 @@
 //! How one parameter is updated: the rule's own arithmetic, in one pass over memory with what is common to all rules.
 
 use super::Settings;
+use super::settings::Range;
 use crate::Result;
 use kiln_autograd::ops::{Elementwise, Function};
-use kiln_autograd::{DType, Scalar, Spec, Tensor};
+use kiln_autograd::{DType, Mask, Scalar, Spec, Tensor};
 use serde_json::Value;
 use std::fmt;
 
@@ -24,12 +25,25 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// The tensors it keeps for a parameter, by name, as they are before the first update.
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
 
-    /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`. The tensors are nobody else's:
-    /// [`Step::apply`] updates them where they lie.
+    /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types.
     ///
     /// # Errors
     /// Those of the operations used.
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>>;
+
+    /// Checks its own settings, when an optimizer is made of it.
+    ///
+    /// # Errors
+    /// A setting that cannot work, with its range.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`UpdateRule::update`] cannot fail where shapes fit. Then it is given the only handles, and
+    /// [`Step::apply`] updates the tensors where they lie; otherwise they are kept, to stay what they were.
+    fn is_infallible(&self) -> bool {
+        false
+    }
 
     /// One number that is kept for all parameters together, updated before step `t`; 1 before the first.
     fn product(&self, _t: f64, before: f64) -> f64 {
@@ -41,6 +55,8 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
 pub(super) trait Rule {
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>>;
+    /// Each setting with what it can be.
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)>;
     fn product(&self, _t: f64, before: f64) -> f64 {
         before
     }
@@ -56,7 +72,10 @@ pub(super) fn filled(names: &[&'static str], parameter: Spec, value: f64) -> Vec
 }
 
 /// One update of one parameter: its number, its rate, and what happens to parameter and gradient before the rule.
-#[derive(Debug, Clone, Copy, PartialEq)]
+///
+/// What changes from step to step goes to the kernel as numbers, operands of rank 0, so that every step is the same
+/// operation.
+#[derive(Debug, Clone)]
 pub struct Step {
     /// The number of the update, from 1.
     pub t: f64,
@@ -68,29 +87,32 @@ pub struct Step {
     pub keep: f64,
     /// How much of the parameter is added to the gradient.
     pub coupled: f64,
-    /// What the gradient is multiplied by: less than 1 where its norm is clipped.
-    pub scale: f64,
+    /// What the gradient is multiplied by, a number of rank 0: less than 1 where its norm is clipped.
+    pub scale: Tensor,
     /// The largest size of an element of the gradient.
     pub limit: f64,
 }
 
 impl Step {
-    /// Applies an elementwise rule of `[parameter, gradient, slots…]` in one pass and in place, after decay and clipping.
+    /// Applies an elementwise rule of `[parameter, gradient, slots…]` and its numbers in one pass and in place, after
+    /// decay and clipping.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn apply<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
         &self,
         rule: F,
-        x: Vec<Tensor>,
+        mut x: Vec<Tensor>,
+        numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
         let smallest = match x.first().map(Tensor::dtype) {
             Some(DType::F64) => f64::MIN_POSITIVE,
             _ => f64::from(f32::MIN_POSITIVE),
         };
-        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, step: *self, smallest }), x)?
-            .into_iter()
-            .collect())
+        x.extend([self.keep, self.coupled, self.limit].map(Tensor::number));
+        x.push(self.scale.clone());
+        x.extend(numbers.iter().map(|&number| Tensor::number(number)));
+        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, smallest }), x)?.into_iter().collect())
     }
 }
 
@@ -98,23 +120,28 @@ impl Step {
 #[derive(Debug, Clone, PartialEq)]
 struct Prepared<F> {
     rule: F,
-    step: Step,
     /// The smallest normal number of the type that is computed in.
     smallest: f64,
 }
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> for Prepared<F> {
     const NAME: &'static str = F::NAME;
+    const NUMBERS: usize = 4 + F::NUMBERS;
+
     #[inline(always)]
-    fn call<S: Scalar>(&self, mut x: [S; IN]) -> [S; OUT] {
-        let step = &self.step;
-        let gradient = x[1].clone() * S::lit(step.scale);
-        let limit = S::lit(step.limit);
+    fn call<S: Scalar>(&self, x: [S; IN]) -> [S; OUT] {
+        self.rule.call(x)
+    }
+
+    #[inline(always)]
+    fn call_with<S: Scalar>(&self, mut x: [S; IN], numbers: &[S]) -> [S; OUT] {
+        let [keep, coupled, limit, scale] = std::array::from_fn(|i| numbers[i].clone());
+        let gradient = x[1].clone() * scale;
         let gradient = S::select(limit.clone().lt(gradient.clone()), limit.clone(), gradient);
         let gradient = S::select(gradient.clone().lt(-limit.clone()), -limit, gradient);
-        x[1] = gradient + S::lit(step.coupled) * x[0].clone();
-        x[0] = x[0].clone() * S::lit(step.keep);
-        let mut y = self.rule.call(x);
+        x[1] = gradient + coupled * x[0].clone();
+        x[0] = x[0].clone() * keep;
+        let mut y = self.rule.call_with(x, &numbers[4..]);
         // A moving average whose input stays zero sinks into the subnormal numbers and never leaves them, because what
         // decay would take away rounds to zero. With them arithmetic is several times slower, and no step depends on
         // them: an image's dark border tripled the time of Adam.
@@ -126,17 +153,11 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
     }
 }
 
-/// Σ x², in double precision, without a copy where the tensor is dense.
-pub(super) fn sum_of_squares(x: &Tensor) -> f64 {
-    // Eight sums side by side: one alone would wait for each addition.
-    fn sum(x: impl Iterator<Item = f64>) -> f64 {
-        let mut lanes = [0.0; 8];
-        x.enumerate().for_each(|(i, x)| lanes[i % 8] += x * x);
-        lanes.iter().sum()
-    }
-    match (x.as_slice::<f32>(), x.as_slice::<f64>()) {
-        (Some(x), _) => sum(x.iter().map(|&x| f64::from(x))),
-        (_, Some(x)) => sum(x.iter().copied()),
-        _ => sum(x.to_vec_as::<f64>().into_iter()),
-    }
+/// A gradient whose square is a number: beyond 10¹⁹ of single precision it is not, and a mean square that has become
+/// infinite makes every later step 0 / 0. One that is infinite or NaN itself stays so, to be seen.
+#[inline(always)]
+pub(super) fn with_square<S: Scalar>(g: S) -> S {
+    let infinite = S::lit(f64::INFINITY);
+    let lost = (g.clone() * g.clone()).equals(infinite.clone()).and(g.clone().abs().lt(infinite));
+    S::select(lost, g.clone().sign() * S::lit(1e18), g)
 }

@@ -1,8 +1,8 @@
 //! The rules that look at each element alone: one function each, so that an update is one pass over memory.
 
-use super::Convention;
-use super::rule::{Rule, Step, filled, zeros};
-use super::settings::optimizers;
+use super::rule::{Rule, Step, filled, with_square, zeros};
+use super::settings::{Range, optimizers};
+use super::{Convention, LearningRate};
 use crate::Result;
 use kiln_autograd::ops::Function;
 use kiln_autograd::{Scalar, Spec, Tensor};
@@ -122,16 +122,26 @@ optimizers! {
     }
 }
 
-/// Defines the functions of `[parameter, gradient, slots…]` with their scalars.
+/// Defines the functions of `[parameter, gradient, slots…]` with their settings, in braces, and the numbers that change
+/// from step to step, in brackets.
 macro_rules! functions {
-    ($($name:ident<$in:literal, $out:literal> $label:literal { $($field:ident),* } |$self_:ident, $x:pat_param| $body:expr;)*) => {$(
+    ($($name:ident<$in:literal, $out:literal> $label:literal { $($field:ident),* } [$($number:ident),*]
+       |$self_:ident, $x:pat_param| $body:expr;)*) => {$(
         #[derive(Debug, Clone, Copy, PartialEq)]
         struct $name { $($field: f64),* }
 
         impl Function<$in, $out> for $name {
             const NAME: &'static str = $label;
+            const NUMBERS: usize = [$(stringify!($number)),*].len();
+
+            fn call<S: Scalar>(&self, x: [S; $in]) -> [S; $out] {
+                self.call_with(x, &[const { f64::NAN }; 16].map(S::lit))
+            }
+
             #[inline(always)]
-            fn call<S: Scalar>(&$self_, $x: [S; $in]) -> [S; $out] {
+            fn call_with<S: Scalar>(&$self_, $x: [S; $in], numbers: &[S]) -> [S; $out] {
+                let mut numbers = numbers.iter().cloned();
+                $(let $number = numbers.next().unwrap_or_else(|| S::lit(f64::NAN));)*
                 $body
             }
         }
@@ -146,66 +156,73 @@ macro_rules! lit {
 }
 
 functions! {
-    Descend<2, 1> "sgd" { rate } |self, [p, g]| [p - lit!(self.rate) * g];
-    Velocity<3, 2> "sgd" { momentum, into, out, look, ahead } |self, [p, g, m]| {
+    Descend<2, 1> "sgd" {} [rate] |self, [p, g]| [p - rate * g];
+    Velocity<3, 2> "sgd" { momentum, look } [into, out, ahead] |self, [p, g, m]| {
         // Keras: into = -rate, out = 1. PyTorch: into = 1 - dampening, out = -rate. Nesterov looks one step ahead.
-        let m = lit!(self.momentum) * m + lit!(self.into) * g.clone();
-        let step = lit!(self.look) * m.clone() + lit!(self.ahead) * g;
-        [p + lit!(self.out) * step, m]
+        let m = lit!(self.momentum) * m + into * g.clone();
+        let step = lit!(self.look) * m.clone() + ahead * g;
+        [p + out * step, m]
     };
-    AdamStep<4, 3> "adam" { beta_1, beta_2, rate, epsilon } |self, [p, g, m, v]| {
+    AdamStep<4, 3> "adam" { beta_1, beta_2 } [rate, epsilon] |self, [p, g, m, v]| {
+        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * lit!(1.0 - self.beta_2);
-        let step = lit!(self.rate) * m.clone() / (v.clone().sqrt() + lit!(self.epsilon));
+        let step = rate * m.clone() / (v.clone().sqrt() + epsilon);
         [p - step, m, v]
     };
-    AmsGradStep<5, 4> "adam" { beta_1, beta_2, rate, epsilon } |self, [p, g, m, v, top]| {
+    AmsGradStep<5, 4> "adam" { beta_1, beta_2 } [rate, epsilon] |self, [p, g, m, v, top]| {
+        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * lit!(1.0 - self.beta_2);
         let top = top.max(v.clone());
-        let step = lit!(self.rate) * m.clone() / (top.clone().sqrt() + lit!(self.epsilon));
+        let step = rate * m.clone() / (top.clone().sqrt() + epsilon);
         [p - step, m, v, top]
     };
-    NadamStep<4, 3> "nadam" { beta_1, beta_2, mean, gradient, correction, epsilon } |self, [p, g, m, v]| {
+    NadamStep<4, 3> "nadam" { beta_1, beta_2, epsilon } [mean, gradient, correction] |self, [p, g, m, v]| {
+        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g.clone() - v) * lit!(1.0 - self.beta_2);
-        let ahead = lit!(self.mean) * m.clone() + lit!(self.gradient) * g;
-        [p - ahead / ((v.clone() * lit!(self.correction)).sqrt() + lit!(self.epsilon)), m, v]
+        let ahead = mean * m.clone() + gradient * g;
+        [p - ahead / ((v.clone() * correction).sqrt() + lit!(self.epsilon)), m, v]
     };
-    AdamaxStep<4, 3> "adamax" { beta_1, beta_2, rate, inside, outside } |self, [p, g, m, u]| {
+    AdamaxStep<4, 3> "adamax" { beta_1, beta_2, inside, outside } [rate] |self, [p, g, m, u]| {
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let u = (lit!(self.beta_2) * u).max(g.abs() + lit!(self.inside));
-        [p - lit!(self.rate) * m.clone() / (u.clone() + lit!(self.outside)), m, u]
+        [p - rate * m.clone() / (u.clone() + lit!(self.outside)), m, u]
     };
-    RAdamStep<4, 3> "radam" { beta_1, beta_2, rate, adaptive, epsilon } |self, [p, g, m, v]| {
+    RAdamStep<4, 3> "radam" { beta_1, beta_2, epsilon } [rate, adaptive] |self, [p, g, m, v]| {
+        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * lit!(1.0 - self.beta_2);
         // `adaptive` is 0 while the mean square cannot be trusted.
-        let step = lit!(self.rate) * m.clone();
-        let scaled = step.clone() * lit!(self.adaptive) / (v.clone().sqrt() + lit!(self.epsilon));
-        [p - S::select(lit!(0.0).lt(lit!(self.adaptive)), scaled, step), m, v]
+        let step = rate * m.clone();
+        let scaled = step.clone() * adaptive.clone() / (v.clone().sqrt() + lit!(self.epsilon));
+        [p - S::select(lit!(0.0).lt(adaptive), scaled, step), m, v]
     };
-    AdagradStep<3, 2> "adagrad" { rate, inside, outside } |self, [p, g, a]| {
+    AdagradStep<3, 2> "adagrad" { inside, outside } [rate] |self, [p, g, a]| {
+        let g = with_square(g);
         let a = a + g.clone() * g.clone();
-        [p - lit!(self.rate) * g / ((a.clone() + lit!(self.inside)).sqrt() + lit!(self.outside)), a]
+        [p - rate * g / ((a.clone() + lit!(self.inside)).sqrt() + lit!(self.outside)), a]
     };
-    AdadeltaStep<4, 3> "adadelta" { rate, rho, epsilon } |self, [p, g, a, d]| {
+    AdadeltaStep<4, 3> "adadelta" { rho, epsilon } [rate] |self, [p, g, a, d]| {
+        let g = with_square(g);
         let a = lit!(self.rho) * a + lit!(1.0 - self.rho) * g.clone() * g.clone();
         let root = |x: S| (x + lit!(self.epsilon)).sqrt();
         let step = root(d.clone()) / root(a.clone()) * g;
         let d = lit!(self.rho) * d + lit!(1.0 - self.rho) * step.clone() * step.clone();
-        [p - lit!(self.rate) * step, a, d]
+        [p - rate * step, a, d]
     };
-    LionStep<3, 2> "lion" { rate, beta_1, beta_2 } |self, [p, g, m]| {
+    LionStep<3, 2> "lion" { beta_1, beta_2 } [rate] |self, [p, g, m]| {
         let blend = |beta: f64| lit!(beta) * m.clone() + lit!(1.0 - beta) * g.clone();
-        [p - lit!(self.rate) * blend(self.beta_1).sign(), blend(self.beta_2)]
+        [p - rate * blend(self.beta_1).sign(), blend(self.beta_2)]
     };
-    FtrlStep<4, 3> "ftrl" { rate, power, l1, l2, shrinkage } |self, [p, g, a, linear]| {
+    FtrlStep<4, 3> "ftrl" { power, l1, shrinkage } [rate, l2] |self, [p, g, a, linear]| {
+        let g = with_square(g);
         let sum = a.clone() + g.clone() * g.clone();
         let root = |x: S| if self.power == -0.5 { x.sqrt() } else { x.pow(lit!(-self.power)) };
         let shrunk = g + lit!(2.0 * self.shrinkage) * p.clone();
-        let linear = linear + shrunk - (root(sum.clone()) - root(a)) / lit!(self.rate) * p;
-        let quadratic = root(sum.clone()) / lit!(self.rate) + lit!(2.0 * self.l2);
+        let linear = linear + shrunk - (root(sum.clone()) - root(a)) / rate.clone() * p;
+        let quadratic = root(sum.clone()) / rate + lit!(2.0) * l2;
         let clipped = linear.clone().max(lit!(-self.l1)).min(lit!(self.l1));
         [(clipped - linear.clone()) / quadratic, sum, linear]
     };
@@ -214,7 +231,6 @@ functions! {
 /// RMSprop keeps two to four tensors: `[parameter, (gradient,) mean square, mean?, velocity?]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct RmsStep {
-    rate: f64,
     rho: f64,
     momentum: f64,
     inside: f64,
@@ -224,9 +240,15 @@ struct RmsStep {
 
 impl<const IN: usize, const OUT: usize> Function<IN, OUT> for RmsStep {
     const NAME: &'static str = "rmsprop";
-    #[inline(always)]
+    const NUMBERS: usize = 1;
+
     fn call<S: Scalar>(&self, x: [S; IN]) -> [S; OUT] {
-        let g = x[1].clone();
+        self.call_with(x, &[lit!(f64::NAN)])
+    }
+
+    #[inline(always)]
+    fn call_with<S: Scalar>(&self, x: [S; IN], numbers: &[S]) -> [S; OUT] {
+        let g = with_square(x[1].clone());
         let blend = |mean: S, x: S| lit!(self.rho) * mean + lit!(1.0 - self.rho) * x;
         let mut y: [S; OUT] = std::array::from_fn(|i| x[if i == 0 { 0 } else { i + 1 }].clone());
         y[1] = blend(y[1].clone(), g.clone() * g.clone());
@@ -238,7 +260,7 @@ impl<const IN: usize, const OUT: usize> Function<IN, OUT> for RmsStep {
             power = (power - y[2].clone() * y[2].clone()).max(lit!(0.0));
             velocity = 3;
         }
-        let mut step = lit!(self.rate) * g / ((power + lit!(self.inside)).sqrt() + lit!(self.outside));
+        let mut step = numbers[0].clone() * g / ((power + lit!(self.inside)).sqrt() + lit!(self.outside));
         if velocity < OUT {
             step = lit!(self.momentum) * y[velocity].clone() + step;
             y[velocity] = step.clone();
@@ -259,6 +281,10 @@ impl Convention {
 }
 
 impl Rule for Sgd {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![("momentum", self.momentum, Range::Fraction), ("dampening", self.dampening, Range::Fraction)]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         if self.momentum == 0.0 { Vec::new() } else { zeros(&["momentum"], parameter) }
     }
@@ -266,7 +292,7 @@ impl Rule for Sgd {
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let (rate, momentum) = (step.rate, self.momentum);
         if momentum == 0.0 {
-            return step.apply(Descend { rate }, x);
+            return step.apply(Descend {}, x, &[rate]);
         }
         let first = if step.t == 1.0 { 0.0 } else { self.dampening };
         let (into, out, own) = match self.settings.convention {
@@ -274,11 +300,19 @@ impl Rule for Sgd {
             Convention::PyTorch => (1.0 - first, -rate, 1.0),
         };
         let (look, ahead) = if self.nesterov { (momentum, own) } else { (1.0, 0.0) };
-        step.apply(Velocity { momentum, into, out, look, ahead }, x)
+        step.apply(Velocity { momentum, look }, x, &[into, out, ahead])
     }
 }
 
 impl Rule for RmsProp {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("rho", self.rho, Range::Fraction),
+            ("momentum", self.momentum, Range::Fraction),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         match (self.centered, self.momentum > 0.0) {
             (false, false) => zeros(&["velocity"], parameter),
@@ -291,11 +325,11 @@ impl Rule for RmsProp {
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let RmsProp { rho, momentum, centered, epsilon, .. } = *self;
         let (inside, outside) = self.settings.convention.places(epsilon);
-        let f = RmsStep { rate: step.rate, rho, momentum, inside, outside, centered };
+        let f = RmsStep { rho, momentum, inside, outside, centered };
         match x.len() {
-            3 => step.apply::<_, 3, 2>(f, x),
-            4 => step.apply::<_, 4, 3>(f, x),
-            _ => step.apply::<_, 5, 4>(f, x),
+            3 => step.apply::<_, 3, 2>(f, x, &[step.rate]),
+            4 => step.apply::<_, 4, 3>(f, x, &[step.rate]),
+            _ => step.apply::<_, 5, 4>(f, x, &[step.rate]),
         }
     }
 }
@@ -307,12 +341,20 @@ fn adam(a: &Adam, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
     let rate = step.rate * root / (1.0 - beta_1.powf(step.t));
     let epsilon = if a.settings.convention == Convention::PyTorch { epsilon * root } else { epsilon };
     match amsgrad {
-        true => step.apply(AmsGradStep { beta_1, beta_2, rate, epsilon }, x),
-        false => step.apply(AdamStep { beta_1, beta_2, rate, epsilon }, x),
+        true => step.apply(AmsGradStep { beta_1, beta_2 }, x, &[rate, epsilon]),
+        false => step.apply(AdamStep { beta_1, beta_2 }, x, &[rate, epsilon]),
     }
 }
 
 impl Rule for Adam {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_1", self.beta_1, Range::Share),
+            ("beta_2", self.beta_2, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         match self.amsgrad {
             true => zeros(&["momentum", "velocity", "velocity_hat"], parameter),
@@ -334,6 +376,14 @@ impl AdamW {
 }
 
 impl Rule for AdamW {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_1", self.beta_1, Range::Share),
+            ("beta_2", self.beta_2, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         Rule::slots(&self.adam(), parameter)
     }
@@ -352,6 +402,14 @@ impl Nadam {
 }
 
 impl Rule for Nadam {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_1", self.beta_1, Range::Share),
+            ("beta_2", self.beta_2, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["momentum", "velocity"], parameter)
     }
@@ -362,7 +420,7 @@ impl Rule for Nadam {
         let mean = step.rate * next / (1.0 - step.product * next);
         let gradient = step.rate * (1.0 - now) / (1.0 - step.product);
         let correction = 1.0 / (1.0 - beta_2.powf(step.t));
-        step.apply(NadamStep { beta_1, beta_2, mean, gradient, correction, epsilon }, x)
+        step.apply(NadamStep { beta_1, beta_2, epsilon }, x, &[mean, gradient, correction])
     }
 
     fn product(&self, t: f64, before: f64) -> f64 {
@@ -375,6 +433,14 @@ impl Rule for Nadam {
 }
 
 impl Rule for Adamax {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_1", self.beta_1, Range::Share),
+            ("beta_2", self.beta_2, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["momentum", "norm"], parameter)
     }
@@ -384,11 +450,19 @@ impl Rule for Adamax {
         // What Keras has outside, PyTorch has beside the gradient.
         let (outside, inside) = self.settings.convention.places(epsilon);
         let rate = step.rate / (1.0 - beta_1.powf(step.t));
-        step.apply(AdamaxStep { beta_1, beta_2, rate, inside, outside }, x)
+        step.apply(AdamaxStep { beta_1, beta_2, inside, outside }, x, &[rate])
     }
 }
 
 impl Rule for RAdam {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("beta_1", self.beta_1, Range::Share),
+            ("beta_2", self.beta_2, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["momentum", "velocity"], parameter)
     }
@@ -405,42 +479,73 @@ impl Rule for RAdam {
             0.0
         };
         let rate = step.rate / (1.0 - beta_1.powf(step.t));
-        step.apply(RAdamStep { beta_1, beta_2, rate, adaptive, epsilon }, x)
+        step.apply(RAdamStep { beta_1, beta_2, epsilon }, x, &[rate, adaptive])
     }
 }
 
 impl Rule for Adagrad {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![
+            ("initial_accumulator_value", self.initial_accumulator_value, Range::NotNegative),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         filled(&["accumulator"], parameter, self.initial_accumulator_value)
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let (inside, outside) = self.settings.convention.places(self.epsilon);
-        step.apply(AdagradStep { rate: step.rate, inside, outside }, x)
+        step.apply(AdagradStep { inside, outside }, x, &[step.rate])
     }
 }
 
 impl Rule for Adadelta {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![("rho", self.rho, Range::Share), ("epsilon", self.epsilon, Range::NotNegative)]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["accumulated_gradient", "accumulated_delta"], parameter)
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply(AdadeltaStep { rate: step.rate, rho: self.rho, epsilon: self.epsilon }, x)
+        step.apply(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &[step.rate])
     }
 }
 
 impl Rule for Lion {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        vec![("beta_1", self.beta_1, Range::Fraction), ("beta_2", self.beta_2, Range::Fraction)]
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["momentum"], parameter)
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply(LionStep { rate: step.rate, beta_1: self.beta_1, beta_2: self.beta_2 }, x)
+        step.apply(LionStep { beta_1: self.beta_1, beta_2: self.beta_2 }, x, &[step.rate])
     }
 }
 
 impl Rule for Ftrl {
+    fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
+        let mut ranges = vec![
+            ("learning_rate_power", self.learning_rate_power, Range::NotPositive),
+            ("initial_accumulator_value", self.initial_accumulator_value, Range::NotNegative),
+            ("l1_regularization_strength", self.l1_regularization_strength, Range::NotNegative),
+            ("l2_regularization_strength", self.l2_regularization_strength, Range::NotNegative),
+            ("l2_shrinkage_regularization_strength", self.l2_shrinkage_regularization_strength, Range::NotNegative),
+            ("beta", self.beta, Range::NotNegative),
+        ];
+        // The rate divides.
+        if let LearningRate::Constant(rate) = self.settings.learning_rate {
+            ranges.push(("learning_rate", rate, Range::Positive));
+        }
+        ranges
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         let mut slots = filled(&["accumulator"], parameter, self.initial_accumulator_value);
         slots.extend(zeros(&["linear"], parameter));
@@ -449,12 +554,11 @@ impl Rule for Ftrl {
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let f = FtrlStep {
-            rate: step.rate,
             power: self.learning_rate_power,
             l1: self.l1_regularization_strength,
-            l2: self.l2_regularization_strength + self.beta / (2.0 * step.rate),
             shrinkage: self.l2_shrinkage_regularization_strength,
         };
-        step.apply(f, x)
+        let l2 = self.l2_regularization_strength + self.beta / (2.0 * step.rate);
+        step.apply(f, x, &[step.rate, l2])
     }
 }

@@ -95,15 +95,23 @@ impl Settings {
         }
     }
 
+    /// Whether a rate can be one.
+    pub(super) fn check_rate(name: &str, rate: f64) -> Result<()> {
+        match rate.is_finite() && rate >= 0.0 {
+            true => Ok(()),
+            false => {
+                let what = format!("{name}: the learning rate is {rate}");
+                Err(Error::config(what, "give a small positive number, such as 0.001"))
+            }
+        }
+    }
+
     /// Checks the settings.
     pub(super) fn check(&self, name: &str) -> Result<()> {
         let wrong = |what: String, help: &str| Err(Error::config(format!("{name}: {what}"), help));
         match &self.learning_rate {
-            LearningRate::Constant(rate) if !rate.is_finite() || *rate < 0.0 => {
-                return wrong(format!("the learning rate is {rate}"), "give a small positive number, such as 0.001");
-            }
+            LearningRate::Constant(rate) => Settings::check_rate(name, *rate)?,
             LearningRate::Schedule(schedule) => schedule.check()?,
-            LearningRate::Constant(_) => {}
         }
         let clips = [self.clipnorm, self.clipvalue, self.global_clipnorm];
         if clips.iter().flatten().count() > 1 {
@@ -128,6 +136,38 @@ impl Settings {
             );
         }
         Ok(())
+    }
+}
+
+/// The numbers that a setting can be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Range {
+    /// From 0 to below 1: the share of a moving average that stays.
+    Share,
+    /// From 0 to 1.
+    Fraction,
+    /// From 0.
+    NotNegative,
+    /// Above 0.
+    Positive,
+    /// Up to 0.
+    NotPositive,
+}
+
+impl Range {
+    /// Whether `value` lies in the range.
+    pub(super) fn check(self, optimizer: &str, name: &str, value: f64) -> Result<()> {
+        let (holds, range) = match self {
+            Range::Share => ((0.0..1.0).contains(&value), "a number from 0 to below 1"),
+            Range::Fraction => ((0.0..=1.0).contains(&value), "a number from 0 to 1"),
+            Range::NotNegative => (value >= 0.0, "a number from 0"),
+            Range::Positive => (value > 0.0, "a number above 0"),
+            Range::NotPositive => (value <= 0.0, "a number not above 0"),
+        };
+        match holds && value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::config(format!("{optimizer}: {name} is {value}"), format!("give {range}"))),
+        }
     }
 }
 
@@ -199,6 +239,15 @@ macro_rules! optimizers {
 
             fn update(&self, step: &$crate::optimizers::Step, x: Vec<kiln_autograd::Tensor>) -> $crate::Result<Vec<kiln_autograd::Tensor>> {
                 $crate::optimizers::rule::Rule::update(self, step, x)
+            }
+
+            fn is_infallible(&self) -> bool {
+                true
+            }
+
+            fn check(&self) -> $crate::Result<()> {
+                let ranges = $crate::optimizers::rule::Rule::ranges(self);
+                ranges.into_iter().try_for_each(|(name, value, range)| range.check(stringify!($name), name, value))
             }
 
             fn product(&self, t: f64, before: f64) -> f64 {

@@ -3,7 +3,8 @@
 
 use super::run::{BLOCK, BlockFn, LANES, run};
 use crate::scalar::{Program, Real};
-use crate::{Aliases, Arity, CpuCall, DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, Specs};
+use crate::{Aliases, Arity, CpuCall, DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, Specs, View};
+use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::iter::repeat_n;
 use std::sync::Arc;
@@ -47,9 +48,18 @@ pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + Parti
     /// Whether [`Function::slope`] gives the derivative from the result, so that the argument need not be kept.
     /// For functions of one argument.
     const FROM_OUTPUT: bool = false;
+    /// How many numbers the operation takes after its operands, as operands of rank 0 that are read once: a rate that
+    /// changes from step to step. Such a function has [`Function::call_with`], and no derivative.
+    const NUMBERS: usize = 0;
 
     /// The function.
     fn call<S: Scalar>(&self, x: [S; IN]) -> [S; OUT];
+
+    /// The function with its numbers, where there are [`Function::NUMBERS`].
+    #[inline(always)]
+    fn call_with<S: Scalar>(&self, x: [S; IN], _numbers: &[S]) -> [S; OUT] {
+        self.call(x)
+    }
 
     /// The derivative as a function of the result, where [`Function::FROM_OUTPUT`] says so.
     fn slope<S: Scalar>(&self, _y: S) -> S {
@@ -105,11 +115,18 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn arity(&self) -> Arity {
-        Arity::Exactly(IN)
+        Arity::Exactly(IN + F::NUMBERS)
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        let shape = broadcast_all(F::NAME, x)?;
+        let (operands, numbers) = x.split_at(IN);
+        if let Some(odd) = numbers.iter().find(|number| number.shape.rank() > 0) {
+            return Err(Error::shape(F::NAME, format!("takes numbers after its operands, found {odd:?}")));
+        }
+        if F::NUMBERS > MOST_NUMBERS {
+            return Err(Error::argument(F::NAME, format!("takes {} numbers; the most is {MOST_NUMBERS}", F::NUMBERS)));
+        }
+        let shape = broadcast_all(F::NAME, operands)?;
         let dtype = Self::compute_dtype(x)?;
         let dtype = if F::KIND == Kind::Comparison { DType::Bool } else { dtype };
         Ok(repeat_n(Spec::new(shape, dtype), OUT).collect())
@@ -117,8 +134,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let mut specs = [x[0].spec(); IN];
-        specs.iter_mut().zip(x).for_each(|(spec, x)| *spec = x.spec());
+        let specs: SmallVec<[Spec; 16]> = x.iter().map(View::spec).collect();
         run(self, Self::compute_dtype(&specs)?, x, y);
         Ok(())
     }
@@ -128,13 +144,23 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 }
 
+/// The most numbers that a function can take beside its operands.
+pub(crate) const MOST_NUMBERS: usize = 16;
+
 /// The most operands and results that a function which is differentiated can have together.
 const MOST_INPUTS: usize = 8;
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
+    const NUMBERS: usize = F::NUMBERS;
+
     #[inline(always)]
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
         let (mut a, mut out) = ([[C::default(); LANES]; IN], [[C::default(); LANES]; OUT]);
+        let mut numbers = [C::default(); MOST_NUMBERS];
+        for i in 0..F::NUMBERS {
+            // SAFETY: a number is one element.
+            numbers[i] = unsafe { *x[IN + i] };
+        }
         // Plain loops: a closure that is not inlined here would be compiled for the baseline instruction set.
         for start in (0..length).step_by(LANES) {
             for i in 0..IN {
@@ -142,7 +168,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
                 a[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
             }
             for lane in 0..LANES {
-                let results = self.0.call(std::array::from_fn(|i| a[i][lane]));
+                let results = self.0.call_with(std::array::from_fn(|i| a[i][lane]), &numbers[..F::NUMBERS]);
                 for (out, value) in out.iter_mut().zip(results) {
                     out[lane] = value;
                 }
@@ -259,6 +285,9 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        if F::NUMBERS > 0 {
+            return Err(Error::argument(F::NAME, "a function with numbers beside its operands has no derivative"));
+        }
         if self.operands() > MOST_INPUTS {
             let text = format!(
                 "a function of {IN} operands and {OUT} results has no derivative here: the most is {MOST_INPUTS} together"

@@ -26,10 +26,13 @@ const COST: usize = 1;
 /// Blocks come as pointers and not as slices because a result may lie where an operand lies (`Op::in_place`): whoever
 /// computes reads a run of every operand before it writes that run of any result.
 pub(crate) trait BlockFn: Sync {
+    /// How many of the last operands are single numbers.
+    const NUMBERS: usize = 0;
+
     /// Computes `length` elements, a multiple of [`LANES`]. Mark it `#[inline(always)]`.
     ///
     /// # Safety
-    /// Every operand and result has `length` elements; a result shares memory with an operand entirely or not at all.
+    /// Every operand but the numbers, which are one element each, and every result has `length` elements; a result shares memory with an operand entirely or not at all.
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize);
 }
 
@@ -43,17 +46,21 @@ type Block<'f, C> = &'f (dyn Fn(&[*const C], &[*mut C], usize) + Sync);
 /// every function, and these are the ones that training waits for.
 pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     match compute {
-        DType::F64 => walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), x, y),
+        DType::F64 => {
+            walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), F::NUMBERS, x, y);
+        }
         DType::F32 | DType::F16 | DType::BF16 => {
-            walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), x, y);
+            walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), F::NUMBERS, x, y);
         }
         // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
-        _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, x, y),
+        _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, F::NUMBERS, x, y),
     }
 }
 
-fn walk<C: Real>(block: Block<'_, C>, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+fn walk<C: Real>(block: Block<'_, C>, numbers: usize, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     let Some(shape) = y.first().map(|y| *y.shape()).filter(|shape| shape.count() > 0) else { return };
+    let (x, numbers) = x.split_at(x.len() - numbers);
+    let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
     let sources: SmallVec<[Source<C>; 8]> = x.iter().map(|x| Source::new(x, x.layout().broadcast_to(shape))).collect();
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
     // Blocks of a common multiple of all periods look the same to every operand that repeats. There is a small one:
@@ -61,7 +68,9 @@ fn walk<C: Real>(block: Block<'_, C>, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     let step = sources.iter().filter_map(|source| source.period).fold(LANES, lcm);
     let direct = sources.iter().all(|source| source.direct) && targets.iter().all(|target| target.direct);
     let longest = if direct { usize::MAX } else { (BLOCK / step).max(1) * step };
-    parallel::for_ranges(shape.count(), LANES, COST, |range| run_range(block, &sources, &targets, longest, range));
+    parallel::for_ranges(shape.count(), LANES, COST, |range| {
+        run_range(block, &sources, &numbers, &targets, longest, range)
+    });
 }
 
 struct BlockCall<'a, F, C> {
@@ -83,6 +92,7 @@ impl<F: BlockFn, C: Real> Kernel for BlockCall<'_, F, C> {
 fn run_range<C: Real>(
     block: Block<'_, C>,
     sources: &[Source<C>],
+    numbers: &[C],
     targets: &[Target<C>],
     longest: usize,
     range: Range<usize>,
@@ -115,13 +125,14 @@ fn run_range<C: Real>(
         }
         // A direct operand or result holds the number of elements of the result, of type C and dense; at + length, which
         // is at most range.end, lies within.
-        let x: SmallVec<[*const C; 8]> = sources
+        let x: SmallVec<[*const C; 16]> = sources
             .iter()
             .zip(&gathered)
             .map(|(source, gathered)| match gathered {
                 Some((_, block)) => block.as_ptr(),
                 None => source.start.cast::<C>().wrapping_add(at),
             })
+            .chain(numbers.iter().map(std::ptr::from_ref))
             .collect();
         let y: SmallVec<[*mut C; 4]> = targets
             .iter()
@@ -136,7 +147,7 @@ fn run_range<C: Real>(
             block(&x, &y, whole);
         }
         if whole < length {
-            run_rest(block, &x, &y, whole..length);
+            run_rest(block, &x, numbers.len(), &y, whole..length);
         }
         for (target, converted) in targets.iter().zip(&converted) {
             if let Some(block) = converted {
@@ -148,7 +159,8 @@ fn run_range<C: Real>(
 }
 
 /// Computes the elements of a block that do not fill a last run of [`LANES`], on copies that do.
-fn run_rest<C: Real>(block: Block<'_, C>, x: &[*const C], y: &[*mut C], rest: Range<usize>) {
+fn run_rest<C: Real>(block: Block<'_, C>, x: &[*const C], numbers: usize, y: &[*mut C], rest: Range<usize>) {
+    let (x, numbers) = x.split_at(x.len() - numbers);
     let mut operands: SmallVec<[[C; LANES]; 8]> = SmallVec::new();
     for x in x {
         let mut run = [C::default(); LANES];
@@ -157,13 +169,22 @@ fn run_rest<C: Real>(block: Block<'_, C>, x: &[*const C], y: &[*mut C], rest: Ra
         operands.push(run);
     }
     let mut results: SmallVec<[[C; LANES]; 4]> = SmallVec::from_elem([C::default(); LANES], y.len());
-    let from: SmallVec<[*const C; 8]> = operands.iter().map(|run| run.as_ptr()).collect();
+    let from: SmallVec<[*const C; 16]> =
+        operands.iter().map(|run| run.as_ptr()).chain(numbers.iter().copied()).collect();
     let to: SmallVec<[*mut C; 4]> = results.iter_mut().map(|run| run.as_mut_ptr()).collect();
     block(&from, &to, LANES);
     for (y, run) in y.iter().zip(&results) {
         // SAFETY: `run_range` passes results that have these elements.
         unsafe { y.add(rest.start).copy_from_nonoverlapping(run.as_ptr(), rest.len()) };
     }
+}
+
+/// The value of an operand of rank 0.
+fn number<C: Real>(x: &View<'_>) -> C {
+    let mut value = [C::default()];
+    // SAFETY: an operand of rank 0 has one element, of its type.
+    with_element!(x.dtype(), T => unsafe { load::<T, C>(x.as_ptr(), 0, 0, &mut value) });
+    value[0]
 }
 
 /// An operand: where it lies, and how to bring a run of it into a block.

@@ -75,6 +75,9 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Op fo
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let shape = self.folded(x)?;
+        if P::NUMBERS > 0 {
+            return Err(Error::argument(F::NAME, format!("{} takes numbers, which none gives it here", P::NAME)));
+        }
         if F::KIND == FoldKind::Extreme && self.count(&shape) == 0 {
             let text = format!("{shape} has no element to choose from along the reduced axes");
             return Err(Error::shape(F::NAME, text));

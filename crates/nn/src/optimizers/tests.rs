@@ -1,0 +1,148 @@
+//! What every optimizer withstands: odd settings, huge gradients, rules that fail.
+
+use super::*;
+use kiln_autograd::Shape;
+
+/// Every optimizer with its defaults and with the options that keep other slots.
+fn all() -> Vec<Optimizer> {
+    let named = ["sgd", "rmsprop", "adam", "adamw", "nadam", "adamax", "radam", "adagrad", "adadelta", "lion", "lamb"];
+    let named = named.into_iter().chain(["adafactor", "ftrl"]).map(|name| from_name(name).unwrap());
+    named
+        .chain([
+            Optimizer::new(Adam::new(0.01).amsgrad(true)).unwrap(),
+            Optimizer::new(RmsProp::new(0.01).centered(true).momentum(0.9)).unwrap(),
+            Optimizer::new(Sgd::new(0.01).momentum(0.9).nesterov(true)).unwrap(),
+        ])
+        .collect()
+}
+
+fn step(optimizer: &mut Optimizer, value: &mut Tensor, gradient: f32) -> Result<()> {
+    let gradient = Tensor::full(*value.shape(), gradient).unwrap();
+    optimizer.apply(&mut [ParameterUpdate { name: "w", value, gradient: Some(gradient) }])
+}
+
+fn is_finite(x: &Tensor) -> bool {
+    x.to_vec_as::<f64>().into_iter().all(f64::is_finite)
+}
+
+#[test]
+fn huge_gradients_leave_numbers() {
+    for mut optimizer in all().into_iter().filter(|optimizer| optimizer.name() != "Sgd") {
+        let mut value = Tensor::ones([2, 3]).unwrap();
+        for _ in 0..5 {
+            step(&mut optimizer, &mut value, 1e30).unwrap();
+        }
+        assert!(is_finite(&value), "{}: {value}", optimizer.name());
+        assert!(optimizer.state().iter().all(|(_, slot)| is_finite(slot)), "{}", optimizer.name());
+    }
+}
+
+#[test]
+fn clipping_knows_norms_whose_squares_overflow() {
+    for sgd in [Sgd::new(1.0).clipnorm(2.0), Sgd::new(1.0).global_clipnorm(2.0)] {
+        let mut optimizer = Optimizer::new(sgd).unwrap();
+        let mut value = Tensor::zeros([4]).unwrap();
+        step(&mut optimizer, &mut value, 1e30).unwrap();
+        assert!(value.to_vec::<f32>().unwrap().iter().all(|x| (x + 1.0).abs() < 1e-6), "{value}");
+        step(&mut optimizer, &mut value, f32::INFINITY).unwrap();
+        assert!(value.to_vec::<f32>().unwrap().iter().all(|x| x.is_nan()), "an infinite norm is seen");
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_errors() {
+    let refused = [
+        (Optimizer::new(Adam::new(0.1).beta_1(1.0)), "Adam: beta_1 is 1"),
+        (Optimizer::new(Adam::new(0.1).epsilon(-1.0)), "Adam: epsilon is -1"),
+        (Optimizer::new(Sgd::new(0.1).momentum(f64::NAN)), "Sgd: momentum is NaN"),
+        (Optimizer::new(RmsProp::new(0.1).rho(2.0)), "RmsProp: rho is 2"),
+        (Optimizer::new(Ftrl::new(0.1).learning_rate_power(1.0)), "Ftrl: learning_rate_power is 1"),
+        (Optimizer::new(Ftrl::new(0.0)), "Ftrl: learning_rate is 0"),
+        (Optimizer::new(Adam::new(f64::NAN)), "Adam: the learning rate is NaN"),
+        (Optimizer::new(Adafactor::new(0.1).clip_threshold(0.0)), "Adafactor: clip_threshold is 0"),
+    ];
+    for (optimizer, text) in refused {
+        let error = optimizer.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with(text) && error.contains("give a"), "{error}, not {text}");
+    }
+    let mut optimizer = from_name("adam").unwrap();
+    assert!(optimizer.set_learning_rate(f64::NAN).is_err() && optimizer.set_learning_rate(-1.0).is_err());
+    assert_eq!(optimizer.learning_rate(), 0.001);
+}
+
+#[test]
+fn gradients_that_count_nothing_change_nothing() {
+    let mut optimizer = Optimizer::new(Adam::new(0.1).gradient_accumulation_steps(2)).unwrap();
+    let mut value = Tensor::ones([2]).unwrap();
+    for _ in 0..2 {
+        let gradient = Some(Tensor::ones([2]).unwrap());
+        optimizer.apply_weighted(&mut [ParameterUpdate { name: "w", value: &mut value, gradient }], 0.0).unwrap();
+    }
+    assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, 1.0]);
+    let gradient = Some(Tensor::ones([2]).unwrap());
+    let update = &mut [ParameterUpdate { name: "w", value: &mut value, gradient }];
+    assert!(optimizer.apply_weighted(update, f64::NAN).is_err());
+}
+
+/// A rule that does what it should not.
+#[derive(Debug, Clone)]
+enum Broken {
+    Fails,
+    GivesNothing,
+    GivesShape,
+    GivesType,
+    ForgetsSlot,
+}
+
+impl UpdateRule for Broken {
+    fn name(&self) -> &str {
+        "Broken"
+    }
+    fn settings(&self) -> &Settings {
+        static SETTINGS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(Settings::default);
+        &SETTINGS
+    }
+    fn arguments(&self) -> Value {
+        Value::Null
+    }
+    fn boxed(&self) -> Box<dyn UpdateRule> {
+        Box::new(self.clone())
+    }
+    fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
+        vec![("slot", Tensor::filled(parameter, 7.0))]
+    }
+    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let [parameter, slot] = [x[0].clone(), x[2].clone()];
+        let _changed = step.apply::<_, 2, 2>(Both, vec![parameter.clone(), x[1].clone()], &[])?;
+        match self {
+            Broken::Fails => Err(Error::config("no", "never")),
+            Broken::GivesNothing => Ok(vec![]),
+            Broken::GivesShape => Ok(vec![Tensor::zeros(Shape::new(&[7])?)?, slot]),
+            Broken::GivesType => Ok(vec![parameter.cast(DType::F64)?, slot]),
+            Broken::ForgetsSlot => Ok(vec![parameter]),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Both;
+impl Function<2, 2> for Both {
+    const NAME: &'static str = "both";
+    fn call<S: Scalar>(&self, [p, g]: [S; 2]) -> [S; 2] {
+        [p - g.clone(), g]
+    }
+}
+
+#[test]
+fn a_rule_that_fails_loses_nothing() {
+    for rule in [Broken::Fails, Broken::GivesNothing, Broken::GivesShape, Broken::GivesType, Broken::ForgetsSlot] {
+        let mut optimizer = Optimizer::new(rule.clone()).unwrap();
+        let mut value = Tensor::new([1.0f32, 2.0]);
+        let error = step(&mut optimizer, &mut value, 1.0).unwrap_err().to_string();
+        assert!(matches!(rule, Broken::Fails) || error.starts_with("Broken: the update of `w`"), "{error}");
+        assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, 2.0], "{rule:?}");
+        let slot = optimizer.state().into_iter().find(|(name, _)| name == "w/slot").unwrap().1;
+        assert_eq!(slot.to_vec::<f32>().unwrap(), [7.0, 7.0], "{rule:?}");
+        assert_eq!(optimizer.iterations(), 0);
+    }
+}
