@@ -86,7 +86,7 @@ impl Built {
             let paths = weights.iter().map(|w| format!("{name}/{}", w.name)).collect();
             let parameter = |(i, w): (usize, &Weight)| {
                 let tensor = w.initializer.init(key.fold(i as u64), &w.shape, dtype)?;
-                Ok(Parameter { tensor, trainable: w.trainable })
+                Ok(if w.trainable { Parameter::new(tensor) } else { Parameter::frozen(tensor) })
             };
             Ok((paths, weights.iter().enumerate().map(parameter).collect::<Result<_>>()?))
         };

@@ -4,25 +4,41 @@ use crate::{Activation, Error, Result};
 use kiln_autograd::ops::Value;
 use kiln_autograd::{Key, Shape, Tape, Tensor, Var};
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A tensor that belongs to a model: a weight, or a statistic such as a moving mean.
-#[derive(Debug, Clone)]
+///
+/// Each has an identity, which it keeps wherever it is moved and whatever its tensor becomes. A clone is another
+/// parameter.
+#[derive(Debug)]
 pub struct Parameter {
     /// The numbers.
     pub tensor: Tensor,
     /// Whether an optimizer changes it.
     pub trainable: bool,
+    id: u64,
+}
+
+impl Clone for Parameter {
+    fn clone(&self) -> Parameter {
+        Parameter::with(self.tensor.clone(), self.trainable)
+    }
 }
 
 impl Parameter {
     /// A weight, changed by the optimizer.
     pub fn new(tensor: Tensor) -> Parameter {
-        Parameter { tensor, trainable: true }
+        Parameter::with(tensor, true)
     }
 
     /// A tensor that the optimizer leaves alone.
     pub fn frozen(tensor: Tensor) -> Parameter {
-        Parameter { tensor, trainable: false }
+        Parameter::with(tensor, false)
+    }
+
+    fn with(tensor: Tensor, trainable: bool) -> Parameter {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Parameter { tensor, trainable, id: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
@@ -132,14 +148,9 @@ pub struct Pass {
     tape: Option<Tape>,
     key: Key,
     draws: u64,
-    bound: Vec<(usize, Var)>,
-    updates: Vec<(usize, Tensor)>,
+    bound: Vec<(u64, Var)>,
+    updates: Vec<(u64, Tensor)>,
     penalties: Vec<Var>,
-}
-
-/// A parameter's identity during a pass: its place in memory, which the borrow of the module keeps.
-fn identity(parameter: &Parameter) -> usize {
-    std::ptr::from_ref(parameter).addr()
 }
 
 impl Pass {
@@ -162,17 +173,18 @@ impl Pass {
         self.training
     }
 
-    /// A parameter as a value of this pass. One that is used twice is bound once, and its gradients add up.
+    /// A parameter as a value of this pass. One that is used twice is bound once, and its gradients add up; one whose
+    /// tensor has changed in between is bound again.
     pub fn parameter(&mut self, parameter: &Parameter) -> Var {
         let Some(tape) = self.tape.as_ref().filter(|_| parameter.trainable) else {
             return Var::new(parameter.tensor.clone());
         };
-        let id = identity(parameter);
-        if let Some((_, var)) = self.bound.iter().find(|(bound, _)| *bound == id) {
+        let is_bound = |(id, var): &&(u64, Var)| *id == parameter.id && var.tensor().is_same(&parameter.tensor);
+        if let Some((_, var)) = self.bound.iter().find(is_bound) {
             return var.clone();
         }
         let var = tape.watch(&parameter.tensor);
-        self.bound.push((id, var.clone()));
+        self.bound.push((parameter.id, var.clone()));
         var
     }
 
@@ -184,7 +196,7 @@ impl Pass {
 
     /// Sets a statistic, such as a moving mean, when the pass has succeeded.
     pub fn update(&mut self, parameter: &Parameter, value: Tensor) {
-        self.updates.push((identity(parameter), value));
+        self.updates.push((parameter.id, value));
     }
 
     /// Adds a term to the loss, such as a weight penalty.
@@ -211,24 +223,50 @@ impl Pass {
     /// statistics stored in the module.
     ///
     /// # Errors
-    /// A loss that is no single number.
+    /// A loss that is no single number; a parameter that was trained or a statistic that was set, but that the module
+    /// does not show: it would be lost.
     pub fn finish(self, loss: &Var, module: &mut (impl Module + ?Sized)) -> Result<Vec<Option<Tensor>>> {
         let mut gradients = if loss.is_tracked() { Some(loss.backward()?) } else { None };
+        let (mut bound, mut updates) = (self.bound, self.updates);
         let mut found = Vec::new();
-        let (bound, mut updates) = (self.bound, self.updates);
         module.parameters_mut(&mut |_, parameter| {
-            let id = identity(parameter);
-            let bound = bound.iter().find(|(b, _)| *b == id);
-            found.push(match (&mut gradients, bound) {
-                (Some(gradients), Some((_, var))) => gradients.take(var),
-                _ => Ok(None),
+            let own = bound.extract_if(.., |(id, _)| *id == parameter.id).map(|(_, var)| var);
+            found.push(match &mut gradients {
+                Some(gradients) => sum_of(own.map(|var| gradients.take(&var))),
+                None => own.map(|_| Ok(None)).last().unwrap_or(Ok(None)),
             });
-            if let Some(i) = updates.iter().rposition(|(u, _)| *u == id) {
-                parameter.tensor = updates.swap_remove(i).1;
+            if let Some((_, value)) = updates.extract_if(.., |(id, _)| *id == parameter.id).last() {
+                parameter.tensor = value;
             }
         });
-        Ok(found.into_iter().collect::<Result<_, kiln_autograd::Error>>()?)
+        if let Some((_, var)) = bound.first() {
+            return Err(hidden("a parameter that was used", var.tensor()));
+        }
+        if let Some((_, value)) = updates.first() {
+            return Err(hidden("a statistic that was set", value));
+        }
+        found.into_iter().collect()
     }
+}
+
+/// The sum of the gradients that there are.
+fn sum_of(gradients: impl Iterator<Item = Result<Option<Tensor>, kiln_autograd::Error>>) -> Result<Option<Tensor>> {
+    use kiln_autograd::ops::ArithmeticOps;
+    let mut total: Option<Tensor> = None;
+    for gradient in gradients {
+        total = match (total, gradient?) {
+            (Some(total), Some(gradient)) => Some(total.add(&gradient)?),
+            (total, gradient) => total.or(gradient),
+        };
+    }
+    Ok(total)
+}
+
+fn hidden(what: &str, tensor: &Tensor) -> Error {
+    Error::config(
+        format!("the module does not show {what}, of shape {}: what it has learned would be lost", tensor.shape()),
+        "visit every parameter in Module::parameters and Module::parameters_mut",
+    )
 }
 
 /// Number of elements of the trainable and of the other parameters.
@@ -282,4 +320,75 @@ pub fn load_parameters(module: &mut (impl Module + ?Sized), mut get: impl FnMut(
 /// The length of the batch dimension.
 pub(crate) fn batch_of(x: &Var) -> usize {
     Value::shape(x).first().copied().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_autograd::ops::{ArithmeticOps, ReduceOps};
+
+    #[derive(Debug)]
+    struct Shown(Vec<Parameter>);
+
+    impl Module for Shown {
+        fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+            let factor = pass.parameter(&self.0[0]);
+            Ok(x.mul(&factor)?)
+        }
+        fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+            self.0.iter().for_each(|p| visit("p", p));
+        }
+        fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+            self.0.iter_mut().for_each(|p| visit("p", p));
+        }
+    }
+
+    fn item(var: &Var) -> f64 {
+        var.tensor().item().unwrap()
+    }
+
+    #[test]
+    fn parameters_are_known_by_identity_and_not_by_place() {
+        let mut pass = Pass::training(Key::new(0));
+        let read: Vec<f64> =
+            (1..4).map(|i| item(&pass.parameter(&Parameter::new(Tensor::new(f64::from(i)))))).collect();
+        assert_eq!(read, [1.0, 2.0, 3.0]);
+        let boxed: Vec<f64> =
+            (1..4).map(|i| item(&pass.parameter(&Box::new(Parameter::new(Tensor::new(f64::from(i))))))).collect();
+        assert_eq!(boxed, [1.0, 2.0, 3.0]);
+
+        let mut changed = Parameter::new(Tensor::new(1.0));
+        let mut pass = Pass::training(Key::new(0));
+        let first = pass.parameter(&changed);
+        changed.tensor = Tensor::new(5.0);
+        let second = pass.parameter(&changed);
+        assert_eq!((item(&first), item(&second)), (1.0, 5.0));
+        let loss = first.mul(&second).unwrap();
+        let gradients = pass.finish(&loss, &mut Shown(vec![changed])).unwrap();
+        assert_eq!(gradients[0].as_ref().unwrap().item().unwrap(), 6.0);
+    }
+
+    #[test]
+    fn a_module_may_move_between_forward_and_finish() {
+        let module = Shown(vec![Parameter::new(Tensor::new(2.0)), Parameter::frozen(Tensor::new(0.0))]);
+        let mut pass = Pass::training(Key::new(0));
+        let loss = module.forward(&Var::new(Tensor::new([3.0])), &mut pass).unwrap().sum(..).unwrap();
+        pass.update(&module.0[1], Tensor::new(9.0));
+        let mut moved = Box::new(Shown(module.0.into_iter().collect()));
+        let gradients = pass.finish(&loss, &mut *moved).unwrap();
+        assert_eq!(gradients[0].as_ref().unwrap().item().unwrap(), 3.0);
+        assert_eq!(moved.0[1].tensor.item().unwrap(), 9.0);
+    }
+
+    #[test]
+    fn what_a_module_hides_is_an_error() {
+        let hidden = Parameter::new(Tensor::new(2.0));
+        let mut pass = Pass::training(Key::new(0));
+        let loss = pass.parameter(&hidden).mul(3.0).unwrap();
+        let error = pass.finish(&loss, &mut Shown(vec![])).unwrap_err().to_string();
+        assert!(error.contains("does not show a parameter that was used"), "{error}");
+        let mut pass = Pass::training(Key::new(0));
+        pass.update(&hidden, Tensor::new(1.0));
+        assert!(pass.finish(&Var::new(Tensor::new(1.0)), &mut Shown(vec![])).is_err());
+    }
 }

@@ -55,6 +55,15 @@ impl Storage {
         matches!(self, Storage::Uniform(_))
     }
 
+    /// Whether it is the same memory, or the same value.
+    pub(crate) fn is_same(&self, other: &Storage) -> bool {
+        match (self, other) {
+            (Storage::Uniform(a), Storage::Uniform(b)) => a.bytes == b.bytes,
+            (Storage::Cpu(a), Storage::Cpu(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
     /// First byte. It is written through only where `run` or `build` has made the storage itself.
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match self {

@@ -287,6 +287,11 @@ impl Tensor {
         self.storage.device()
     }
 
+    /// Whether both look at the same memory in the same way: what is known of one holds for the other, unread.
+    pub fn is_same(&self, other: &Tensor) -> bool {
+        self.storage.is_same(&other.storage) && self.layout == other.layout && self.spec() == other.spec()
+    }
+
     /// Where the elements lie in their storage.
     pub fn layout(&self) -> &Layout {
         &self.layout

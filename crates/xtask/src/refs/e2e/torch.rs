@@ -45,7 +45,10 @@ impl Torch {
         for (list, trainable) in [("parameters", true), ("buffers", false)] {
             for name in names(manifest, list) {
                 let tensor = manifest.tensor(&format!("init.{name}"))?.clone();
-                parameters.insert(name.to_owned(), Parameter { tensor, trainable });
+                parameters.insert(
+                    name.to_owned(),
+                    if trainable { Parameter::new(tensor) } else { Parameter::frozen(tensor) },
+                );
             }
         }
         let model = manifest.json.get("model").unwrap_or(&Value::Null);
