@@ -16,10 +16,8 @@ const ROOMS: &[(&str, &str)] = &[
 const LISTS: &[(&str, &str, &str)] = &[
     ("crates/tensor/src/ops/mod.rs", "mod value;\n", "mod NAME;\n"),
     ("crates/tensor/src/ops/mod.rs", "pub use value::", "pub use NAME::{TYPE, TYPEOps};\n"),
+    ("crates/tensor/src/ops/mod.rs", "    ActivationOps\n", "    TYPEOps\n"),
     ("crates/tensor/src/ops/prelude.rs", "    ActivationOps,", "    TYPEOps,\n"),
-    ("crates/tensor/src/ops/value.rs", "    ActivationOps,", "    TYPEOps,\n"),
-    ("crates/tensor/src/ops/value.rs", "    + Apply<Concat>\n{\n}\n\nimpl", "    + TYPEOps\n"),
-    ("crates/tensor/src/ops/value.rs", "        + Apply<Concat>\n", "        + TYPEOps\n"),
     ("crates/autograd/src/rules/mod.rs", "mod views;\n", "mod NAME;\n"),
     ("tests/cases/mod.rs", "pub mod views;\n", "pub mod NAME;\n"),
     ("tests/ops.rs", "#[test]\n", "#[test]\nfn NAME() {\n    check_all(cases::NAME::all());\n}\n\n"),

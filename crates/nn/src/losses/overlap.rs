@@ -47,6 +47,13 @@ impl From<Spelling> for Axes {
     }
 }
 
+impl Axes {
+    /// The axes to fold: all where none is named.
+    fn folded(&self) -> kiln_autograd::Axes {
+        if self.0.is_empty() { kiln_autograd::Axes::of(..) } else { kiln_autograd::Axes::of(&self.0) }
+    }
+}
+
 impl<const N: usize> From<[isize; N]> for Axes {
     fn from(axes: [isize; N]) -> Axes {
         Axes(axes.to_vec())
@@ -63,9 +70,9 @@ impl Dice {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (y_true, y_pred) = align("dice", y_true, y_pred)?;
         let y_true = y_true.cast(y_pred.tensor().dtype())?;
-        let axes = &self.axis.0;
-        let both = y_true.mul(&y_pred)?.sum(axes)?.mul(2.0)?;
-        let total = y_true.sum(axes)?.add(&y_pred.sum(axes)?)?.add(EPSILON)?;
+        let axes = self.axis.folded();
+        let both = y_true.mul(&y_pred)?.sum(axes.clone())?.mul(2.0)?;
+        let total = y_true.sum(axes.clone())?.add(&y_pred.sum(axes.clone())?)?.add(EPSILON)?;
         Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
     }
 }
@@ -74,11 +81,11 @@ impl Tversky {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (y_true, y_pred) = align("tversky", y_true, y_pred)?;
         let y_true = y_true.cast(y_pred.tensor().dtype())?;
-        let axes = &self.axis.0;
+        let axes = self.axis.folded();
         let both = y_true.mul(&y_pred)?;
-        let missed = y_true.sub(&both)?.sum(axes)?;
-        let wrong = y_pred.sub(&both)?.sum(axes)?;
-        let both = both.sum(axes)?;
+        let missed = y_true.sub(&both)?.sum(axes.clone())?;
+        let wrong = y_pred.sub(&both)?.sum(axes.clone())?;
+        let both = both.sum(axes.clone())?;
         let total = both.add(&missed.mul(self.alpha)?)?.add(&wrong.mul(self.beta)?)?.add(EPSILON)?;
         Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
     }

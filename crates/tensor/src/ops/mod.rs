@@ -37,5 +37,31 @@ pub use reduce::*;
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};
 pub use sort::*;
-pub use value::{Apply, Operand, Ops, Value};
+pub use value::{Apply, Operand, Value};
 pub use views::*;
+
+value::families! {
+    ActivationOps
+    ArgReduceOps
+    ArithmeticOps
+    BoundOps
+    CastOps
+    ComparisonOps
+    ConvOps
+    CrossEntropyOps
+    DropoutOps
+    GatherOps
+    MatMulOps
+    MathOps
+    NegationOps
+    ParametricActivationOps
+    PoolOps
+    PowOps
+    ReduceOps
+    ScanOps
+    SelectOps
+    SoftmaxOps
+    SortOps
+    StatisticsOps
+    ViewOps
+}

@@ -1,11 +1,7 @@
 //! What the operations are methods of: a tensor, or a value that a tape follows. A function written over these traits
 //! runs with gradients and without.
 
-use super::{
-    ActivationOps, ArgReduceOps, ArithmeticOps, BoundOps, CastOps, ComparisonOps, Concat, ConvOps, CrossEntropyOps,
-    DropoutOps, Elementwise, Fold, Function, GatherOps, MatMulOps, MathOps, NegationOps, ParametricActivationOps,
-    PoolOps, PowOps, Reduce, ReduceOps, ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, ViewOps,
-};
+use super::{Elementwise, Fold, Function, Reduce};
 use crate::{DType, Op, Outputs, Result, Shape, Tensor};
 use std::panic::Location;
 
@@ -133,57 +129,22 @@ macro_rules! number_operand {
 }
 number_operand!(f64 f32 i64 i32 u8);
 
-/// Every operation: the bound for a function that is written once and runs with gradients and without.
-///
-/// ```
-/// use kiln_tensor::{Result, Tensor, ops::*};
-/// fn mean_squared_error<V: Ops>(a: &V, b: &V) -> Result<V> {
-///     a.sub(b)?.square()?.mean(..)
-/// }
-/// let (a, b) = (Tensor::new([1.0, 2.0]), Tensor::new([1.0, 4.0]));
-/// assert_eq!(mean_squared_error(&a, &b)?.item()?, 2.0);
-/// # Ok::<(), kiln_tensor::Error>(())
-/// ```
-pub trait Ops:
-    ArithmeticOps
-    + PowOps
-    + MathOps
-    + BoundOps
-    + ActivationOps
-    + ParametricActivationOps
-    + ComparisonOps
-    + NegationOps
-    + SelectOps
-    + ViewOps
-    + CastOps
-    + ReduceOps
-    + ArgReduceOps
-    + StatisticsOps
-    + MatMulOps
-    + ConvOps
-    + PoolOps
-    + SoftmaxOps
-    + CrossEntropyOps
-    + DropoutOps
-    + GatherOps
-    + SortOps
-    + ScanOps
-    + Apply<Concat>
-{
+/// Makes [`Ops`] of the list of all families of operations.
+macro_rules! families {
+    ($($family:ident)*) => {
+        /// Every operation: the bound for a function that is written once and runs with gradients and without.
+        ///
+        /// ```
+        /// use kiln_tensor::{Result, Tensor, ops::*};
+        /// fn mean_squared_error<V: Ops>(a: &V, b: &V) -> Result<V> {
+        ///     a.sub(b)?.square()?.mean(..)
+        /// }
+        /// let (a, b) = (Tensor::new([1.0, 2.0]), Tensor::new([1.0, 4.0]));
+        /// assert_eq!(mean_squared_error(&a, &b)?.item()?, 2.0);
+        /// # Ok::<(), kiln_tensor::Error>(())
+        /// ```
+        pub trait Ops: $($family +)* Apply<Concat> {}
+        impl<V: $($family +)* Apply<Concat>> Ops for V {}
+    };
 }
-
-impl<V> Ops for V where
-    V: ViewOps
-        + CastOps
-        + ReduceOps
-        + MatMulOps
-        + ConvOps
-        + PoolOps
-        + SoftmaxOps
-        + CrossEntropyOps
-        + DropoutOps
-        + GatherOps
-        + ScanOps
-        + Apply<Concat>
-{
-}
+pub(super) use families;

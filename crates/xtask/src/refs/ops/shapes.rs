@@ -61,7 +61,7 @@ fn views(op: &str) -> Option<Row> {
             // PyTorch leaves a dimension of another length alone.
             let dims: Vec<isize> =
                 c.ints("dim")?.into_iter().filter(|&d| x.shape().get(axis(&x, d)) == Some(&1)).collect();
-            if c.get("dim").is_some() && dims.is_empty() { Ok(vec![x]) } else { one(x.squeeze(&dims)) }
+            if c.get("dim").is_some() { one(x.squeeze(&dims)) } else { one(x.squeeze(..)) }
         },
         "unsqueeze" => |c| one(c.x()?.unsqueeze(c.int("dim")?)),
         "expand" | "broadcast_to" => |c| {
@@ -72,7 +72,7 @@ fn views(op: &str) -> Option<Row> {
             one(x.expand(size.iter().enumerate().map(length).collect::<Vec<_>>()))
         },
         "expand_as" => |c| one(c.x()?.expand(c.var("other")?.shape())),
-        "flip" => |c| if c.ints("dims")?.is_empty() { Ok(vec![c.x()?]) } else { one(c.x()?.flip(&c.ints("dims")?)) },
+        "flip" => |c| one(c.x()?.flip(&c.ints("dims")?)),
         "fliplr" => |c| one(c.x()?.flip(1)),
         "flipud" => |c| one(c.x()?.flip(0)),
         "rot90" => |c| {
