@@ -211,6 +211,9 @@ fn integers_stay_integers() {
     assert_eq!(Tensor::new([0, 9]).clamp(1, 5).unwrap().to_vec::<i32>().unwrap(), [1, 5]);
     assert!(Tensor::new([7u8]).clamp(300, 400).unwrap_err().to_string().contains("the bound 300 is no u8"));
     assert!(Tensor::new([2]).pow(-1).unwrap_err().to_string().contains("no integer"));
+    let pooled = Tensor::new([(1i64 << 24) + 1, 3]).reshape([1, 1, 2, 1]).unwrap();
+    let pooled = pooled.max_pool2d(&Pool2dOptions::new([1, 2])).unwrap();
+    assert_eq!(pooled.to_vec::<i64>().unwrap(), [(1 << 24) + 1]);
     let whole = Tensor::arange(i64::MIN, i64::MAX, i64::MAX).unwrap();
     assert_eq!(whole.to_vec::<i64>().unwrap(), [i64::MIN, -1, i64::MAX - 1]);
     for i in 1..500 {

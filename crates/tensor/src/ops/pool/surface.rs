@@ -8,7 +8,8 @@ use crate::{DType, Error, Result};
 
 /// Pools over windows.
 pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d> {
-    /// The largest element of each window; NaN wins, and of equal elements the first gets the gradient.
+    /// The largest element of each window; NaN wins, and of equal elements the first gets the gradient. Integers stay
+    /// integers, exact up to 2⁵³.
     ///
     /// # Shapes
     /// Images `[N, H, W, C]` give `[N, OH, OW, C]`; with channels first, `[N, C, H, W]` give `[N, C, OH, OW]`.
@@ -34,12 +35,15 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// As there.
     #[track_caller]
     fn max_pool2d_with_indices(&self, options: &Pool2dOptions) -> Result<(Self, Self)> {
-        let (x, window) = operand("max_pool2d", self, options)?;
+        // In doubles integers are compared exactly as far as these hold them.
+        let wide = if Value::dtype(self).is_float() { self.clone() } else { self.cast(DType::F64)? };
+        let (x, window) = operand("max_pool2d", &wide, options)?;
         let mut y = Self::apply_op(MaxPool2d { window }, &[&x])?.into_iter();
         let (Some(values), Some(positions)) = (y.next(), y.next()) else {
             unreachable!("a maximum pool has two outputs")
         };
         let positions = Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?);
+        let values = values.cast(Value::dtype(self))?;
         Ok((channels_back(values, options)?, channels_back(positions, options)?))
     }
 
