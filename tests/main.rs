@@ -4,6 +4,7 @@ mod cases;
 mod contract;
 mod errors;
 mod ops;
+mod reported;
 mod tape;
 mod training;
 mod values;

@@ -21,7 +21,9 @@ fn reading(op: &str) -> Option<Row> {
             let (x, index) = (c.x()?, c.var("index")?);
             one(raised(&x)?.gather(c.int("dim")?, &raised(&index)?)?.reshape(index.shape()))
         },
-        "take_along_dim" => |c| one(c.x()?.gather(c.int("dim")?, &c.var("indices")?)),
+        "take_along_dim" => {
+            |c| one(take_along(&c.x()?, &c.var("indices")?, c.get("dim").map(|_| c.int("dim")).transpose()?))
+        }
         "take" => |c| {
             let x = c.x()?.flatten(0, -1)?;
             one(x.rows(&wrapped(&c.var("index")?, x.tensor().count())?))
@@ -78,6 +80,14 @@ impl Like for Var {
 /// A scalar as a vector of one.
 fn raised(x: &Var) -> Result<Var, Stop> {
     Ok(if x.shape().rank() == 0 { x.reshape([1])? } else { x.clone() })
+}
+
+/// What indices choose along an axis, where the other dimensions broadcast; without an axis, of all elements.
+fn take_along(x: &Var, indices: &Var, dim: Option<isize>) -> Result<Var, kiln::tensor::Error> {
+    let Some(dim) = dim else { return x.flatten(0, -1)?.gather(0, &indices.flatten(0, -1)?) };
+    let (x_shape, shape, at) = (*x.shape(), *indices.shape(), axis(x, dim));
+    let joined = x_shape.with(at, 1).broadcast(&shape.with(at, 1))?;
+    x.expand(joined.with(at, x_shape[at]))?.gather(dim, &indices.expand(joined.with(at, shape[at]))?)
 }
 
 /// Indices with the negative ones counted from the end.
@@ -237,9 +247,10 @@ fn writing(op: &str) -> Option<Row> {
             Ok(vec![overwritten(&x, |x, s| x.scatter_add(dim, &index, s), &source)?])
         },
         "index_add" => |c| {
-            let (x, axis) = (c.x()?, axis(&c.x()?, c.int("dim")?));
-            let source = c.var("source")?.mul(c.number_or("alpha", 1.0)?)?;
-            one(Var::apply_one(IndexAdd { axis }, &[&x, &c.var("index")?, &source]))
+            let x = raised(&c.x()?)?;
+            let (axis, index) = (axis(&x, c.int("dim")?), c.var("index")?.flatten(0, -1)?);
+            let source = raised(&c.var("source")?)?.mul(c.number_or("alpha", 1.0)?)?;
+            one(Var::apply_one(IndexAdd { axis }, &[&x, &index, &source])?.reshape_like(&c.x()?))
         },
         "index_copy" => |c| {
             let (x, source) = (raised(&c.x()?)?, raised(&c.var("source")?)?);

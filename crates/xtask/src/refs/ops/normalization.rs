@@ -155,8 +155,21 @@ fn as_bias(mask: &Var, holds: bool, like: &Var) -> Result<Var, Stop> {
     Ok(if holds { mask.select(&open, &shut)? } else { mask.select(&shut, &open)? })
 }
 
+/// Keys or values of which each head serves a group of the queries' heads, repeated for each of the group.
+fn for_heads_of(q: &Var, x: Var) -> Result<Var, Stop> {
+    let rank = x.shape().rank();
+    if rank < 3 || q.shape().rank() != rank || q.shape()[rank - 3] == x.shape()[rank - 3] {
+        return Ok(x);
+    }
+    let group = q.shape()[rank - 3] / x.shape()[rank - 3].max(1);
+    let mut dims = x.shape().to_vec();
+    dims.insert(rank - 2, group);
+    Ok(x.unsqueeze(-3)?.expand(dims)?.flatten(-4, -3)?)
+}
+
 fn attention(c: &Call) -> Result<Var, Stop> {
     let (q, k, v) = (c.var("query")?, c.var("key")?, c.var("value")?);
+    let (k, v) = (for_heads_of(&q, k)?, for_heads_of(&q, v)?);
     let width = q.shape()[q.shape().rank() - 1] as f64;
     let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul(c.number_or("scale", 1.0 / width.sqrt())?)?;
     let [rows, columns] = [q.shape()[q.shape().rank() - 2], k.shape()[k.shape().rank() - 2]];

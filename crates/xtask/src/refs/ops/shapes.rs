@@ -88,13 +88,11 @@ fn views(op: &str) -> Option<Row> {
         "narrow" => |c| {
             let (x, dim) = (c.x()?, c.int("dim")?);
             let length = x.shape()[axis(&x, dim)] as isize;
+            // A number, or a tensor of one.
+            let start = c.int("start").or_else(|_| Ok::<_, Stop>(c.var("start")?.tensor().item()? as isize))?;
             one(x.stride(
                 dim,
-                Stride {
-                    start: c.int("start")?.rem_euclid(length.max(1)) as usize,
-                    length: c.int("length")? as usize,
-                    step: 1,
-                },
+                Stride { start: start.rem_euclid(length.max(1)) as usize, length: c.int("length")? as usize, step: 1 },
             ))
         },
         "slice" => |c| {
