@@ -1,9 +1,9 @@
 //! Views move elements; their gradients move back.
 
 use super::only;
+use crate::keep;
 use crate::ops::{Apply, Embed, Expand, Permute, ReduceOps, Reshape, Slice, Value, ViewOps};
 use crate::{Differentiable, Keep, Result, Var};
-use crate::keep;
 
 impl Differentiable for Reshape {
     fn keeps(&self) -> Keep {

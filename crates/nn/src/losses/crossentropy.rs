@@ -2,7 +2,7 @@
 
 use super::Targets;
 use super::macros::{losses, pair_functions};
-use super::reduction::{EPSILON, Elements, Fold, align};
+use super::reduction::{EPSILON, Elements, FILLER, Fold, align, replace};
 use super::regression::clip;
 use crate::{Error, Result};
 use kiln_autograd::ops::{Function, Ops};
@@ -40,7 +40,7 @@ losses! {
         label_smoothing: f64 = 0.0,
     }
     /// `-Σ t·ln p` along the class axis: one-hot labels. Probabilities are divided by their sum.
-    CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) {
+    CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1 / classes.
@@ -49,7 +49,7 @@ losses! {
         axis: isize = -1,
     }
     /// [`CategoricalCrossentropy`] with each term times `alpha · (1 - p)^gamma` (Lin et al. 2017).
-    CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) {
+    CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
         /// A common factor.
         alpha: f64 = 0.25,
         /// How much less easy samples count.
@@ -280,6 +280,7 @@ impl SparseCategoricalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "sparse_categorical_crossentropy";
         let (labels, valid) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
+        let y_pred = &without_ignored(&labels, y_pred, valid.as_deref())?;
         let labels = V::constant(labels);
         let elements = match self.from_logits {
             true => y_pred.cross_entropy(&labels)?,
@@ -291,6 +292,14 @@ impl SparseCategoricalCrossentropy {
         };
         Ok(Elements { elements, fold: Fold::Done, valid })
     }
+}
+
+/// The predictions with even ones in the rows whose labels are ignored: whatever the model gave there, NaN too, neither
+/// the loss nor a gradient sees it.
+fn without_ignored<V: Ops>(labels: &Tensor, y_pred: &V, valid: Option<&[f64]>) -> Result<V> {
+    let Some(valid) = valid.filter(|valid| valid.contains(&0.0)) else { return Ok(y_pred.clone()) };
+    let valid = Tensor::from_vec(valid.iter().map(|&v| v != 0.0).collect(), *labels.shape())?;
+    replace(y_pred, &V::constant(valid).unsqueeze(-1)?, FILLER)
 }
 
 /// The labels as indices, each checked to be a class; where one is ignored, 1 for those that count and 0 for the

@@ -146,6 +146,10 @@ impl Average {
         };
         let each = n / w.len().max(1);
         for sample in 0..w.len() {
+            // 0 times a value that is NaN would be NaN.
+            if w.at(sample) == 0.0 {
+                continue;
+            }
             let sum: f64 = (sample * each..(sample + 1) * each).map(&value).sum();
             self.total += w.at(sample) * sum / each.max(1) as f64;
             self.weight += w.at(sample);
