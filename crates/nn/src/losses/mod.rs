@@ -2,6 +2,7 @@
 //! are in `reduction.rs`.
 
 mod crossentropy;
+mod custom;
 mod hinge;
 mod macros;
 mod overlap;
@@ -9,6 +10,7 @@ mod reduction;
 mod regression;
 
 pub use crossentropy::*;
+pub use custom::LossFn;
 pub use hinge::*;
 pub use overlap::*;
 pub use reduction::Reduction;
@@ -16,10 +18,8 @@ pub use regression::*;
 
 use crate::{Result, config, names};
 use kiln_autograd::Var;
-use reduction::{Elements, Fold};
 use serde_json::Value;
 use std::fmt;
-use std::sync::Arc;
 
 /// What a loss takes for targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,82 +171,6 @@ pub fn from_name(name: &str) -> Result<Box<dyn Loss>> {
 pub fn from_config(config: &Value) -> Result<Box<dyn Loss>> {
     let (name, arguments) = config::parts("loss", config)?;
     names::find("loss", name, TABLE)?(arguments)
-}
-
-type Values = dyn Fn(&Var, &Var) -> Result<Var> + Send + Sync;
-
-/// A loss from a function of targets and predictions that gives the loss of each sample.
-///
-/// ```
-/// use kiln_autograd::{Tensor, Var, ops::*};
-/// use kiln_nn::losses::{Loss, LossFn};
-/// let quartic = LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(-1)?));
-/// let (t, p) = (Var::new(Tensor::new([[0.0], [0.0]])), Var::new(Tensor::new([[1.0], [2.0]])));
-/// assert_eq!(quartic.call(&t, &p, None)?.tensor().item()?, 8.5);
-/// # Ok::<(), kiln_nn::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct LossFn {
-    name: String,
-    reduction: Reduction,
-    values: Arc<Values>,
-}
-
-impl LossFn {
-    /// A loss called `name`. It is not saved with a model: a model that is loaded must be compiled anew.
-    pub fn new(name: impl Into<String>, values: impl Fn(&Var, &Var) -> Result<Var> + Send + Sync + 'static) -> LossFn {
-        LossFn { name: name.into(), reduction: Reduction::default(), values: Arc::new(values) }
-    }
-
-    /// How the losses of the samples become one number.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> LossFn {
-        self.reduction = reduction;
-        self
-    }
-}
-
-impl fmt::Debug for LossFn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LossFn").field("name", &self.name).field("reduction", &self.reduction).finish_non_exhaustive()
-    }
-}
-
-impl Loss for LossFn {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn call(&self, y_true: &Var, y_pred: &Var, sample_weight: Option<&Var>) -> Result<Var> {
-        // What it makes of a batch is unknown: samples of weight 0 are changed only where they would spoil the rest.
-        let broken = |x: &Var| x.tensor().to_vec_as::<f64>().iter().any(|x| !x.is_finite());
-        let values = match sample_weight.is_some() && (broken(y_pred) || broken(y_true)) {
-            false => (self.values)(y_true, y_pred)?,
-            true => {
-                let (y_true, y_pred) = reduction::counted(y_true, y_pred, sample_weight, &[-1])?;
-                (self.values)(&y_true, &y_pred)?
-            }
-        };
-        self.reduction.reduce(&self.name, &Elements::new(values, Fold::Done), sample_weight)
-    }
-
-    fn reduction(&self) -> Reduction {
-        self.reduction
-    }
-
-    fn arguments(&self) -> Value {
-        Value::Null
-    }
-
-    fn boxed(&self) -> Box<dyn Loss> {
-        Box::new(self.clone())
-    }
-}
-
-impl IntoLoss for LossFn {
-    fn into_loss(self) -> Result<Box<dyn Loss>> {
-        Ok(Box::new(self))
-    }
 }
 
 #[cfg(test)]

@@ -223,6 +223,10 @@ impl Measure for Auc {
         let columns = if self.multi_label { batch.classes } else { 1 };
         self.state.resize(columns, Histogram::default());
         for i in 0..n {
+            let weight = batch.weight(i, n);
+            if weight == 0.0 {
+                continue;
+            }
             let histogram = &mut self.state[i % columns];
             let logit = batch.p.at(i);
             let score = if self.from_logits { 1.0 / (1.0 + (-logit).exp()) } else { logit };
@@ -231,7 +235,7 @@ impl Measure for Auc {
                 let error = kiln_autograd::Error::index(&self.name, text);
                 return Err(error.help("end the model in a sigmoid, or set from_logits").into());
             }
-            let (positive, weight) = (batch.t.at(i) != 0.0, batch.weight(i, n));
+            let positive = batch.t.at(i) != 0.0;
             if self.exact {
                 histogram.scores.push((score, positive, weight));
                 continue;
