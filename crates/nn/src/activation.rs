@@ -100,10 +100,13 @@ impl Activation {
     /// The activation, unless its name is unknown.
     ///
     /// # Errors
-    /// An unknown name, with the nearest known one.
+    /// An unknown name, with the nearest known one; a slope that is no number.
     pub fn checked(&self) -> Result<&Activation> {
         match self {
             Activation::Unknown(name) => Err(unknown_name(name)),
+            Activation::LeakyRelu(slope) if !slope.is_finite() => {
+                Err(Error::config(format!("leaky_relu: the slope is {slope}"), "give a finite number, such as 0.2"))
+            }
             known => Ok(known),
         }
     }

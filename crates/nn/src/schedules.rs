@@ -266,6 +266,20 @@ fn require_steps(steps: u32, name: &str, setting: &str) -> Result<()> {
     require(steps > 0, name, &format!("{setting} is 0"), "give the number of steps, at least 1")
 }
 
+/// Checks rates and factors: finite numbers from 0.
+fn require_positive(name: &str, settings: &[(&str, f64)]) -> Result<()> {
+    settings.iter().try_for_each(|(setting, value)| {
+        let help = "give a finite number from 0";
+        require(value.is_finite() && *value >= 0.0, name, &format!("{setting} is {value}"), help)
+    })
+}
+
+/// Checks a part of a whole.
+fn require_fraction(name: &str, setting: &str, value: f64) -> Result<()> {
+    let help = "give a fraction from 0 to 1";
+    require((0.0..=1.0).contains(&value), name, &format!("{setting} is {value}"), help)
+}
+
 /// A number of decay periods, whole ones where the rate falls in steps.
 fn periods(step: f64, steps: u32, staircase: bool) -> f64 {
     let periods = step / f64::from(steps);
@@ -282,6 +296,10 @@ impl ExponentialDecay {
         self.initial_learning_rate * self.decay_rate.powf(periods(step, self.decay_steps, self.staircase))
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(
+            name,
+            &[("initial_learning_rate", self.initial_learning_rate), ("decay_rate", self.decay_rate)],
+        )?;
         require_steps(self.decay_steps, name, "decay_steps")
     }
 }
@@ -291,6 +309,10 @@ impl InverseTimeDecay {
         self.initial_learning_rate / (1.0 + self.decay_rate * periods(step, self.decay_steps, self.staircase))
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(
+            name,
+            &[("initial_learning_rate", self.initial_learning_rate), ("decay_rate", self.decay_rate)],
+        )?;
         require_steps(self.decay_steps, name, "decay_steps")
     }
 }
@@ -301,6 +323,7 @@ impl PiecewiseConstantDecay {
         self.values.get(piece).or(self.values.last()).copied().unwrap_or(0.0)
     }
     fn check(&self, name: &str) -> Result<()> {
+        self.values.iter().try_for_each(|&value| require_positive(name, &[("a value", value)]))?;
         let text = format!("{} boundaries and {} values", self.boundaries.len(), self.values.len());
         require(self.values.len() == self.boundaries.len() + 1, name, &text, "give one value more than boundaries")?;
         require(
@@ -325,6 +348,14 @@ impl PolynomialDecay {
             + self.end_learning_rate
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(
+            name,
+            &[
+                ("initial_learning_rate", self.initial_learning_rate),
+                ("end_learning_rate", self.end_learning_rate),
+                ("power", self.power),
+            ],
+        )?;
         require_steps(self.decay_steps, name, "decay_steps")
     }
 }
@@ -343,6 +374,9 @@ impl CosineDecay {
         }
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("initial_learning_rate", self.initial_learning_rate)])?;
+        require_positive(name, &[("warmup_target", self.warmup_target.unwrap_or(0.0))])?;
+        require_fraction(name, "alpha", self.alpha)?;
         require_steps(self.decay_steps, name, "decay_steps")
     }
 }
@@ -361,6 +395,11 @@ impl CosineDecayRestarts {
         self.initial_learning_rate * ((1.0 - self.alpha) * height + self.alpha)
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(
+            name,
+            &[("initial_learning_rate", self.initial_learning_rate), ("t_mul", self.t_mul), ("m_mul", self.m_mul)],
+        )?;
+        require_fraction(name, "alpha", self.alpha)?;
         require_steps(self.first_decay_steps, name, "first_decay_steps")?;
         require(
             self.t_mul >= 1.0,
@@ -376,6 +415,7 @@ impl StepDecay {
         self.initial_learning_rate * self.gamma.powf(periods(step, self.step_size, true))
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("gamma", self.gamma)])?;
         require_steps(self.step_size, name, "step_size")
     }
 }
@@ -386,6 +426,7 @@ impl MultiStepDecay {
         self.initial_learning_rate * self.gamma.powi(falls as i32)
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("gamma", self.gamma)])?;
         require(!self.milestones.is_empty(), name, "there is no milestone", "give the steps at which the rate falls")
     }
 }
@@ -395,6 +436,7 @@ impl CosineAnnealing {
         self.minimum + (self.initial_learning_rate - self.minimum) * half_cosine(step / f64::from(self.period))
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("minimum", self.minimum)])?;
         require_steps(self.period, name, "period")
     }
 }
@@ -412,6 +454,7 @@ impl CosineWarmRestarts {
         self.minimum + (self.initial_learning_rate - self.minimum) * half_cosine(since / length)
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("minimum", self.minimum)])?;
         require_steps(self.period, name, "period")?;
         require_steps(self.growth, name, "growth")
     }
@@ -423,6 +466,14 @@ impl Linear {
         self.initial_learning_rate * (self.start_factor + (self.end_factor - self.start_factor) * fraction)
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(
+            name,
+            &[
+                ("initial_learning_rate", self.initial_learning_rate),
+                ("start_factor", self.start_factor),
+                ("end_factor", self.end_factor),
+            ],
+        )?;
         require_steps(self.total_steps, name, "total_steps")
     }
 }
@@ -431,8 +482,8 @@ impl Constant {
     fn rate(&self, step: f64) -> f64 {
         self.initial_learning_rate * if step < f64::from(self.total_steps) { self.factor } else { 1.0 }
     }
-    fn check(&self, _: &str) -> Result<()> {
-        Ok(())
+    fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("factor", self.factor)])
     }
 }
 
@@ -451,19 +502,19 @@ impl OneCycle {
         }
         let phase = phases.iter().find(|phase| step <= phase.1);
         let Some(&(start, end, from, to)) = phase else { return last };
-        let fraction = (step - start) / (end - start);
+        // A phase without steps is over at once.
+        let fraction = if end > start { (step - start) / (end - start) } else { 1.0 };
         let left = if self.linear { 1.0 - fraction } else { half_cosine(fraction) };
         to + (from - to) * left
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(name, &[("max_learning_rate", self.max_learning_rate)])?;
+        for (setting, value) in [("div_factor", self.div_factor), ("final_div_factor", self.final_div_factor)] {
+            let text = format!("{setting} is {value}");
+            require(value.is_finite() && value > 0.0, name, &text, "give a finite number above 0, such as 25")?;
+        }
         require_steps(self.total_steps, name, "total_steps")?;
-        let text = format!("pct_start is {}", self.pct_start);
-        require(
-            (0.0..=1.0).contains(&self.pct_start),
-            name,
-            &text,
-            "give the part of the steps that the rise takes, such as 0.3",
-        )
+        require_fraction(name, "pct_start", self.pct_start)
     }
 }
 
@@ -478,6 +529,15 @@ impl Cyclic {
         self.base_learning_rate + (self.max_learning_rate - self.base_learning_rate) * height * scale
     }
     fn check(&self, name: &str) -> Result<()> {
+        require_positive(
+            name,
+            &[
+                ("base_learning_rate", self.base_learning_rate),
+                ("max_learning_rate", self.max_learning_rate),
+                ("cycle_decay", self.cycle_decay),
+                ("gamma", self.gamma),
+            ],
+        )?;
         require_steps(self.step_size_up, name, "step_size_up")?;
         require_steps(self.step_size_down.unwrap_or(1), name, "step_size_down")
     }
@@ -537,6 +597,80 @@ mod tests {
             Sequential::new(Vec::new(), Vec::new()).into(),
         ] {
             assert!(schedule.check().is_err(), "{schedule:?}");
+        }
+    }
+
+    /// One of each, with settings that all have a range.
+    fn all() -> Vec<Schedule> {
+        vec![
+            ExponentialDecay::new(0.1, 10, 0.5).into(),
+            InverseTimeDecay::new(0.1, 10, 0.5).into(),
+            PiecewiseConstantDecay::new(vec![10], vec![0.1, 0.01]).into(),
+            PolynomialDecay::new(0.1, 10).cycle(true).into(),
+            CosineDecay::new(0.1, 10).warmup_target(Some(0.2)).warmup_steps(3).into(),
+            CosineDecayRestarts::new(0.1, 10).into(),
+            StepDecay::new(0.1, 10).into(),
+            MultiStepDecay::new(0.1, vec![3, 5]).into(),
+            CosineAnnealing::new(0.1, 10).into(),
+            CosineWarmRestarts::new(0.1, 10).growth(2).into(),
+            Linear::new(0.1).into(),
+            Constant::new(0.1).into(),
+            OneCycle::new(0.1, 10).into(),
+            OneCycle::new(0.1, 10).pct_start(0.1).three_phase(true).into(),
+            Cyclic::new(0.01, 0.1).into(),
+            Sequential::new(vec![Linear::new(0.1).into(), CosineDecay::new(0.1, 10).into()], vec![5]).into(),
+        ]
+    }
+
+    #[test]
+    fn every_number_of_every_schedule_has_a_range() {
+        for schedule in all() {
+            schedule.check().unwrap();
+            for step in (0..100).chain([1 << 20, 1 << 40]) {
+                let rate = schedule.rate(step);
+                assert!(rate.is_finite() && rate >= 0.0, "{schedule:?}: {rate} at step {step}");
+            }
+            let json = serde_json::to_value(&schedule).unwrap();
+            let floats = json["config"].as_object().unwrap().iter().filter(|(_, v)| v.is_f64());
+            for (setting, _) in floats {
+                let mut wrong = json.clone();
+                wrong["config"][setting] = serde_json::json!(-0.5);
+                let wrong: Schedule = serde_json::from_value(wrong).unwrap();
+                let text = wrong.check().unwrap_err().to_string();
+                assert!(text.contains(&format!("{setting} is -0.5")) && text.contains("help: give"), "{text}");
+            }
+        }
+        for bad in [f64::NAN, f64::INFINITY, -1.0] {
+            let wrong: [Schedule; 12] = [
+                ExponentialDecay::new(bad, 10, 0.5).into(),
+                ExponentialDecay::new(0.1, 10, bad).into(),
+                InverseTimeDecay::new(0.1, 10, bad).into(),
+                PiecewiseConstantDecay::new(vec![10], vec![0.1, bad]).into(),
+                PolynomialDecay::new(0.1, 10).power(bad).into(),
+                CosineDecay::new(0.1, 10).alpha(bad).into(),
+                CosineDecay::new(0.1, 10).warmup_target(Some(bad)).into(),
+                CosineDecayRestarts::new(0.1, 10).t_mul(bad).into(),
+                OneCycle::new(0.1, 10).div_factor(bad).into(),
+                OneCycle::new(0.1, 10).pct_start(bad).into(),
+                Cyclic::new(bad, 0.1).into(),
+                Sequential::new(vec![Linear::new(bad).into()], vec![]).into(),
+            ];
+            for schedule in wrong {
+                assert!(schedule.check().is_err(), "{schedule:?}");
+            }
+        }
+        assert!(CosineDecay::new(0.1, 10).alpha(1.5).check("CosineDecay").is_err());
+    }
+
+    #[test]
+    fn a_decay_that_has_ended_stays_where_it_is() {
+        let cosine = Schedule::from(CosineDecay::new(0.5, 100).alpha(0.1));
+        let warm = Schedule::from(CosineDecay::new(0.0, 100).alpha(0.1).warmup_target(Some(0.5)).warmup_steps(20));
+        let line = Schedule::from(PolynomialDecay::new(0.5, 100).end_learning_rate(0.05));
+        for after in [0, 1, 100, 1 << 40] {
+            for (schedule, end) in [(&cosine, 100), (&warm, 120), (&line, 100)] {
+                assert!((schedule.rate(end + after) - 0.05).abs() < 1e-15, "{schedule:?}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Normalization over the batch.
 
-use super::to_config;
+use super::{require, require_epsilon, to_config};
 use crate::layer::{Layer, Weight};
 use crate::{Error, Initializer, Parameter, Pass, Result};
 use kiln_autograd::ops::{ArithmeticOps, MathOps, StatisticsOps, Value};
@@ -35,14 +35,14 @@ impl BatchNormalization {
         BatchNormalization::default()
     }
 
-    /// The part of the running statistics that each batch keeps.
+    /// The part of the running statistics that each batch keeps, from 0 to 1.
     #[must_use]
     pub fn momentum(mut self, momentum: f64) -> BatchNormalization {
         self.momentum = momentum;
         self
     }
 
-    /// What is added to the variance.
+    /// What is added to the variance, from 0.
     #[must_use]
     pub fn epsilon(mut self, epsilon: f64) -> BatchNormalization {
         self.epsilon = epsilon;
@@ -70,6 +70,9 @@ impl Layer for BatchNormalization {
     }
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_epsilon("BatchNormalization", self.epsilon)?;
+        let range = "the part that is kept, from 0 to 1, such as 0.99";
+        require((0.0..=1.0).contains(&self.momentum), "BatchNormalization", "momentum", self.momentum, range)?;
         match input.rank() {
             0 => Err(Error::config(
                 "BatchNormalization: the input has no channels",

@@ -1,6 +1,6 @@
 //! Normalization within each sample.
 
-use super::to_config;
+use super::{require_epsilon, to_config};
 use crate::layer::{Layer, Weight};
 use crate::{Error, Initializer, Parameter, Pass, Result};
 use kiln_autograd::ops::{ArithmeticOps, MathOps, StatisticsOps};
@@ -31,7 +31,7 @@ impl LayerNormalization {
         LayerNormalization::default()
     }
 
-    /// What is added to the variance.
+    /// What is added to the variance, from 0.
     #[must_use]
     pub fn epsilon(mut self, epsilon: f64) -> LayerNormalization {
         self.epsilon = epsilon;
@@ -59,6 +59,7 @@ impl Layer for LayerNormalization {
     }
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_epsilon("LayerNormalization", self.epsilon)?;
         match input.rank() {
             0 => Err(Error::config(
                 "LayerNormalization: the input has no dimension to normalize",

@@ -2,7 +2,7 @@
 
 use super::Targets;
 use super::macros::{losses, pair_functions};
-use super::reduction::{EPSILON, Elements, Fold, align};
+use super::reduction::{EPSILON, Elements, FILLER, Fold, align, replace};
 use super::regression::clip;
 use crate::{Error, Result};
 use kiln_autograd::ops::{Function, Ops};
@@ -26,7 +26,7 @@ losses! {
         label_smoothing: f64 = 0.0,
     }
     /// [`BinaryCrossentropy`] times `(1 - p_t)^gamma`, where `p_t` is the probability of the right label: easy samples
-    /// count less (Lin et al. 2017).
+    /// count less (Lin et al. 2017). Of logits the entropy is exact where Keras's stops at `-ln 1e-7`, beyond ±16.
     BinaryFocalCrossentropy "binary_focal_crossentropy" (link: "sigmoid", targets: Targets::Binary) {
         /// Whether `alpha` is applied.
         apply_class_balancing: bool = false,
@@ -40,7 +40,7 @@ losses! {
         label_smoothing: f64 = 0.0,
     }
     /// `-Σ t·ln p` along the class axis: one-hot labels. Probabilities are divided by their sum.
-    CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) {
+    CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1 / classes.
@@ -49,7 +49,7 @@ losses! {
         axis: isize = -1,
     }
     /// [`CategoricalCrossentropy`] with each term times `alpha · (1 - p)^gamma` (Lin et al. 2017).
-    CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) {
+    CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
         /// A common factor.
         alpha: f64 = 0.25,
         /// How much less easy samples count.
@@ -91,6 +91,17 @@ fn smooth<S: Scalar>(t: S, smoothing: f64, middle: f64) -> S {
     t * S::lit(1.0 - smoothing) + S::lit(smoothing * middle)
 }
 
+/// `wrong^gamma`: how much a term of a focal loss counts, from the probability that was given to what is wrong. The
+/// derivative at 0 is taken to be 0: for `gamma` below 1 that of the power is infinite, times a loss that vanishes.
+#[inline(always)]
+fn focus<S: Scalar>(wrong: S, gamma: f64) -> S {
+    if gamma == 0.0 {
+        return S::lit(1.0);
+    }
+    let certain = wrong.clone().le(S::lit(0.0));
+    S::select(certain, S::lit(0.0), wrong.pow(S::lit(gamma)))
+}
+
 #[inline(always)]
 fn binary_term<S: Scalar>(t: S, p: S) -> S {
     let p = clip(p, EPSILON, 1.0 - EPSILON);
@@ -110,7 +121,7 @@ pair_functions! {
     FocalLogits "categorical_focal_crossentropy" { alpha, gamma, smoothing, middle } |self, t, log_p| {
         let t = smooth(t, self.smoothing, self.middle);
         let others = -(log_p.clone().exp_m1());
-        -(t * S::lit(self.alpha) * others.pow(S::lit(self.gamma)) * log_p)
+        -(t * S::lit(self.alpha) * focus(others, self.gamma) * log_p)
     };
     Chosen "sparse_categorical_crossentropy" |self, p, total| -clip(p / total, EPSILON, 1.0 - EPSILON).ln();
     Generalized "categorical_generalized_cross_entropy" { q } |self, p, _zero| {
@@ -134,7 +145,7 @@ impl Function<3> for Categorical {
         let p = clip(p / total, EPSILON, 1.0 - EPSILON);
         let term = -(smooth(t, self.smoothing, self.middle) * p.clone().ln());
         [match self.focal {
-            Some((alpha, gamma)) => term * S::lit(alpha) * (S::lit(1.0) - p).pow(S::lit(gamma)),
+            Some((alpha, gamma)) => term * S::lit(alpha) * focus(S::lit(1.0) - p, gamma),
             None => term,
         }]
     }
@@ -155,12 +166,13 @@ impl Function<2> for BinaryFocal {
     fn call<S: Scalar>(&self, [t, x]: [S; 2]) -> [S; 1] {
         let one = || S::lit(1.0);
         let t = smooth(t, self.smoothing, 0.5);
-        let (p, entropy) = match self.logits {
-            true => (x.clone().sigmoid(), x.clone().softplus() - x * t.clone()),
-            false => (x.clone(), binary_term(t.clone(), x)),
+        // `1 - p` of a logit from the logit: subtracted, nothing is left of it where `p` is almost 1.
+        let (p, q, entropy) = match self.logits {
+            true => (x.clone().sigmoid(), (-x.clone()).sigmoid(), x.clone().softplus() - x * t.clone()),
+            false => (x.clone(), one() - x.clone(), binary_term(t.clone(), x)),
         };
-        let right = t.clone() * p.clone() + (one() - t.clone()) * (one() - p);
-        let loss = (one() - right).pow(S::lit(self.gamma)) * entropy;
+        let wrong = t.clone() * q + (one() - t.clone()) * p;
+        let loss = focus(wrong, self.gamma) * entropy;
         [match self.alpha {
             Some(alpha) => loss * (t.clone() * S::lit(alpha) + (one() - t) * S::lit(1.0 - alpha)),
             None => loss,
@@ -196,6 +208,18 @@ fn check_smoothing(name: &str, smoothing: f64) -> Result<()> {
     ))
 }
 
+fn check_focus(name: &str, alpha: f64, largest: f64, gamma: f64) -> Result<()> {
+    if !(alpha.is_finite() && (0.0..=largest).contains(&alpha)) {
+        let range = if largest == 1.0 { "a number from 0 to 1" } else { "a number from 0" };
+        return Err(Error::config(format!("{name}: alpha is {alpha}"), format!("give {range}, such as 0.25")));
+    }
+    if !(gamma.is_finite() && gamma >= 0.0) {
+        let text = format!("{name}: gamma is {gamma}");
+        return Err(Error::config(text, "give a number from 0, such as 2: 0 is no focus at all"));
+    }
+    Ok(())
+}
+
 impl BinaryCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (name, smoothing) = ("binary_crossentropy", self.label_smoothing);
@@ -213,6 +237,7 @@ impl BinaryFocalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "binary_focal_crossentropy";
         check_smoothing(name, self.label_smoothing)?;
+        check_focus(name, self.alpha, 1.0, self.gamma)?;
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let f = BinaryFocal {
             alpha: self.apply_class_balancing.then_some(self.alpha),
@@ -261,6 +286,7 @@ impl CategoricalFocalCrossentropy {
         let (name, axis) = ("categorical_focal_crossentropy", self.axis);
         let CategoricalFocalCrossentropy { alpha, gamma, label_smoothing: smoothing, .. } = *self;
         check_smoothing(name, smoothing)?;
+        check_focus(name, alpha, f64::INFINITY, gamma)?;
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let middle = even_share(name, y_pred.tensor(), axis)?;
         let [terms] = match self.from_logits {
@@ -280,6 +306,7 @@ impl SparseCategoricalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "sparse_categorical_crossentropy";
         let (labels, valid) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
+        let y_pred = &without_ignored(&labels, y_pred, valid.as_deref())?;
         let labels = V::constant(labels);
         let elements = match self.from_logits {
             true => y_pred.cross_entropy(&labels)?,
@@ -291,6 +318,14 @@ impl SparseCategoricalCrossentropy {
         };
         Ok(Elements { elements, fold: Fold::Done, valid })
     }
+}
+
+/// The predictions with even ones in the rows whose labels are ignored: whatever the model gave there, NaN too, neither
+/// the loss nor a gradient sees it.
+fn without_ignored<V: Ops>(labels: &Tensor, y_pred: &V, valid: Option<&[f64]>) -> Result<V> {
+    let Some(valid) = valid.filter(|valid| valid.contains(&0.0)) else { return Ok(y_pred.clone()) };
+    let valid = Tensor::from_vec(valid.iter().map(|&v| v != 0.0).collect(), *labels.shape())?;
+    replace(y_pred, &V::constant(valid).unsqueeze(-1)?, FILLER)
 }
 
 /// The labels as indices, each checked to be a class; where one is ignored, 1 for those that count and 0 for the
@@ -352,5 +387,95 @@ impl CategoricalGeneralizedCrossEntropy {
         let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(-1)?;
         let [elements] = V::elementwise(Generalized { q: self.q }, [&right, &right])?;
         Ok(Elements::new(elements, Fold::Done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::Loss;
+    use kiln_autograd::{Tensor, Var, value_and_grad};
+
+    /// The value and the gradient of a loss of one target and one prediction.
+    fn run(loss: &dyn Loss, t: &[f64], p: &[f64]) -> (f64, Vec<f64>) {
+        let tensor = |x: &[f64]| Tensor::from_vec(x.to_vec(), [1, x.len()]).unwrap();
+        let y_true = Var::new(tensor(t));
+        let (value, gradient) = value_and_grad(|p| Ok(loss.call(&y_true, &p[0], None).unwrap()), &[tensor(p)]).unwrap();
+        (value.item().unwrap(), gradient[0].to_vec_as())
+    }
+
+    fn close(a: f64, b: f64, tolerance: f64) -> bool {
+        (a - b).abs() <= tolerance * (1.0 + b.abs())
+    }
+
+    /// Keras's formula, as its documentation and Lin et al. have it: each factor by itself.
+    fn focal(t: f64, x: f64, loss: &BinaryFocalCrossentropy) -> f64 {
+        let p = if loss.from_logits { 1.0 / (1.0 + (-x).exp()) } else { x };
+        let t = t * (1.0 - loss.label_smoothing) + 0.5 * loss.label_smoothing;
+        let clipped = p.clamp(1e-7, 1.0 - 1e-7);
+        let entropy = -t * clipped.ln() - (1.0 - t) * (1.0 - clipped).ln();
+        let p_t = t * p + (1.0 - t) * (1.0 - p);
+        let balance = if loss.apply_class_balancing { t * loss.alpha + (1.0 - t) * (1.0 - loss.alpha) } else { 1.0 };
+        balance * (1.0 - p_t).powf(loss.gamma) * entropy
+    }
+
+    #[test]
+    fn binary_focal_is_keras_formula_whatever_its_settings() {
+        for balancing in [false, true] {
+            for alpha in [0.0, 0.25, 0.75, 1.0] {
+                for gamma in [0.0, 0.5, 1.0, 2.0, 3.7] {
+                    for smoothing in [0.0, 0.1, 1.0] {
+                        for from_logits in [false, true] {
+                            let loss = BinaryFocalCrossentropy::new().apply_class_balancing(balancing).alpha(alpha);
+                            let loss = loss.gamma(gamma).label_smoothing(smoothing).from_logits(from_logits);
+                            let points = match from_logits {
+                                true => [-9.0, -2.5, -0.1, 0.0, 0.7, 3.0, 11.0],
+                                false => [1e-4, 0.1, 0.4, 0.5, 0.6, 0.93, 0.9999],
+                            };
+                            for (t, x) in [0.0, 0.3, 1.0].iter().flat_map(|&t| points.map(|x| (t, x))) {
+                                let (value, gradient) = run(&loss, &[t], &[x]);
+                                assert!(close(value, focal(t, x, &loss), 1e-12), "{loss:?} {t} {x}: {value}");
+                                let h = 1e-5 * (1.0 - x).min(x).clamp(1e-2, 1.0);
+                                let slope = (focal(t, x + h, &loss) - focal(t, x - h, &loss)) / (2.0 * h);
+                                assert!(close(gradient[0], slope, 1e-4), "{loss:?} {t} {x}: {gradient:?} {slope}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn focal_losses_of_certain_predictions_are_finite_and_so_are_their_gradients() {
+        for gamma in [0.0, 0.5, 1.0, 2.0] {
+            for t in [[0.0, 1.0], [1.0, 0.0]] {
+                let binary = BinaryFocalCrossentropy::new().gamma(gamma);
+                let categorical = CategoricalFocalCrossentropy::new().gamma(gamma);
+                for loss in [&binary as &dyn Loss, &categorical] {
+                    let (value, gradient) = run(loss, &t, &[0.0, 1.0]);
+                    assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss:?} {gradient:?}");
+                    let logits = loss.with_logits().unwrap();
+                    let (value, gradient) = run(&*logits, &t, &[-500.0, 500.0]);
+                    assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss:?} {gradient:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_focal_losses_have_ranges() {
+        let fails = |loss: &dyn Loss| {
+            let x = Var::new(Tensor::new([[0.5, 0.5]]));
+            loss.call(&x, &x, None).unwrap_err().to_string()
+        };
+        for gamma in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(fails(&BinaryFocalCrossentropy::new().gamma(gamma)).contains("gamma is"));
+            assert!(fails(&CategoricalFocalCrossentropy::new().gamma(gamma)).contains("gamma is"));
+        }
+        for alpha in [-0.1, 1.5, f64::NAN] {
+            assert!(fails(&BinaryFocalCrossentropy::new().alpha(alpha)).contains("from 0 to 1"));
+        }
+        assert!(fails(&CategoricalFocalCrossentropy::new().alpha(f64::INFINITY)).contains("alpha is inf"));
     }
 }

@@ -1,9 +1,10 @@
 //! What every loss has besides its formula: a struct of settings, setters, a config, and its place behind [`Loss`].
 
 /// Defines losses. Each is a struct with the fields given and `reduction`; the formula is its method
-/// `elements(&self, y_true, y_pred) -> Result<Elements<V>>`, written beside.
+/// `elements(&self, y_true, y_pred) -> Result<Elements<V>>`, written beside. `over` names the field with the axes that
+/// the loss of a sample is folded along; without it, that is the last one.
 macro_rules! losses {
-    ($($(#[$doc:meta])* $name:ident $label:literal $(($($key:ident: $value:expr),*))? {
+    ($($(#[$doc:meta])* $name:ident $label:literal $(($($key:ident: $value:expr),*))? $(over $axis:ident)? {
         $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),* $(,)?
     })*) => {$(
         $(#[$doc])*
@@ -46,7 +47,19 @@ macro_rules! losses {
             /// Shapes or labels that do not fit.
             pub fn values<V: kiln_autograd::ops::Ops>(&self, y_true: &V, y_pred: &V) -> $crate::Result<V> {
                 let loss = self.elements(y_true, y_pred)?;
-                loss.fold.apply(&loss.elements)
+                Ok(loss.fold.apply(&loss.elements)?.add(0.0)?)
+            }
+
+            /// Targets and predictions with harmless ones in place of those that weigh nothing.
+            pub(crate) fn counted<V: kiln_autograd::ops::Ops>(
+                &self,
+                y_true: &V,
+                y_pred: &V,
+                weight: Option<&V>,
+            ) -> $crate::Result<(V, V)> {
+                let [folded, ..] =
+                    [$($crate::losses::Axes::from(self.$axis.clone()),)? $crate::losses::Axes::from(-1)];
+                $crate::losses::reduction::counted(y_true, y_pred, weight, folded.list())
             }
         }
 
@@ -61,7 +74,8 @@ macro_rules! losses {
                 y_pred: &kiln_autograd::Var,
                 sample_weight: Option<&kiln_autograd::Var>,
             ) -> $crate::Result<kiln_autograd::Var> {
-                self.reduction.reduce($label, &self.elements(y_true, y_pred)?, sample_weight)
+                let (y_true, y_pred) = self.counted(y_true, y_pred, sample_weight)?;
+                self.reduction.reduce($label, &self.elements(&y_true, &y_pred)?, sample_weight)
             }
 
             fn reduction(&self) -> $crate::losses::Reduction {

@@ -2,6 +2,7 @@
 //! are in `reduction.rs`.
 
 mod crossentropy;
+mod custom;
 mod hinge;
 mod macros;
 mod overlap;
@@ -9,6 +10,7 @@ mod reduction;
 mod regression;
 
 pub use crossentropy::*;
+pub use custom::LossFn;
 pub use hinge::*;
 pub use overlap::*;
 pub use reduction::Reduction;
@@ -16,10 +18,8 @@ pub use regression::*;
 
 use crate::{Result, config, names};
 use kiln_autograd::Var;
-use reduction::{Elements, Fold};
 use serde_json::Value;
 use std::fmt;
-use std::sync::Arc;
 
 /// What a loss takes for targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,74 +173,6 @@ pub fn from_config(config: &Value) -> Result<Box<dyn Loss>> {
     names::find("loss", name, TABLE)?(arguments)
 }
 
-type Values = dyn Fn(&Var, &Var) -> Result<Var> + Send + Sync;
-
-/// A loss from a function of targets and predictions that gives the loss of each sample.
-///
-/// ```
-/// use kiln_autograd::{Tensor, Var, ops::*};
-/// use kiln_nn::losses::{Loss, LossFn};
-/// let quartic = LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(-1)?));
-/// let (t, p) = (Var::new(Tensor::new([[0.0], [0.0]])), Var::new(Tensor::new([[1.0], [2.0]])));
-/// assert_eq!(quartic.call(&t, &p, None)?.tensor().item()?, 8.5);
-/// # Ok::<(), kiln_nn::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct LossFn {
-    name: String,
-    reduction: Reduction,
-    values: Arc<Values>,
-}
-
-impl LossFn {
-    /// A loss called `name`. It is not saved with a model: a model that is loaded must be compiled anew.
-    pub fn new(name: impl Into<String>, values: impl Fn(&Var, &Var) -> Result<Var> + Send + Sync + 'static) -> LossFn {
-        LossFn { name: name.into(), reduction: Reduction::default(), values: Arc::new(values) }
-    }
-
-    /// How the losses of the samples become one number.
-    #[must_use]
-    pub fn reduction(mut self, reduction: Reduction) -> LossFn {
-        self.reduction = reduction;
-        self
-    }
-}
-
-impl fmt::Debug for LossFn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LossFn").field("name", &self.name).field("reduction", &self.reduction).finish_non_exhaustive()
-    }
-}
-
-impl Loss for LossFn {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn call(&self, y_true: &Var, y_pred: &Var, sample_weight: Option<&Var>) -> Result<Var> {
-        let values = (self.values)(y_true, y_pred)?;
-        self.reduction.reduce(&self.name, &Elements::new(values, Fold::Done), sample_weight)
-    }
-
-    fn reduction(&self) -> Reduction {
-        self.reduction
-    }
-
-    fn arguments(&self) -> Value {
-        Value::Null
-    }
-
-    fn boxed(&self) -> Box<dyn Loss> {
-        Box::new(self.clone())
-    }
-}
-
-impl IntoLoss for LossFn {
-    fn into_loss(self) -> Result<Box<dyn Loss>> {
-        Ok(Box::new(self))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +221,129 @@ mod tests {
         let b = twin.call(&labels, &Var::new(logits), None).unwrap();
         assert!((a.tensor().item().unwrap() - b.tensor().item().unwrap()).abs() < 1e-12);
         assert!(twin.takes_logits() && !loss.takes_logits());
+    }
+
+    /// The loss and its gradient with respect to the predictions.
+    fn with_gradient(loss: &dyn Loss, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> (f64, Vec<f64>) {
+        let weight = weight.map(|w| Var::new(w.clone()));
+        let (value, gradient) = kiln_autograd::value_and_grad(
+            |p| Ok(loss.call(&Var::new(y_true.clone()), &p[0], weight.as_ref()).unwrap()),
+            std::slice::from_ref(y_pred),
+        )
+        .unwrap();
+        (value.item().unwrap(), gradient[0].to_vec_as())
+    }
+
+    #[test]
+    fn a_sample_of_weight_0_does_not_count_whatever_it_holds() {
+        let weight = Tensor::new([0.5, 0.0]);
+        for (names, _) in TABLE {
+            let loss = from_name(names[0]).unwrap();
+            let ids = loss.targets() == Targets::ClassIds;
+            let loss: Box<dyn Loss> = match names[0] {
+                "dice" => Box::new(Dice::new().axis([1])),
+                "tversky" => Box::new(Tversky::new().axis([1])),
+                _ => loss,
+            };
+            for loss in [Some(loss.clone()), loss.with_logits()].into_iter().flatten() {
+                let run = |[a, b]: [f64; 2], label: f64| {
+                    let y_true = match ids {
+                        true => Tensor::new([1.0, label]),
+                        false => Tensor::new([[0.0, 1.0], [label, label]]),
+                    };
+                    with_gradient(&*loss, &y_true, &Tensor::new([[0.25, 0.5], [a, b]]), Some(&weight))
+                };
+                let (want, gradient) = run([0.5, 0.5], 0.0);
+                assert!(want.is_finite() && gradient[..2].iter().all(|g| g.is_finite()), "{}", loss.name());
+                for bad in [[f64::NAN, 0.5], [f64::INFINITY; 2], [f64::NEG_INFINITY, 3.0], [1e300, -1e300]] {
+                    for label in [0.0, 1.0, f64::NAN, -1.0] {
+                        let (value, got) = run(bad, label);
+                        assert_eq!((value, &got[..2]), (want, &gradient[..2]), "{} {bad:?} {label}", loss.name());
+                        assert_eq!(got[2..], [0.0, 0.0], "{} {bad:?} {label}", loss.name());
+                    }
+                }
+            }
+        }
+        use kiln_autograd::ops::{ArithmeticOps, StatisticsOps};
+        let custom = LossFn::new("custom", |t, p| Ok(p.sub(t)?.mean(-1)?));
+        let (t, p) = (Tensor::new([[1.0], [f64::NAN]]), Tensor::new([[3.0], [f64::INFINITY]]));
+        assert_eq!(with_gradient(&custom, &t, &p, Some(&weight)), (0.5, vec![0.25, 0.0]));
+    }
+
+    #[test]
+    fn weights_of_values_find_their_place_before_the_axis_of_the_classes() {
+        let loss = CategoricalCrossentropy::new().axis(1_isize).from_logits(true);
+        // [N, C, T] with a weight for each of [N, T].
+        let y_true = Tensor::new([[[1.0, 0.0], [0.0, 1.0]]]);
+        let y_pred = Tensor::new([[[0.0, f64::NAN], [0.0, 1.0]]]);
+        let weight = Tensor::new([[1.0, 0.0]]);
+        let (value, gradient) = with_gradient(&loss, &y_true, &y_pred, Some(&weight));
+        assert!((value - 2f64.ln() / 2.0).abs() < 1e-12, "{value}");
+        assert_eq!(gradient, [-0.25, 0.0, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn an_ignored_class_does_not_count_whatever_its_row_holds() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let (labels, rows) = (Tensor::new([0, 7]), Tensor::new([[0.0, 0.0], [bad, 0.0]]));
+            let loss = SparseCategoricalCrossentropy::new().ignore_class(7).from_logits(true);
+            let (value, gradient) = with_gradient(&loss, &labels, &rows, None);
+            assert!((value - 2f64.ln()).abs() < 1e-12, "{value}");
+            assert_eq!(gradient, [-0.5, 0.5, 0.0, 0.0]);
+            let rows = Tensor::new([[0.5, 0.5], [bad, 0.0]]);
+            let (value, gradient) = with_gradient(&loss.clone().from_logits(false), &labels, &rows, None);
+            assert!((value - 2f64.ln()).abs() < 1e-12, "{value}");
+            assert_eq!(gradient[2..], [0.0, 0.0]);
+            // All ignored: nothing to learn from, so the loss is 0.
+            let all = Tensor::new([7, 7]);
+            for reduction in [Reduction::SumOverBatchSize, Reduction::Sum, Reduction::MeanWithSampleWeight] {
+                let (value, gradient) = with_gradient(&loss.clone().reduction(reduction), &all, &rows, None);
+                assert_eq!((value, gradient), (0.0, vec![0.0; 4]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_vector_of_zeros_has_no_direction() {
+        let loss = CosineSimilarity::new();
+        let (zero, other) = (Tensor::new([[0.0, 0.0, 0.0]]), Tensor::new([[1.0, -2.0, 0.5]]));
+        for (t, p) in [(&zero, &other), (&other, &zero), (&zero, &zero)] {
+            let (value, gradient) = with_gradient(&loss, t, p, None);
+            assert_eq!((value, gradient), (0.0, vec![0.0; 3]));
+            assert!(value.is_sign_positive());
+        }
+        for size in [1e-200, 1e200] {
+            let (value, gradient) = with_gradient(&loss, &other, &Tensor::new([[3.0 * size, 0.0, 4.0 * size]]), None);
+            assert_eq!(value.is_finite(), gradient.iter().all(|g| g.is_finite()));
+            let want = if size < 1.0 { 0.0 } else { -1.0 / 5.25f64.sqrt() };
+            assert!((value - want).abs() < 1e-12, "{value}");
+        }
+        let mut metric = crate::metrics::from_name("cosine_similarity").unwrap();
+        metric.update(&other, &zero, None).unwrap();
+        assert_eq!(metric.result().to_bits(), 0);
+    }
+
+    #[test]
+    fn a_vanishing_loss_has_no_sign() {
+        let certain = Tensor::new([[100.0, -100.0], [-100.0, 100.0]]);
+        let one_hot = Tensor::new([[1.0, 0.0], [0.0, 1.0]]);
+        for (names, _) in TABLE {
+            let loss = from_name(names[0]).unwrap();
+            let y_true = if loss.targets() == Targets::ClassIds { Tensor::new([0, 1]) } else { one_hot.clone() };
+            for reduction in [Reduction::Sum, Reduction::Mean, Reduction::MeanWithSampleWeight] {
+                let mut config = loss.with_logits().unwrap_or_else(|| loss.clone()).to_config();
+                config["config"]["reduction"] = serde_json::json!(reduction);
+                let loss = from_config(&config).unwrap();
+                let y_pred = if loss.takes_logits() { certain.clone() } else { one_hot.clone() };
+                for weight in [None, Some(Tensor::new([1.0, 1.0])), Some(Tensor::new([-1.0, 0.0]))] {
+                    if weight.is_some() && ["Dice", "Tversky"].contains(&loss.name()) {
+                        continue;
+                    }
+                    let (value, _) = with_gradient(&*loss, &y_true, &y_pred, weight.as_ref());
+                    assert!(value != 0.0 || value.is_sign_positive(), "{config} {weight:?}");
+                }
+            }
+        }
     }
 
     #[test]

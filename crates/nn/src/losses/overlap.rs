@@ -7,14 +7,14 @@ use kiln_autograd::ops::Ops;
 
 losses! {
     /// `1 - 2·Σ t·p / (Σ t + Σ p + 1e-7)` over the axes named, or over the whole batch (Dice 1945).
-    Dice "dice" {
+    Dice "dice" over axis {
         /// The axes that make up one region; empty for all.
         axis: Axes = Axes::default(),
     }
     /// `1 - Σ t·p / (Σ t·p + alpha · Σ t·(1-p) + beta · Σ (1-t)·p + 1e-7)` over the axes named, or over the whole batch
     /// (Salehi et al. 2017). `alpha` weights what was missed, `beta` what was claimed wrongly, as Keras computes it; its
     /// documentation says the reverse.
-    Tversky "tversky" {
+    Tversky "tversky" over axis {
         /// The weight of false negatives.
         alpha: f64 = 0.5,
         /// The weight of false positives.
@@ -63,6 +63,13 @@ impl<const N: usize> From<[isize; N]> for Axes {
 impl From<isize> for Axes {
     fn from(axis: isize) -> Axes {
         Axes(vec![axis])
+    }
+}
+
+impl Axes {
+    /// The axes named; none where all are meant.
+    pub(super) fn list(&self) -> &[isize] {
+        &self.0
     }
 }
 

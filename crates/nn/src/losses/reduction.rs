@@ -1,8 +1,8 @@
 //! From the values of a batch to the one number that is minimised: weights, masks, divisors.
 
 use crate::{Error, Result};
-use kiln_autograd::Tensor;
 use kiln_autograd::ops::Ops;
+use kiln_autograd::{Shape, Spec, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How the losses of the samples become one number. The names are Keras's.
@@ -75,22 +75,26 @@ impl Reduction {
             // One sum over all elements, whatever axis the samples are folded along.
             let (samples, each) = fold.counts(elements.tensor());
             let divisor = if self == Reduction::Sum { each } else { samples * each };
-            return Ok(elements.sum(..)?.mul(1.0 / divisor.max(1) as f64)?);
+            return positive_zero(&elements.sum(..)?.mul(1.0 / divisor.max(1) as f64)?);
         }
         let values = fold.apply(elements)?;
         let weight = self.weights(name, values.tensor(), valid.as_deref(), weight)?;
         let weighted = match &weight {
-            Some(weight) => values.mul(weight)?,
+            Some(weight) => match nonzero(weight.tensor())? {
+                // 0 times an infinite loss, or one that is NaN, would be NaN.
+                Some(counts) => replace(&values, &V::constant(counts), 0.0)?.mul(weight)?,
+                None => values.mul(weight)?,
+            },
             None => values,
         };
         let divisor = match (self, &weight) {
-            (Reduction::None, _) => return Ok(weighted),
+            (Reduction::None, _) => return positive_zero(&weighted),
             (Reduction::Sum, _) => 1.0,
             // The weights as they were given: one that is stretched along an axis counts once.
             (Reduction::MeanWithSampleWeight, Some(weight)) => weight.tensor().to_vec_as::<f64>().iter().sum(),
             _ => weighted.tensor().count() as f64,
         };
-        Ok(weighted.sum(..)?.mul(if divisor == 0.0 { 0.0 } else { 1.0 / divisor })?)
+        positive_zero(&weighted.sum(..)?.mul(if divisor == 0.0 { 0.0 } else { 1.0 / divisor })?)
     }
 
     /// The weight of each value: the sample's, and 0 where the value does not count.
@@ -122,6 +126,59 @@ impl Reduction {
 
 /// The small number of Keras: keeps logarithms and quotients finite.
 pub(crate) const EPSILON: f64 = 1e-7;
+
+/// A loss that vanishes is 0, not -0, whatever signs its terms had.
+fn positive_zero<V: Ops>(loss: &V) -> Result<V> {
+    Ok(loss.add(0.0)?)
+}
+
+/// What stands for a prediction that does not count: every loss is finite there, as a probability, a logit or a number.
+pub(super) const FILLER: f64 = 0.5;
+
+/// `x` where `counts` holds, else a number.
+pub(super) fn replace<V: Ops>(x: &V, counts: &V, number: f64) -> Result<V> {
+    let number = Tensor::filled(Spec::new(Shape::default(), x.tensor().dtype()), number);
+    Ok(counts.select(x, &V::constant(number))?)
+}
+
+/// Which weights are not 0; nothing where none is 0.
+fn nonzero(weight: &Tensor) -> Result<Option<Tensor>> {
+    let counts: Vec<bool> = weight.to_vec_as::<f64>().iter().map(|&w| w != 0.0).collect();
+    Ok(if counts.contains(&false) { Some(Tensor::from_vec(counts, *weight.shape())?) } else { None })
+}
+
+/// Targets and predictions with 0 and [`FILLER`] in place of those that weigh nothing. A weight of 0 takes a sample out
+/// whatever its numbers are: NaN, infinite, a label that is none. Leaving out its loss alone would not do: the gradient
+/// of that loss, however it is multiplied by 0, may be NaN.
+///
+/// `folded` are the axes of the predictions that the values, which the weights belong to, are without; all if empty.
+pub(super) fn counted<V: Ops>(y_true: &V, y_pred: &V, weight: Option<&V>, folded: &[isize]) -> Result<(V, V)> {
+    let counts = weight.map_or(Ok(None), |weight| nonzero(weight.tensor()))?;
+    let Some(counts) = counts else { return Ok((y_true.clone(), y_pred.clone())) };
+    let number = |x: &V, number| match spread(counts.shape(), x.tensor().shape(), y_pred.tensor().rank(), folded) {
+        Some(dims) => replace(x, &V::constant(counts.clone()).reshape(dims)?, number),
+        None => Ok(x.clone()),
+    };
+    Ok((number(y_true, 0.0)?, number(y_pred, FILLER)?))
+}
+
+/// The shape in which weights of shape `have` broadcast to `shape`, that of targets or predictions; nothing where they do
+/// not fit, which [`align_weight`] will tell.
+fn spread(have: &Shape, shape: &Shape, rank: usize, folded: &[isize]) -> Option<Vec<usize>> {
+    let axes: Vec<usize> = folded.iter().map(|&a| if a < 0 { a + rank as isize } else { a } as usize).collect();
+    let mut dims = have.to_vec();
+    if !folded.is_empty() && shape.rank() == rank && dims.len() + axes.len() == rank {
+        // A weight for each value: the folded axes are put back.
+        let mut left = dims.into_iter();
+        dims = (0..rank).map(|a| if axes.contains(&a) { 1 } else { left.next().unwrap_or(1) }).collect();
+    }
+    if dims.len() > shape.rank() && dims.last() == Some(&1) {
+        dims.pop();
+    }
+    dims.resize(dims.len().max(shape.rank()), 1);
+    let fits = dims.len() == shape.rank() && dims.iter().zip(&shape[..]).all(|(&d, &n)| d == n || d == 1);
+    fits.then_some(dims)
+}
 
 /// The weights in a shape that broadcasts to the values': a weight a sample, or one for each value.
 fn align_weight<V: Ops>(name: &str, values: &Tensor, weight: &V) -> Result<V> {

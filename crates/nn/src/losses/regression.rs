@@ -36,8 +36,9 @@ losses! {
     Poisson "poisson" {}
     /// `Σ y_true · ln(y_true / y_pred)` along the last axis, with both limited to 1e-7 … 1.
     KLDivergence "kl_divergence" {}
-    /// `-Σ ŷ_true · ŷ_pred`: the negative cosine of the angle between the two, -1 where they point the same way.
-    CosineSimilarity "cosine_similarity" {
+    /// `-Σ ŷ_true · ŷ_pred`: the negative cosine of the angle between the two, -1 where they point the same way,
+    /// 0 with a gradient of 0 where one of them is 0.
+    CosineSimilarity "cosine_similarity" over axis {
         /// The axis of the vectors.
         axis: isize = -1,
     }
@@ -116,12 +117,24 @@ elementwise_losses! {
 impl CosineSimilarity {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (y_true, y_pred) = align("cosine_similarity", y_true, y_pred)?;
-        let unit = |x: &V| -> Result<V> {
-            // A vector of length 0 stays as it is.
-            let scale = x.square()?.sum(keep(self.axis))?.rsqrt()?.clamp(f64::NEG_INFINITY, 1.0 / EPSILON)?;
-            Ok(x.mul(&scale)?)
-        };
-        let product = unit(&y_true)?.mul(&unit(&y_pred)?)?;
+        let y_true = y_true.cast(y_pred.tensor().dtype())?;
+        let product = unit(&y_true, self.axis)?.mul(&unit(&y_pred, self.axis)?)?;
         Ok(Elements::new(product.sum(self.axis)?.neg()?, Fold::Done))
     }
+}
+
+/// `x / max(‖x‖, 1e-7)` along an axis, Keras's rule; where `x` is 0, and has no direction, with a gradient of 0.
+fn unit<V: Ops>(x: &V, axis: isize) -> Result<V> {
+    // Divided by its largest number, no square overflows or vanishes. The quotient is the same function of x whatever
+    // that number is, so no gradient flows through it.
+    let largest = V::constant(x.tensor().clone()).abs()?.amax(keep(axis))?;
+    let zero = largest.eq(0.0)?;
+    let scale = zero.select(1.0, &largest)?;
+    let scaled = x.div(&scale)?;
+    let square = zero.select(1.0, &scaled.square()?.sum(keep(axis))?)?;
+    let unit = scaled.mul(&square.rsqrt()?)?;
+    let norm = V::constant(square.tensor().clone()).sqrt()?.mul(&scale)?;
+    let short = norm.lt(EPSILON)?.logical_or(&zero)?;
+    let stretched = x.div(&zero.select(f64::INFINITY, &short.select(EPSILON, &scale)?)?)?;
+    Ok(short.select(&stretched, &unit)?)
 }

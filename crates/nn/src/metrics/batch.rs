@@ -67,6 +67,8 @@ pub(super) struct Batch<'a> {
 pub(super) enum Fit {
     /// One for each prediction.
     Same,
+    /// One for each prediction: rows of classes, for a metric that has no sparse sister.
+    OneHot,
     /// One for each row of predictions: class ids.
     Ids,
 }
@@ -80,10 +82,14 @@ impl<'a> Batch<'a> {
         fit: Fit,
     ) -> Result<Batch<'a>> {
         let (t, p) = (y_true.shape(), y_pred.shape());
-        let classes = p.last().copied().unwrap_or(1);
+        let classes = match fit {
+            // One number for each sample: one class, not one sample with a class for each number.
+            Fit::OneHot if p.rank() < 2 => 1,
+            _ => p.last().copied().unwrap_or(1),
+        };
         let trim = |shape: &'a [usize]| shape.strip_suffix(&[1]).unwrap_or(shape);
         let fits = match fit {
-            Fit::Same => t == p || trim(t) == trim(p),
+            Fit::Same | Fit::OneHot => t == p || trim(t) == trim(p),
             Fit::Ids => {
                 p.rank() > 0
                     && (t[..] == p[..p.rank() - 1] || (t.last() == Some(&1) && t[..t.rank() - 1] == p[..p.rank() - 1]))
@@ -95,7 +101,10 @@ impl<'a> Batch<'a> {
                 Fit::Same if t.rank() < p.rank() || t.last() == Some(&1) => {
                     "the targets look like class ids: use the sparse metric, such as sparse_categorical_accuracy"
                 }
-                Fit::Same => "give one target for each prediction",
+                Fit::OneHot if t.rank() < p.rank() || t.last() == Some(&1) => {
+                    "the targets look like class ids: give them one-hot, a column for each class"
+                }
+                Fit::Same | Fit::OneHot => "give one target for each prediction",
                 Fit::Ids if t == p => {
                     "the targets look one-hot: use the categorical metric, such as categorical_accuracy"
                 }
@@ -146,6 +155,10 @@ impl Average {
         };
         let each = n / w.len().max(1);
         for sample in 0..w.len() {
+            // 0 times a value that is NaN would be NaN.
+            if w.at(sample) == 0.0 {
+                continue;
+            }
             let sum: f64 = (sample * each..(sample + 1) * each).map(&value).sum();
             self.total += w.at(sample) * sum / each.max(1) as f64;
             self.weight += w.at(sample);

@@ -50,7 +50,8 @@ metrics! {
     F1Score "f1_score" Max Counts {
         /// How the classes are averaged; not at all unless given.
         average: Option<Averaging> = None,
-        /// The largest prediction that still means 0; the largest of a row is the predicted one unless given.
+        /// The largest prediction that still means 0. Unless given, the largest of a row is the predicted one; in rows of
+        /// one, a sigmoid unit's, it is 0.5.
         threshold: Option<f64> = None,
     }
     /// `(1 + β²) · precision · recall / (β² · precision + recall)` of each class, from one-hot targets.
@@ -59,7 +60,8 @@ metrics! {
         average: Option<Averaging> = None,
         /// How much more recall counts than precision.
         beta: f64 = 1.0,
-        /// The largest prediction that still means 0; the largest of a row is the predicted one unless given.
+        /// The largest prediction that still means 0. Unless given, the largest of a row is the predicted one; in rows of
+        /// one, a sigmoid unit's, it is 0.5.
         threshold: Option<f64> = None,
     }
     /// The mean over the classes of the intersection over the union, from class ids or rows of scores.
@@ -198,6 +200,8 @@ at_thresholds! {
 /// Counts the decisions of a batch for each class.
 fn count_classes(state: &mut Counts, batch: &Batch<'_>, threshold: Option<f64>) {
     let (n, classes) = (batch.p.len(), batch.classes);
+    // The largest of one is always predicted, which would say nothing of the model.
+    let threshold = threshold.or((classes == 1).then_some(0.5));
     state.resize(classes, Count::default());
     for row in 0..batch.rows() {
         let start = row * classes;
@@ -244,7 +248,7 @@ fn f_scores(state: &Counts, beta: f64, average: Option<Averaging>) -> Vec<f64> {
 
 impl Measure for F1Score {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
+        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::OneHot)?;
         count_classes(&mut self.state, &batch, self.threshold);
         Ok(())
     }
@@ -256,7 +260,7 @@ impl Measure for F1Score {
 
 impl Measure for FBetaScore {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
+        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::OneHot)?;
         count_classes(&mut self.state, &batch, self.threshold);
         Ok(())
     }
@@ -293,15 +297,15 @@ fn tabulate(
     }
     let weight = weight.map(Numbers::of);
     for i in 0..n {
+        let weight = weight.as_ref().filter(|w| w.len() > 0).map_or(1.0, |w| w.at(i * w.len() / n));
         let (actual, predicted) = (class_of(&t, i, classes, ids[0]), class_of(&p, i, classes, ids[1]));
-        if ignored == Some(actual) {
+        if weight == 0.0 || ignored == Some(actual) {
             continue;
         }
         if [actual, predicted].iter().any(|&class| class < 0 || class >= classes as i64) {
             let text = format!("sample {i} has class {actual}, predicted {predicted}, but there are {classes} classes");
             return Err(kiln_autograd::Error::index(name, text).help("classes count from 0; set num_classes").into());
         }
-        let weight = weight.as_ref().filter(|w| w.len() > 0).map_or(1.0, |w| w.at(i * w.len() / n));
         state[actual as usize * classes + predicted as usize] += weight;
     }
     Ok(())

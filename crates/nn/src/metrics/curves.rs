@@ -30,11 +30,22 @@ metrics! {
         /// Whether every score is kept and the area is exact; for the ROC curve.
         exact: bool = false,
     }
-    /// The part of the targets' variance that the predictions explain: `1 - Σ(t - p)² / Σ(t - mean t)²`.
+    /// The part of the targets' variance that the predictions explain: `1 - Σ(t - p)² / Σ(t - mean t)²` of each column of
+    /// predictions. A column whose targets are all the same has a score of 0.
+    ///
+    /// ```
+    /// use kiln_autograd::Tensor;
+    /// use kiln_nn::metrics::{Metric, R2Score};
+    /// let mut r2 = R2Score::new();
+    /// r2.update(&Tensor::new([[1.0], [2.0], [3.0]]), &Tensor::new([[1.0], [2.0], [4.0]]), None)?;
+    /// assert_eq!(r2.result(), 0.5);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
     R2Score "r2_score" Max Vec<Moments> {
         /// How the columns' scores make one; not at all when null.
         class_aggregation: Option<Aggregation> = Some(Aggregation::UniformAverage),
-        /// Number of variables behind the predictions, for the adjusted score.
+        /// Number of variables behind the predictions, for the adjusted score `1 - (1 - r2)·(n - 1)/(n - num - 1)`, where
+        /// `n` counts every target of every column, as in Keras. With too few of them the score is not adjusted.
         num_regressors: usize = 0,
     }
 }
@@ -83,11 +94,34 @@ struct Histogram {
 /// What the score of a column needs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
-    sum: f64,
-    squares: f64,
+    mean: f64,
+    /// `Σ w·(t - mean)²`.
+    spread: f64,
+    /// `Σ w·(t - p)²`.
     residual: f64,
     weight: f64,
     samples: f64,
+}
+
+impl Moments {
+    /// Takes a value in. The mean moves with each, so that nothing large is ever subtracted from something large, which
+    /// `Σ t² - (Σ t)²/n` does (Welford 1962, with the weights of West 1979).
+    fn add(&mut self, t: f64, p: f64, w: f64) {
+        self.samples += 1.0;
+        if w == 0.0 {
+            return;
+        }
+        self.weight += w;
+        let before = t - self.mean;
+        self.mean += before * (w / self.weight);
+        self.spread += w * before * (t - self.mean);
+        self.residual += w * (t - p) * (t - p);
+    }
+
+    fn score(&self) -> f64 {
+        let score = 1.0 - self.residual / self.spread;
+        if self.spread == 0.0 || score.is_infinite() { 0.0 } else { score }
+    }
 }
 
 impl Auc {
@@ -189,6 +223,10 @@ impl Measure for Auc {
         let columns = if self.multi_label { batch.classes } else { 1 };
         self.state.resize(columns, Histogram::default());
         for i in 0..n {
+            let weight = batch.weight(i, n);
+            if weight == 0.0 {
+                continue;
+            }
             let histogram = &mut self.state[i % columns];
             let logit = batch.p.at(i);
             let score = if self.from_logits { 1.0 / (1.0 + (-logit).exp()) } else { logit };
@@ -197,7 +235,7 @@ impl Measure for Auc {
                 let error = kiln_autograd::Error::index(&self.name, text);
                 return Err(error.help("end the model in a sigmoid, or set from_logits").into());
             }
-            let (positive, weight) = (batch.t.at(i) != 0.0, batch.weight(i, n));
+            let positive = batch.t.at(i) != 0.0;
             if self.exact {
                 histogram.scores.push((score, positive, weight));
                 continue;
@@ -228,37 +266,123 @@ impl Measure for R2Score {
         let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
         let n = batch.p.len();
         let columns = if y_pred.rank() > 1 { batch.classes.max(1) } else { 1 };
+        if !self.state.is_empty() && self.state.len() != columns {
+            let text = format!("predictions of {columns} columns after some of {}", self.state.len());
+            return Err(kiln_autograd::Error::shape(&self.name, text)
+                .help("reset the metric before other data")
+                .into());
+        }
         self.state.resize(columns, Moments::default());
         for i in 0..n {
-            let (t, p, w) = (batch.t.at(i), batch.p.at(i), batch.weight(i, n));
-            let moments = &mut self.state[i % columns];
-            moments.sum += w * t;
-            moments.squares += w * t * t;
-            moments.residual += w * (t - p) * (t - p);
-            moments.weight += w;
-            moments.samples += 1.0;
+            self.state[i % columns].add(batch.t.at(i), batch.p.at(i), batch.weight(i, n));
         }
         Ok(())
     }
 
     fn report(&self) -> Vec<f64> {
-        let total = |m: &Moments| m.squares - quotient(m.sum * m.sum, m.weight);
-        let raw: Vec<f64> =
-            self.state.iter().map(|m| if total(m) == 0.0 { 0.0 } else { 1.0 - m.residual / total(m) }).collect();
+        let raw: Vec<f64> = self.state.iter().map(Moments::score).collect();
         let scores = match self.class_aggregation {
             _ if raw.is_empty() => vec![0.0],
             None => raw,
             Some(Aggregation::UniformAverage) => vec![raw.iter().sum::<f64>() / raw.len() as f64],
             Some(Aggregation::VarianceWeightedAverage) => {
-                let weights: Vec<f64> = self.state.iter().map(total).collect();
-                vec![quotient(raw.iter().zip(&weights).map(|(r, w)| r * w).sum(), weights.iter().sum())]
+                let weighted = self.state.iter().zip(&raw).map(|(m, score)| m.spread * score).sum();
+                vec![quotient(weighted, self.state.iter().map(|m| m.spread).sum())]
             }
         };
-        let samples = self.state.first().map_or(0.0, |m| m.samples);
+        let samples: f64 = self.state.iter().map(|m| m.samples).sum();
         let free = samples - self.num_regressors as f64 - 1.0;
         if self.num_regressors == 0 || free <= 0.0 {
             return scores;
         }
         scores.iter().map(|r2| 1.0 - (1.0 - r2) * (samples - 1.0) / free).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metric;
+
+    /// The scores of a metric that has seen the rows one batch after another.
+    fn scores(mut metric: R2Score, t: &[[f64; 2]], p: &[[f64; 2]], w: Option<&[f64]>, batch: usize) -> Vec<f64> {
+        for start in (0..t.len()).step_by(batch) {
+            let rows = start..(start + batch).min(t.len());
+            let tensor = |x: &[[f64; 2]]| Tensor::from_vec(x[rows.clone()].concat(), [rows.len(), 2]).unwrap();
+            let weight = w.map(|w| Tensor::from_vec(w[rows.clone()].to_vec(), [rows.len()]).unwrap());
+            metric.update(&tensor(t), &tensor(p), weight.as_ref()).unwrap();
+        }
+        metric.values()
+    }
+
+    fn assert_close(have: &[f64], want: &[f64]) {
+        assert!(
+            have.len() == want.len() && have.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9),
+            "{have:?} {want:?}"
+        );
+    }
+
+    #[test]
+    fn r2_of_targets_far_from_0_keeps_its_digits() {
+        for offset in [0.0, 1e8, -1e8] {
+            let t = [0.0, 0.0, 1.0].map(|x: f64| x + offset);
+            let p = [t[0] + 0.4, t[1] + 0.1, t[2] - 0.5];
+            let (mut whole, mut parts) = (R2Score::new(), R2Score::new());
+            whole.update(&Tensor::new(t), &Tensor::new(p), None).unwrap();
+            for i in 0..3 {
+                parts.update(&Tensor::new([t[i]]), &Tensor::new([p[i]]), None).unwrap();
+            }
+            for score in [whole.result(), parts.result()] {
+                assert!((score - 0.37).abs() < 1e-6, "{offset}: {score}");
+            }
+        }
+    }
+
+    #[test]
+    fn r2_of_several_columns_is_aggregated_as_keras_does() {
+        // Column 0: residual 1, spread 5; column 1: residual 4·2² = 16, spread 20.
+        let t = [[1.0, 2.0], [2.0, 4.0], [3.0, 6.0], [4.0, 8.0]];
+        let p = [[1.0, 4.0], [2.0, 6.0], [3.0, 8.0], [5.0, 10.0]];
+        let raw = [1.0 - 1.0 / 5.0, 1.0 - 16.0 / 20.0];
+        let each = || R2Score::new().class_aggregation(None);
+        let weighted = || R2Score::new().class_aggregation(Some(Aggregation::VarianceWeightedAverage));
+        let mean = (raw[0] + raw[1]) / 2.0;
+        let by_variance = (5.0 * raw[0] + 20.0 * raw[1]) / 25.0;
+        for batch in [1, 3, 4] {
+            assert_close(&scores(each(), &t, &p, None, batch), &raw);
+            assert_close(&scores(R2Score::new(), &t, &p, None, batch), &[mean]);
+            assert_close(&scores(weighted(), &t, &p, None, batch), &[by_variance]);
+            // Keras counts all 8 targets.
+            let adjust = |r2: f64, regressors: f64| 1.0 - (1.0 - r2) * 7.0 / (7.0 - regressors);
+            assert_close(&scores(R2Score::new().num_regressors(2), &t, &p, None, batch), &[adjust(mean, 2.0)]);
+            assert_close(&scores(weighted().num_regressors(3), &t, &p, None, batch), &[adjust(by_variance, 3.0)]);
+            let adjusted = raw.map(|r2| adjust(r2, 2.0));
+            assert_close(&scores(each().num_regressors(2), &t, &p, None, batch), &adjusted);
+            for too_many in [7, 8, 100] {
+                assert_close(&scores(R2Score::new().num_regressors(too_many), &t, &p, None, batch), &[mean]);
+            }
+        }
+    }
+
+    #[test]
+    fn r2_weights_count_rows_and_a_weight_of_0_leaves_them_out() {
+        let t = [[1.0, 2.0], [2.0, 4.0], [f64::NAN, f64::INFINITY], [4.0, 8.0]];
+        let p = [[1.0, 4.0], [2.0, 6.0], [3.0, f64::NAN], [5.0, 9.0]];
+        let each = || R2Score::new().class_aggregation(None);
+        let twice: Vec<usize> = vec![0, 1, 3, 3];
+        let rows = |x: &[[f64; 2]]| twice.iter().map(|&i| x[i]).collect::<Vec<_>>();
+        let want = scores(each(), &rows(&t), &rows(&p), None, 4);
+        for batch in [1, 2, 4] {
+            assert_close(&scores(each(), &t, &p, Some(&[1.0, 1.0, 0.0, 2.0]), batch), &want);
+        }
+        assert_close(&scores(each(), &[[3.0, 1.0]; 3], &[[3.0, 2.0]; 3], None, 2), &[0.0, 0.0]);
+    }
+
+    #[test]
+    fn r2_refuses_other_columns() {
+        let mut metric = R2Score::new();
+        metric.update(&Tensor::new([[1.0, 2.0]]), &Tensor::new([[1.0, 2.0]]), None).unwrap();
+        let text = metric.update(&Tensor::new([[1.0]]), &Tensor::new([[1.0]]), None).unwrap_err().to_string();
+        assert!(text.contains("1 columns after some of 2"), "{text}");
     }
 }

@@ -110,7 +110,9 @@ macro_rules! of_losses {
     ($($metric:ident |$self_:ident| $loss:expr, |$mean:ident| $result:expr;)*) => {$(
         impl Measure for $metric {
             fn take_in(&mut $self_, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-                let values = $loss.values(y_true, y_pred)?;
+                let loss = $loss;
+                let (y_true, y_pred) = loss.counted(y_true, y_pred, weight)?;
+                let values = loss.values(&y_true, &y_pred)?;
                 add_values(&mut $self_.state, &values, weight)
             }
 
@@ -129,7 +131,7 @@ of_losses! {
     MeanAbsolutePercentageError |self| losses::MeanAbsolutePercentageError::new(), |mean| mean;
     MeanSquaredLogarithmicError |self| losses::MeanSquaredLogarithmicError::new(), |mean| mean;
     LogCoshError |self| losses::LogCosh::new(), |mean| mean;
-    CosineSimilarity |self| losses::CosineSimilarity::new().axis(self.axis), |mean| -mean;
+    CosineSimilarity |self| losses::CosineSimilarity::new().axis(self.axis), |mean| 0.0 - mean;
     Poisson |self| losses::Poisson::new(), |mean| mean;
     KLDivergence |self| losses::KLDivergence::new(), |mean| mean;
     Hinge |self| losses::Hinge::new(), |mean| mean;
@@ -146,6 +148,7 @@ impl Measure for SparseCategoricalCrossentropy {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let loss =
             losses::SparseCategoricalCrossentropy::new().from_logits(self.from_logits).ignore_class(self.ignore_class);
+        let (y_true, y_pred) = &loss.counted(y_true, y_pred, weight)?;
         let values = loss.reduction(Reduction::None).values(y_true, y_pred)?;
         let Some(ignored) = self.ignore_class else { return add_values(&mut self.state, &values, weight) };
         let (values, labels, weight) = (Numbers::of(&values), Numbers::of(y_true), weight.map(Numbers::of));
@@ -182,7 +185,8 @@ impl Measure for Sum {
     fn take_in(&mut self, _: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let (values, weight) = (Numbers::of(y_pred), weight.map(Numbers::of));
         for i in 0..values.len() {
-            self.state.total += values.at(i) * weight.as_ref().map_or(1.0, |w| w.at(i * w.len() / values.len()));
+            let weight = weight.as_ref().map_or(1.0, |w| w.at(i * w.len() / values.len()));
+            self.state.total += if weight == 0.0 { 0.0 } else { values.at(i) * weight };
         }
         Ok(())
     }

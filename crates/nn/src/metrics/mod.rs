@@ -278,4 +278,47 @@ mod tests {
         auc.update(&t, &p, None).unwrap();
         assert!((auc.result() - 1.0 / 3.0).abs() < 1e-12);
     }
+
+    #[test]
+    fn f1_of_one_unit_asks_whether_it_is_above_a_half() {
+        let (t, p) = (Tensor::new([[1.0], [0.0], [1.0], [0.0]]), Tensor::new([[0.9], [0.8], [0.4], [0.1]]));
+        for name in ["f1_score", "fbeta_score"] {
+            let mut metric = from_name(name).unwrap();
+            metric.update(&t, &p, None).unwrap();
+            assert!((metric.result() - 0.5).abs() < 1e-6, "{name}: {}", metric.result());
+            let vector = |x: &Tensor| Tensor::from_vec(x.to_vec_as::<f64>(), [4]).unwrap();
+            metric.reset();
+            metric.update(&vector(&t), &p, None).unwrap();
+            metric.update(&vector(&t), &vector(&p), None).unwrap();
+            assert!((metric.result() - 0.5).abs() < 1e-6, "{name}: {}", metric.result());
+            let text = metric.update(&Tensor::new([0, 1]), &Tensor::new([[0.5, 0.5]; 2]), None).unwrap_err();
+            assert!(text.to_string().contains("one-hot"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sample_of_weight_0_spoils_no_metric() {
+        let weight = Tensor::new([1.0, 1.0, 0.0]);
+        for (names, _) in TABLE {
+            let ids = names[0].starts_with("sparse_") || ["mean_io_u", "confusion_matrix"].contains(&names[0]);
+            let run = |bad: f64, label: f64| {
+                let (t, p) = match ids {
+                    true if names[0].starts_with("sparse_") => {
+                        (Tensor::new([1.0, 0.0, label]), Tensor::new([[0.25, 0.75], [0.5, 0.5], [bad, bad]]))
+                    }
+                    true => {
+                        (Tensor::new([1.0, 0.0, label]), Tensor::new([0.0, 0.0, if bad.is_nan() { 9.0 } else { 1.0 }]))
+                    }
+                    false => (
+                        Tensor::new([[0.0, 1.0], [1.0, 0.0], [label, label]]),
+                        Tensor::new([[0.25, 0.75], [0.5, 0.5], [bad, bad]]),
+                    ),
+                };
+                let mut metric = from_name(names[0]).unwrap();
+                metric.update(&t, &p, Some(&weight)).unwrap();
+                metric.values()
+            };
+            assert_eq!(run(f64::NAN, 7.0), run(0.5, 0.0), "{}", names[0]);
+        }
+    }
 }

@@ -109,6 +109,10 @@ impl Callback for CsvLogger {
     }
 
     fn on_train_begin(&mut self, _control: &mut dyn Control) -> Result<()> {
+        if matches!(self.separator, b'"' | b'\n' | b'\r') || self.separator.is_ascii_alphanumeric() {
+            let text = format!("CsvLogger: the separator is {:?}", char::from(self.separator));
+            return Err(Error::config(text, "give a character that stands in no number or name, such as b',' or b';'"));
+        }
         self.columns.clear();
         self.rows.clear();
         if self.append && self.path.exists() { self.read_existing() } else { Ok(()) }
@@ -140,6 +144,15 @@ mod tests {
         logger.on_train_begin(&mut fake).unwrap();
         for (epoch, logs) in epochs {
             logger.on_epoch_end(*epoch, &mut logs.clone(), &mut fake).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_separator_that_separates_nothing_is_refused() {
+        for separator in *b"\"\n\r1a" {
+            let error =
+                CsvLogger::new("log.csv").separator(separator).on_train_begin(&mut Fake::default()).unwrap_err();
+            assert!(error.to_string().contains("the separator is"), "{error}");
         }
     }
 

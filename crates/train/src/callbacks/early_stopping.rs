@@ -73,7 +73,7 @@ impl EarlyStopping {
         self
     }
 
-    /// How much better a value must be to count as an improvement; the default is 0 (strictly better).
+    /// How much better a value must be to count as an improvement, from 0; the default is 0 (strictly better).
     #[must_use]
     pub fn min_delta(mut self, min_delta: f64) -> Self {
         self.min_delta = min_delta;
@@ -132,6 +132,19 @@ impl EarlyStopping {
         self.state.best_epoch
     }
 
+    fn check(&self) -> Result<()> {
+        let (what, help) = match self.baseline {
+            _ if !(self.min_delta.is_finite() && self.min_delta >= 0.0) => {
+                (format!("min_delta is {}", self.min_delta), "give a finite number from 0, such as 0.001")
+            }
+            Some(baseline) if !baseline.is_finite() => {
+                (format!("baseline is {baseline}"), "give the finite value that is to be beaten, or leave it out")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::config(format!("EarlyStopping: {what}"), help))
+    }
+
     fn improves_on(&self, value: f64, reference: Option<f64>) -> bool {
         self.direction.improves(value, reference.unwrap_or(f64::NAN), self.min_delta)
     }
@@ -147,12 +160,7 @@ impl Callback for EarlyStopping {
     }
 
     fn on_train_begin(&mut self, control: &mut dyn Control) -> Result<()> {
-        if !self.min_delta.is_finite() {
-            return Err(Error::config(
-                format!("EarlyStopping: min_delta is {}", self.min_delta),
-                "give a finite number, such as 0.001",
-            ));
-        }
+        self.check()?;
         self.direction = self.mode.resolve(&self.monitor, control.direction(&self.monitor))?;
         self.state = State::default();
         self.best_weights = None;
@@ -298,6 +306,18 @@ mod tests {
         second.on_train_end(&mut fake).unwrap();
         assert_eq!(fake.weights, 0);
         assert!(second.load_state(&serde_json::json!("nonsense")).is_err());
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        for min_delta in [-0.01, f64::NAN, f64::INFINITY] {
+            let error = EarlyStopping::new().min_delta(min_delta).on_train_begin(&mut Fake::default()).unwrap_err();
+            assert!(error.to_string().contains("EarlyStopping: min_delta is"), "{error}");
+        }
+        for baseline in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = EarlyStopping::new().baseline(baseline).on_train_begin(&mut Fake::default()).unwrap_err();
+            assert!(error.to_string().contains("EarlyStopping: baseline is"), "{error}");
+        }
     }
 
     #[test]

@@ -186,6 +186,8 @@ impl ModelCheckpoint {
     fn check(&self) -> Result<()> {
         let (what, help) = if self.every_batches == Some(0) {
             ("save_every_batches is 0", "give at least 1")
+        } else if self.initial_value_threshold.is_some_and(f64::is_nan) {
+            ("initial_value_threshold is NaN, which every value would beat", "give a number, or leave it out")
         } else if self.keep_last == Some(0) {
             ("keep_last is 0, which would keep nothing", "give at least 1")
         } else if self.keep_last.is_some() && self.template.is_constant() {

@@ -88,7 +88,7 @@ impl ReduceLrOnPlateau {
         self
     }
 
-    /// How much better a value must be to count as an improvement; the default is 0.0001.
+    /// How much better a value must be to count as an improvement, from 0; the default is 0.0001.
     #[must_use]
     pub fn min_delta(mut self, min_delta: f64) -> Self {
         self.min_delta = min_delta;
@@ -128,8 +128,8 @@ impl ReduceLrOnPlateau {
     fn check(&self) -> Result<()> {
         let (what, help) = if !(self.factor > 0.0 && self.factor < 1.0) {
             (format!("factor is {}", self.factor), "give a factor between 0 and 1, such as 0.1")
-        } else if !self.min_delta.is_finite() {
-            (format!("min_delta is {}", self.min_delta), "give a finite number, such as 0.0001")
+        } else if !(self.min_delta.is_finite() && self.min_delta >= 0.0) {
+            (format!("min_delta is {}", self.min_delta), "give a finite number from 0, such as 0.0001")
         } else if !(self.min_lr.is_finite() && self.min_lr >= 0.0) {
             (format!("min_lr is {}", self.min_lr), "give 0 or a small positive number")
         } else {
@@ -244,6 +244,19 @@ mod tests {
             let mut callback = ReduceLrOnPlateau::new().factor(factor);
             let error = callback.on_train_begin(&mut Fake::default()).unwrap_err();
             assert!(error.to_string().contains("between 0 and 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        for bad in [-1e-4, f64::NAN, f64::INFINITY] {
+            for (setting, mut callback) in [
+                ("min_delta is", ReduceLrOnPlateau::new().min_delta(bad)),
+                ("min_lr is", ReduceLrOnPlateau::new().min_lr(bad)),
+            ] {
+                let error = callback.on_train_begin(&mut Fake::default()).unwrap_err();
+                assert!(error.to_string().contains(setting), "{error}");
+            }
         }
     }
 }
