@@ -29,13 +29,13 @@ impl Default for GradCheck {
 }
 
 impl GradCheck {
-    /// Step 1e-6 (of each element beyond 1), tolerance 1e-5 relative and 1e-7 absolute, first and second order.
+    /// Step 1e-6 (times the root of each element beyond 1), tolerance 1e-5 relative and 1e-7 absolute, first and second order.
     pub fn new() -> GradCheck {
         GradCheck::default()
     }
 
-    /// The distance of the differences, times the size of the element where that is more than 1: beside a large number, a
-    /// small step is lost in rounding.
+    /// The distance of the differences, times the root of the element's size where that is more than 1: beside a large
+    /// number, a small step is lost in rounding.
     #[must_use]
     pub fn step(self, step: f64) -> GradCheck {
         GradCheck { step, ..self }
@@ -148,7 +148,9 @@ impl GradCheck {
                     return Ok(Var::new(x.clone()));
                 }
                 let mut values = x.to_vec::<f64>()?;
-                values[at] += sign * self.step * values[at].abs().max(1.0);
+                // Between a fixed step, lost in the rounding of a large element, and a relative one, across which a function
+                // that varies at the scale of 1 would bend.
+                values[at] += sign * self.step * values[at].abs().max(1.0).sqrt();
                 place = values[at];
                 Tensor::from_vec(values, x.shape()).map(Var::new)
             })
