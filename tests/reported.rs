@@ -3,6 +3,7 @@
 
 use kiln_autograd::ops::*;
 use kiln_autograd::{DType, Result, Tape, Tensor, Var, f16, gradients, hvp, keep};
+use std::slice::from_ref;
 
 /// The gradients of `Σ f(x) · upstream` with respect to each input.
 fn slopes(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], upstream: &Tensor) -> Vec<Vec<f64>> {
@@ -88,7 +89,7 @@ fn order() {
     assert_near(&slopes(|x| Ok(x[0].sort(0, false)?.0), &[x], &upstream)[0], &[30.0, 10.0, 20.0, 50.0, 40.0]);
     let (x, v) = (Tensor::new([3.0, 1.0, 2.0, 5.0]), Tensor::new([1.0, -2.0, 0.5, 1.5]));
     let along = |f: fn(&Var) -> Result<Var>| {
-        let (_, second) = hvp(|x| f(&x[0])?.square()?.sum(..), &[x.clone()], &[v.clone()]).unwrap();
+        let (_, second) = hvp(|x| f(&x[0])?.square()?.sum(..), from_ref(&x), from_ref(&v)).unwrap();
         second[0].to_vec::<f64>().unwrap()
     };
     assert_near(&along(|x| Ok(x.sort(0, false)?.0)), &[2.0, -4.0, 1.0, 3.0]);
@@ -139,7 +140,7 @@ fn transposed_convolution_with_output_padding() {
     assert_eq!(y.shape().dims(), [2, 2, 6]);
     let all = y.sum(..).unwrap().backward().unwrap();
     let dx = all.get(&x).unwrap().to_vec::<f64>().unwrap();
-    let channel = |i: usize| if i / 4 % 2 == 0 { 15.0 } else { 51.0 };
+    let channel = |i: usize| if (i / 4).is_multiple_of(2) { 15.0 } else { 51.0 };
     assert_near(&dx, &(0..16).map(channel).collect::<Vec<_>>());
     let dw = all.get(&w).unwrap().to_vec::<f64>().unwrap();
     assert_near(&dw, &(0..12).map(|i| if i < 6 { 44.0 } else { 76.0 }).collect::<Vec<_>>());

@@ -385,6 +385,28 @@ pub(crate) fn room<T>(op: &str, count: usize, spec: Spec) -> Result<Vec<T>> {
     }
 }
 
+/// The number of steps from `start` that stay before `end`; `None` where `step` leads nowhere.
+fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
+    if !T::DTYPE.is_float() {
+        // In 128 bits no difference of two integers wraps.
+        let (way, step) = (i128::from(end.to_i64()) - i128::from(start.to_i64()), i128::from(step.to_i64()));
+        let whole = way.checked_div(step).filter(|&whole| whole > 0 || way * step.signum() >= 0)?;
+        return usize::try_from(whole + i128::from(way % step != 0)).ok();
+    }
+    let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
+    let steps = ((last - first) / by).ceil();
+    if by == 0.0 || !steps.is_finite() || steps < 0.0 {
+        return None;
+    }
+    // The quotient and the last element are rounded, perhaps to the end.
+    let reaches = |i: f64| (T::from_f64(first + by * i).to_f64() - last) * by.signum() >= 0.0;
+    let mut steps = steps as usize;
+    while steps > 0 && reaches((steps - 1) as f64) {
+        steps -= 1;
+    }
+    Some(steps)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,26 +448,4 @@ mod tests {
         assert!(!Tensor::new([quiet]).same_bits(&Tensor::new([signalling])));
         assert!(Tensor::new([signalling]).same_bits(&Tensor::new([signalling])));
     }
-}
-
-/// The number of steps from `start` that stay before `end`; `None` where `step` leads nowhere.
-fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
-    if !T::DTYPE.is_float() {
-        // In 128 bits no difference of two integers wraps.
-        let (way, step) = (i128::from(end.to_i64()) - i128::from(start.to_i64()), i128::from(step.to_i64()));
-        let whole = way.checked_div(step).filter(|&whole| whole > 0 || way * step.signum() >= 0)?;
-        return usize::try_from(whole + i128::from(way % step != 0)).ok();
-    }
-    let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
-    let steps = ((last - first) / by).ceil();
-    if by == 0.0 || !steps.is_finite() || steps < 0.0 {
-        return None;
-    }
-    // The quotient and the last element are rounded, perhaps to the end.
-    let reaches = |i: f64| (T::from_f64(first + by * i).to_f64() - last) * by.signum() >= 0.0;
-    let mut steps = steps as usize;
-    while steps > 0 && reaches((steps - 1) as f64) {
-        steps -= 1;
-    }
-    Some(steps)
 }

@@ -75,7 +75,9 @@ macro_rules! logarithm {
             }
             let series = (2.0 * s).mul_add(tail * z, 2.0 * s);
             // ln 2 in two parts, the first of which has few enough bits for its product with e to be exact.
-            let (high, low) = (0.693_359_375 as $t, -2.121_944_400_546_905_8e-4 as $t);
+            const HIGH: f64 = 0.693_359_375;
+            const LOW: f64 = -2.121_944_400_546_905_8e-4;
+            let (high, low) = (HIGH as $t, LOW as $t);
             (e as $t).mul_add(high, (e as $t).mul_add(low, series))
         }
     };
