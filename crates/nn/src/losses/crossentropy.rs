@@ -74,7 +74,8 @@ losses! {
     SparseCategoricalCrossentropy "sparse_categorical_crossentropy" (link: "softmax", targets: Targets::ClassIds) {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
-        /// A label whose samples do not count.
+        /// A label whose samples do not count, neither in the sum nor in what it is divided by. A batch of nothing else has
+        /// a loss of 0, as in Keras, not NaN, as in PyTorch: it teaches nothing, and spoils no mean over batches.
         ignore_class: Option<i64> = None,
     }
     /// `(1 - p[label]^q) / q` for labels that are class ids: between absolute error (q = 1) and cross-entropy (q → 0), robust
@@ -394,6 +395,7 @@ impl CategoricalGeneralizedCrossEntropy {
 mod tests {
     use super::*;
     use crate::losses::Loss;
+    use kiln_autograd::ops::{CastOps, MathOps};
     use kiln_autograd::{Tensor, Var, value_and_grad};
 
     /// The value and the gradient of a loss of one target and one prediction.
@@ -459,6 +461,73 @@ mod tests {
                     let (value, gradient) = run(&*logits, &t, &[-500.0, 500.0]);
                     assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()), "{loss:?} {gradient:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn padded_rows_do_not_dilute_the_mean() {
+        let loss = SparseCategoricalCrossentropy::new().from_logits(true).ignore_class(-100);
+        let run = |labels: &[i64], weight: Option<&[f64]>, reduction| {
+            let labels = Var::new(Tensor::from_vec(labels.to_vec(), [labels.len()]).unwrap());
+            let weight = weight.map(|w| Var::new(Tensor::from_vec(w.to_vec(), [w.len()]).unwrap()));
+            let logits = Tensor::zeros([labels.tensor().count(), 2]).unwrap().cast(DType::F64).unwrap();
+            let loss = loss.clone().reduction(reduction);
+            let (value, gradient) =
+                value_and_grad(|x| Ok(loss.call(&labels, &x[0], weight.as_ref()).unwrap()), &[logits]).unwrap();
+            (value.item().unwrap(), gradient[0].to_vec_as::<f64>())
+        };
+        use crate::losses::Reduction;
+        let mean = Reduction::SumOverBatchSize;
+        let ln2 = std::f64::consts::LN_2;
+        for (labels, padding) in [(&[0_i64][..], 0), (&[0, -100], 1), (&[0, -100, -100, -100], 3)] {
+            let (value, gradient) = run(labels, None, mean);
+            assert!((value - ln2).abs() < 1e-15, "{value}");
+            assert_eq!(gradient, [vec![-0.5, 0.5], vec![0.0; 2 * padding]].concat());
+        }
+        // The weights of the valid rows alone are what the weighted mean is divided by.
+        let weighted = run(&[0, 1, -100], Some(&[3.0, 1.0, 50.0]), Reduction::MeanWithSampleWeight);
+        assert!((weighted.0 - ln2).abs() < 1e-15, "{weighted:?}");
+        assert_eq!(weighted.1, [-0.375, 0.375, 0.125, -0.125, 0.0, 0.0]);
+        for weight in [None, Some(&[2.0, 0.0][..])] {
+            assert_eq!(run(&[-100, -100], weight, mean), (0.0, vec![0.0; 4]));
+        }
+    }
+
+    #[test]
+    fn probabilities_are_not_taken_for_logits() {
+        let rows = [
+            [0.1, 0.2, 0.7, 0.0, 0.0],
+            [0.7, 0.1, 0.1, 0.1, 0.0],
+            [0.2, 0.2, 0.2, 0.2, 0.2],
+            [0.0, 0.3, 0.3, 0.2, 0.2],
+        ];
+        let (labels, rows) = (Var::new(Tensor::new([2, 0, 4, 1])), Tensor::new(rows));
+        let loss = SparseCategoricalCrossentropy::new();
+        for (loss, want) in [(loss.clone(), 0.881_690_151), (loss.from_logits(true), 1.354_197)] {
+            let (value, gradient) =
+                value_and_grad(|p| Ok(loss.call(&labels, &p[0], None).unwrap()), std::slice::from_ref(&rows)).unwrap();
+            assert!((value.item().unwrap() - want).abs() < 1e-6, "{value:?}");
+            assert!(gradient[0].to_vec_as::<f64>().iter().all(|g| g.is_finite()));
+        }
+    }
+
+    #[test]
+    fn smoothing_counts_the_classes_on_their_axis() {
+        // [N, C, T]: three classes on axis 1, two steps on the last.
+        let y_true = Tensor::new([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]]);
+        let y_pred = Tensor::new([[[0.8, 0.1], [0.1, 0.8], [0.1, 0.1]]]);
+        let logits = y_pred.log().unwrap();
+        for axis in [1_isize, -2] {
+            let loss = CategoricalCrossentropy::new().label_smoothing(0.1).axis(axis);
+            for (loss, p) in [(loss.clone(), &y_pred), (loss.from_logits(true), &logits)] {
+                for value in loss.values(&y_true, p).unwrap().to_vec_as::<f64>() {
+                    assert!((value - 0.361_772_987).abs() < 1e-8, "{value}");
+                }
+            }
+            let focal = CategoricalFocalCrossentropy::new().label_smoothing(0.1).axis(axis).gamma(0.0).alpha(1.0);
+            for value in focal.values(&y_true, &y_pred).unwrap().to_vec_as::<f64>() {
+                assert!((value - 0.361_772_987).abs() < 1e-8, "{value}");
             }
         }
     }

@@ -47,13 +47,6 @@ impl From<Spelling> for Axes {
     }
 }
 
-impl Axes {
-    /// The axes to fold: all where none is named.
-    fn folded(&self) -> kiln_autograd::Axes {
-        if self.0.is_empty() { kiln_autograd::Axes::of(..) } else { kiln_autograd::Axes::of(&self.0) }
-    }
-}
-
 impl<const N: usize> From<[isize; N]> for Axes {
     fn from(axes: [isize; N]) -> Axes {
         Axes(axes.to_vec())
@@ -73,13 +66,18 @@ impl Axes {
     }
 }
 
+/// The sum over the axes named, over all where none is.
+fn sum<V: Ops>(x: &V, axes: &Axes) -> Result<V> {
+    Ok(if axes.0.is_empty() { x.sum(..)? } else { x.sum(&axes.0)? })
+}
+
 impl Dice {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (y_true, y_pred) = align("dice", y_true, y_pred)?;
         let y_true = y_true.cast(y_pred.tensor().dtype())?;
-        let axes = self.axis.folded();
-        let both = y_true.mul(&y_pred)?.sum(axes.clone())?.mul(2.0)?;
-        let total = y_true.sum(axes.clone())?.add(&y_pred.sum(axes.clone())?)?.add(EPSILON)?;
+        let axes = &self.axis;
+        let both = sum(&y_true.mul(&y_pred)?, axes)?.mul(2.0)?;
+        let total = sum(&y_true, axes)?.add(&sum(&y_pred, axes)?)?.add(EPSILON)?;
         Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
     }
 }
@@ -88,11 +86,11 @@ impl Tversky {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (y_true, y_pred) = align("tversky", y_true, y_pred)?;
         let y_true = y_true.cast(y_pred.tensor().dtype())?;
-        let axes = self.axis.folded();
+        let axes = &self.axis;
         let both = y_true.mul(&y_pred)?;
-        let missed = y_true.sub(&both)?.sum(axes.clone())?;
-        let wrong = y_pred.sub(&both)?.sum(axes.clone())?;
-        let both = both.sum(axes.clone())?;
+        let missed = sum(&y_true.sub(&both)?, axes)?;
+        let wrong = sum(&y_pred.sub(&both)?, axes)?;
+        let both = sum(&both, axes)?;
         let total = both.add(&missed.mul(self.alpha)?)?.add(&wrong.mul(self.beta)?)?.add(EPSILON)?;
         Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
     }

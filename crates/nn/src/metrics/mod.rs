@@ -280,6 +280,32 @@ mod tests {
     }
 
     #[test]
+    fn batches_count_by_their_samples_and_masked_ones_not_at_all() {
+        let values = |n: usize, value: f64| Tensor::full([n], value).unwrap();
+        let mut mean = Mean::new();
+        for (n, value) in [(2, 10.0), (1, 9.0)] {
+            mean.update(&values(n, 0.0), &values(n, value), None).unwrap();
+        }
+        assert!((mean.result() - 29.0 / 3.0).abs() < 1e-12);
+        // One valid and right of ten, then ten valid and wrong: 1 of 11. A batch with none changes nothing.
+        let batches = [(0.75, 1, 1.0), (0.25, 10, 1.0), (f64::NAN, 10, 0.0)];
+        for name in ["binary_accuracy", "sparse_categorical_accuracy"] {
+            let mut metric = from_name(name).unwrap();
+            for (score, valid, weight) in batches {
+                let weights: Vec<f64> = (0..10).map(|i| if i < valid { weight } else { 0.0 }).collect();
+                let scores: Vec<f64> = match name {
+                    "binary_accuracy" => vec![score; 10],
+                    _ => [1.0 - score, score].repeat(10),
+                };
+                let p = Tensor::from_vec(scores.clone(), [10, scores.len() / 10]).unwrap();
+                let weights = Tensor::from_vec(weights, [10]).unwrap();
+                metric.update(&Tensor::ones([10, 1]).unwrap(), &p, Some(&weights)).unwrap();
+            }
+            assert!((metric.result() - 1.0 / 11.0).abs() < 1e-12, "{name}: {}", metric.result());
+        }
+    }
+
+    #[test]
     fn f1_of_one_unit_asks_whether_it_is_above_a_half() {
         let (t, p) = (Tensor::new([[1.0], [0.0], [1.0], [0.0]]), Tensor::new([[0.9], [0.8], [0.4], [0.1]]));
         for name in ["f1_score", "fbeta_score"] {
