@@ -45,7 +45,7 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
     /// The other operation infers other outputs, or its own errors.
     pub fn delegate(self, op: &impl Op) -> Result<()> {
         let RawCall { x, y, .. } = self.raw;
-        let specs: SmallVec<[Spec; 16]> = x.iter().map(View::spec).collect();
+        let specs: SmallVec<[Spec; 4]> = x.iter().map(View::spec).collect();
         let out = infer(op, &specs)?;
         if out.len() != y.len() || out.iter().zip(&*y).any(|(spec, y)| *spec != y.spec()) {
             let found: Vec<Spec> = y.iter().map(ViewMut::spec).collect();
@@ -264,14 +264,14 @@ impl Tensor {
     #[track_caller]
     pub fn apply_owned(op: &(impl Op + ?Sized), mut x: Vec<Tensor>) -> Result<Outputs> {
         let at = Location::caller();
-        let mut donors: SmallVec<[Option<Tensor>; 16]> = SmallVec::new();
+        let mut donors: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
         if op.aliases() != Aliases::None {
             let unshared = |t: &mut Tensor| {
                 (t.layout.is_contiguous() && t.layout.offset == 0 && t.storage.is_unique()).then(|| t.clone())
             };
             donors = x.iter_mut().map(unshared).collect();
         }
-        let refs: SmallVec<[&Tensor; 16]> = x.iter().collect();
+        let refs: SmallVec<[&Tensor; 4]> = x.iter().collect();
         run(op, &refs, &mut donors).map_err(|e| e.at(at))
     }
 }
@@ -305,7 +305,7 @@ fn compute<'a>(op: &(impl Op + ?Sized), specs: &[Spec], x: &'a [View<'a>], y: &'
 }
 
 fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) -> Result<Outputs> {
-    let specs: SmallVec<[Spec; 16]> = x.iter().map(|t| t.spec()).collect();
+    let specs: SmallVec<[Spec; 4]> = x.iter().map(|t| t.spec()).collect();
     let out = infer(op, &specs)?;
     if let (&[x], [spec]) = (x, &*out)
         && let Some(layout) = op.view(&x.layout)
@@ -319,7 +319,7 @@ fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) ->
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
-    let mut views: SmallVec<[View<'_>; 16]> = x.iter().map(|t| t.view()).collect();
+    let mut views: SmallVec<[View<'_>; 4]> = x.iter().map(|t| t.view()).collect();
     let mut tensors: SmallVec<[Tensor; 2]> = SmallVec::new();
     for (output, spec) in out.iter().enumerate() {
         let donor = (0..donors.len()).find(|&input| {

@@ -4,7 +4,7 @@ use super::Settings;
 use super::settings::Range;
 use crate::Result;
 use kiln_autograd::ops::{Elementwise, Function};
-use kiln_autograd::{DType, Mask, Scalar, Spec, Tensor};
+use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::Value;
 use std::fmt;
 
@@ -154,10 +154,11 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
 }
 
 /// A gradient whose square is a number: beyond 10¹⁹ of single precision it is not, and a mean square that has become
-/// infinite makes every later step 0 / 0. One that is infinite or NaN itself stays so, to be seen.
+/// infinite makes every later step 0 / 0. One that is infinite or NaN itself becomes NaN, to be seen.
 #[inline(always)]
 pub(super) fn with_square<S: Scalar>(g: S) -> S {
-    let infinite = S::lit(f64::INFINITY);
-    let lost = (g.clone() * g.clone()).equals(infinite.clone()).and(g.clone().abs().lt(infinite));
-    S::select(lost, g.clone().sign() * S::lit(1e18), g)
+    let most = || S::lit(1e18);
+    let held = S::select(most().lt(g.clone()), most(), g.clone());
+    let held = S::select(held.clone().lt(-most()), -most(), held);
+    held + (g.clone() - g)
 }

@@ -134,7 +134,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let specs: SmallVec<[Spec; 16]> = x.iter().map(View::spec).collect();
+        let specs: SmallVec<[Spec; 4]> = x.iter().map(View::spec).collect();
         run(self, Self::compute_dtype(&specs)?, x, y);
         Ok(())
     }
