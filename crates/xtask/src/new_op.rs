@@ -91,7 +91,7 @@ mod tests {
             fs::copy(repository.join(path), root.join(path)).unwrap();
         }
         let written = run(&root, "roll_twice").unwrap();
-        assert_eq!(written.len(), 9, "{written:?}");
+        assert_eq!(written.len(), 8, "{written:?}");
         for path in &written {
             let text = fs::read_to_string(root.join(path)).unwrap();
             assert!(text.contains("roll_twice") || text.contains("RollTwiceOps"), "{path}");

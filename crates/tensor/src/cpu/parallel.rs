@@ -276,9 +276,13 @@ mod tests {
 
     #[test]
     fn two_close_delays_make_a_crowd() {
-        note_delay();
-        note_delay();
-        assert!(is_crowded());
+        // A busy machine may hold this thread up between the two, which are then not close.
+        let close = || {
+            note_delay();
+            note_delay();
+            is_crowded()
+        };
+        assert!((0..50).any(|_| close()));
         assert_eq!(counts(50, |task| for_each(50, true, task)), [1; 50]);
     }
 
