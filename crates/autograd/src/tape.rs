@@ -1,7 +1,7 @@
 //! The list of what was computed.
 
 use crate::var::Place;
-use crate::{DType, Differentiable, Keep, Outputs, Result, Spec, Tensor, Var};
+use crate::{Differentiable, Keep, Outputs, Result, Tensor, Var};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::fmt;
@@ -29,7 +29,6 @@ impl<O: Differentiable> Rule for O {
 }
 
 /// One recorded step. Operands and results that its rule does not read are stand-ins of the right shape.
-#[derive(Clone)]
 pub(crate) struct Step {
     pub(crate) rule: Arc<dyn Rule>,
     /// The number of each operand on the tape, `None` for constants.
@@ -46,7 +45,7 @@ pub(crate) struct TapeId(u64);
 
 struct List {
     id: TapeId,
-    steps: Vec<Step>,
+    steps: Vec<Rc<Step>>,
     values: usize,
     leaves: Vec<usize>,
 }
@@ -117,7 +116,7 @@ impl Tape {
         self.0.borrow().leaves.binary_search(&id).ok()
     }
 
-    pub(crate) fn step(&self, i: usize) -> Step {
+    pub(crate) fn step(&self, i: usize) -> Rc<Step> {
         self.0.borrow().steps[i].clone()
     }
 
@@ -152,14 +151,13 @@ impl Tape {
         let mut list = self.0.borrow_mut();
         let first = list.values;
         list.values += y.len();
-        let step = Step {
+        list.steps.push(Rc::new(Step {
             inputs: x.iter().map(|x| x.place().map(|p: &Place| p.id)).collect(),
             x: x.iter().enumerate().map(|(i, x)| kept(x.tensor(), keep.input(i))).collect(),
             y: y.iter().enumerate().map(|(i, y)| kept(y, keep.output(i))).collect(),
             rule,
             first,
-        };
-        list.steps.push(step);
+        }));
         drop(list);
         y.into_iter()
             .enumerate()
@@ -168,18 +166,10 @@ impl Tape {
     }
 }
 
-/// The tensor, or a stand-in for one that is not kept: its shape and type over a single NaN, so that a rule that reads
-/// what it does not keep gives NaN and not a plausible number.
+/// The tensor, or a stand-in for one that is not kept: its shape and type filled with NaN, so that a rule that reads
+/// what it does not keep gives NaN and not a plausible number. It lies in no memory.
 fn kept(tensor: &Tensor, keep: bool) -> Tensor {
-    use crate::ops::ViewOps;
-    if keep {
-        return tensor.clone();
-    }
-    thread_local! {
-        static NAN: [Tensor; 8] = DType::ALL.map(|dtype| Tensor::scalar(f64::NAN, dtype));
-    }
-    let Spec { shape, dtype, .. } = tensor.spec();
-    NAN.with(|nan| nan[dtype as usize].expand(shape)).unwrap_or_else(|_| tensor.clone())
+    if keep { tensor.clone() } else { Tensor::filled(tensor.spec(), f64::NAN) }
 }
 
 impl fmt::Debug for Tape {

@@ -71,15 +71,29 @@ impl<V> Outputs<V> {
     ///
     /// # Errors
     /// There is none.
-    pub fn one(self) -> Result<V> {
-        self.0.into_iter().next().ok_or_else(|| Error::argument("apply", "the operation has no result"))
+    #[inline]
+    pub fn one(mut self) -> Result<V> {
+        match self.0.is_empty() {
+            true => Err(Error::argument("apply", "the operation has no result")),
+            false => Ok(self.0.swap_remove(0)),
+        }
     }
 
     /// The values as an array, where there are `N` of them.
-    pub fn into_array<const N: usize>(self) -> Option<[V; N]> {
-        let count = self.0.len();
-        let mut values = self.0.into_iter();
-        (count == N).then(|| std::array::from_fn(|_| values.next().expect("as many as were counted")))
+    pub fn into_array<const N: usize>(mut self) -> Option<[V; N]> {
+        self.0.reverse();
+        (self.0.len() == N).then(|| std::array::from_fn(|_| self.0.pop().expect("as many as were counted")))
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, value: V) {
+        self.0.push(value);
+    }
+}
+
+impl<V> Default for Outputs<V> {
+    fn default() -> Outputs<V> {
+        Outputs(SmallVec::new())
     }
 }
 
@@ -92,13 +106,17 @@ impl<V> Deref for Outputs<V> {
 
 impl<V> From<V> for Outputs<V> {
     fn from(value: V) -> Outputs<V> {
-        std::iter::once(value).collect()
+        let mut one = Outputs::default();
+        one.push(value);
+        one
     }
 }
 
 impl<V, const N: usize> From<[V; N]> for Outputs<V> {
     fn from(values: [V; N]) -> Outputs<V> {
-        values.into_iter().collect()
+        let mut all = Outputs::default();
+        values.into_iter().for_each(|value| all.push(value));
+        all
     }
 }
 
@@ -233,6 +251,8 @@ pub trait DynOp: erased::Compute {
     fn to_arc(&self) -> Arc<dyn Op>;
     /// The value, to be downcast.
     fn as_any(&self) -> &dyn Any;
+    /// The value behind a pointer.
+    fn as_op(&self) -> &dyn Op;
     /// Whether the other is the same operation with the same arguments, and so gives the same results. Numbers are
     /// compared as they print: -0 is not 0.
     fn same(&self, other: &dyn Op) -> bool;
@@ -246,6 +266,10 @@ impl<O: Op + Clone + PartialEq> DynOp for O {
     }
 
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_op(&self) -> &dyn Op {
         self
     }
 

@@ -24,16 +24,21 @@ pub struct Key {
     stream: u64,
 }
 
-/// Ten rounds of Philox on one block.
+/// Ten rounds of Philox on `L` blocks side by side.
 #[inline(always)]
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+fn philox<const L: usize>(mut counter: [[u32; L]; 4], mut key: [u32; 2]) -> [[u32; L]; 4] {
     for round in 0..10 {
         if round > 0 {
             key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
         }
-        let a = u64::from(counter[0]) * 0xD251_1F53;
-        let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
+        for lane in 0..L {
+            let a = u64::from(counter[0][lane]) * 0xD251_1F53;
+            let b = u64::from(counter[2][lane]) * 0xCD9E_8D57;
+            counter[0][lane] = (b >> 32) as u32 ^ counter[1][lane] ^ key[0];
+            counter[1][lane] = b as u32;
+            counter[2][lane] = (a >> 32) as u32 ^ counter[3][lane] ^ key[1];
+            counter[3][lane] = a as u32;
+        }
     }
     counter
 }
@@ -47,19 +52,29 @@ impl Key {
     /// The key for purpose number `n` under this key: independent of it and of those of other numbers.
     #[must_use]
     pub fn fold(self, n: u64) -> Key {
-        let [a, b, c, d] = self.block_of(n, 0x4B69_6C6E);
+        let [[a], [b], [c], [d]] = self.blocks_of(n, 0x4B69_6C6E);
         Key { seed: self.seed ^ (u64::from(a) << 32 | u64::from(b)), stream: u64::from(c) << 32 | u64::from(d) }
     }
 
-    fn block_of(self, position: u64, domain: u32) -> [u32; 4] {
-        let counter =
-            [position as u32, (position >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32 ^ domain];
+    #[inline(always)]
+    fn blocks_of<const L: usize>(self, position: u64, domain: u32) -> [[u32; L]; 4] {
+        let mut counter = [[0; L], [0; L], [self.stream as u32; L], [(self.stream >> 32) as u32 ^ domain; L]];
+        for lane in 0..L {
+            let position = position.wrapping_add(lane as u64);
+            (counter[0][lane], counter[1][lane]) = (position as u32, (position >> 32) as u32);
+        }
         philox(counter, [self.seed as u32, (self.seed >> 32) as u32])
     }
 
     /// Block number `position`: four random words.
     pub fn bits(self, position: u64) -> [u32; 4] {
-        self.block_of(position, 0)
+        self.blocks(position).map(|[word]| word)
+    }
+
+    /// `L` blocks from number `position` on: each of their four words, side by side.
+    #[inline(always)]
+    pub(crate) fn blocks<const L: usize>(self, position: u64) -> [[u32; L]; 4] {
+        self.blocks_of(position, 0)
     }
 
     /// The key as two operands of rank 0, which live in no memory: a new key makes no new operation.
@@ -188,6 +203,7 @@ mod tests {
     /// The published test vectors of Random123.
     #[test]
     fn known_answers() {
+        let philox = |counter: [u32; 4], key| super::philox(counter.map(|word| [word]), key).map(|[word]| word);
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];

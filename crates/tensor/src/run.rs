@@ -45,7 +45,7 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
     /// The other operation infers other outputs, or its own errors.
     pub fn delegate(self, op: &impl Op) -> Result<()> {
         let RawCall { x, y, .. } = self.raw;
-        let specs: SmallVec<[Spec; 4]> = x.iter().map(View::spec).collect();
+        let specs: SmallVec<[Spec; FEW]> = x.iter().map(View::spec).collect();
         let out = infer(op, &specs)?;
         if out.len() != y.len() || out.iter().zip(&*y).any(|(spec, y)| *spec != y.spec()) {
             let found: Vec<Spec> = y.iter().map(ViewMut::spec).collect();
@@ -63,13 +63,13 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
 /// An input as a CPU kernel sees it.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
+    /// The first element: the layout's offset is counted in.
     start: *const u8,
-    layout: Layout,
+    layout: &'a Layout,
     dtype: DType,
     number: bool,
     /// Whether an output lies in the same place.
     shared: bool,
-    life: PhantomData<&'a [u8]>,
 }
 
 impl<'a> View<'a> {
@@ -89,8 +89,14 @@ impl<'a> View<'a> {
     }
 
     /// Shape and strides; the offset is 0, counted from [`View::as_ptr`].
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    #[inline]
+    pub fn layout(&self) -> Layout {
+        Layout { offset: 0, ..*self.layout }
+    }
+
+    /// Whether the elements lie dense in row-major order.
+    pub fn is_contiguous(&self) -> bool {
+        self.layout.is_contiguous()
     }
 
     /// The first element. Reading through it needs `unsafe` and the layout. Where an output takes the input's place, as
@@ -126,7 +132,7 @@ impl<'a> View<'a> {
             return Err(no_memory("view", self.spec()));
         }
         let start = self.start.cast::<T>();
-        for_each_row(&self.layout, |offset, length, stride| {
+        for_each_row(&self.layout(), |offset, length, stride| {
             // SAFETY: `for_each_row` visits exactly the elements of the layout, all inside the storage.
             out.extend((0..length as isize).map(|i| unsafe { *start.offset(offset + i * stride) }));
         });
@@ -150,10 +156,13 @@ impl<'a> View<'a> {
     ///
     /// # Safety
     /// Every index that `layout` reaches is one that this view's storage holds.
-    pub(crate) unsafe fn with_layout(&self, layout: Layout) -> View<'a> {
+    pub(crate) unsafe fn with_layout<'b>(&self, layout: &'b Layout) -> View<'b>
+    where
+        'a: 'b,
+    {
         // SAFETY: the caller's promise.
         let start = unsafe { self.start.add(layout.offset * self.dtype.size()) };
-        View { start, layout: Layout { offset: 0, ..layout }, ..*self }
+        View { start, layout, ..*self }
     }
 
     /// A copy of an input in whose place an output lies.
@@ -253,7 +262,9 @@ impl Tensor {
     #[track_caller]
     pub fn apply(op: &(impl Op + ?Sized), x: &[&Tensor]) -> Result<Outputs> {
         let at = Location::caller();
-        run(op, x, &mut []).map_err(|e| e.at(at))
+        let mut y = Outputs::default();
+        run(op.as_op(), x, &mut [], &mut y).map_err(|e| e.at(at))?;
+        Ok(y)
     }
 
     /// Runs an operation on tensors that the caller no longer needs, letting outputs take over their memory where the
@@ -264,20 +275,25 @@ impl Tensor {
     #[track_caller]
     pub fn apply_owned(op: &(impl Op + ?Sized), mut x: Vec<Tensor>) -> Result<Outputs> {
         let at = Location::caller();
-        let mut donors: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
+        let mut donors: SmallVec<[Option<Storage>; FEW]> = SmallVec::new();
         if op.aliases() != Aliases::None {
             let unshared = |t: &mut Tensor| {
-                (t.layout.is_contiguous() && t.layout.offset == 0 && t.storage.is_unique()).then(|| t.clone())
+                (t.layout.is_contiguous() && t.layout.offset == 0 && t.storage.is_unique()).then(|| t.storage.clone())
             };
-            donors = x.iter_mut().map(unshared).collect();
+            donors.extend(x.iter_mut().map(unshared));
         }
-        let refs: SmallVec<[&Tensor; 4]> = x.iter().collect();
-        run(op, &refs, &mut donors).map_err(|e| e.at(at))
+        let refs: SmallVec<[&Tensor; FEW]> = x.iter().collect();
+        let mut y = Outputs::default();
+        run(op.as_op(), &refs, &mut donors, &mut y).map_err(|e| e.at(at))?;
+        Ok(y)
     }
 }
 
+/// So many operands need no heap: those of an optimizer's rule with its numbers.
+const FEW: usize = 12;
+
 /// The specs of an operation's outputs, when its number of operands is right.
-fn infer(op: &(impl Op + ?Sized), x: &[Spec]) -> Result<Specs> {
+fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
     if !op.arity().admits(x.len()) {
         return Err(Error::argument(op.name(), format!("takes {}, {} were given", op.arity(), x.len())));
     }
@@ -290,7 +306,7 @@ fn infer(op: &(impl Op + ?Sized), x: &[Spec]) -> Result<Specs> {
 }
 
 /// Calls the kernel: whoever does has seen that `y` has the specs that `op` infers from `specs`, those of `x`.
-fn compute<'a>(op: &(impl Op + ?Sized), specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewMut<'a>]) -> Result<()> {
+fn compute<'a>(op: &dyn Op, specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewMut<'a>]) -> Result<()> {
     let bytes = op.workspace(specs);
     if bytes == 0 {
         return op.compute(RawCall { x, y, workspace: &mut [] });
@@ -304,13 +320,20 @@ fn compute<'a>(op: &(impl Op + ?Sized), specs: &[Spec], x: &'a [View<'a>], y: &'
     op.compute(RawCall { x, y, workspace })
 }
 
-fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) -> Result<Outputs> {
-    let specs: SmallVec<[Spec; 4]> = x.iter().map(|t| t.spec()).collect();
+/// Runs `op` and appends its results to `y`.
+///
+/// Not generic, and with values put where they stay: a small tensor's operation costs what is done here.
+fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outputs) -> Result<()> {
+    let mut specs: SmallVec<[Spec; FEW]> = SmallVec::new();
+    for x in x {
+        specs.push(x.spec());
+    }
     let out = infer(op, &specs)?;
     if let (&[x], [spec]) = (x, &*out)
         && let Some(layout) = op.view(&x.layout)
     {
-        return view_of(op.name(), x, *spec, layout).map(Outputs::from);
+        y.push(view_of(op.name(), x, *spec, layout)?);
+        return Ok(());
     }
     let held = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device());
     let device = op.device().or(held).unwrap_or_default();
@@ -319,27 +342,29 @@ fn run(op: &(impl Op + ?Sized), x: &[&Tensor], donors: &mut [Option<Tensor>]) ->
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
-    let mut views: SmallVec<[View<'_>; 4]> = x.iter().map(|t| t.view()).collect();
-    let mut tensors: SmallVec<[Tensor; 2]> = SmallVec::new();
+    let mut views: SmallVec<[View<'_>; FEW]> = SmallVec::new();
+    for x in x {
+        views.push(x.view());
+    }
     for (output, spec) in out.iter().enumerate() {
         let donor = (0..donors.len()).find(|&input| {
-            op.aliases().allow(input, output) && donors[input].as_ref().is_some_and(|t| t.spec() == *spec)
+            op.aliases().allow(input, output) && donors[input].is_some() && specs[input] == *spec
         });
-        tensors.push(match donor.and_then(|input| Some((input, donors[input].take()?))) {
-            Some((input, tensor)) => {
+        let storage = match donor.and_then(|input| Some((input, donors[input].take()?))) {
+            Some((input, storage)) => {
                 views[input].shared = true;
-                tensor
+                storage
             }
-            None => empty(op.name(), *spec)?,
-        });
+            None => room(op.name(), spec)?,
+        };
+        y.push(Tensor { storage, layout: Layout::contiguous(spec.shape), dtype: spec.dtype });
     }
     let target = |t: &Tensor| ViewMut { start: t.storage.as_ptr().cast_mut(), spec: t.spec(), life: PhantomData };
     // Few, as nearly always, stay on the stack.
-    match &tensors[..] {
-        [y] => compute(op, &specs, &views, &mut [target(y)])?,
-        all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>())?,
+    match &y[..] {
+        [y] => compute(op, &specs, &views, &mut [target(y)]),
+        all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>()),
     }
-    Ok(tensors.into_iter().collect())
 }
 
 /// The memory of `x` under another layout, if it is what was inferred and stays inside.
@@ -355,12 +380,9 @@ fn view_of(op: &str, x: &Tensor, spec: Spec, layout: Layout) -> Result<Tensor> {
     Ok(Tensor { storage: x.storage.clone(), layout, dtype: spec.dtype })
 }
 
-fn empty(op: &str, spec: Spec) -> Result<Tensor> {
-    spec.shape.check(op)?;
-    let Some(storage) = Storage::cpu(spec.shape.count(), spec.dtype) else {
-        return Err(no_memory(op, spec));
-    };
-    Ok(Tensor { storage, layout: Layout::contiguous(spec.shape), dtype: spec.dtype })
+/// Memory for a tensor.
+fn room(op: &str, spec: &Spec) -> Result<Storage> {
+    Storage::cpu(spec.shape.count(), spec.dtype).ok_or_else(|| no_memory(op, *spec))
 }
 
 pub(crate) fn no_memory(op: &str, spec: Spec) -> Error {
@@ -376,11 +398,10 @@ impl Tensor {
         let start = unsafe { self.storage.as_ptr().add(self.layout.offset * self.dtype.size()) };
         View {
             start,
-            layout: Layout { offset: 0, ..self.layout },
+            layout: &self.layout,
             dtype: self.dtype,
-            number: self.spec().is_number(),
+            number: self.is_number(),
             shared: false,
-            life: PhantomData,
         }
     }
 
@@ -388,10 +409,10 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn build<T: Element>(op: &str, shape: Shape, fill: impl FnOnce(&mut [T])) -> Result<Tensor> {
         let at = Location::caller();
-        let tensor = empty(op, Spec::new(shape, T::DTYPE)).map_err(|e| e.at(at))?;
-        let start = tensor.storage.as_ptr().cast_mut().cast();
+        let room = shape.check(op).and_then(|()| room(op, &Spec::new(shape, T::DTYPE)));
+        let storage = room.map_err(|e| e.at(at))?;
         // SAFETY: the storage is new, dense, holds `count` initialised elements of T, and nobody else knows it.
-        fill(unsafe { std::slice::from_raw_parts_mut(start, shape.count()) });
-        Ok(tensor)
+        fill(unsafe { std::slice::from_raw_parts_mut(storage.as_ptr().cast_mut().cast(), shape.count()) });
+        Ok(Tensor { storage, layout: Layout::contiguous(shape), dtype: T::DTYPE })
     }
 }

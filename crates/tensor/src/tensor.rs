@@ -276,10 +276,15 @@ impl Tensor {
 
     /// Shape and element type.
     pub fn spec(&self) -> Spec {
-        match &self.storage {
-            Storage::Uniform(Uniform { number: true, .. }) if self.rank() == 0 => Spec::number(self.dtype),
-            _ => Spec::new(self.layout.shape, self.dtype),
+        match self.is_number() {
+            true => Spec::number(self.dtype),
+            false => Spec::new(self.layout.shape, self.dtype),
         }
+    }
+
+    /// Whether it is a number that adapts to the type of what it stands beside.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(&self.storage, Storage::Uniform(Uniform { number: true, .. })) && self.rank() == 0
     }
 
     /// The device that holds the elements.

@@ -100,8 +100,8 @@ impl Function<2> for Blend {
     }
 }
 
-fn blend(old: Tensor, a: f64, new: Tensor, b: f64) -> Result<Tensor> {
-    let x = vec![old, new, Tensor::number(a), Tensor::number(b)];
+fn blend(old: Tensor, a: Tensor, new: Tensor, b: f64) -> Result<Tensor> {
+    let x = vec![old, new, a, Tensor::number(b)];
     Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Blend), x)?.one()?)
 }
 
@@ -274,7 +274,7 @@ impl Optimizer {
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let sum = match entry.accumulated.take() {
-                Some(sum) => blend(sum, 1.0, gradient, weight)?,
+                Some(sum) => blend(sum, Tensor::number(1.0), gradient, weight)?,
                 None => gradient.mul(weight)?,
             };
             entry.accumulated = Some(sum);
@@ -310,7 +310,7 @@ impl Optimizer {
         };
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let step = self.step(t, rate, total.as_ref(), parameter.name, &gradient)?;
+            let (step, gradient) = self.step(t, rate, total.as_ref(), parameter, gradient)?;
             let entry = &mut self.entries[i];
             // The only handles, so that the kernel may write where they lie, or copies of them, to fall back on.
             let lend = |tensor: &mut Tensor| match self.rule.is_infallible() {
@@ -350,25 +350,42 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Decay and clipping for one parameter.
-    fn step(&self, t: f64, rate: f64, total: Option<&Tensor>, name: &str, gradient: &Tensor) -> Result<Step> {
+    /// Decay and clipping for one parameter: what is left of them for the rule, and the gradient after the rest.
+    fn step(
+        &self,
+        t: f64,
+        rate: f64,
+        total: Option<&Tensor>,
+        parameter: &ParameterUpdate<'_>,
+        mut gradient: Tensor,
+    ) -> Result<(Step, Tensor)> {
         let settings = &self.settings;
-        let excluded = settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str()));
+        let excluded = settings.exclude_from_weight_decay.iter().any(|part| parameter.name.contains(part.as_str()));
         let decay = settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0);
-        let (keep, coupled) = if settings.weight_decay_in_gradient { (1.0, decay) } else { (1.0 - decay * rate, 0.0) };
+        let dtype = gradient.dtype();
         // A norm that is not finite makes the gradient NaN: it must not pass for a small one.
         let shrink = |norm: &Tensor, limit: f64| -> Result<Tensor> {
             let share =
                 norm.is_finite()?.select(&norm.clamp(limit, f64::INFINITY)?.reciprocal()?.mul(limit)?, f64::NAN)?;
-            Ok(share.cast(gradient.dtype())?)
+            Ok(share.cast(dtype)?)
         };
-        let scale = match (settings.clipnorm, settings.global_clipnorm, total) {
-            (Some(limit), _, _) => shrink(&total_norm([gradient])?, limit)?,
+        let mut scale = match (settings.clipnorm, settings.global_clipnorm, total) {
+            (Some(limit), _, _) => shrink(&total_norm([&gradient])?, limit)?,
             (_, Some(limit), Some(norm)) => shrink(norm, limit)?,
             _ => Tensor::number(1.0),
         };
-        let limit = settings.clipvalue.unwrap_or(f64::INFINITY);
-        Ok(Step { t, rate, product: self.product, keep, coupled, scale, limit })
+        if let Some(limit) = settings.clipvalue {
+            gradient = gradient.clamp(-limit, limit)?;
+        }
+        let mut keep = 1.0 - decay * rate;
+        if settings.weight_decay_in_gradient {
+            keep = 1.0;
+            if decay != 0.0 {
+                let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
+                gradient = blend(gradient, scaled, parameter.value.clone(), decay)?;
+            }
+        }
+        Ok((Step { t, rate, product: self.product, keep, scale }, gradient))
     }
 
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
@@ -378,7 +395,7 @@ impl Optimizer {
             self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let average = match entry.average.take() {
-                Some(average) => blend(average, momentum, parameter.value.clone(), 1.0 - momentum)?,
+                Some(average) => blend(average, Tensor::number(momentum), parameter.value.clone(), 1.0 - momentum)?,
                 None => parameter.value.clone(),
             };
             if overwrite {

@@ -25,7 +25,8 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// The tensors it keeps for a parameter, by name, as they are before the first update.
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
 
-    /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types.
+    /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types. The gradient
+    /// has been clipped and holds its decay, but for [`Step::scale`].
     ///
     /// # Errors
     /// Those of the operations used.
@@ -71,7 +72,7 @@ pub(super) fn filled(names: &[&'static str], parameter: Spec, value: f64) -> Vec
     names.iter().map(|&name| (name, Tensor::filled(parameter, value))).collect()
 }
 
-/// One update of one parameter: its number, its rate, and what happens to parameter and gradient before the rule.
+/// One update of one parameter: its number, its rate, and what parameter and gradient are multiplied by before the rule.
 ///
 /// What changes from step to step goes to the kernel as numbers, operands of rank 0, so that every step is the same
 /// operation.
@@ -85,17 +86,13 @@ pub struct Step {
     pub product: f64,
     /// What the parameter is multiplied by first: 1 minus its decay.
     pub keep: f64,
-    /// How much of the parameter is added to the gradient.
-    pub coupled: f64,
-    /// What the gradient is multiplied by, a number of rank 0: less than 1 where its norm is clipped.
+    /// What the gradient is multiplied by first, a number of rank 0: less than 1 where its norm is clipped.
     pub scale: Tensor,
-    /// The largest size of an element of the gradient.
-    pub limit: f64,
 }
 
 impl Step {
-    /// Applies an elementwise rule of `[parameter, gradient, slots…]` and its numbers in one pass and in place, after
-    /// decay and clipping.
+    /// Applies an elementwise rule of `[parameter, gradient, slots…]` and its numbers in one pass and in place, with
+    /// [`Step::keep`] and [`Step::scale`].
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -109,14 +106,17 @@ impl Step {
             Some(DType::F64) => f64::MIN_POSITIVE,
             _ => f64::from(f32::MIN_POSITIVE),
         };
-        x.extend([self.keep, self.coupled, self.limit].map(Tensor::number));
+        x.reserve(2 + numbers.len());
+        x.push(Tensor::number(self.keep));
         x.push(self.scale.clone());
-        x.extend(numbers.iter().map(|&number| Tensor::number(number)));
+        for &number in numbers {
+            x.push(Tensor::number(number));
+        }
         Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, smallest }), x)?.into_iter().collect())
     }
 }
 
-/// A rule after the decay of the parameter and the clipping of the gradient.
+/// A rule of the parameter and the gradient times a number each.
 #[derive(Debug, Clone, PartialEq)]
 struct Prepared<F> {
     rule: F,
@@ -126,7 +126,7 @@ struct Prepared<F> {
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> for Prepared<F> {
     const NAME: &'static str = F::NAME;
-    const NUMBERS: usize = 4 + F::NUMBERS;
+    const NUMBERS: usize = 2 + F::NUMBERS;
 
     #[inline(always)]
     fn call<S: Scalar>(&self, x: [S; IN]) -> [S; OUT] {
@@ -135,13 +135,9 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
 
     #[inline(always)]
     fn call_with<S: Scalar>(&self, mut x: [S; IN], numbers: &[S]) -> [S; OUT] {
-        let [keep, coupled, limit, scale] = std::array::from_fn(|i| numbers[i].clone());
-        let gradient = x[1].clone() * scale;
-        let gradient = S::select(limit.clone().lt(gradient.clone()), limit.clone(), gradient);
-        let gradient = S::select(gradient.clone().lt(-limit.clone()), -limit, gradient);
-        x[1] = gradient + coupled * x[0].clone();
-        x[0] = x[0].clone() * keep;
-        let mut y = self.rule.call_with(x, &numbers[4..]);
+        x[0] = x[0].clone() * numbers[0].clone();
+        x[1] = x[1].clone() * numbers[1].clone();
+        let mut y = self.rule.call_with(x, &numbers[2..]);
         // A moving average whose input stays zero sinks into the subnormal numbers and never leaves them, because what
         // decay would take away rounds to zero. With them arithmetic is several times slower, and no step depends on
         // them: an image's dark border tripled the time of Adam.

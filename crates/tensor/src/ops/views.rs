@@ -45,7 +45,7 @@ pub(crate) fn copy(x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
     with_element!(x.dtype(), T => {
         let start = x.as_ptr().cast::<T>();
         let mut rest = y.slice::<T>()?;
-        for_each_row(x.layout(), |offset, length, stride| {
+        for_each_row(&x.layout(), |offset, length, stride| {
             let (row, tail) = std::mem::take(&mut rest).split_at_mut(length);
             rest = tail;
             for (i, to) in row.iter_mut().enumerate() {

@@ -5,7 +5,7 @@ use crate::View;
 use crate::cpu::simd::Kernel;
 use crate::cpu::{parallel, simd};
 use crate::scalar::{Integer, Real};
-use crate::{DType, Element, Layout, MAX_RANK, ViewMut, with_element};
+use crate::{DType, Element, Layout, MAX_RANK, Shape, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
 use std::ops::Range;
@@ -61,7 +61,10 @@ fn walk<C: Real>(block: Block<'_, C>, numbers: usize, x: &[View<'_>], y: &mut [V
     let Some(shape) = y.first().map(|y| *y.shape()).filter(|shape| shape.count() > 0) else { return };
     let (x, numbers) = x.split_at(x.len() - numbers);
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
-    let sources: SmallVec<[Source<C>; 8]> = x.iter().map(|x| Source::new(x, x.layout().broadcast_to(shape))).collect();
+    let mut sources: SmallVec<[Source<C>; 8]> = SmallVec::new();
+    for x in x {
+        sources.push(Source::new(x, shape));
+    }
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
     // Blocks of a common multiple of all periods look the same to every operand that repeats. There is a small one:
     // periods are products of the last dimensions of one shape, so each divides the next.
@@ -98,19 +101,18 @@ fn run_range<C: Real>(
     range: Range<usize>,
 ) {
     // What is not read or written where it lies goes through a block of its own.
-    let mut gathered: SmallVec<[Option<(Cursor, Vec<C>)>; 8]> = sources
-        .iter()
-        .map(|source| {
-            let (mut cursor, mut block) = match source.direct {
-                true => return None,
-                false => (Cursor::new(&source.layout, range.start), vec![C::default(); longest]),
-            };
-            if source.period.is_some() {
-                cursor.gather(source, &mut block[..longest.min(range.len())]);
-            }
-            Some((cursor, block))
-        })
-        .collect();
+    let mut gathered: SmallVec<[Option<(Cursor, Vec<C>)>; 8]> = SmallVec::new();
+    for source in sources {
+        if source.direct {
+            gathered.push(None);
+            continue;
+        }
+        let (mut cursor, mut block) = (Cursor::new(&source.layout, range.start), vec![C::default(); longest]);
+        if source.period.is_some() {
+            cursor.gather(source, &mut block[..longest.min(range.len())]);
+        }
+        gathered.push(Some((cursor, block)));
+    }
     let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
         targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); longest])).collect();
     let mut at = range.start;
@@ -202,9 +204,12 @@ struct Source<C> {
 unsafe impl<C> Sync for Source<C> {}
 
 impl<C: Real> Source<C> {
-    fn new(x: &View<'_>, layout: Layout) -> Source<C> {
-        let contiguous = layout.is_contiguous();
-        let layout = coalesce(&layout);
+    /// The operand `x`, which broadcasts to `shape`.
+    fn new(x: &View<'_>, shape: Shape) -> Source<C> {
+        let same_type = with_element!(x.dtype(), T => TypeId::of::<T>() == TypeId::of::<C>());
+        let direct = same_type && x.shape().count() == shape.count() && x.is_contiguous();
+        // A walk that is never taken need not be found.
+        let layout = if direct { Layout::default() } else { coalesce(&x.layout().broadcast_to(shape)) };
         // Broadcast dimensions that lead are one after coalescing.
         let period = match (layout.shape.dims(), layout.strides()) {
             ([], _) => Some(1),
@@ -214,8 +219,8 @@ impl<C: Real> Source<C> {
         with_element!(x.dtype(), T => Source {
             start: x.as_ptr(),
             layout,
-            direct: contiguous && TypeId::of::<T>() == TypeId::of::<C>(),
-            period: period.filter(|&period| lcm(LANES, period) <= LONGEST_PERIOD),
+            direct,
+            period: period.filter(|&period| !direct && lcm(LANES, period) <= LONGEST_PERIOD),
             load: load::<T, C>,
         })
     }
@@ -311,7 +316,7 @@ fn coalesce(layout: &Layout) -> Layout {
             }
         }
     }
-    Layout::new(crate::Shape::from_slice(&dims), &strides, layout.offset)
+    Layout::new(Shape::from_slice(&dims), &strides, layout.offset)
 }
 
 /// A position in a strided operand, moving in row-major order of the result.

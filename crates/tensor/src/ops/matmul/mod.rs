@@ -68,8 +68,8 @@ fn last_two(shape: &Shape) -> [usize; 2] {
 /// All products of a batch, in the floating-point type of the operands.
 fn multiply<T: crate::cpu::float::Float>(a: &View<'_>, b: &View<'_>, shape: Shape, y: &mut [T]) {
     let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
-    let (a_batch, a_matrix) = split(a.layout(), lead);
-    let (b_batch, b_matrix) = split(b.layout(), lead);
+    let (a_batch, a_matrix) = split(&a.layout(), lead);
+    let (b_batch, b_matrix) = split(&b.layout(), lead);
     let [m, n] = last_two(&shape);
     let k = a.shape()[a.shape().rank() - 1];
     let offsets = |layout: &Layout| {
@@ -136,8 +136,9 @@ fn through_integers(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
         let rank = lead.rank() + 2;
         dims[..rank - 2].copy_from_slice(&lead);
         dims[rank - 2..rank].copy_from_slice(&last_two(x.shape()));
+        let layout = x.layout().broadcast_to(Shape::from_slice(&dims[..rank]));
         // SAFETY: broadcasting a layout repeats indices that it has already.
-        let view = unsafe { x.with_layout(x.layout().broadcast_to(Shape::from_slice(&dims[..rank]))) };
+        let view = unsafe { x.with_layout(&layout) };
         crate::with_element!(x.dtype(), T => Ok(view.contiguous::<T>()?.iter().map(|v| v.to_i64()).collect()))
     };
     let (a, b) = (operand(&x[0])?, operand(&x[1])?);

@@ -13,13 +13,10 @@ macro_rules! turn {
             let z = x * x;
             let polynomial = |c: &[$t]| c[1..].iter().fold(c[0], |p, &c| p.mul_add(z, c));
             let (cos, sin) = (polynomial(&$cos), polynomial(&$sin) * x);
-            // -2 ≤ quarters ≤ 2.
-            match quarters as i32 & 3 {
-                0 => (cos, sin),
-                1 => (-sin, cos),
-                2 => (-cos, -sin),
-                _ => (sin, -cos),
-            }
+            // -2 ≤ quarters ≤ 2. Selections and not branches, for the sake of vectors.
+            let (odd, half) = (quarters.abs() == 1.0, quarters.abs() == 2.0);
+            let (a, b) = (if odd { sin } else { cos }, if odd { cos } else { sin });
+            (if half | (quarters == 1.0) { -a } else { a }, if half | (quarters == -1.0) { -b } else { b })
         }
     };
 }

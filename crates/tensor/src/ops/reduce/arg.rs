@@ -48,7 +48,7 @@ impl Op for ArgReduce {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let (folded, kept) = partition([x[0].layout()], &self.flags(x[0].shape().rank()));
+        let (folded, kept) = partition([&x[0].layout()], &self.flags(x[0].shape().rank()));
         let (folded, kept) = (folded.layout(0), kept.layout(0));
         let mut bases = Vec::with_capacity(y[0].shape().count());
         for_each_row(&kept, |first, length, stride| bases.extend((0..length as isize).map(|i| first + i * stride)));

@@ -244,7 +244,8 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             // SAFETY: the run lies inside the operand's layout.
             x[i] = unsafe { self.x[i].run(offsets[i], length, strides[i], block) };
         }
-        simd::dispatch(RowKernel { op: self.op, x })
+        let lanes = simd::dispatch(RowKernel { op: self.op, x });
+        simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes })
     }
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
@@ -366,19 +367,23 @@ struct RowKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
 impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
     for RowKernel<'_, F, P, C, STATE, IN>
 {
-    type Out = [C; STATE];
+    type Out = [[C; STATE]; LANES];
     #[inline(always)]
-    fn run(self) -> [C; STATE] {
+    fn run(self) -> [[C; STATE]; LANES] {
         let (fold, front) = (&self.op.fold, &self.op.front);
         let mut lanes = [fold.start::<C>(); LANES];
-        let length = self.x.first().map_or(0, |x| x.len());
-        let whole = length / LANES * LANES;
-        // Slices of known length: no bound is checked in the loop.
-        let chunks = self.x.map(|x| &x[..length]);
-        for first in (0..whole).step_by(LANES) {
-            let mut block = [[C::default(); LANES]; IN];
-            for i in 0..IN {
-                block[i].copy_from_slice(&chunks[i][first..first + LANES]);
+        let Some(first) = self.x.first() else { return lanes };
+        let count = first.len() / LANES;
+        let (mut chunks, mut rest) = ([&[][..]; IN], [&[][..]; IN]);
+        for i in 0..IN {
+            // Of one length: no bound is checked in the loops below.
+            let (whole, other) = self.x[i].as_chunks::<LANES>();
+            (chunks[i], rest[i]) = (&whole[..count], &other[..first.len() % LANES]);
+        }
+        for at in 0..count {
+            let mut block = [&chunks[0][at]; IN];
+            for i in 1..IN {
+                block[i] = &chunks[i][at];
             }
             for lane in 0..LANES {
                 let mut x = [C::default(); IN];
@@ -389,19 +394,33 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 lanes[lane] = fold.take(lanes[lane], x);
             }
         }
-        for at in whole..length {
+        for lane in 0..first.len() % LANES {
             let mut x = [C::default(); IN];
             for i in 0..IN {
-                x[i] = chunks[i][at];
+                x[i] = rest[i][lane];
             }
             let [x] = front.call(x);
-            lanes[at - whole] = fold.take(lanes[at - whole], x);
+            lanes[lane] = fold.take(lanes[lane], x);
         }
-        let mut width = LANES;
+        lanes
+    }
+}
+
+/// The lanes of a row joined by halves. Not part of [`RowKernel`], where it keeps the compiler from wide registers.
+struct HalvesKernel<'a, F, C, const STATE: usize> {
+    fold: &'a F,
+    lanes: [[C; STATE]; LANES],
+}
+
+impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for HalvesKernel<'_, F, C, STATE> {
+    type Out = [C; STATE];
+    #[inline(always)]
+    fn run(self) -> [C; STATE] {
+        let (mut lanes, mut width) = (self.lanes, LANES);
         while width > 1 {
             width /= 2;
             for lane in 0..width {
-                lanes[lane] = fold.join(lanes[lane], lanes[lane + width]);
+                lanes[lane] = self.fold.join(lanes[lane], lanes[lane + width]);
             }
         }
         lanes[0]
@@ -422,14 +441,36 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
     #[inline(always)]
     fn run(self) {
         let (fold, front) = (&self.op.fold, &self.op.front);
-        let x = self.x.map(|x| &x[..self.states.len()]);
-        for (at, state) in self.states.iter_mut().enumerate() {
-            let mut a = [C::default(); IN];
+        let count = self.states.len() / LANES;
+        let (whole, last) = self.states.as_chunks_mut::<LANES>();
+        let (mut chunks, mut rest) = ([&[][..]; IN], [&[][..]; IN]);
+        for i in 0..IN {
+            let (whole, other) = self.x[i].as_chunks::<LANES>();
+            (chunks[i], rest[i]) = (&whole[..count], &other[..last.len()]);
+        }
+        for (at, states) in whole.iter_mut().enumerate() {
+            // Whole runs in local arrays, whose bounds are known.
+            let (mut run, mut block) = (*states, [[C::default(); LANES]; IN]);
             for i in 0..IN {
-                a[i] = x[i][at];
+                block[i] = chunks[i][at];
             }
-            let [a] = front.call(a);
-            *state = fold.take(*state, a);
+            for lane in 0..LANES {
+                let mut x = [C::default(); IN];
+                for i in 0..IN {
+                    x[i] = block[i][lane];
+                }
+                let [x] = front.call(x);
+                run[lane] = fold.take(run[lane], x);
+            }
+            *states = run;
+        }
+        for (lane, state) in last.iter_mut().enumerate() {
+            let mut x = [C::default(); IN];
+            for i in 0..IN {
+                x[i] = rest[i][lane];
+            }
+            let [x] = front.call(x);
+            *state = fold.take(*state, x);
         }
     }
 }
