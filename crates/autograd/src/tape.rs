@@ -33,8 +33,8 @@ pub(crate) struct Step {
     pub(crate) rule: Arc<dyn Rule>,
     /// The number of each operand on the tape, `None` for constants.
     pub(crate) inputs: SmallVec<[Option<usize>; 4]>,
-    pub(crate) x: SmallVec<[Tensor; 4]>,
-    pub(crate) y: SmallVec<[Tensor; 2]>,
+    pub(crate) x: SmallVec<[Tensor; 2]>,
+    pub(crate) y: SmallVec<[Tensor; 1]>,
     /// The number of the first result; the others follow.
     pub(crate) first: usize,
 }
@@ -159,10 +159,11 @@ impl Tape {
             first,
         }));
         drop(list);
-        y.into_iter()
-            .enumerate()
-            .map(|(i, y)| if y.dtype().is_float() { Var::on(self, first + i, y) } else { Var::new(y) })
-            .collect()
+        let number = |(i, y): (usize, Tensor)| match y.dtype().is_float() {
+            true => Var::on(self, first + i, y),
+            false => Var::new(y),
+        };
+        y.into_iter().enumerate().map(number).collect()
     }
 }
 

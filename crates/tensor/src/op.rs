@@ -122,7 +122,11 @@ impl<V, const N: usize> From<[V; N]> for Outputs<V> {
 
 impl<V> FromIterator<V> for Outputs<V> {
     fn from_iter<I: IntoIterator<Item = V>>(values: I) -> Outputs<V> {
-        Outputs(values.into_iter().collect())
+        let mut all = Outputs::default();
+        for value in values {
+            all.push(value);
+        }
+        all
     }
 }
 

@@ -293,6 +293,7 @@ impl Tensor {
 const FEW: usize = 12;
 
 /// The specs of an operation's outputs, when its number of operands is right.
+#[inline(always)]
 fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
     if !op.arity().admits(x.len()) {
         return Err(Error::argument(op.name(), format!("takes {}, {} were given", op.arity(), x.len())));
@@ -347,9 +348,8 @@ fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outpu
         views.push(x.view());
     }
     for (output, spec) in out.iter().enumerate() {
-        let donor = (0..donors.len()).find(|&input| {
-            op.aliases().allow(input, output) && donors[input].is_some() && specs[input] == *spec
-        });
+        let donor = (0..donors.len())
+            .find(|&input| op.aliases().allow(input, output) && donors[input].is_some() && specs[input] == *spec);
         let storage = match donor.and_then(|input| Some((input, donors[input].take()?))) {
             Some((input, storage)) => {
                 views[input].shared = true;
@@ -396,13 +396,7 @@ impl Tensor {
         debug_assert!(self.layout.fits(self.storage.bytes() / self.dtype.size()));
         // SAFETY: the offset of a layout lies inside its storage (or just past it, when there is no element).
         let start = unsafe { self.storage.as_ptr().add(self.layout.offset * self.dtype.size()) };
-        View {
-            start,
-            layout: &self.layout,
-            dtype: self.dtype,
-            number: self.is_number(),
-            shared: false,
-        }
+        View { start, layout: &self.layout, dtype: self.dtype, number: self.is_number(), shared: false }
     }
 
     /// A new tensor that `fill` writes; `op` is who asks for it.

@@ -101,41 +101,31 @@ fn run_range<C: Real>(
     range: Range<usize>,
 ) {
     // What is not read or written where it lies goes through a block of its own.
-    let mut gathered: SmallVec<[Option<(Cursor, Vec<C>)>; 8]> = SmallVec::new();
-    for source in sources {
-        if source.direct {
-            gathered.push(None);
-            continue;
-        }
+    let mut gathered: SmallVec<[(&Source<C>, Cursor, Vec<C>); 4]> = SmallVec::new();
+    for source in sources.iter().filter(|source| !source.direct) {
         let (mut cursor, mut block) = (Cursor::new(&source.layout, range.start), vec![C::default(); longest]);
         if source.period.is_some() {
             cursor.gather(source, &mut block[..longest.min(range.len())]);
         }
-        gathered.push(Some((cursor, block)));
+        gathered.push((source, cursor, block));
     }
     let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
         targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); longest])).collect();
     let mut at = range.start;
     while at < range.end {
         let length = longest.min(range.end - at);
-        for (source, gathered) in sources.iter().zip(&mut gathered) {
-            if let Some((cursor, block)) = gathered
-                && source.period.is_none()
-            {
-                cursor.gather(source, &mut block[..length]);
-            }
+        for (source, cursor, block) in gathered.iter_mut().filter(|(source, ..)| source.period.is_none()) {
+            cursor.gather(source, &mut block[..length]);
         }
         // A direct operand or result holds the number of elements of the result, of type C and dense; at + length, which
         // is at most range.end, lies within.
-        let x: SmallVec<[*const C; 16]> = sources
-            .iter()
-            .zip(&gathered)
-            .map(|(source, gathered)| match gathered {
-                Some((_, block)) => block.as_ptr(),
-                None => source.start.cast::<C>().wrapping_add(at),
-            })
-            .chain(numbers.iter().map(std::ptr::from_ref))
-            .collect();
+        let mut x: SmallVec<[*const C; 16]> = SmallVec::new();
+        let mut blocks = gathered.iter().map(|(_, _, block)| block.as_ptr());
+        for source in sources {
+            let direct = source.direct.then(|| source.start.cast::<C>().wrapping_add(at));
+            x.extend(direct.or_else(|| blocks.next()));
+        }
+        x.extend(numbers.iter().map(std::ptr::from_ref));
         let y: SmallVec<[*mut C; 4]> = targets
             .iter()
             .zip(&mut converted)
