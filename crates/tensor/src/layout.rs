@@ -124,6 +124,45 @@ impl Layout {
     }
 }
 
+/// Calls `run(offsets, length, strides)` for each innermost run of several layouts of one shape, in row-major order.
+pub(crate) fn for_each_run<const N: usize>(
+    shape: Shape,
+    strides: &[[isize; MAX_RANK]; N],
+    mut run: impl FnMut([isize; N], usize, [isize; N]),
+) {
+    let Some(last) = shape.rank().checked_sub(1) else { return run([0; N], 1, [1; N]) };
+    if shape.contains(&0) {
+        return;
+    }
+    let (mut index, mut offsets) = ([0usize; MAX_RANK], [0isize; N]);
+    loop {
+        run(offsets, shape[last], strides.map(|strides| strides[last]));
+        let mut axis = last;
+        loop {
+            if axis == 0 {
+                return;
+            }
+            axis -= 1;
+            index[axis] += 1;
+            let done = index[axis] == shape[axis];
+            for (offset, strides) in offsets.iter_mut().zip(strides) {
+                let back = if done { shape[axis] as isize - 1 } else { -1 };
+                *offset -= strides[axis] * back;
+            }
+            if !done {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+}
+
+/// Calls `row(offset, length, stride)` for each innermost run of a layout, in row-major order. Offsets count from the
+/// first element.
+pub(crate) fn for_each_row(layout: &Layout, mut row: impl FnMut(isize, usize, isize)) {
+    for_each_run(layout.shape, &[layout.strides], |[offset], length, [stride]| row(offset, length, stride));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

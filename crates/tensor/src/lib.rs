@@ -33,6 +33,6 @@ pub use layout::Layout;
 pub use op::{Aliases, Arity, DynOp, Op, Outputs, Spec, Specs};
 pub use random::Key;
 pub use run::{CpuCall, View, ViewMut};
-pub use scalar::{Dual, Expr, Mask, Scalar};
+pub use scalar::{Argument, Dual, Expr, ExprMask, Mask, Pointwise, Scalar};
 pub use shape::{IntoShape, MAX_RANK, Shape};
 pub use tensor::{IntoTensor, Number, Tensor};

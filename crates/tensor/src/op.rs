@@ -1,7 +1,7 @@
 //! The one trait behind every operation, built in or not, and what one says of itself. How one is run: `run.rs`.
 
 use crate::run::CpuCall;
-use crate::{DType, Device, Error, Layout, Result, Shape};
+use crate::{DType, Device, Error, Layout, Pointwise, Result, Shape};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -235,6 +235,11 @@ pub trait Op: DynOp + Debug + Send + Sync + 'static {
     /// kernel a copy; one that reads through [`View::as_ptr`](crate::View::as_ptr) keeps the promise of [`Aliases`].
     fn aliases(&self) -> Aliases {
         Aliases::None
+    }
+
+    /// For an operation that computes each element of its results from the elements at the same place alone: how.
+    fn pointwise(&self, _x: &[Spec]) -> Option<Pointwise> {
+        None
     }
 
     /// For an operation that only looks at its one input in another way: the layout of the result, which then shares

@@ -2,6 +2,7 @@
 //! what a kernel sees: the call, its inputs and outputs.
 
 use crate::cpu::buffer::Buffer;
+use crate::layout::for_each_row;
 use crate::op::{Aliases, Outputs, Specs};
 use crate::storage::Storage;
 use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
@@ -174,36 +175,6 @@ impl<'a> View<'a> {
             let elements = self.contiguous::<T>()?;
             Tensor::build("copy", self.layout.shape, |to: &mut [T]| to.copy_from_slice(&elements)).map(Some)
         })
-    }
-}
-
-/// Calls `row(offset, length, stride)` for each innermost run of a layout, in row-major order.
-pub(crate) fn for_each_row(layout: &Layout, mut row: impl FnMut(isize, usize, isize)) {
-    let (shape, strides) = (layout.shape, layout.strides());
-    if shape.count() == 0 {
-        return;
-    }
-    let Some(last) = shape.rank().checked_sub(1) else {
-        return row(0, 1, 1);
-    };
-    let mut index = [0usize; crate::MAX_RANK];
-    let mut offset = 0isize;
-    loop {
-        row(offset, shape[last], strides[last]);
-        let mut axis = last;
-        loop {
-            if axis == 0 {
-                return;
-            }
-            axis -= 1;
-            index[axis] += 1;
-            offset += strides[axis];
-            if index[axis] < shape[axis] {
-                break;
-            }
-            offset -= strides[axis] * shape[axis] as isize;
-            index[axis] = 0;
-        }
     }
 }
 

@@ -198,62 +198,6 @@ impl Tensor {
         Tensor { storage: Storage::Uniform(uniform), layout, dtype: spec.dtype }
     }
 
-    /// `start, start + step, …` up to but without `end`, in the type of the arguments.
-    ///
-    /// # Errors
-    /// A step of zero, or one that leads away from `end`, or a bound that is not finite.
-    #[track_caller]
-    pub fn arange<T: Element>(start: T, end: T, step: T) -> Result<Tensor> {
-        let at = Location::caller();
-        let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
-        let steps = arange_steps(start, end, step).ok_or_else(|| {
-            let text = format!("no steps of {by} lead from {first} to {last}");
-            Error::argument("arange", text).at(at)
-        })?;
-        let shape = Shape::new(&[steps]).map_err(|e| e.at(at))?;
-        Tensor::build("arange", shape, |t: &mut [T]| {
-            for (i, t) in t.iter_mut().enumerate() {
-                // Integers are exact in 64 bits, where a double would lose the low ones.
-                *t = if T::DTYPE.is_float() {
-                    T::from_f64(first + by * i as f64)
-                } else {
-                    T::from_i64(start.to_i64().wrapping_add(step.to_i64().wrapping_mul(i as i64)))
-                };
-            }
-        })
-    }
-
-    /// `count` evenly spaced values from `start` to `end`, both included, in the type of the arguments.
-    ///
-    /// # Errors
-    /// A count beyond memory.
-    #[track_caller]
-    pub fn linspace<T: Element>(start: T, end: T, count: usize) -> Result<Tensor> {
-        let shape = Shape::new(&[count]).map_err(|e| e.at(Location::caller()))?;
-        let (first, last) = (start.to_f64(), end.to_f64());
-        let step = if count > 1 { (last - first) / (count - 1) as f64 } else { 0.0 };
-        // Counting back from the end in the upper half makes both ends exact and the values symmetric.
-        let value = |i: usize| {
-            if i < count / 2 || count == 1 { first + step * i as f64 } else { last - step * (count - 1 - i) as f64 }
-        };
-        Tensor::build("linspace", shape, |t: &mut [T]| {
-            t.iter_mut().enumerate().for_each(|(i, t)| *t = T::from_f64(value(i)));
-        })
-    }
-
-    /// The `rows` by `columns` matrix with ones on the diagonal, `f32`.
-    ///
-    /// # Errors
-    /// A size beyond memory.
-    #[track_caller]
-    pub fn eye(rows: usize, columns: usize) -> Result<Tensor> {
-        let shape = Shape::new(&[rows, columns]).map_err(|e| e.at(Location::caller()))?;
-        Tensor::build("eye", shape, |t: &mut [f32]| {
-            t.fill(0.0);
-            (0..rows.min(columns)).for_each(|i| t[i * columns + i] = 1.0);
-        })
-    }
-
     /// The dimensions.
     pub fn shape(&self) -> &Shape {
         &self.layout.shape
@@ -388,28 +332,6 @@ pub(crate) fn room<T>(op: &str, count: usize, spec: Spec) -> Result<Vec<T>> {
             Err(Error::new(ErrorKind::Memory, op, text).help("take a part of it first: .slice(axis, range)"))
         }
     }
-}
-
-/// The number of steps from `start` that stay before `end`; `None` where `step` leads nowhere.
-fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
-    if !T::DTYPE.is_float() {
-        // In 128 bits no difference of two integers wraps.
-        let (way, step) = (i128::from(end.to_i64()) - i128::from(start.to_i64()), i128::from(step.to_i64()));
-        let whole = way.checked_div(step).filter(|&whole| whole > 0 || way * step.signum() >= 0)?;
-        return usize::try_from(whole + i128::from(way % step != 0)).ok();
-    }
-    let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
-    let steps = ((last - first) / by).ceil();
-    if by == 0.0 || !steps.is_finite() || steps < 0.0 {
-        return None;
-    }
-    // The quotient and the last element are rounded, perhaps to the end.
-    let reaches = |i: f64| (T::from_f64(first + by * i).to_f64() - last) * by.signum() >= 0.0;
-    let mut steps = steps as usize;
-    while steps > 0 && reaches((steps - 1) as f64) {
-        steps -= 1;
-    }
-    Some(steps)
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 pub mod buffer;
 pub mod float;
+pub mod gemm;
+pub mod load;
 pub mod parallel;
 pub mod scratch;
 pub mod simd;
+pub mod single;
 pub mod tile;
 pub mod vector;

@@ -3,6 +3,7 @@
 mod cast;
 mod concat;
 pub mod conv;
+mod create;
 mod cross_entropy;
 mod elementwise;
 mod gather;
@@ -17,6 +18,7 @@ mod softmax;
 mod sort;
 mod value;
 mod views;
+mod window;
 
 pub use crate::axes::{Axes, IntoAxes, keep};
 pub use cast::*;
@@ -24,6 +26,7 @@ pub use concat::*;
 pub use conv::{
     Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOps, ConvOptions, Padding,
 };
+pub use create::{Between, Create, Diagonal, Steps};
 pub use cross_entropy::*;
 pub use elementwise::*;
 pub use gather::*;

@@ -1,7 +1,7 @@
 //! Other looks at the same elements: reshape, permute, expand, slice, flip; and padding, the reverse of slicing.
 
 use super::{Apply, Value};
-use crate::run::for_each_row;
+use crate::layout::for_each_row;
 use crate::{
     CpuCall, Element, Error, IntoAxes, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut,
     with_element,

@@ -1,7 +1,9 @@
 //! Conversion between element types.
 
+use super::elementwise::typed;
 use super::{Apply, Value};
-use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, with_element};
+use crate::scalar::Program;
+use crate::{CpuCall, DType, Element, Expr, Op, Pointwise, Result, Spec, Specs, with_element};
 
 /// The elements converted to another type, as [`Element`] says: floats truncate toward zero into integers.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +35,12 @@ impl Op for Cast {
             });
         });
         Ok(())
+    }
+
+    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        let compute = if x[0].dtype.is_float() { DType::F64 } else { DType::I64 };
+        let program = Program::new(1, &[Expr::<false>::input(0)]);
+        Some(typed(x, compute, program, &self.infer(x).ok()?))
     }
 }
 

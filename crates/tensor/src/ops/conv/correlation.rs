@@ -1,11 +1,11 @@
 //! Windows times weights: the product under the forward pass and under the backward pass to the input.
 
 use crate::cpu::float::Float;
+use crate::cpu::gemm::{Strided, pack_strips, strip_width};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
 use crate::cpu::simd::{Isa, dispatch_vectors};
 use crate::cpu::tile::{Product, Row, TileKernel};
-use crate::ops::matmul::cpu::{Strided, pack_strips, strip_width};
 
 use super::depthwise;
 use super::windows::{BLOCK_PIXELS, Region, Windows};

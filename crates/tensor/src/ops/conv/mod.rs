@@ -8,13 +8,13 @@ mod options;
 mod surface;
 mod windows;
 
-pub(crate) use options::reach;
 pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, Padding};
 pub use surface::ConvOps;
 
-use crate::{Arity, CpuCall, DType, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
+use crate::cpu::single::in_float;
+use crate::ops::window::LARGEST;
+use crate::{Arity, CpuCall, Error, Op, Result, Shape, Spec, Specs};
 use cpu::Conv2d as Sizes;
-use std::borrow::Cow;
 
 /// `y[n, i, j, o] = Σ x[n, i·s + k·d − p, j·s + l·d − p, c] · w[k, l, c, o]`: the cross-correlation that deep learning
 /// calls convolution.
@@ -52,9 +52,6 @@ pub struct Conv2dWeightGrad {
     /// Height and width of its kernel.
     pub kernel: [usize; 2],
 }
-
-/// Steps and paddings beyond this are a mistake, and sums of them could overflow.
-pub(crate) const LARGEST: usize = 1 << 31;
 
 impl Conv2d {
     /// The sizes of this convolution of `x` with `w`, or what is wrong with them.
@@ -165,12 +162,7 @@ impl Op for Conv2d {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let sizes = self.sizes("conv2d", *x[0].shape(), *x[1].shape())?;
-        compute(
-            x,
-            &mut y[0],
-            |a, b, y| cpu::forward(&sizes, a, b, y, true),
-            |a, b, y| cpu::forward(&sizes, a, b, y, true),
-        )
+        in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::forward(&sizes, a, b, y, true))
     }
 }
 
@@ -193,12 +185,7 @@ impl Op for Conv2dInputGrad {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
-        compute(
-            x,
-            &mut y[0],
-            |a, b, y| cpu::backward_input(&sizes, a, b, y, true),
-            |a, b, y| cpu::backward_input(&sizes, a, b, y, true),
-        )
+        in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::backward_input(&sizes, a, b, y, true))
     }
 }
 
@@ -221,49 +208,6 @@ impl Op for Conv2dWeightGrad {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
-        compute(
-            x,
-            &mut y[0],
-            |a, b, y| cpu::backward_weight(&sizes, a, b, y, true),
-            |a, b, y| cpu::backward_weight(&sizes, a, b, y, true),
-        )
+        in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::backward_weight(&sizes, a, b, y, true))
     }
-}
-
-/// Runs a kernel of two operands in `f64`, or in `f32`, which half precision is converted to and rounded from once.
-fn compute(
-    x: &[View<'_>],
-    y: &mut ViewMut<'_>,
-    single: impl Fn(&[f32], &[f32], &mut [f32]),
-    double: impl Fn(&[f64], &[f64], &mut [f64]),
-) -> Result<()> {
-    match x[0].dtype() {
-        DType::F64 => double(&x[0].contiguous()?, &x[1].contiguous()?, y.slice()?),
-        _ => in_single(y, |y| {
-            single(&as_single(&x[0])?, &as_single(&x[1])?, y);
-            Ok(())
-        })?,
-    }
-    Ok(())
-}
-
-/// The elements in single precision.
-pub(crate) fn as_single<'a>(x: &View<'a>) -> Result<Cow<'a, [f32]>> {
-    if x.dtype() == DType::F32 {
-        return x.contiguous();
-    }
-    with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| crate::Element::to_f32(*v)).collect()))
-}
-
-/// Computes a result in single precision, and rounds it once where it is stored in half.
-pub(crate) fn in_single(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
-    if y.dtype() == DType::F32 {
-        return f(y.slice()?);
-    }
-    let mut wide = vec![0f32; y.shape().count()];
-    f(&mut wide)?;
-    with_element!(y.dtype(), T => {
-        y.slice::<T>()?.iter_mut().zip(wide).for_each(|(y, v)| *y = <T as crate::Element>::from_f32(v));
-    });
-    Ok(())
 }

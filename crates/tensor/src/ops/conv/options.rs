@@ -33,11 +33,6 @@ impl<const N: usize> Padding<N> {
     }
 }
 
-/// Positions that a window spans: `dilation · (kernel − 1) + 1`.
-pub(crate) fn reach<const N: usize>(kernel: [usize; N], dilation: [usize; N]) -> [usize; N] {
-    std::array::from_fn(|i| dilation[i].saturating_mul(kernel[i].saturating_sub(1)).saturating_add(1))
-}
-
 /// Options of a convolution over `N` dimensions. The default has stride 1, no padding, no dilation and one group, and
 /// channels in the last dimension.
 ///

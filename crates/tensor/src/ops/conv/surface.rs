@@ -1,7 +1,7 @@
 //! Convolutions as methods.
 
-use super::options::reach;
 use super::{Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions};
+use crate::ops::window::reach;
 use crate::ops::{Apply, CastOps, Value, ViewOps};
 use crate::{Error, Result, Shape};
 

@@ -1,9 +1,12 @@
 //! What an elementwise operation is made of: the trait that a function implements, the operation that applies it to
 //! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
 
-use super::run::{BLOCK, BlockFn, LANES, run};
+use super::run::{BLOCK, BlockFn, LANES, computed_in, run};
 use crate::scalar::{Program, Real};
-use crate::{Aliases, Arity, CpuCall, DType, Dual, Error, Expr, Op, Result, Scalar, Shape, Spec, Specs, View};
+use crate::{
+    Aliases, Argument, Arity, CpuCall, DType, Dual, Error, Expr, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
+    View,
+};
 use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::iter::repeat_n;
@@ -142,6 +145,29 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     fn aliases(&self) -> Aliases {
         Aliases::Any
     }
+
+    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        let outputs = self.infer(x).ok()?;
+        let numbers: Vec<Expr> = (IN..x.len()).map(Expr::input).collect();
+        let y = self.0.call_with(std::array::from_fn(Expr::input), &numbers);
+        let program = Program::new(x.len(), &y);
+        let mut pointwise = typed(x, Self::compute_dtype(x).ok()?, program, &outputs);
+        pointwise.arguments[IN..]
+            .iter_mut()
+            .zip(&x[IN..])
+            .for_each(|(argument, x)| *argument = Argument::Number(x.dtype));
+        Some(pointwise)
+    }
+}
+
+/// A program with the types of the operands and results, computing as [`run`] does.
+pub(crate) fn typed(x: &[Spec], compute: DType, program: Program, outputs: &[Spec]) -> Pointwise {
+    Pointwise {
+        arguments: x.iter().map(|x| Argument::Element(x.dtype)).collect(),
+        compute: computed_in(compute),
+        program: Arc::new(program),
+        outputs: outputs.iter().map(|y| y.dtype).collect(),
+    }
 }
 
 /// The most numbers that a function can take beside its operands.
@@ -270,7 +296,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
     /// The same as a formula, which can be derived again.
     pub fn formula(&self) -> Formula {
         let dx = self.gradients(Expr::input);
-        let wanted: Vec<Expr> = dx.into_iter().zip(self.need).filter(|(_, need)| *need).map(|(dx, _)| dx).collect();
+        let wanted: Vec<Expr<true>> =
+            dx.into_iter().zip(self.need).filter(|(_, need)| *need).map(|(dx, _)| dx).collect();
         Formula { name: self.name().to_owned(), program: Arc::new(Program::new(self.operands(), &wanted)) }
     }
 }
@@ -307,6 +334,16 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
     fn aliases(&self) -> Aliases {
         Aliases::Any
+    }
+
+    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        let outputs = self.infer(x).ok()?;
+        let dx = (0..IN).filter(|&wrt| self.need[wrt]).map(|wrt| {
+            let only = ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
+            only.gradients(Expr::<false>::input)[wrt].clone()
+        });
+        let program = Program::new(x.len(), &dx.collect::<Vec<_>>());
+        Some(typed(x, x.last()?.dtype, program, &outputs))
     }
 }
 
@@ -352,7 +389,7 @@ impl Formula {
         let arity = self.program.inputs();
         let mut gradients = Vec::new();
         for wrt in (0..arity).filter(|&i| need[i]) {
-            let x: Vec<Dual<Expr>> = (0..arity)
+            let x: Vec<Dual<Expr<true>>> = (0..arity)
                 .map(|i| Dual { value: Expr::input(i), tangent: Expr::lit(if i == wrt { 1.0 } else { 0.0 }) })
                 .collect();
             let terms = self
@@ -392,6 +429,11 @@ impl Op for Formula {
     fn aliases(&self) -> Aliases {
         Aliases::Any
     }
+
+    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        let outputs = self.infer(x).ok()?;
+        Some(typed(x, x.last()?.dtype, (*self.program).clone(), &outputs))
+    }
 }
 
 impl BlockFn for Program {
@@ -415,7 +457,7 @@ impl BlockFn for Program {
 mod tests {
     use super::*;
     use crate::Tensor;
-    use crate::ops::Value;
+    use crate::ops::*;
 
     #[derive(Debug, Clone, PartialEq)]
     struct Wide;
@@ -425,6 +467,97 @@ mod tests {
         #[inline(always)]
         fn call<S: Scalar>(&self, x: [S; 9]) -> [S; 1] {
             [x.into_iter().fold(S::lit(0.0), |sum, x| sum + x)]
+        }
+    }
+
+    /// A pointwise operation by its instructions, not by its kernel.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Interpreted(Pointwise);
+
+    impl Op for Interpreted {
+        fn name(&self) -> &str {
+            "interpreted"
+        }
+        fn arity(&self) -> Arity {
+            Arity::Exactly(self.0.arguments.len())
+        }
+        fn infer(&self, x: &[Spec]) -> Result<Specs> {
+            let shape = broadcast_all("interpreted", x)?;
+            Ok(self.0.outputs.iter().map(|&dtype| Spec::new(shape, dtype)).collect())
+        }
+        fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+            let (x, y) = call.parts();
+            run(&*self.0.program, self.0.compute, x, y);
+            Ok(())
+        }
+    }
+
+    /// Whether the instructions of `op` give the bits of its kernel.
+    fn agrees(op: &dyn Op, x: &[&Tensor]) {
+        let specs: Vec<Spec> = x.iter().map(|x| x.spec()).collect();
+        let Some(pointwise) = op.pointwise(&specs) else { panic!("{op:?} is not pointwise") };
+        let kernel = Tensor::apply(op, x).unwrap();
+        let listed = Tensor::apply(&Interpreted(pointwise.clone()), x).unwrap();
+        for (kernel, listed) in kernel.iter().zip(listed.iter()) {
+            // The bits of a NaN are nobody's.
+            let bits = |t: &Tensor| {
+                let x = t.to_vec_as::<f64>().into_iter();
+                x.map(|x| if x.is_nan() { f64::NAN } else { x }.to_bits()).collect::<Vec<_>>()
+            };
+            let same = kernel.dtype() == listed.dtype() && bits(kernel) == bits(listed);
+            assert!(same, "{op:?} of {specs:?}: {kernel} but {listed} by\n{pointwise}");
+        }
+    }
+
+    /// Numbers of both signs, zeros, large ones, infinities and NaN, as far as the type has them.
+    fn numbers(dtype: DType, shift: usize) -> Tensor {
+        let mut values = vec![0.3, -0.7, 1.0, -0.0, 2.5, -3.0, 40.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+        values.rotate_left(shift);
+        Tensor::from_vec(values, [10]).unwrap().cast(dtype).unwrap()
+    }
+
+    #[test]
+    fn a_listing_computes_what_the_kernel_does() {
+        macro_rules! unary {
+            ($($op:ident)*) => {$(
+                for dtype in DType::ALL {
+                    let x = numbers(dtype, 0);
+                    let op = Elementwise::<_, 1, 1>($op);
+                    agrees(&op, &[&x]);
+                    if dtype.is_float() {
+                        // The gradient of a comparison is that of its truth as a number.
+                        let gradient = ElementwiseGrad::<_, 1, 1> { function: $op, need: [true] };
+                        agrees(&gradient, &[&x, &numbers(dtype, 3)]);
+                        agrees(&gradient.formula(), &[&x, &numbers(dtype, 3)]);
+                    }
+                }
+            )*};
+        }
+        macro_rules! binary {
+            ($($op:ident)*) => {$(
+                for (shift, dtype) in DType::ALL.into_iter().enumerate() {
+                    let (x, y) = (numbers(dtype, 0), numbers(DType::ALL[(shift + 3) % 8], 1 + shift));
+                    agrees(&Elementwise::<_, 2, 1>($op), &[&x, &y]);
+                    let (x, y) = (numbers(dtype, 0), numbers(dtype, 1 + shift));
+                    agrees(&Elementwise::<_, 2, 1>($op), &[&x, &y]);
+                    if dtype.is_float() {
+                        let gradient = ElementwiseGrad::<_, 2, 1> { function: $op, need: [true, true] };
+                        agrees(&gradient, &[&x, &y, &numbers(dtype, 2)]);
+                    }
+                }
+            )*};
+        }
+        for (from, to) in DType::ALL.into_iter().flat_map(|from| DType::ALL.map(|to| (from, to))) {
+            agrees(&Cast { to }, &[&numbers(from, 0)]);
+        }
+        unary! {
+            Relu Relu6 Sigmoid LogSigmoid Silu Mish Gelu GeluTanh Selu Softplus Softsign HardSigmoid HardSilu Tanhshrink
+            Neg Abs Sign Floor Ceil Round Trunc Square Sqrt Rsqrt Reciprocal Exp Exp2 Expm1 Log Log2 Log10 Log1p Sin Cos
+            Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Erf Erfinv Logit IsNan IsInf IsFinite LogicalNot
+        }
+        binary! {
+            Add Sub Mul Div FloorDivide TruncDivide Remainder Fmod Maximum Minimum Fmax Fmin Atan2 Hypot Xlogy Copysign Pow
+            Eq Ne Lt Le Gt Ge LogicalAnd LogicalOr LogicalXor
         }
     }
 

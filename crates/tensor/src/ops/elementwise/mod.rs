@@ -7,8 +7,8 @@ mod function;
 mod math;
 mod run;
 
-pub(crate) use function::broadcast_all;
-pub(crate) use run::load;
+pub(crate) use function::{broadcast_all, typed};
+pub(crate) use run::create;
 
 pub use activations::*;
 pub use arithmetic::*;

@@ -2,6 +2,7 @@
 //! of another type, or strided or broadcast, are first gathered into a block; then one tight loop computes the block.
 
 use crate::View;
+use crate::cpu::load::load;
 use crate::cpu::simd::Kernel;
 use crate::cpu::{parallel, simd};
 use crate::scalar::{Integer, Real};
@@ -45,23 +46,56 @@ type Block<'f, C> = &'f (dyn Fn(&[*const C], &[*mut C], usize) + Sync);
 /// instruction sets, double precision stops at AVX2 and integers at the baseline: every combination is compiled for
 /// every function, and these are the ones that training waits for.
 pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    match compute {
+    over(f, compute, false, x, y);
+}
+
+/// Runs `f` over the elements' numbers, and the single numbers that follow.
+pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y: &mut [ViewMut<'_>]) {
+    over(f, compute, true, numbers, y);
+}
+
+/// Runs `f` over the elements' numbers, if `indexed`, and the operands.
+fn over<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+    let Some(shape) = y.first().map(|y| *y.shape()).filter(|shape| shape.count() > 0) else { return };
+    let (x, numbers) = x.split_at(x.len() - F::NUMBERS);
+    let operands = Operands { shape, indexed, x, numbers };
+    match computed_in(compute) {
         DType::F64 => {
-            walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), F::NUMBERS, x, y);
+            walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), operands, y);
         }
-        DType::F32 | DType::F16 | DType::BF16 => {
-            walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), F::NUMBERS, x, y);
+        DType::F32 => {
+            walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), operands, y);
         }
         // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
-        _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, F::NUMBERS, x, y),
+        _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, operands, y),
     }
 }
 
-fn walk<C: Real>(block: Block<'_, C>, numbers: usize, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    let Some(shape) = y.first().map(|y| *y.shape()).filter(|shape| shape.count() > 0) else { return };
-    let (x, numbers) = x.split_at(x.len() - numbers);
+/// What a function is run over.
+struct Operands<'a> {
+    /// The shape of the results.
+    shape: Shape,
+    /// Whether the elements' numbers come first.
+    indexed: bool,
+    x: &'a [View<'a>],
+    numbers: &'a [View<'a>],
+}
+
+/// The type that numbers of type `dtype` are computed in: narrow floats in `f32`, integers and booleans in `i64`.
+pub(crate) fn computed_in(dtype: DType) -> DType {
+    match dtype {
+        DType::F64 => DType::F64,
+        DType::F32 | DType::F16 | DType::BF16 => DType::F32,
+        _ => DType::I64,
+    }
+}
+
+fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: Operands<'_>, y: &mut [ViewMut<'_>]) {
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
     let mut sources: SmallVec<[Source<C>; 8]> = SmallVec::new();
+    if indexed {
+        sources.push(Source::index(shape));
+    }
     for x in x {
         sources.push(Source::new(x, shape));
     }
@@ -194,6 +228,12 @@ struct Source<C> {
 unsafe impl<C> Sync for Source<C> {}
 
 impl<C: Real> Source<C> {
+    /// The numbers of the elements of `shape`.
+    fn index(shape: Shape) -> Source<C> {
+        let layout = coalesce(&Layout::contiguous(shape));
+        Source { start: std::ptr::null(), layout, direct: false, period: None, load: count_up }
+    }
+
     /// The operand `x`, which broadcasts to `shape`.
     fn new(x: &View<'_>, shape: Shape) -> Source<C> {
         let same_type = with_element!(x.dtype(), T => TypeId::of::<T>() == TypeId::of::<C>());
@@ -216,41 +256,9 @@ impl<C: Real> Source<C> {
     }
 }
 
-/// Converts a run of elements.
-///
-/// # Safety
-/// `start` points to elements of type T, and the indices `offset + i · stride` for the length of `out` are among them.
-pub(crate) unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
-    let from = start.cast::<T>().wrapping_offset(offset);
-    match stride {
-        // SAFETY: the caller's promise.
-        0 if !out.is_empty() => out.fill(C::load(unsafe { *from })),
-        1 => {
-            // SAFETY: the caller's promise.
-            let convert = Convert { from: unsafe { std::slice::from_raw_parts(from, out.len()) }, to: out };
-            // The rows of a narrow image, say, are over before the instruction set is known.
-            if convert.from.len() < LANES { convert.run() } else { simd::dispatch(convert) }
-        }
-        _ => out.iter_mut().enumerate().for_each(|(i, out)| {
-            // SAFETY: the caller's promise.
-            *out = C::load(unsafe { *from.wrapping_offset(i as isize * stride) });
-        }),
-    }
-}
-
-struct Convert<'a, T, C> {
-    from: &'a [T],
-    to: &'a mut [C],
-}
-
-impl<T: Element, C: Real> Kernel for Convert<'_, T, C> {
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        for i in 0..self.to.len().min(self.from.len()) {
-            self.to[i] = C::load(self.from[i]);
-        }
-    }
+/// The numbers of a run of elements, of which none is read.
+fn count_up<C: Real>(_: *const u8, offset: isize, stride: isize, out: &mut [C]) {
+    out.iter_mut().enumerate().for_each(|(i, out)| *out = C::load((offset + i as isize * stride) as i64));
 }
 
 /// A result, and how to write a block of it.

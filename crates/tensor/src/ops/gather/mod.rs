@@ -2,7 +2,9 @@
 //! negative ones are too.
 
 use super::{Apply, Value, ViewOps};
-use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, Tensor, View, with_element};
+use crate::{
+    Arity, CpuCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
+};
 
 /// `y[i][j][k] = x[index[i][j][k]][j][k]` along axis 0, and likewise along the others.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,24 +61,28 @@ fn check_inside(op: &str, small: &Shape, large: &Shape, axis: usize) -> Result<(
     }
 }
 
-/// The position in a dense tensor of shape `target` of each element of a dense tensor of shape `index`, with the
-/// coordinate along `axis` taken from the indices.
-fn positions<'a>(
-    index: &'a Shape,
-    target: &'a Shape,
-    axis: usize,
-    at: &'a [usize],
-) -> impl Iterator<Item = usize> + 'a {
+/// Where in `target` each element of a dense tensor of shape `index` lies, from the first element on, with the coordinate
+/// along `axis` taken from the indices.
+fn positions<'a>(index: &'a Shape, target: Layout, axis: usize, at: &'a [usize]) -> impl Iterator<Item = isize> + 'a {
     (0..index.count()).map(move |flat| {
-        let (mut rest, mut position, mut step) = (flat, 0, 1);
+        let (mut rest, mut position) = (flat, 0);
         for a in (0..index.rank()).rev() {
             let coordinate = if a == axis { at[flat] } else { rest % index[a] };
             rest /= index[a];
-            position += coordinate * step;
-            step *= target[a];
+            position += coordinate as isize * target.strides[a];
         }
         position
     })
+}
+
+/// The same in a dense tensor.
+fn dense_positions<'a>(
+    index: &'a Shape,
+    target: &Shape,
+    axis: usize,
+    at: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
+    positions(index, Layout::contiguous(*target), axis, at).map(isize::unsigned_abs)
 }
 
 impl Op for Gather {
@@ -100,9 +106,11 @@ impl Op for Gather {
         let shape = *x[0].shape();
         let at = checked_indices("gather", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
         with_element!(x[0].dtype(), T => {
-            let from = x[0].contiguous::<T>()?;
-            let from_at = positions(x[1].shape(), &shape, self.axis, &at);
-            y[0].slice::<T>()?.iter_mut().zip(from_at).for_each(|(y, p)| *y = from[p]);
+            let from = x[0].as_ptr().cast::<T>();
+            let from_at = positions(x[1].shape(), x[0].layout(), self.axis, &at);
+            // SAFETY: the indices are checked, and along the other axes `infer` has seen that the operand is as long: these
+            // are positions of its elements, of type T, and no output takes its place.
+            y[0].slice::<T>()?.iter_mut().zip(from_at).for_each(|(y, p)| *y = unsafe { *from.offset(p) });
         });
         Ok(())
     }
@@ -134,12 +142,12 @@ impl Op for ScatterAdd {
         let at = checked_indices("scatter_add", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
         let index = x[1].shape();
         // Only the corner of the source that the indices cover is read.
-        let source_at: Vec<usize> = positions(index, x[2].shape(), index.rank(), &at).collect();
+        let source_at: Vec<usize> = dense_positions(index, x[2].shape(), index.rank(), &at).collect();
         with_element!(x[0].dtype(), T => {
             let y = y[0].slice::<T>()?;
             y.copy_from_slice(&x[0].contiguous::<T>()?);
             let source = x[2].contiguous::<T>()?;
-            let mut pairs: Vec<(usize, usize)> = positions(index, &shape, self.axis, &at).zip(source_at).collect();
+            let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, self.axis, &at).zip(source_at).collect();
             add_rows(y, &source, &mut pairs, 1);
         });
         Ok(())
@@ -202,11 +210,20 @@ impl Op for IndexSelect {
         let at = checked_indices("index_select", &x[1], length)?;
         let (outer, inner) = around(x[0].shape(), self.axis);
         with_element!(x[0].dtype(), T => {
-            let from = x[0].contiguous::<T>()?;
             let y = y[0].slice::<T>()?;
-            if inner > 0 {
+            if let (Some(from), true) = (x[0].as_slice::<T>(), inner > 0) {
                 let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
                 y.chunks_mut(inner).zip(pieces).for_each(|(y, p)| y.copy_from_slice(&from[p..p + inner]));
+            } else if inner > 0 {
+                // Slice by slice: as a whole a view may be larger than memory.
+                for (place, &i) in at.iter().enumerate() {
+                    let slice = x[0].layout().narrow(self.axis, i, 1);
+                    // SAFETY: the index is checked, so the slice is a part of the operand.
+                    let from = unsafe { x[0].with_layout(&slice) };
+                    let from = from.contiguous::<T>()?;
+                    let places = y.chunks_mut(inner).skip(place).step_by(at.len());
+                    places.zip(from.chunks(inner)).for_each(|(y, from)| y.copy_from_slice(from));
+                }
             }
         });
         Ok(())

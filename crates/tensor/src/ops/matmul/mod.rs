@@ -1,12 +1,11 @@
 //! Matrix products: of matrices, vectors, and batches of matrices that broadcast.
 
-pub(crate) mod cpu;
-
 use super::{Apply, Cast, CastOps, Value, ViewOps};
+use crate::cpu::gemm::{Strided, gemm};
 use crate::cpu::parallel;
-use crate::run::for_each_row;
+use crate::cpu::single::{as_single, in_single};
+use crate::layout::for_each_row;
 use crate::{Arity, CpuCall, DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut};
-use cpu::{Strided, gemm};
 use std::borrow::Cow;
 use std::panic::Location;
 
@@ -113,17 +112,12 @@ fn split(layout: &Layout, lead: Shape) -> (Layout, [isize; 2]) {
 
 /// Half-precision operands are multiplied in single precision and rounded once.
 fn through_single(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
-    let single = |x: &View<'_>| -> Result<Vec<f32>> {
-        crate::with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| v.to_f32()).collect()))
-    };
-    let tensors = [
-        crate::Tensor::from_vec(single(&x[0])?, x[0].shape())?,
-        crate::Tensor::from_vec(single(&x[1])?, x[1].shape())?,
-    ];
-    let mut product = vec![0f32; y.shape().count()];
-    multiply(&tensors[0].view(), &tensors[1].view(), *y.shape(), &mut product);
-    crate::with_element!(y.dtype(), T => y.slice::<T>()?.iter_mut().zip(product).for_each(|(y, v)| *y = T::from_f32(v)));
-    Ok(())
+    let [a, b] = [&x[0], &x[1]].map(|x| crate::Tensor::from_slice(&as_single(x)?, x.shape()));
+    let (a, b, shape) = (a?, b?, *y.shape());
+    in_single(y, |y| {
+        multiply(&a.view(), &b.view(), shape, y);
+        Ok(())
+    })
 }
 
 /// Integer products, exact up to wrapping: for correctness, not for speed.

@@ -1,7 +1,8 @@
 //! The operations: pools of `[N, H, W, C]` and the scatters and gathers that are their gradients.
 
 use super::cpu::{self, Divisor, Pool2d as Sizes};
-use crate::ops::conv::{LARGEST, as_single, in_single, reach};
+use crate::cpu::single::in_float;
+use crate::ops::window::{LARGEST, reach};
 use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, with_element};
 
 /// The windows of a pool.
@@ -159,14 +160,7 @@ impl Op for MaxPool2d {
         let sizes = self.window.sizes("max_pool2d", *x[0].shape())?;
         let [values, positions] = y else { unreachable!("a maximum pool has two outputs") };
         let positions = positions.slice::<i32>()?;
-        match x[0].dtype() {
-            DType::F64 => cpu::max_forward::<f64>(&sizes, &x[0].contiguous()?, values.slice()?, positions, true),
-            _ => in_single(values, |values| {
-                cpu::max_forward(&sizes, &as_single(&x[0])?, values, positions, true);
-                Ok(())
-            })?,
-        }
-        Ok(())
+        in_float!([x = &x[0]], values = values, cpu::max_forward(&sizes, x, values, positions, true))
     }
 }
 
@@ -190,14 +184,7 @@ impl Op for MaxPool2dGrad {
         let (x, y) = call.parts();
         let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, *x[0].shape())?;
         let positions = x[1].contiguous::<i32>()?;
-        match x[0].dtype() {
-            DType::F64 => cpu::max_backward::<f64>(&sizes, &x[0].contiguous()?, &positions, y[0].slice()?, true),
-            _ => in_single(&mut y[0], |y| {
-                cpu::max_backward(&sizes, &as_single(&x[0])?, &positions, y, true);
-                Ok(())
-            })?,
-        }
-        Ok(())
+        in_float!([x = &x[0]], y = &mut y[0], cpu::max_backward(&sizes, x, &positions, y, true))
     }
 }
 
@@ -267,14 +254,7 @@ impl Op for AveragePool2d {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let sizes = self.window.sizes("average_pool2d", *x[0].shape())?;
-        match x[0].dtype() {
-            DType::F64 => cpu::average_forward::<f64>(&sizes, self.divisor, &x[0].contiguous()?, y[0].slice()?, true),
-            _ => in_single(&mut y[0], |y| {
-                cpu::average_forward(&sizes, self.divisor, &as_single(&x[0])?, y, true);
-                Ok(())
-            })?,
-        }
-        Ok(())
+        in_float!([x = &x[0]], y = &mut y[0], cpu::average_forward(&sizes, self.divisor, x, y, true))
     }
 }
 
@@ -293,13 +273,6 @@ impl Op for AveragePool2dGrad {
         let (x, y) = call.parts();
         let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, *x[0].shape())?;
         let divisor = self.pool.divisor;
-        match x[0].dtype() {
-            DType::F64 => cpu::average_backward::<f64>(&sizes, divisor, &x[0].contiguous()?, y[0].slice()?, true),
-            _ => in_single(&mut y[0], |y| {
-                cpu::average_backward(&sizes, divisor, &as_single(&x[0])?, y, true);
-                Ok(())
-            })?,
-        }
-        Ok(())
+        in_float!([x = &x[0]], y = &mut y[0], cpu::average_backward(&sizes, divisor, x, y, true))
     }
 }

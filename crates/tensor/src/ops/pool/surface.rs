@@ -2,7 +2,7 @@
 
 use super::cpu::Divisor;
 use super::{AveragePool2d, MaxPool2d, Pool1dOptions, Pool2dOptions, PoolOptions, Window2d};
-use crate::ops::conv::reach;
+use crate::ops::window::reach;
 use crate::ops::{Apply, CastOps, Value, ViewOps};
 use crate::{DType, Error, Result};
 

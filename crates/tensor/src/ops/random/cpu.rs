@@ -1,7 +1,5 @@
 //! Draws on the CPU: words for many elements at a time, in vectors.
 
-#![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
-
 use super::Distribution;
 use super::polynomials::{ln_f32, ln_f64, quantile, turn_f32, turn_f64};
 use crate::cpu::parallel::{Shared, for_chunks};
@@ -35,7 +33,7 @@ pub(super) fn draw(distribution: Distribution, key: Key, a: f64, b: f64, y: &mut
         // Draws of 32 bits, computed in single precision and rounded.
         (Distribution::Uniform, _) => with_element!(y.dtype(), T => {
             // The largest number of the type below the bound, which rounding must not reach.
-            let top = (a < b).then(|| below::<T>(b)).unwrap_or(T::from_f64(b));
+            let top = if a < b { below::<T>(b) } else { T::from_f64(b) };
             fill(key, &Uniform { a: a as f32, b: b as f32, bound: b, top }, y.slice::<T>()?);
         }),
         (Distribution::Normal, _) => with_element!(y.dtype(), T => {

@@ -2,8 +2,8 @@
 
 use super::run::partition;
 use crate::cpu::{parallel, simd};
+use crate::layout::for_each_row;
 use crate::ops::{Apply, Value};
-use crate::run::for_each_row;
 use crate::{
     Axes, CpuCall, DType, Element, Error, IntoAxes, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, with_element,
 };

@@ -2,7 +2,7 @@
 //! large to be divided.
 
 use crate::cpu::parallel;
-use crate::run::for_each_row;
+use crate::layout::for_each_row;
 use crate::{CpuCall, DType, Element, Error, MAX_RANK, Op, Result, Spec, Specs, with_element};
 
 /// For each element the product of all others that a [`Prod`](super::Prod) over the same axes would fold it with.

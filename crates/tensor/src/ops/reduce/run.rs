@@ -6,9 +6,10 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use super::{Fold, FoldKind, Reduce};
+use crate::cpu::load::load;
 use crate::cpu::{parallel, simd};
+use crate::layout::for_each_run;
 use crate::ops::Function;
-use crate::ops::elementwise::load;
 use crate::scalar::{Integer, Real};
 use crate::{DType, Layout, MAX_RANK, Result, Shape, Spec, View, ViewMut, with_element};
 use smallvec::SmallVec;
@@ -72,32 +73,8 @@ impl<const IN: usize> Part<IN> {
     }
 
     /// Calls `run(offsets, length, strides)` for each innermost run, in row-major order.
-    fn for_each_run(&self, mut run: impl FnMut([isize; IN], usize, [isize; IN])) {
-        let Some(last) = self.shape.rank().checked_sub(1) else { return run([0; IN], 1, [1; IN]) };
-        if self.shape.contains(&0) {
-            return;
-        }
-        let (mut index, mut offsets) = ([0usize; MAX_RANK], [0isize; IN]);
-        loop {
-            run(offsets, self.shape[last], self.last());
-            let mut axis = last;
-            loop {
-                if axis == 0 {
-                    return;
-                }
-                axis -= 1;
-                index[axis] += 1;
-                let done = index[axis] == self.shape[axis];
-                for i in 0..IN {
-                    let back = if done { self.shape[axis] as isize - 1 } else { -1 };
-                    offsets[i] -= self.strides[i][axis] * back;
-                }
-                if !done {
-                    break;
-                }
-                index[axis] = 0;
-            }
-        }
+    fn for_each_run(&self, run: impl FnMut([isize; IN], usize, [isize; IN])) {
+        for_each_run(self.shape, &self.strides, run);
     }
 }
 

@@ -1,0 +1,46 @@
+//! How kernels that are written for `f32` and `f64` take half precision: converted to single, and rounded once.
+
+use crate::{DType, Element, Result, View, ViewMut, with_element};
+use std::borrow::Cow;
+
+/// The elements in single precision.
+pub(crate) fn as_single<'a>(x: &View<'a>) -> Result<Cow<'a, [f32]>> {
+    if x.dtype() == DType::F32 {
+        return x.contiguous();
+    }
+    with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| v.to_f32()).collect()))
+}
+
+/// Computes a result in single precision, and rounds it once where it is stored in half.
+pub(crate) fn in_single(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    if y.dtype() == DType::F32 {
+        return f(y.slice()?);
+    }
+    let mut wide = vec![0f32; y.shape().count()];
+    f(&mut wide)?;
+    with_element!(y.dtype(), T => {
+        y.slice::<T>()?.iter_mut().zip(wide).for_each(|(y, v)| *y = T::from_f32(v));
+    });
+    Ok(())
+}
+
+/// Runs a kernel in `f64`, or in `f32`, which half precision is converted to and rounded from once: the operands are
+/// slices of that type, and so is the result.
+macro_rules! in_float {
+    ([$($x:ident = $from:expr),+], $y:ident = $to:expr, $kernel:expr) => {{
+        let to = $to;
+        if to.dtype() == $crate::DType::F64 {
+            $(let $x = &*$from.contiguous::<f64>()?;)+
+            let $y = to.slice::<f64>()?;
+            $kernel;
+            Ok(())
+        } else {
+            $(let $x = &*$crate::cpu::single::as_single($from)?;)+
+            $crate::cpu::single::in_single(to, |$y| {
+                $kernel;
+                Ok(())
+            })
+        }
+    }};
+}
+pub(crate) use in_float;
