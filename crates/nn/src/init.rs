@@ -236,6 +236,7 @@ impl Initializer {
     /// Settings that describe no distribution; a shape that the initializer has no meaning for.
     pub fn distribution(&self, shape: impl IntoShape) -> Result<Distribution> {
         let shape = shape.into_shape()?;
+        self.check()?;
         Ok(match *self {
             Initializer::Zeros => Distribution::Constant(0.0),
             Initializer::Ones => Distribution::Constant(1.0),
@@ -263,6 +264,40 @@ impl Initializer {
         })
     }
 
+    /// Whether the settings describe a distribution.
+    fn check(&self) -> Result<()> {
+        let finite = |name, setting, value: f64| match value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::config(format!("{name}: {setting} is {value}"), "give a finite number")),
+        };
+        let bell = |name, mean: f64, stddev: f64| {
+            finite(name, "mean", mean)?;
+            match stddev.is_finite() && stddev >= 0.0 {
+                true => Ok(()),
+                false => Err(Error::config(format!("{name}: stddev is {stddev}"), "give a number from 0 up")),
+            }
+        };
+        match *self {
+            Initializer::Constant { value } => finite("Constant", "value", value),
+            Initializer::RandomUniform { minval, maxval } => {
+                finite("RandomUniform", "minval", minval)?;
+                finite("RandomUniform", "maxval", maxval)?;
+                match minval <= maxval {
+                    true => Ok(()),
+                    false => Err(Error::config(
+                        format!("RandomUniform: minval {minval} is above maxval {maxval}"),
+                        "give the lower bound first",
+                    )),
+                }
+            }
+            Initializer::RandomNormal { mean, stddev } => bell("RandomNormal", mean, stddev),
+            Initializer::TruncatedNormal { mean, stddev } => bell("TruncatedNormal", mean, stddev),
+            Initializer::Orthogonal { gain } => finite("Orthogonal", "gain", gain),
+            Initializer::Identity { gain } => finite("Identity", "gain", gain),
+            _ => Ok(()),
+        }
+    }
+
     /// Draws a weight. The same key gives the same weight.
     ///
     /// # Errors
@@ -285,11 +320,7 @@ impl Initializer {
             Distribution::Orthogonal { rows, columns, gain } => {
                 orthogonal(key, rows, columns, gain)?.reshape(shape)?.cast(dtype)?
             }
-            Distribution::Identity { gain } => {
-                let diagonal = |i: usize| if i / shape[1] == i % shape[1] { gain } else { 0.0 };
-                let values: Vec<f64> = (0..shape.count()).map(diagonal).collect();
-                Tensor::from_vec(values, shape)?.cast(dtype)?
-            }
+            Distribution::Identity { gain } => Tensor::eye(shape[0], shape[1])?.cast(dtype)?.mul(gain)?,
         })
     }
 }
@@ -348,6 +379,19 @@ fn orthogonal(key: Key, rows: usize, columns: usize, gain: f64) -> Result<Tensor
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_describe_nothing_are_errors() {
+        let text = |init: Initializer| init.distribution([2, 2]).unwrap_err().to_string();
+        let nan = f64::NAN;
+        assert!(text(Initializer::Constant { value: nan }).starts_with("Constant: value is NaN"));
+        assert!(text(Initializer::RandomUniform { minval: 1.0, maxval: 0.0 }).contains("minval 1 is above maxval 0"));
+        assert!(text(Initializer::RandomNormal { mean: 0.0, stddev: -1.0 }).starts_with("RandomNormal: stddev is -1"));
+        assert!(text(Initializer::TruncatedNormal { mean: nan, stddev: 1.0 }).contains("mean is NaN"));
+        assert!(text(Initializer::Orthogonal { gain: f64::INFINITY }).contains("gain is inf"));
+        let identity = Initializer::Identity { gain: 0.1 }.init(Key::new(1), [2, 3], DType::F64).unwrap();
+        assert_eq!(identity.to_vec::<f64>().unwrap(), [0.1, 0.0, 0.0, 0.0, 0.1, 0.0]);
+    }
 
     #[test]
     fn orthogonal_matrices_are() {
