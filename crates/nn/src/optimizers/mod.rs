@@ -105,6 +105,12 @@ fn blend(old: Tensor, a: Tensor, new: Tensor, b: f64) -> Result<Tensor> {
     Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Blend), x)?.one()?)
 }
 
+/// The factor that brings a norm down to the limit. One that is not finite makes the gradient NaN: it must not pass for a
+/// small one.
+fn shrink(norm: &Tensor, limit: f64) -> Result<Tensor> {
+    Ok(norm.is_finite()?.select(&norm.clamp(limit, f64::INFINITY)?.reciprocal()?.mul(limit)?, f64::NAN)?)
+}
+
 impl Optimizer {
     /// An optimizer with a rule.
     ///
@@ -304,13 +310,13 @@ impl Optimizer {
         let t = (self.iterations + 1) as f64;
         self.product = self.rule.product(t, self.product);
         let rate = self.learning_rate();
-        let total = match self.settings.global_clipnorm {
-            Some(_) => Some(total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?),
+        let whole = match self.settings.global_clipnorm {
+            Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
         };
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let (step, gradient) = self.step(t, rate, total.as_ref(), parameter, gradient)?;
+            let (step, gradient) = self.step(t, rate, whole.as_ref(), parameter, gradient)?;
             let entry = &mut self.entries[i];
             // The only handles, so that the kernel may write where they lie, or copies of them, to fall back on.
             let lend = |tensor: &mut Tensor| match self.rule.is_infallible() {
@@ -350,29 +356,23 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Decay and clipping for one parameter: what is left of them for the rule, and the gradient after the rest.
+    /// Decay and clipping for one parameter: what is left of them for the rule, and the gradient after the rest. All
+    /// gradients together are clipped by the factor `whole`.
     fn step(
         &self,
         t: f64,
         rate: f64,
-        total: Option<&Tensor>,
+        whole: Option<&Tensor>,
         parameter: &ParameterUpdate<'_>,
         mut gradient: Tensor,
     ) -> Result<(Step, Tensor)> {
         let settings = &self.settings;
         let excluded = settings.exclude_from_weight_decay.iter().any(|part| parameter.name.contains(part.as_str()));
         let decay = settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0);
-        let dtype = gradient.dtype();
-        // A norm that is not finite makes the gradient NaN: it must not pass for a small one.
-        let shrink = |norm: &Tensor, limit: f64| -> Result<Tensor> {
-            let share =
-                norm.is_finite()?.select(&norm.clamp(limit, f64::INFINITY)?.reciprocal()?.mul(limit)?, f64::NAN)?;
-            Ok(share.cast(dtype)?)
-        };
-        let mut scale = match (settings.clipnorm, settings.global_clipnorm, total) {
-            (Some(limit), _, _) => shrink(&total_norm([&gradient])?, limit)?,
-            (_, Some(limit), Some(norm)) => shrink(norm, limit)?,
-            _ => Tensor::number(1.0),
+        let mut scale = match (settings.clipnorm, whole) {
+            (Some(limit), _) => shrink(&total_norm([&gradient])?, limit)?.cast(gradient.dtype())?,
+            (None, Some(whole)) => whole.cast(gradient.dtype())?,
+            (None, None) => Tensor::number(1.0),
         };
         if let Some(limit) = settings.clipvalue {
             gradient = gradient.clamp(-limit, limit)?;

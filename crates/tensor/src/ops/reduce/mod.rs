@@ -7,7 +7,7 @@ mod run;
 mod statistics;
 
 pub use arg::{ArgReduce, ArgReduceOps};
-pub use fold::{Fold, FoldKind, FoldRule, LogSumExp, Max, Mean, Min, Norm, Prod, Sum};
+pub use fold::*;
 pub use others::ProductOfOthers;
 pub use statistics::{SquaredDifference, StatisticsOps};
 
