@@ -151,7 +151,8 @@ impl Counts {
         let [tp, fp, tn, fn_] =
             [&self.true_positives, &self.false_positives, &self.true_negatives, &self.false_negatives]
                 .map(Tensor::to_vec_as::<f64>);
-        (0..tp.len()).map(|i| Count { tp: tp[i], fp: fp[i], tn: tn[i], fn_: fn_[i] }).collect()
+        let counts = tp.into_iter().zip(fp).zip(tn).zip(fn_);
+        counts.map(|(((tp, fp), tn), fn_)| Count { tp, fp, tn, fn_ }).collect()
     }
 }
 

@@ -92,8 +92,8 @@ struct Scores {
     positives: Tensor,
     /// Those of negatives.
     negatives: Tensor,
-    /// Of each batch, `[3, N, columns]`: score, target, weight. Joined only when somebody asks for the state, as joining at each
-    /// batch would copy all that came before.
+    /// Of each batch, `[3, N, columns]`: score, target, weight. They are joined only when somebody asks for the state:
+    /// joining at each batch would copy all that came before.
     exact: Vec<Tensor>,
 }
 
@@ -113,7 +113,7 @@ impl State for Scores {
         f("positives", &mut self.positives)?;
         f("negatives", &mut self.negatives)?;
         f("exact", &mut exact)?;
-        self.exact = vec![exact];
+        self.exact = if exact.count() > 0 { vec![exact] } else { Vec::new() };
         Ok(())
     }
 }
@@ -141,6 +141,9 @@ impl Moments {
     /// around its smallest target, so that a column of equal ones has a spread of exactly 0, and are joined with those
     /// before by Chan, Golub and LeVeque 1979.
     fn add(&mut self, t: &Tensor, p: &Tensor, w: &Tensor) -> Result<()> {
+        if t.count() == 0 {
+            return Ok(());
+        }
         let axes = leading(t);
         let w = w.expand(t.shape())?;
         let counted = w.ne(0)?.select(t, f64::INFINITY)?;
@@ -237,7 +240,7 @@ impl Auc {
 impl Scores {
     /// The exact area of each column.
     fn exact_areas(&self) -> Vec<f64> {
-        let columns = self.exact.last().map_or(0, |batch| batch.shape()[2]);
+        let columns = self.exact.last().and_then(|batch| batch.shape().last().copied()).unwrap_or(1);
         let mut scores = vec![Vec::new(); columns];
         for batch in &self.exact {
             let numbers: Vec<f64> = batch.to_vec_as();

@@ -54,7 +54,7 @@ impl Average {
     /// Adds values `[…]`. Values that share a weight count together as much as it says: `Σ w·mean(v)` of those.
     ///
     /// # Errors
-    /// Weights that do not divide the values.
+    /// Weights of another number than one for each value, or for each so many.
     pub(super) fn add(&mut self, values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let Some(weight) = weight else {
             let one = Tensor::scalar(1.0, DType::F64);
