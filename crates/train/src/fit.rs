@@ -328,8 +328,9 @@ impl<M: Module> Run<'_, M> {
             if watched {
                 let mut logs = state.logs("");
                 // The batch's own loss, where the running mean would hide that it is not finite.
-                if !output.loss.is_finite() {
-                    logs.set("loss", output.loss);
+                let loss = output.loss.item()?;
+                if !loss.is_finite() {
+                    logs.set("loss", loss);
                 }
                 for callback in callbacks.iter_mut().filter(|c| c.wants_batches()) {
                     callback.on_batch_end(i, &logs, self)?;

@@ -4,11 +4,11 @@ use crate::data::{Batch, Dataset, Inputs};
 use crate::history::Logs;
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLoss, Loss};
-use kiln_nn::metrics::{Accuracy, IntoMetrics, Metric};
+use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
 use kiln_nn::module::named_parameters;
 use kiln_nn::ops::{Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
-use kiln_nn::{Activation, IntoModule, Key, Module, Network, Pass, Tensor, Var};
+use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Var};
 
 /// Samples that [`Model::predict`] and [`Model::evaluate`] take at a time.
 const INFERENCE_BATCH: usize = 256;
@@ -98,8 +98,8 @@ fn updates<'a, M: Module>(
 
 /// What one batch gave.
 pub(crate) struct StepOutput {
-    /// The loss, penalties included.
-    pub(crate) loss: f64,
+    /// The loss, penalties included: one number, which nobody has read yet.
+    pub(crate) loss: Tensor,
     /// The predictions, made before the update.
     pub(crate) predictions: Tensor,
 }
@@ -169,11 +169,10 @@ impl<M: Module> Model<M> {
         let weights = weights.map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut pass)?;
-        let value = loss.tensor().item()?;
         let gradients = pass.finish(&loss, &mut self.module)?;
         self.optimizer.apply(&mut updates(&mut self.module, &self.paths, gradients))?;
         self.steps += 1;
-        Ok(StepOutput { loss: value, predictions })
+        Ok(StepOutput { loss: loss.into_tensor(), predictions })
     }
 
     /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.
@@ -196,7 +195,7 @@ impl<M: Module> Model<M> {
         let weights = batch.sample_weight.as_ref().map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
-        Ok(StepOutput { loss: loss.tensor().item()?, predictions })
+        Ok(StepOutput { loss: loss.into_tensor(), predictions })
     }
 
     /// Trains on one batch: the loss before the update, and the metrics of this batch alone.
@@ -270,8 +269,8 @@ impl<M: Module> Model<M> {
                 .collect()
         };
         MetricState {
-            loss: 0.0,
-            samples: 0,
+            loss: Mean::new(),
+            is_fresh: true,
             metrics: fresh(&self.metrics),
             weighted: fresh(&self.weighted_metrics),
             objective: self.loss.clone(),
@@ -291,8 +290,9 @@ impl<M: Module> Model<M> {
 /// Running values of a pass over data: the loss weighted by batch sizes, and the metrics' accumulated state.
 #[derive(Debug)]
 pub(crate) struct MetricState {
-    loss: f64,
-    samples: usize,
+    loss: Mean,
+    /// Whether there was no batch yet.
+    is_fresh: bool,
     metrics: Vec<Box<dyn Metric>>,
     weighted: Vec<Box<dyn Metric>>,
     /// The loss, which tells what "accuracy" means.
@@ -303,14 +303,14 @@ impl MetricState {
     /// Takes a batch in. `weights` are those that the loss used.
     pub(crate) fn update(&mut self, batch: &Batch, output: &StepOutput, weights: Option<&Tensor>) -> Result<()> {
         let n = Inputs::count(&batch.x);
-        if self.samples == 0 {
+        if std::mem::take(&mut self.is_fresh) {
             let (y, p) = (batch.y.shape(), output.predictions.shape());
             for metric in self.metrics.iter_mut().chain(&mut self.weighted).filter(|m| m.type_name() == "Accuracy") {
                 *metric = Accuracy::resolve(metric.name(), Some(&*self.objective), y, p);
             }
         }
-        self.loss += output.loss * n as f64;
-        self.samples += n;
+        let weight = Tensor::scalar(n as f64, DType::F64);
+        self.loss.update(&output.loss, &output.loss, Some(&weight))?;
         for metric in &mut self.metrics {
             metric.update(&batch.y, &output.predictions, None)?;
         }
@@ -320,10 +320,10 @@ impl MetricState {
         Ok(())
     }
 
-    /// The values so far, each name with `prefix` before it.
+    /// The values so far, each name with `prefix` before it. This reads them: nothing before does.
     pub(crate) fn logs(&self, prefix: &str) -> Logs {
         let mut logs = Logs::new();
-        logs.set(format!("{prefix}loss"), self.loss / self.samples as f64);
+        logs.set(format!("{prefix}loss"), self.loss.result());
         for metric in self.metrics.iter().chain(&self.weighted) {
             logs.set(format!("{prefix}{}", metric.name()), metric.result());
         }

@@ -1,10 +1,13 @@
 //! Metrics of right and wrong decisions: counts, precision, recall, F, the area under curves, the confusion matrix.
 
 use super::Measure;
-use super::batch::{Batch, Fit, Numbers, quotient};
+use super::batch::{Batch, Fit};
+use super::checks::Cell;
 use super::macros::metrics;
+use super::state::{leading, quotient, states, weighted_sum};
 use crate::{Error, Result};
-use kiln_autograd::Tensor;
+use kiln_autograd::ops::prelude::*;
+use kiln_autograd::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 metrics! {
@@ -65,7 +68,7 @@ metrics! {
         threshold: Option<f64> = None,
     }
     /// The mean over the classes of the intersection over the union, from class ids or rows of scores.
-    MeanIoU "mean_io_u" Max Vec<f64> {
+    MeanIoU "mean_io_u" Max Table {
         /// Number of classes.
         num_classes: usize = 2,
         /// A class whose samples do not count.
@@ -76,7 +79,7 @@ metrics! {
         sparse_y_pred: bool = true,
     }
     /// How often each class (row) was taken for each (column), row by row.
-    ConfusionMatrix "confusion_matrix" None Vec<f64> {
+    ConfusionMatrix "confusion_matrix" None Table {
         /// Number of classes.
         num_classes: usize = 2,
     }
@@ -107,27 +110,59 @@ pub enum Averaging {
     Weighted,
 }
 
-/// Weights of decisions: right and wrong, of both kinds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+states! {
+    /// Weights of decisions, right and wrong, of both kinds: one for each threshold or class.
+    Counts {
+        /// Targets of 1 that were predicted.
+        true_positives,
+        /// Targets of 0 that were predicted.
+        false_positives,
+        /// Targets of 0 that were not predicted.
+        true_negatives,
+        /// Targets of 1 that were not predicted.
+        false_negatives,
+    }
+    /// How often each class (row) was taken for each (column).
+    Table {
+        /// The cells `[classes · classes]`, row by row.
+        cells,
+    }
+}
+
+impl Counts {
+    /// Adds decisions `[…, K]`: what is, what was predicted, and weights, which broadcast together.
+    fn add(&mut self, actual: &Tensor, predicted: &Tensor, weights: &Tensor) -> Result<()> {
+        let rejected = predicted.logical_not()?;
+        let positives = actual.select(weights, 0.0)?;
+        let negatives = actual.select(0.0, weights)?;
+        for (count, decisions, weights) in [
+            (&mut self.true_positives, predicted, &positives),
+            (&mut self.false_positives, predicted, &negatives),
+            (&mut self.true_negatives, &rejected, &negatives),
+            (&mut self.false_negatives, &rejected, &positives),
+        ] {
+            *count = count.add(&weighted_sum(decisions, weights, leading(decisions))?)?;
+        }
+        Ok(())
+    }
+
+    /// The counts of each threshold or class, read.
+    fn read(&self) -> Vec<Count> {
+        let [tp, fp, tn, fn_] =
+            [&self.true_positives, &self.false_positives, &self.true_negatives, &self.false_negatives]
+                .map(Tensor::to_vec_as::<f64>);
+        let counts = tp.into_iter().zip(fp).zip(tn).zip(fn_);
+        counts.map(|(((tp, fp), tn), fn_)| Count { tp, fp, tn, fn_ }).collect()
+    }
+}
+
+/// The counts of one threshold or class.
+#[derive(Clone, Copy, Default)]
 struct Count {
     tp: f64,
     fp: f64,
     tn: f64,
     fn_: f64,
-}
-
-/// One for each threshold or class.
-type Counts = Vec<Count>;
-
-impl Count {
-    fn add(&mut self, actual: bool, predicted: bool, weight: f64) {
-        *match (actual, predicted) {
-            (true, true) => &mut self.tp,
-            (false, true) => &mut self.fp,
-            (false, false) => &mut self.tn,
-            (true, false) => &mut self.fn_,
-        } += weight;
-    }
 }
 
 impl Thresholds {
@@ -149,24 +184,29 @@ fn count(
     top_k: Option<usize>,
     class: Option<usize>,
 ) -> Result<()> {
-    let classes = batch.classes;
+    let classes = batch.classes();
     if let Some(class) = class.filter(|&class| class >= classes) {
         let text = format!("class_id is {class}, but there are {classes} classes");
         return Err(Error::config(text, "classes count from 0"));
     }
-    state.resize(thresholds.len(), Count::default());
-    let n = batch.p.len();
-    for i in (0..n).filter(|i| class.is_none_or(|class| i % classes == class)) {
-        let score = batch.p.at(i);
-        let start = i - i % classes;
-        // Of equal scores the first come first.
-        let ahead = |j: &usize| batch.p.at(*j) > score || (batch.p.at(*j) == score && *j < i);
-        let top = top_k.is_none_or(|k| (start..start + classes).filter(ahead).count() < k);
-        for (count, threshold) in state.iter_mut().zip(thresholds) {
-            count.add(batch.t.at(i) != 0.0, top && score > *threshold, batch.weight(i, n));
-        }
+    let thresholds = Tensor::from_slice(thresholds, [thresholds.len()])?;
+    let mut predicted = batch.p.cast(DType::F64)?.unsqueeze(-1)?.gt(&thresholds)?;
+    if let Some(k) = top_k {
+        predicted = predicted.logical_and(&among_largest(&batch.p, k)?.unsqueeze(-1)?)?;
     }
-    Ok(())
+    let mut actual = batch.t.ne(0)?.unsqueeze(-1)?;
+    if let Some(class) = class {
+        let one = class as isize..class as isize + 1;
+        (predicted, actual) = (predicted.slice(-2, one.clone())?, actual.slice(-2, one)?);
+    }
+    state.add(&actual, &predicted, &batch.weights()?.unsqueeze(-1)?)
+}
+
+/// Whether each score is among the `k` largest of its row; of equal ones the first come first.
+fn among_largest(scores: &Tensor, k: usize) -> Result<Tensor> {
+    let comparable = scores.is_nan()?.select(f64::NEG_INFINITY, scores)?;
+    // The place of each in the order is the order's own order.
+    Ok(comparable.argsort(-1, true)?.argsort(-1, false)?.lt(k as i64)?)
 }
 
 /// Metrics of the counts at thresholds.
@@ -180,7 +220,7 @@ macro_rules! at_thresholds {
             }
 
             fn report(&$self_) -> Vec<f64> {
-                let mut counts = $self_.state.clone();
+                let mut counts = $self_.state.read();
                 counts.resize($self_.thresholds.list($top_k).len(), Count::default());
                 counts.iter().map(|$count| $result).collect()
             }
@@ -198,20 +238,15 @@ at_thresholds! {
 }
 
 /// Counts the decisions of a batch for each class.
-fn count_classes(state: &mut Counts, batch: &Batch<'_>, threshold: Option<f64>) {
-    let (n, classes) = (batch.p.len(), batch.classes);
+fn count_classes(state: &mut Counts, batch: &Batch<'_>, threshold: Option<f64>) -> Result<()> {
     // The largest of one is always predicted, which would say nothing of the model.
-    let threshold = threshold.or((classes == 1).then_some(0.5));
-    state.resize(classes, Count::default());
-    for row in 0..batch.rows() {
-        let start = row * classes;
-        let top = batch.p.at(start + batch.p.argmax(start, classes));
-        for (class, count) in state.iter_mut().enumerate() {
-            let score = batch.p.at(start + class);
-            let predicted = threshold.map_or(score == top && score.abs() > 1e-12, |threshold| score > threshold);
-            count.add(batch.t.at(start + class) != 0.0, predicted, batch.weight(start + class, n));
-        }
-    }
+    let threshold = threshold.or((batch.classes() == 1).then_some(0.5));
+    let scores = batch.p.cast(DType::F64)?;
+    let predicted = match threshold {
+        Some(threshold) => scores.gt(threshold)?,
+        None => scores.eq(&scores.amax(keep(-1))?)?.logical_and(&scores.abs()?.gt(1e-12)?)?,
+    };
+    state.add(&batch.t.ne(0)?, &predicted, &batch.weights()?)
 }
 
 /// Keras's small number, added to every divisor so that 0 over 0 is 0.
@@ -224,18 +259,18 @@ fn f_score(c: &Count, beta: f64) -> f64 {
 }
 
 fn f_scores(state: &Counts, beta: f64, average: Option<Averaging>) -> Vec<f64> {
-    let scores: Vec<f64> = state.iter().map(|c| f_score(c, beta)).collect();
+    let counts = state.read();
+    let scores: Vec<f64> = counts.iter().map(|c| f_score(c, beta)).collect();
     match average {
-        None if scores.is_empty() => vec![0.0],
         None => scores,
         Some(Averaging::Macro) => vec![quotient(scores.iter().sum(), scores.len() as f64)],
         Some(Averaging::Weighted) => {
-            let support: Vec<f64> = state.iter().map(|c| c.tp + c.fn_).collect();
+            let support: Vec<f64> = counts.iter().map(|c| c.tp + c.fn_).collect();
             let total = support.iter().sum::<f64>() + EPSILON;
             vec![scores.iter().zip(support).map(|(score, support)| score * support / total).sum()]
         }
         Some(Averaging::Micro) => {
-            let all = state.iter().fold(Count::default(), |a, c| Count {
+            let all = counts.iter().fold(Count::default(), |a, c| Count {
                 tp: a.tp + c.tp,
                 fp: a.fp + c.fp,
                 tn: a.tn + c.tn,
@@ -249,8 +284,7 @@ fn f_scores(state: &Counts, beta: f64, average: Option<Averaging>) -> Vec<f64> {
 impl Measure for F1Score {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::OneHot)?;
-        count_classes(&mut self.state, &batch, self.threshold);
-        Ok(())
+        count_classes(&mut self.state, &batch, self.threshold)
     }
 
     fn report(&self) -> Vec<f64> {
@@ -261,8 +295,7 @@ impl Measure for F1Score {
 impl Measure for FBetaScore {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::OneHot)?;
-        count_classes(&mut self.state, &batch, self.threshold);
-        Ok(())
+        count_classes(&mut self.state, &batch, self.threshold)
     }
 
     fn report(&self) -> Vec<f64> {
@@ -270,56 +303,71 @@ impl Measure for FBetaScore {
     }
 }
 
-/// The class of sample `i`: the number itself, or the largest of a row.
-fn class_of(x: &Numbers<'_>, i: usize, classes: usize, ids: bool) -> i64 {
-    if ids { x.at(i) as i64 } else { x.argmax(i * classes, classes) as i64 }
+/// What a confusion matrix takes of targets or predictions.
+struct Labels<'a> {
+    x: &'a Tensor,
+    /// Whether they are class ids, not rows of scores.
+    are_ids: bool,
 }
 
-/// Counts which class was taken for which; `ids` tells which of targets and predictions are class ids, not rows.
-fn tabulate(
-    name: &str,
-    state: &mut Vec<f64>,
-    classes: usize,
-    x: [&Tensor; 2],
-    weight: Option<&Tensor>,
-    ids: [bool; 2],
-    ignored: Option<i64>,
-) -> Result<()> {
-    state.resize(classes * classes, 0.0);
-    let [t, p] = x.map(Numbers::of);
-    let samples = |x: &Numbers<'_>, ids: bool| if ids { x.len() } else { x.len() / classes.max(1) };
-    let n = samples(&t, ids[0]);
-    if n != samples(&p, ids[1]) {
-        let text = format!("targets of shape {} do not fit predictions of shape {}", x[0].shape(), x[1].shape());
-        return Err(kiln_autograd::Error::shape(name, text)
-            .help("give one class id, or one row of scores, for each sample")
-            .into());
+impl Labels<'_> {
+    fn count(&self, classes: usize) -> usize {
+        if self.are_ids { self.x.count() } else { self.x.count() / classes.max(1) }
     }
-    let weight = weight.map(Numbers::of);
-    for i in 0..n {
-        let weight = weight.as_ref().filter(|w| w.len() > 0).map_or(1.0, |w| w.at(i * w.len() / n));
-        let (actual, predicted) = (class_of(&t, i, classes, ids[0]), class_of(&p, i, classes, ids[1]));
-        if weight == 0.0 || ignored == Some(actual) {
-            continue;
-        }
-        if [actual, predicted].iter().any(|&class| class < 0 || class >= classes as i64) {
-            let text = format!("sample {i} has class {actual}, predicted {predicted}, but there are {classes} classes");
-            return Err(kiln_autograd::Error::index(name, text).help("classes count from 0; set num_classes").into());
-        }
-        state[actual as usize * classes + predicted as usize] += weight;
+
+    /// The class of each sample: the number itself, or the largest of a row.
+    fn classes(&self, classes: usize) -> Result<Tensor> {
+        let n = self.count(classes);
+        Ok(match self.are_ids {
+            true => self.x.cast(DType::I64)?.reshape([n])?,
+            false => self.x.reshape([n, classes])?.argmax(-1)?,
+        })
     }
-    Ok(())
+}
+
+impl Table {
+    /// Counts which class was taken for which.
+    fn add(
+        &mut self,
+        name: &str,
+        classes: usize,
+        [t, p]: [Labels<'_>; 2],
+        weight: Option<&Tensor>,
+        ignored: Option<i64>,
+    ) -> Result<()> {
+        let n = t.count(classes);
+        if n != p.count(classes) {
+            let text = format!("targets of shape {} do not fit predictions of shape {}", t.x.shape(), p.x.shape());
+            return Err(kiln_autograd::Error::shape(name, text)
+                .help("give one class id, or one row of scores, for each sample")
+                .into());
+        }
+        let (actual, predicted) = (t.classes(classes)?, p.classes(classes)?);
+        let weights = match weight.map(|weight| (weight, weight.count())).filter(|(_, count)| *count > 0) {
+            Some((weight, m)) => weight.cast(DType::F64)?.reshape([m, 1])?.expand([m, n / m])?.reshape([n])?,
+            None => Tensor::full([n], 1.0)?,
+        };
+        let weights = match ignored {
+            Some(ignored) => actual.eq(ignored)?.select(0.0, &weights)?,
+            None => weights,
+        };
+        let cell = Tensor::apply_one(Cell { name: name.to_owned(), classes }, &[&actual, &predicted, &weights])?;
+        self.cells = self.cells.expand([classes * classes])?.scatter_add(0, &cell, &weights)?;
+        Ok(())
+    }
 }
 
 impl Measure for MeanIoU {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let ids = [self.sparse_y_true, self.sparse_y_pred];
-        tabulate(&self.name, &mut self.state, self.num_classes, [y_true, y_pred], weight, ids, self.ignore_class)
+        let t = Labels { x: y_true, are_ids: self.sparse_y_true };
+        let p = Labels { x: y_pred, are_ids: self.sparse_y_pred };
+        self.state.add(&self.name, self.num_classes, [t, p], weight, self.ignore_class)
     }
 
     fn report(&self) -> Vec<f64> {
         let n = self.num_classes;
-        let cell = |row: usize, column: usize| self.state.get(row * n + column).copied().unwrap_or(0.0);
+        let cells = self.state.cells.to_vec_as::<f64>();
+        let cell = |row: usize, column: usize| cells.get(row * n + column).copied().unwrap_or(0.0);
         let classes = (0..n).filter_map(|class| {
             let both = cell(class, class);
             let either = (0..n).map(|other| cell(class, other) + cell(other, class)).sum::<f64>() - both;
@@ -334,12 +382,12 @@ impl Measure for MeanIoU {
 impl Measure for ConfusionMatrix {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         // Rows of scores are told by their length.
-        let ids = [y_true, y_pred].map(|x| x.rank() < 2 || x.shape().last() == Some(&1));
-        tabulate(&self.name, &mut self.state, self.num_classes, [y_true, y_pred], weight, ids, None)
+        let labels = [y_true, y_pred].map(|x| Labels { x, are_ids: x.rank() < 2 || x.shape().last() == Some(&1) });
+        self.state.add(&self.name, self.num_classes, labels, weight, None)
     }
 
     fn report(&self) -> Vec<f64> {
-        let mut cells = self.state.clone();
+        let mut cells = self.state.cells.to_vec_as::<f64>();
         cells.resize(self.num_classes * self.num_classes, 0.0);
         cells
     }

@@ -1,10 +1,13 @@
 //! The area under a curve of decisions, and the coefficient of determination.
 
 use super::Measure;
-use super::batch::{Batch, Fit, quotient};
+use super::batch::{Batch, Fit};
+use super::checks::BoundsBelow;
 use super::macros::metrics;
+use super::state::{State, Visitor, leading, number, quotient, states, weighted_sum};
 use crate::{Error, Result};
-use kiln_autograd::Tensor;
+use kiln_autograd::ops::prelude::*;
+use kiln_autograd::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 metrics! {
@@ -12,7 +15,7 @@ metrics! {
     ///
     /// Scores are counted between thresholds, as in Keras; `exact` keeps every score instead and is the probability that a
     /// positive is scored above a negative (ROC).
-    Auc "auc" Max Vec<Histogram> {
+    Auc "auc" Max Scores {
         /// Number of thresholds, evenly spread over 0 … 1.
         num_thresholds: usize = 200,
         /// Which curve.
@@ -41,7 +44,7 @@ metrics! {
     /// assert_eq!(r2.result(), 0.5);
     /// # Ok::<(), kiln_nn::Error>(())
     /// ```
-    R2Score "r2_score" Max Vec<Moments> {
+    R2Score "r2_score" Max Moments {
         /// How the columns' scores make one; not at all when null.
         class_aggregation: Option<Aggregation> = Some(Aggregation::UniformAverage),
         /// Number of variables behind the predictions, for the adjusted score `1 - (1 - r2)·(n - 1)/(n - num - 1)`, where
@@ -82,46 +85,92 @@ pub enum Aggregation {
     VarianceWeightedAverage,
 }
 
-/// Weights of positives and negatives by how many thresholds their score is above; or every score.
-#[derive(Debug, Clone, Default)]
-struct Histogram {
-    positive: Vec<f64>,
-    negative: Vec<f64>,
-    /// Score, whether it is a positive's, weight.
-    scores: Vec<(f64, bool, f64)>,
+/// Scores, counted between thresholds or every one.
+#[derive(Debug, Clone)]
+struct Scores {
+    /// Weights of positives by how many bounds their score is above: `[columns · (bounds + 1)]`.
+    positives: Tensor,
+    /// Those of negatives.
+    negatives: Tensor,
+    /// Of each batch, `[3, N, columns]`: score, target, weight. They are joined only when somebody asks for the state:
+    /// joining at each batch would copy all that came before.
+    exact: Vec<Tensor>,
 }
 
-/// What the score of a column needs.
-#[derive(Debug, Clone, Copy, Default)]
-struct Moments {
-    mean: f64,
-    /// `Σ w·(t - mean)²`.
-    spread: f64,
-    /// `Σ w·(t - p)²`.
-    residual: f64,
-    weight: f64,
-    samples: f64,
+impl Default for Scores {
+    fn default() -> Scores {
+        let zero = Tensor::scalar(0.0, DType::F64);
+        Scores { positives: zero.clone(), negatives: zero, exact: Vec::new() }
+    }
+}
+
+impl State for Scores {
+    fn visit(&mut self, f: &mut Visitor<'_>) -> Result<()> {
+        let mut exact = match &self.exact[..] {
+            [] => Tensor::full([3, 0, 1], 0.0)?,
+            batches => concat(&batches.iter().collect::<Vec<_>>(), 1)?,
+        };
+        f("positives", &mut self.positives)?;
+        f("negatives", &mut self.negatives)?;
+        f("exact", &mut exact)?;
+        self.exact = if exact.count() > 0 { vec![exact] } else { Vec::new() };
+        Ok(())
+    }
+}
+
+states! {
+    /// What the score of each column needs.
+    Moments {
+        /// The weighted mean of the targets.
+        mean,
+        /// `Σ w·(t - mean)²`.
+        spread,
+        /// `Σ w·(t - p)²`.
+        residual,
+        /// `Σ w`.
+        weight,
+        /// The number of targets in all columns.
+        samples,
+    }
 }
 
 impl Moments {
-    /// Takes a value in. The mean moves with each, so that nothing large is ever subtracted from something large, which
-    /// `Σ t² - (Σ t)²/n` does (Welford 1962, with the weights of West 1979).
-    fn add(&mut self, t: f64, p: f64, w: f64) {
-        self.samples += 1.0;
-        if w == 0.0 {
-            return;
+    /// Takes in targets and predictions `[…, K]` with weights that broadcast to them.
+    ///
+    /// Nothing large is ever subtracted from something large, which `Σ t² - (Σ t)²/n` does: the moments of a batch are taken
+    /// around its smallest target, so that a column of equal ones has a spread of exactly 0, and are joined with those
+    /// before by Chan, Golub and LeVeque 1979.
+    fn add(&mut self, t: &Tensor, p: &Tensor, w: &Tensor) -> Result<()> {
+        if t.count() == 0 {
+            return Ok(());
         }
-        self.weight += w;
-        let before = t - self.mean;
-        self.mean += before * (w / self.weight);
-        self.spread += w * before * (t - self.mean);
-        self.residual += w * (t - p) * (t - p);
-    }
+        let axes = leading(t);
+        let w = w.expand(t.shape())?;
+        let counted = w.ne(0)?.select(t, f64::INFINITY)?;
+        let base = (0..t.rank() - 1).try_fold(counted, |least, _| least.amin(0))?;
+        let weight = weighted_sum(&Tensor::scalar(1.0, DType::F64), &w, axes)?;
+        let empty = weight.eq(0)?;
+        let offsets = t.sub(&base)?;
+        let offset = empty.select(0.0, &weighted_sum(&offsets, &w, axes)?.div(&weight)?)?;
+        let spread = weighted_sum(&offsets.sub(&offset)?.square()?, &w, axes)?;
+        let residual = weighted_sum(&t.sub(p)?.square()?, &w, axes)?;
 
-    fn score(&self) -> f64 {
-        let score = 1.0 - self.residual / self.spread;
-        if self.spread == 0.0 || score.is_infinite() { 0.0 } else { score }
+        let total = self.weight.add(&weight)?;
+        let step = empty.select(0.0, &base.add(&offset)?.sub(&self.mean)?)?;
+        let share = total.eq(0)?.select(0.0, &weight.div(&total)?)?;
+        self.spread = self.spread.add(&spread)?.add(&step.square()?.mul(&self.weight)?.mul(&share)?)?;
+        self.mean = self.mean.add(&step.mul(&share)?)?;
+        self.residual = self.residual.add(&residual)?;
+        self.weight = total;
+        self.samples = self.samples.add(t.count() as f64)?;
+        Ok(())
     }
+}
+
+/// The score of a column from its residual and spread.
+fn determination(residual: f64, spread: f64) -> f64 {
+    let score = 1.0 - residual / spread;
+    if spread == 0.0 || score.is_infinite() { 0.0 } else { score }
 }
 
 impl Auc {
@@ -141,10 +190,16 @@ impl Auc {
         bounds
     }
 
-    fn area(&self, histogram: &Histogram) -> f64 {
-        if self.exact {
-            return exact_area(&histogram.scores);
-        }
+    /// The area under the curve of each column.
+    fn areas(&self) -> Vec<f64> {
+        let counts = self.bounds().len() + 1;
+        let [positives, negatives] = [&self.state.positives, &self.state.negatives].map(Tensor::to_vec_as::<f64>);
+        let columns = positives.chunks_exact(counts).zip(negatives.chunks_exact(counts));
+        columns.map(|(positives, negatives)| self.area(positives, negatives)).collect()
+    }
+
+    /// The area under the curve of a column, from its weights of positives and negatives by bounds.
+    fn area(&self, positives: &[f64], negatives: &[f64]) -> f64 {
         // Above threshold i are the scores that are above more than i of them.
         let above = |counts: &[f64]| {
             let mut sums: Vec<f64> = counts
@@ -160,7 +215,7 @@ impl Auc {
             sums.reverse();
             sums
         };
-        let (tp, fp) = (above(&histogram.positive), above(&histogram.negative));
+        let (tp, fp) = (above(positives), above(negatives));
         let (Some(&positives), Some(&negatives)) = (tp.first(), fp.first()) else { return 0.0 };
         let (tp, fp) = (&tp[1..], &fp[1..]);
         match (self.curve, self.summation_method) {
@@ -182,6 +237,22 @@ impl Auc {
     }
 }
 
+impl Scores {
+    /// The exact area of each column.
+    fn exact_areas(&self) -> Vec<f64> {
+        let columns = self.exact.last().and_then(|batch| batch.shape().last().copied()).unwrap_or(1);
+        let mut scores = vec![Vec::new(); columns];
+        for batch in &self.exact {
+            let numbers: Vec<f64> = batch.to_vec_as();
+            let n = numbers.len() / 3;
+            for i in (0..n).filter(|i| numbers[2 * n + i] != 0.0) {
+                scores[i % columns].push((numbers[i], numbers[n + i] != 0.0, numbers[2 * n + i]));
+            }
+        }
+        scores.into_iter().map(exact_area).collect()
+    }
+}
+
 /// The area under precision against recall, with true and false positives in proportion between two thresholds.
 fn interpolated(tp: &[f64], fp: &[f64], positives: f64) -> f64 {
     (1..tp.len())
@@ -195,9 +266,9 @@ fn interpolated(tp: &[f64], fp: &[f64], positives: f64) -> f64 {
         .sum()
 }
 
-/// The weight of pairs of a positive and a negative in the right order, ties half; over the weight of all pairs.
-fn exact_area(scores: &[(f64, bool, f64)]) -> f64 {
-    let mut scores = scores.to_vec();
+/// The weight of pairs of a positive and a negative in the right order, ties half; over the weight of all pairs. From
+/// scores, whether they are of positives, and weights.
+fn exact_area(mut scores: Vec<(f64, bool, f64)>) -> f64 {
     scores.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut below, mut ordered, mut positives) = (0.0, 0.0, 0.0);
     for tied in scores.chunk_by(|a, b| a.0 == b.0) {
@@ -219,41 +290,38 @@ impl Measure for Auc {
             ));
         }
         let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
-        let (bounds, n) = (self.bounds(), batch.p.len());
-        let columns = if self.multi_label { batch.classes } else { 1 };
-        self.state.resize(columns, Histogram::default());
-        for i in 0..n {
-            let weight = batch.weight(i, n);
-            if weight == 0.0 {
-                continue;
-            }
-            let histogram = &mut self.state[i % columns];
-            let logit = batch.p.at(i);
-            let score = if self.from_logits { 1.0 / (1.0 + (-logit).exp()) } else { logit };
-            if !(0.0..=1.0).contains(&score) && !self.exact {
-                let text = format!("prediction {score} at position {i} is no probability");
-                let error = kiln_autograd::Error::index(&self.name, text);
-                return Err(error.help("end the model in a sigmoid, or set from_logits").into());
-            }
-            let positive = batch.t.at(i) != 0.0;
-            if self.exact {
-                histogram.scores.push((score, positive, weight));
-                continue;
-            }
-            let counts = if positive { &mut histogram.positive } else { &mut histogram.negative };
-            counts.resize(bounds.len() + 1, 0.0);
-            counts[bounds.partition_point(|bound| *bound < score)] += weight;
+        let scores = batch.p.cast(DType::F64)?;
+        let scores = if self.from_logits { scores.sigmoid()? } else { scores };
+        let weights = batch.weights()?.expand(scores.shape())?;
+        let is_positive = batch.t.ne(0)?;
+        let columns = if self.multi_label { batch.classes() } else { 1 };
+        if self.exact {
+            let row = |x: &Tensor| x.cast(DType::F64)?.reshape([1, x.count() / columns.max(1), columns]);
+            let rows = [row(&scores)?, row(&is_positive)?, row(&weights)?];
+            self.state.exact.push(concat(&rows.each_ref(), 0)?);
+            return Ok(());
         }
-        // A column without positives, or negatives, has counts of 0.
-        for histogram in &mut self.state {
-            histogram.positive.resize(bounds.len() + 1, 0.0);
-            histogram.negative.resize(bounds.len() + 1, 0.0);
+        let bounds = self.bounds();
+        let counts = bounds.len() + 1;
+        let below = BoundsBelow { name: self.name.clone(), bounds };
+        let mut cell = Tensor::apply_one(below, &[&scores, &weights])?;
+        if columns > 1 {
+            let starts = Tensor::arange(0, columns as i64, 1)?.mul(counts as i64)?;
+            cell = cell.add(&starts)?;
+        }
+        let cell = cell.reshape([scores.count()])?;
+        for (sums, weights) in [
+            (&mut self.state.positives, is_positive.select(&weights, 0.0)?),
+            (&mut self.state.negatives, is_positive.select(0.0, &weights)?),
+        ] {
+            let source = weights.reshape([scores.count()])?;
+            *sums = sums.expand([columns * counts])?.scatter_add(0, &cell, &source)?;
         }
         Ok(())
     }
 
     fn report(&self) -> Vec<f64> {
-        let areas: Vec<f64> = self.state.iter().map(|histogram| self.area(histogram)).collect();
+        let areas = if self.exact { self.state.exact_areas() } else { self.areas() };
         let weights = self.label_weights.as_ref().filter(|w| w.len() == areas.len());
         let weight = |i: usize| weights.map_or(1.0, |w| w[i]);
         let total: f64 = (0..areas.len()).map(weight).sum();
@@ -263,34 +331,32 @@ impl Measure for Auc {
 
 impl Measure for R2Score {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
-        let n = batch.p.len();
-        let columns = if y_pred.rank() > 1 { batch.classes.max(1) } else { 1 };
-        if !self.state.is_empty() && self.state.len() != columns {
-            let text = format!("predictions of {columns} columns after some of {}", self.state.len());
+        let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?.into_columns()?;
+        let (t, p) = (batch.t.cast(DType::F64)?, batch.p.cast(DType::F64)?);
+        let columns = self.state.mean.shape().last().copied();
+        if let Some(before) = columns.filter(|&before| before != batch.classes()) {
+            let text = format!("predictions of {} columns after some of {before}", batch.classes());
             return Err(kiln_autograd::Error::shape(&self.name, text)
                 .help("reset the metric before other data")
                 .into());
         }
-        self.state.resize(columns, Moments::default());
-        for i in 0..n {
-            self.state[i % columns].add(batch.t.at(i), batch.p.at(i), batch.weight(i, n));
-        }
-        Ok(())
+        self.state.add(&t, &p, &batch.weights()?)
     }
 
     fn report(&self) -> Vec<f64> {
-        let raw: Vec<f64> = self.state.iter().map(Moments::score).collect();
+        let state = &self.state;
+        let [residual, spread] = [&state.residual, &state.spread].map(Tensor::to_vec_as::<f64>);
+        let raw: Vec<f64> =
+            residual.iter().zip(&spread).map(|(residual, spread)| determination(*residual, *spread)).collect();
         let scores = match self.class_aggregation {
-            _ if raw.is_empty() => vec![0.0],
             None => raw,
             Some(Aggregation::UniformAverage) => vec![raw.iter().sum::<f64>() / raw.len() as f64],
             Some(Aggregation::VarianceWeightedAverage) => {
-                let weighted = self.state.iter().zip(&raw).map(|(m, score)| m.spread * score).sum();
-                vec![quotient(weighted, self.state.iter().map(|m| m.spread).sum())]
+                let weighted = spread.iter().zip(&raw).map(|(spread, score)| spread * score).sum();
+                vec![quotient(weighted, spread.iter().sum())]
             }
         };
-        let samples: f64 = self.state.iter().map(|m| m.samples).sum();
+        let samples = number(&state.samples);
         let free = samples - self.num_regressors as f64 - 1.0;
         if self.num_regressors == 0 || free <= 0.0 {
             return scores;

@@ -62,6 +62,13 @@ macro_rules! metrics {
                 $crate::metrics::Measure::report(self)
             }
 
+            fn visit(
+                &mut self,
+                f: &mut dyn FnMut(&str, &mut kiln_autograd::Tensor) -> $crate::Result<()>,
+            ) -> $crate::Result<()> {
+                $crate::metrics::state::State::visit(&mut self.state, f)
+            }
+
             fn reset(&mut self) {
                 self.state = Default::default();
             }

@@ -1,11 +1,13 @@
 //! Metrics that are weighted means of a value for each sample: losses, and accuracies.
 
 use super::Measure;
-use super::batch::{Average, Batch, Fit, Numbers};
+use super::batch::{Batch, Fit};
 use super::macros::metrics;
+use super::state::{ALL, Average, number, weighted_sum};
 use crate::losses::{self, Reduction};
 use crate::{Error, Result};
-use kiln_autograd::Tensor;
+use kiln_autograd::ops::prelude::*;
+use kiln_autograd::{DType, Tensor};
 
 metrics! {
     /// The mean of the predictions; targets do not count.
@@ -96,13 +98,19 @@ metrics! {
 
 /// Adds the loss of each sample.
 fn add_values(state: &mut Average, values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-    let (values, weight) = (Numbers::of(values), weight.map(Numbers::of));
-    if let Some(weight) = weight.as_ref().filter(|w| w.len() == 0 || !values.len().is_multiple_of(w.len())) {
-        let text = format!("{} sample weights do not fit {} values", weight.len(), values.len());
-        return Err(Error::config(text, "give one weight for each sample"));
+    check_weights(values, weight)?;
+    state.add(values, weight)
+}
+
+/// A weight for each value, or for each so many.
+fn check_weights(values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
+    match weight {
+        Some(weight) if weight.count() == 0 || !values.count().is_multiple_of(weight.count()) => {
+            let text = format!("{} sample weights do not fit {} values", weight.count(), values.count());
+            Err(Error::config(text, "give one weight for each sample"))
+        }
+        _ => Ok(()),
     }
-    state.add(values.len(), |i| values.at(i), weight.as_ref());
-    Ok(())
 }
 
 /// Metrics whose values are those of a loss; the last item makes of the mean what is reported.
@@ -151,19 +159,13 @@ impl Measure for SparseCategoricalCrossentropy {
         let (y_true, y_pred) = &loss.counted(y_true, y_pred, weight)?;
         let values = loss.reduction(Reduction::None).values(y_true, y_pred)?;
         let Some(ignored) = self.ignore_class else { return add_values(&mut self.state, &values, weight) };
-        let (values, labels, weight) = (Numbers::of(&values), Numbers::of(y_true), weight.map(Numbers::of));
+        check_weights(&values, weight)?;
         // Keras's mean: beside weights, ignored samples have weight 0; without, they have no loss and yet count.
-        let counts = |i: usize| labels.at(i) != ignored as f64;
-        let Some(weight) = weight else {
-            self.state.add(values.len(), |i| if counts(i) { values.at(i) } else { 0.0 }, None);
-            return Ok(());
-        };
-        for i in (0..values.len()).filter(|&i| counts(i)) {
-            let weight = weight.at(i * weight.len() / values.len());
-            self.state.total += weight * values.at(i);
-            self.state.weight += weight;
+        let counts = y_true.reshape(values.shape())?.ne(ignored)?;
+        match weight {
+            None => self.state.add(&counts.select(&values, 0.0)?, None),
+            Some(weight) => self.state.add(&values, Some(&counts.select(&for_each(&values, weight)?, 0.0)?)),
         }
-        Ok(())
     }
 
     fn report(&self) -> Vec<f64> {
@@ -181,31 +183,31 @@ impl Measure for Mean {
     }
 }
 
+/// The weight of each of the values, as `f64` and in their shape.
+fn for_each(values: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (n, each) = (weight.count(), values.count() / weight.count().max(1));
+    Ok(weight.cast(DType::F64)?.reshape([n, 1])?.expand([n, each])?.reshape(values.shape())?)
+}
+
 impl Measure for Sum {
     fn take_in(&mut self, _: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let (values, weight) = (Numbers::of(y_pred), weight.map(Numbers::of));
-        for i in 0..values.len() {
-            let weight = weight.as_ref().map_or(1.0, |w| w.at(i * w.len() / values.len()));
-            self.state.total += if weight == 0.0 { 0.0 } else { values.at(i) * weight };
-        }
-        Ok(())
+        check_weights(y_pred, weight)?;
+        let weights = weight.map_or(Ok(Tensor::scalar(1.0, DType::F64)), |weight| for_each(y_pred, weight))?;
+        self.state.add_sum(&weighted_sum(y_pred, &weights, ALL)?, &weights.sum(..)?)
     }
 
     fn report(&self) -> Vec<f64> {
-        vec![self.state.total]
+        vec![number(&self.state.total)]
     }
 }
 
-/// Metrics that count rows or elements: how targets must fit, how many values there are, and value `i`.
+/// Metrics that count rows or elements: how targets must fit, and which of them hold.
 macro_rules! counted {
-    ($($metric:ident $fit:ident |$self_:ident, $batch:ident| $n:expr, |$i:ident| $holds:expr;)*) => {$(
+    ($($metric:ident $fit:ident |$self_:ident, $batch:ident| $holds:expr;)*) => {$(
         impl Measure for $metric {
             fn take_in(&mut $self_, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
                 let $batch = &Batch::new(&$self_.name, y_true, y_pred, weight, Fit::$fit)?;
-                let mut state = $self_.state;
-                state.add($n, |$i| f64::from(u8::from($holds)), $batch.w.as_ref());
-                $self_.state = state;
-                Ok(())
+                add_values(&mut $self_.state, &$holds?, weight)
             }
 
             fn report(&self) -> Vec<f64> {
@@ -216,29 +218,24 @@ macro_rules! counted {
 }
 
 counted! {
-    Accuracy Same |self, batch| batch.p.len(), |i| batch.t.at(i) == batch.p.at(i);
-    BinaryAccuracy Same |self, batch| batch.p.len(), |i| {
-        batch.t.at(i) == f64::from(u8::from(batch.p.at(i) > self.threshold))
-    };
-    CategoricalAccuracy Same |self, batch| batch.rows(), |i| {
-        let start = i * batch.classes;
-        batch.t.argmax(start, batch.classes) == batch.p.argmax(start, batch.classes)
-    };
-    SparseCategoricalAccuracy Ids |self, batch| batch.rows(), |i| {
-        batch.t.at(i) == batch.p.argmax(i * batch.classes, batch.classes) as f64
-    };
-    TopKCategoricalAccuracy Same |self, batch| batch.rows(), |i| {
-        among(batch, i, batch.t.argmax(i * batch.classes, batch.classes) as f64, self.k)
-    };
-    SparseTopKCategoricalAccuracy Ids |self, batch| batch.rows(), |i| among(batch, i, batch.t.at(i), self.k);
+    Accuracy Same |self, batch| batch.t.eq(&batch.p);
+    BinaryAccuracy Same |self, batch| batch.t.eq(&batch.p.gt(self.threshold)?);
+    CategoricalAccuracy Same |self, batch| batch.t.argmax(-1)?.eq(&batch.p.argmax(-1)?);
+    SparseCategoricalAccuracy Ids |self, batch| exact(&batch.t)?.eq(&batch.p.argmax(-1)?);
+    TopKCategoricalAccuracy Same |self, batch| among(batch, &batch.t.argmax(-1)?, self.k);
+    SparseTopKCategoricalAccuracy Ids |self, batch| among(batch, &exact(&batch.t)?, self.k);
 }
 
-/// Whether fewer than `k` predictions of a row are larger than that of `class`.
-fn among(batch: &Batch<'_>, row: usize, class: f64, k: usize) -> bool {
-    if !(0.0..batch.classes as f64).contains(&class) {
-        return false;
-    }
-    let start = row * batch.classes;
-    let own = batch.p.at(start + class as usize);
-    own.is_finite() && (0..batch.classes).filter(|&c| batch.p.at(start + c) > own).count() < k
+/// Class ids in a type in which all integers up to a large one differ: half precision takes 2049 for 2048.
+fn exact(ids: &Tensor) -> Result<Tensor> {
+    Ok(if ids.dtype().is_float() { ids.cast(DType::F64)? } else { ids.clone() })
+}
+
+/// Whether fewer than `k` predictions of a row are larger than that of its class, which is finite: `[…]` of class ids.
+fn among(batch: &Batch<'_>, ids: &Tensor, k: usize) -> Result<Tensor> {
+    let is_class = ids.ge(0)?.logical_and(&ids.lt(batch.classes() as i64)?)?;
+    let index = is_class.select(ids, 0)?.cast(DType::I64)?.unsqueeze(-1)?;
+    let own = batch.p.gather(-1, &index)?;
+    let larger = batch.p.gt(&own)?.sum(-1)?;
+    Ok(larger.lt(k as i64)?.logical_and(&own.is_finite()?.squeeze(-1)?)?.logical_and(&is_class)?)
 }

@@ -2,11 +2,13 @@
 //! not a mean of the batches' metrics.
 
 mod batch;
+mod checks;
 mod confusion;
 mod curves;
 mod macros;
 mod means;
 mod several;
+mod state;
 
 pub use confusion::*;
 pub use curves::*;
@@ -58,13 +60,14 @@ pub trait Metric: fmt::Debug + Send {
     /// The name of its type, as in a config.
     fn type_name(&self) -> &str;
 
-    /// Takes in a batch.
+    /// Takes in a batch: operations on tensors, which read no value on the host.
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Shapes that do not fit; what only an operation's kernel sees, such as a class that is none.
     fn update(&mut self, y_true: &Tensor, y_pred: &Tensor, sample_weight: Option<&Tensor>) -> Result<()>;
 
-    /// The metric of all batches since the last reset: one number, or one for each class or threshold.
+    /// The metric of all batches since the last reset: one number, or one for each class or threshold. This reads the
+    /// state.
     fn values(&self) -> Vec<f64>;
 
     /// The metric as one number: the mean where there are several.
@@ -75,6 +78,27 @@ pub trait Metric: fmt::Debug + Send {
 
     /// Forgets all batches.
     fn reset(&mut self);
+
+    /// Shows each tensor of the state with its name, to be saved or replaced: a metric of the same settings that is given
+    /// another's tensors goes on where that one stood. The shapes may be those of the batches so far.
+    ///
+    /// ```
+    /// use kiln_autograd::Tensor;
+    /// use kiln_nn::metrics::{Mean, Metric};
+    /// let mut mean = Mean::new();
+    /// mean.update(&Tensor::new([0.0, 0.0]), &Tensor::new([3.0, 4.0]), None)?;
+    /// let mut state = Vec::new();
+    /// mean.visit(&mut |name, tensor| {
+    ///     state.push(format!("{name} {}", tensor.item()?));
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(state, ["total 7", "weight 2"]);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The visitor's.
+    fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Tensor) -> Result<()>) -> Result<()>;
 
     /// Which values are better, where that can be said.
     fn direction(&self) -> Option<Direction> {
@@ -302,6 +326,42 @@ mod tests {
                 metric.update(&Tensor::ones([10, 1]).unwrap(), &p, Some(&weights)).unwrap();
             }
             assert!((metric.result() - 1.0 / 11.0).abs() < 1e-12, "{name}: {}", metric.result());
+        }
+    }
+
+    #[test]
+    fn a_metric_goes_on_from_the_state_of_another() {
+        let (t, p) =
+            (Tensor::new([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), Tensor::new([[0.9, 0.1], [0.75, 0.2], [0.4, 0.8]]));
+        let ids = Tensor::new([0, 1, 1]);
+        let metrics = TABLE.iter().map(|(names, _)| from_name(names[0]).unwrap());
+        for metric in metrics.chain([Box::new(Auc::new().exact(true)) as Box<dyn Metric>]) {
+            let (t, p) = match metric.name() {
+                name if name.starts_with("sparse_") => (&ids, &p),
+                "mean_io_u" | "confusion_matrix" => (&ids, &ids),
+                _ => (&t, &p),
+            };
+            let (mut whole, mut first, mut second) = (metric.boxed(), metric.boxed(), metric.boxed());
+            whole.update(t, p, None).unwrap();
+            whole.update(t, p, None).unwrap();
+            first.update(t, p, None).unwrap();
+            let mut state = Vec::new();
+            let mut save = |name: &str, tensor: &mut Tensor| {
+                state.push((name.to_owned(), tensor.clone()));
+                Ok(())
+            };
+            first.visit(&mut save).unwrap();
+            let mut saved = state.into_iter();
+            let mut load = |name: &str, tensor: &mut Tensor| {
+                let (of, value) = saved.next().unwrap();
+                assert_eq!(of, name);
+                *tensor = value;
+                Ok(())
+            };
+            second.visit(&mut load).unwrap();
+            assert_eq!(second.values(), first.values(), "{}", metric.name());
+            second.update(t, p, None).unwrap();
+            assert_eq!(second.values(), whole.values(), "{}", metric.name());
         }
     }
 
