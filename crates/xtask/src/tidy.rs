@@ -24,7 +24,7 @@ const UNSAFE_ROOMS: &[&str] =
     &["crates/tensor/src/cpu", "crates/tensor/src/ops", "crates/tensor/src/run.rs", "crates/tensor/src/storage.rs"];
 
 /// Files of the operations' folder that are no operation.
-const NO_OPERATION: &[&str] = &["mod", "value", "operators", "prelude"];
+const NO_OPERATION: &[&str] = &["mod", "value", "operators", "prelude", "window", "create"];
 
 /// Operations whose results are positions, which have no derivative.
 const NO_DERIVATIVE: &[&str] = &["sort"];
