@@ -57,10 +57,18 @@ impl Average {
     /// Weights of another number than one for each value, or for each so many.
     pub(super) fn add(&mut self, values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let Some(weight) = weight else {
-            let one = Tensor::scalar(1.0, DType::F64);
-            return self.add_sum(&weighted_sum(values, &one, ALL)?, &Tensor::scalar(values.count() as f64, DType::F64));
+            // Whole numbers are counted exactly as they are.
+            let sum = match values.dtype().is_float() {
+                true => weighted_sum(values, &Tensor::scalar(1.0, DType::F64), ALL)?,
+                false => values.sum(..)?,
+            };
+            return self.add_sum(&sum, &Tensor::scalar(values.count() as f64, DType::F64));
         };
         let weight = weight.cast(DType::F64)?;
+        if values.rank() == 0 && weight.rank() == 0 {
+            let [sum] = Tensor::elementwise(Weighted, [values, &weight])?;
+            return self.add_sum(&sum, &weight);
+        }
         let each = values.count() / weight.count().max(1);
         let sum = match weight.rank() {
             0 => weighted_sum(values, &weight, ALL)?,
