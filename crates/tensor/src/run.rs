@@ -161,8 +161,10 @@ impl<'a> View<'a> {
     where
         'a: 'b,
     {
+        // Along an axis that is walked backwards, the offset from this view's first element is negative.
+        let bytes = layout.offset as isize * self.dtype.size() as isize;
         // SAFETY: the caller's promise.
-        let start = unsafe { self.start.add(layout.offset * self.dtype.size()) };
+        let start = unsafe { self.start.offset(bytes) };
         View { start, layout, ..*self }
     }
 

@@ -352,3 +352,21 @@ pub fn one_hot(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> 
         chosen.iter().enumerate().for_each(|(row, &class)| y[row * classes + class] = T::from_i64(1));
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Tensor;
+    use crate::ops::*;
+
+    #[test]
+    fn slices_along_an_axis_that_is_walked_backwards() {
+        let x = Tensor::new([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+        let index = Tensor::new([2, 0, 1]);
+        let y = x.flip(0).unwrap().index_select(0, &index).unwrap();
+        assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 2.0, 5.0, 6.0, 3.0, 4.0]);
+        let y = x.flip(1).unwrap().index_select(1, &Tensor::new([1])).unwrap();
+        assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 3.0, 5.0]);
+        let y = x.flip(0).unwrap().gather(0, &Tensor::new([[2, 0]])).unwrap();
+        assert_eq!(y.to_vec::<f64>().unwrap(), [1.0, 6.0]);
+    }
+}
