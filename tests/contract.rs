@@ -96,6 +96,11 @@ fn a_view_is_what_was_inferred_and_stays_inside() {
         let error = Tensor::apply(&view(layout, dtype), &[&x]).unwrap_err();
         assert!(error.to_string().starts_with("liar: its view"), "{error}");
     }
+    // What lies behind the last element in its block of memory is no tensor's, and perhaps no valid `bool`.
+    drop(Tensor::from_vec(vec![0xAA_u8; 64], [64]).unwrap());
+    let behind = Liar { view: Some(Layout::new(shape(&[64]), &[1], 0)), ..liar(&[64], DType::Bool) };
+    let error = Tensor::apply(&behind, &[&Tensor::new([true, true, true])]).unwrap_err();
+    assert!(error.to_string().contains("reaches outside of the operand's memory"), "{error}");
 }
 
 #[test]

@@ -267,7 +267,7 @@ const FEW: usize = 12;
 
 /// The specs of an operation's outputs, when its number of operands is right.
 #[inline(always)]
-fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
+pub(crate) fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
     if !op.arity().admits(x.len()) {
         return Err(Error::argument(op.name(), format!("takes {}, {} were given", op.arity(), x.len())));
     }

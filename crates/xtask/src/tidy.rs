@@ -23,7 +23,7 @@ const MOST_CRATES: usize = 110;
 const UNSAFE_ROOMS: &[&str] =
     &["crates/tensor/src/cpu", "crates/tensor/src/ops", "crates/tensor/src/run.rs", "crates/tensor/src/storage.rs"];
 
-/// Files of the operations' folder that are no operation.
+/// Files of the operations' folder that are no operation with operands to derive by.
 const NO_OPERATION: &[&str] = &["mod", "value", "operators", "prelude", "window", "create"];
 
 /// Operations whose results are positions, which have no derivative.

@@ -245,6 +245,12 @@ impl Optimizer {
     fn check(&self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
         for ParameterUpdate { name, value, gradient } in parameters {
             let Some(gradient) = gradient else { continue };
+            // Nothing else keeps an update from being finished, in which the parameter's only handle is lent to the rule.
+            if !value.dtype().is_float() {
+                let text = format!("the parameter `{name}` has elements of type {}", value.dtype());
+                let error = kiln_autograd::Error::dtype(self.rule.name(), text);
+                return Err(error.help("only floating-point parameters can be trained: .cast(DType::F32)").into());
+            }
             if gradient.shape() != value.shape() {
                 let text =
                     format!("the gradient of `{name}` has shape {}, the parameter {}", gradient.shape(), value.shape());

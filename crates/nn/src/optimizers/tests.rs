@@ -146,3 +146,15 @@ fn a_rule_that_fails_loses_nothing() {
         assert_eq!(optimizer.iterations(), 0);
     }
 }
+
+#[test]
+fn what_cannot_be_trained_stays_what_it_was() {
+    for name in ["sgd", "adam", "lion", "adafactor", "lamb", "rmsprop"] {
+        let mut weight = Tensor::new([10, 20]);
+        let gradient = Some(Tensor::new([1, 1]));
+        let mut optimizer = from_name(name).unwrap();
+        let error = optimizer.apply(&mut [ParameterUpdate { name: "w", value: &mut weight, gradient }]).unwrap_err();
+        assert!(error.to_string().contains("the parameter `w` has elements of type i32"), "{name}: {error}");
+        assert_eq!(weight.to_vec::<i32>().unwrap(), [10, 20], "{name}");
+    }
+}

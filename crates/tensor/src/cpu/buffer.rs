@@ -15,6 +15,8 @@ const CACHE_BYTES: usize = 64 << 20;
 /// A block of memory that is always initialised (fresh blocks are zero, recycled ones hold old bytes).
 pub struct Buffer {
     start: NonNull<u8>,
+    /// The size of the block, a multiple of [`ALIGNMENT`].
+    block: usize,
     bytes: usize,
 }
 
@@ -46,19 +48,19 @@ fn system_layout(bytes: usize) -> Layout {
 }
 
 impl Buffer {
-    /// A block of at least `bytes` bytes; `None` where the system has no such memory.
+    /// A block of `bytes` bytes; `None` where the system has no such memory.
     pub fn new(bytes: usize) -> Option<Buffer> {
-        let bytes = bytes.max(1).checked_next_multiple_of(ALIGNMENT)?;
-        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
+        let block = bytes.max(1).checked_next_multiple_of(ALIGNMENT)?;
+        let layout = Layout::from_size_align(block, ALIGNMENT).ok()?;
         let mut cache = cache();
-        if let Some(SendPtr(start)) = cache.blocks.get_mut(&bytes).and_then(Vec::pop) {
-            cache.bytes -= bytes;
-            return Some(Buffer { start, bytes });
+        if let Some(SendPtr(start)) = cache.blocks.get_mut(&block).and_then(Vec::pop) {
+            cache.bytes -= block;
+            return Some(Buffer { start, block, bytes });
         }
         drop(cache);
         // SAFETY: the layout has a size of at least 64.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Buffer { start, bytes })
+        Some(Buffer { start, block, bytes })
     }
 
     /// First byte.
@@ -66,7 +68,7 @@ impl Buffer {
         self.start.as_ptr()
     }
 
-    /// Size in bytes, a multiple of [`ALIGNMENT`].
+    /// Size in bytes, as it was asked for: what lies behind is nobody's, and may be of another type.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -75,13 +77,13 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut cache = cache();
-        if cache.bytes + self.bytes <= CACHE_BYTES {
-            cache.bytes += self.bytes;
-            cache.blocks.entry(self.bytes).or_default().push(SendPtr(self.start));
+        if cache.bytes + self.block <= CACHE_BYTES {
+            cache.bytes += self.block;
+            cache.blocks.entry(self.block).or_default().push(SendPtr(self.start));
         } else {
             drop(cache);
             // SAFETY: the block was allocated with this layout, and nobody else owns it.
-            unsafe { dealloc(self.start.as_ptr(), system_layout(self.bytes)) }
+            unsafe { dealloc(self.start.as_ptr(), system_layout(self.block)) }
         }
     }
 }
@@ -106,6 +108,6 @@ mod tests {
         for bytes in [usize::MAX, usize::MAX - 62, isize::MAX as usize, 1 << 62] {
             assert!(Buffer::new(bytes).is_none(), "{bytes}");
         }
-        assert_eq!(Buffer::new(65).map(|buffer| buffer.bytes()), Some(128));
+        assert_eq!(Buffer::new(65).map(|buffer| buffer.bytes()), Some(65));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::elementwise::typed;
 use super::{Apply, Value};
+use crate::run::infer;
 use crate::scalar::Program;
 use crate::{CpuCall, DType, Element, Expr, Op, Pointwise, Result, Spec, Specs, with_element};
 
@@ -38,9 +39,10 @@ impl Op for Cast {
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        let outputs = infer(self, x).ok()?;
         let compute = if x[0].dtype.is_float() { DType::F64 } else { DType::I64 };
         let program = Program::new(1, &[Expr::<false>::input(0)]);
-        Some(typed(x, compute, program, &self.infer(x).ok()?))
+        Some(typed(x, compute, program, &outputs))
     }
 }
 

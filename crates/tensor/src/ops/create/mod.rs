@@ -1,8 +1,9 @@
 //! Tensors that are made of nothing but their elements' numbers: ranges and unit matrices. What is filled with one value
 //! needs no operation: it lives in no memory (`Tensor::filled`).
 
-use super::elementwise::{create, typed};
+use super::elementwise::{check_numbers, create, typed};
 use super::{Apply, Elementwise, Function, Kind};
+use crate::run::infer;
 use crate::scalar::Program;
 use crate::{
     Argument, Arity, CpuCall, DType, Device, Element, Error, Expr, IntoShape, Op, Pointwise, Result, Scalar, Shape,
@@ -42,10 +43,8 @@ impl<F: Function<1>> Op for Create<F> {
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        match x.iter().find(|number| number.shape.rank() > 0) {
-            Some(odd) => Err(Error::shape(F::NAME, format!("its operands are numbers, found {odd:?}"))),
-            None => Ok(Spec::new(self.shape, self.dtype).into()),
-        }
+        check_numbers(F::NAME, x)?;
+        Ok(Spec::new(self.shape, self.dtype).into())
     }
 
     fn device(&self) -> Option<Device> {
@@ -59,7 +58,7 @@ impl<F: Function<1>> Op for Create<F> {
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = self.infer(x).ok()?;
+        let outputs = infer(self, x).ok()?;
         let numbers: Vec<Expr> = (1..=x.len()).map(Expr::input).collect();
         let y = self.function.call_with([Expr::input(0)], &numbers);
         let mut pointwise = typed(&[], self.compute(), Program::new(1 + x.len(), &y), &outputs);
@@ -216,6 +215,7 @@ mod tests {
             Create { function: Diagonal, shape: Shape::from_slice(&[2, 2]), dtype: DType::F32, device: Device::Cpu };
         let listing = op.pointwise(&[Tensor::number(2.0).spec()]).unwrap().to_string();
         assert!(listing.contains("index") && listing.contains("number f64") && listing.ends_with("f32 j"), "{listing}");
+        assert!(op.pointwise(&[]).is_none());
         assert!(Tensor::apply(&op, &[]).is_err() && Tensor::apply(&op, &[&Tensor::new([2.0])]).is_err());
     }
 }

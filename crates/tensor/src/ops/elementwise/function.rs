@@ -2,6 +2,7 @@
 //! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
 
 use super::run::{BLOCK, BlockFn, LANES, computed_in, run};
+use crate::run::infer;
 use crate::scalar::{Program, Real};
 use crate::{
     Aliases, Argument, Arity, CpuCall, DType, Dual, Error, Expr, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
@@ -123,12 +124,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let (operands, numbers) = x.split_at(IN);
-        if let Some(odd) = numbers.iter().find(|number| number.shape.rank() > 0) {
-            return Err(Error::shape(F::NAME, format!("takes numbers after its operands, found {odd:?}")));
-        }
-        if F::NUMBERS > MOST_NUMBERS {
-            return Err(Error::argument(F::NAME, format!("takes {} numbers; the most is {MOST_NUMBERS}", F::NUMBERS)));
-        }
+        check_numbers(F::NAME, numbers)?;
         let shape = broadcast_all(F::NAME, operands)?;
         let dtype = Self::compute_dtype(x)?;
         let dtype = if F::KIND == Kind::Comparison { DType::Bool } else { dtype };
@@ -147,7 +143,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = self.infer(x).ok()?;
+        let outputs = infer(self, x).ok()?;
         let numbers: Vec<Expr> = (IN..x.len()).map(Expr::input).collect();
         let y = self.0.call_with(std::array::from_fn(Expr::input), &numbers);
         let program = Program::new(x.len(), &y);
@@ -157,6 +153,17 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
             .zip(&x[IN..])
             .for_each(|(argument, x)| *argument = Argument::Number(x.dtype));
         Some(pointwise)
+    }
+}
+
+/// The single numbers that a function takes are of rank 0, and not too many.
+pub(crate) fn check_numbers(name: &str, numbers: &[Spec]) -> Result<()> {
+    if let Some(odd) = numbers.iter().find(|number| number.shape.rank() > 0) {
+        return Err(Error::shape(name, format!("takes numbers after its operands, found {odd:?}")));
+    }
+    match numbers.len() {
+        0..=MOST_NUMBERS => Ok(()),
+        many => Err(Error::argument(name, format!("takes {many} numbers; the most is {MOST_NUMBERS}"))),
     }
 }
 
@@ -337,7 +344,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = self.infer(x).ok()?;
+        let outputs = infer(self, x).ok()?;
         let dx = (0..IN).filter(|&wrt| self.need[wrt]).map(|wrt| {
             let only = ElementwiseGrad { function: self.function.clone(), need: std::array::from_fn(|i| i == wrt) };
             only.gradients(Expr::<false>::input)[wrt].clone()
@@ -431,7 +438,7 @@ impl Op for Formula {
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = self.infer(x).ok()?;
+        let outputs = infer(self, x).ok()?;
         Some(typed(x, x.last()?.dtype, (*self.program).clone(), &outputs))
     }
 }
@@ -514,6 +521,13 @@ mod tests {
         let mut values = vec![0.3, -0.7, 1.0, -0.0, 2.5, -3.0, 40.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
         values.rotate_left(shift);
         Tensor::from_vec(values, [10]).unwrap().cast(dtype).unwrap()
+    }
+
+    #[test]
+    fn operands_that_do_not_fit_have_no_listing() {
+        assert!(Elementwise::<_, 2, 1>(Add).pointwise(&[]).is_none());
+        assert!(ElementwiseGrad::<_, 1, 1> { function: Exp, need: [true] }.pointwise(&[]).is_none());
+        assert!(Cast { to: DType::F32 }.pointwise(&[]).is_none());
     }
 
     #[test]

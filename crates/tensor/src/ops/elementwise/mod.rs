@@ -7,7 +7,7 @@ mod function;
 mod math;
 mod run;
 
-pub(crate) use function::{broadcast_all, typed};
+pub(crate) use function::{broadcast_all, check_numbers, typed};
 pub(crate) use run::create;
 
 pub use activations::*;

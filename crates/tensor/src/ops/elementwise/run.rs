@@ -24,7 +24,7 @@ const COST: usize = 1;
 
 /// The arithmetic of an elementwise operation on one block.
 ///
-/// Blocks come as pointers and not as slices because a result may lie where an operand lies (`Op::in_place`): whoever
+/// Blocks come as pointers and not as slices because a result may lie where an operand lies (`Op::aliases`): whoever
 /// computes reads a run of every operand before it writes that run of any result.
 pub(crate) trait BlockFn: Sync {
     /// How many of the last operands are single numbers.
@@ -33,7 +33,8 @@ pub(crate) trait BlockFn: Sync {
     /// Computes `length` elements, a multiple of [`LANES`]. Mark it `#[inline(always)]`.
     ///
     /// # Safety
-    /// Every operand but the numbers, which are one element each, and every result has `length` elements; a result shares memory with an operand entirely or not at all.
+    /// Every operand but the numbers, which are one element each, and every result has `length` elements; a result shares
+    /// memory with an operand entirely or not at all.
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize);
 }
 

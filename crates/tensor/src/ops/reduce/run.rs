@@ -336,6 +336,17 @@ struct Piece<const IN: usize> {
     across: [isize; IN],
 }
 
+/// Operands, each in runs of [`LANES`] and what is left, all of one length: no bound is checked in the loops over them.
+#[inline(always)]
+fn in_lanes<C, const IN: usize>(x: [&[C]; IN], length: usize) -> ([&[[C; LANES]]; IN], [&[C]; IN]) {
+    let (mut runs, mut rest) = ([&[][..]; IN], [&[][..]; IN]);
+    for i in 0..IN {
+        let (whole, other) = x[i].as_chunks::<LANES>();
+        (runs[i], rest[i]) = (&whole[..length / LANES], &other[..length % LANES]);
+    }
+    (runs, rest)
+}
+
 struct RowKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
     op: &'a Reduce<F, P, STATE, IN>,
     x: [&'a [C]; IN],
@@ -349,15 +360,9 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
     fn run(self) -> [[C; STATE]; LANES] {
         let (fold, front) = (&self.op.fold, &self.op.front);
         let mut lanes = [fold.start::<C>(); LANES];
-        let Some(first) = self.x.first() else { return lanes };
-        let count = first.len() / LANES;
-        let (mut chunks, mut rest) = ([&[][..]; IN], [&[][..]; IN]);
-        for i in 0..IN {
-            // Of one length: no bound is checked in the loops below.
-            let (whole, other) = self.x[i].as_chunks::<LANES>();
-            (chunks[i], rest[i]) = (&whole[..count], &other[..first.len() % LANES]);
-        }
-        for at in 0..count {
+        let Some(length) = self.x.first().map(|x| x.len()) else { return lanes };
+        let (chunks, rest) = in_lanes(self.x, length);
+        for at in 0..length / LANES {
             let mut block = [&chunks[0][at]; IN];
             for i in 1..IN {
                 block[i] = &chunks[i][at];
@@ -371,7 +376,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 lanes[lane] = fold.take(lanes[lane], x);
             }
         }
-        for lane in 0..first.len() % LANES {
+        for lane in 0..length % LANES {
             let mut x = [C::default(); IN];
             for i in 0..IN {
                 x[i] = rest[i][lane];
@@ -418,13 +423,8 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
     #[inline(always)]
     fn run(self) {
         let (fold, front) = (&self.op.fold, &self.op.front);
-        let count = self.states.len() / LANES;
+        let (chunks, rest) = in_lanes(self.x, self.states.len());
         let (whole, last) = self.states.as_chunks_mut::<LANES>();
-        let (mut chunks, mut rest) = ([&[][..]; IN], [&[][..]; IN]);
-        for i in 0..IN {
-            let (whole, other) = self.x[i].as_chunks::<LANES>();
-            (chunks[i], rest[i]) = (&whole[..count], &other[..last.len()]);
-        }
         for (at, states) in whole.iter_mut().enumerate() {
             // Whole runs in local arrays, whose bounds are known.
             let (mut run, mut block) = (*states, [[C::default(); LANES]; IN]);
