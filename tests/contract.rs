@@ -19,6 +19,7 @@ enum Kernel {
     Nothing,
     Delegate(Builtin),
     WriteThenRead,
+    ReadInPlace,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +59,19 @@ impl Op for Liar {
             Kernel::Delegate(Builtin::Cast) => call.delegate(&Cast { to: DType::F32 }),
             Kernel::WriteThenRead => {
                 let (x, y) = call.parts();
-                assert!(x[0].as_slice::<f32>().is_none(), "what an output overwrites is not lent out");
-                let before = x[0].contiguous::<f32>()?;
                 let y = y[0].slice::<f32>()?;
                 y.fill(-1.0);
+                let before = x[0].contiguous::<f32>()?;
+                assert_eq!(x[0].as_slice::<f32>(), Some(&*before));
                 y.iter_mut().zip(before.iter()).for_each(|(y, x)| *y += x);
                 Ok(())
+            }
+            Kernel::ReadInPlace => {
+                let (x, y) = call.parts_in_place();
+                assert!(x[0].as_slice::<f32>().is_none(), "what an output overwrites is not lent out");
+                y[0].slice::<f32>()?.fill(-1.0);
+                let copied = x[0].contiguous::<f32>()?;
+                panic!("{copied:?} was lent out");
             }
         }
     }
@@ -96,6 +104,12 @@ fn a_view_is_what_was_inferred_and_stays_inside() {
         let error = Tensor::apply(&view(layout, dtype), &[&x]).unwrap_err();
         assert!(error.to_string().starts_with("liar: its view"), "{error}");
     }
+    // Of a view of nothing no stride is used, nor counted with.
+    let nothing = Layout::new(shape(&[0, 5]), &[isize::MAX, isize::MAX], 0);
+    let op = Liar { view: Some(nothing), ..liar(&[0, 5], DType::F32) };
+    let y = Tensor::apply(&op, &[&x]).unwrap().one().unwrap();
+    assert_eq!(y.sum(0).unwrap().to_vec::<f32>().unwrap(), [0.0; 5]);
+    assert_eq!(y.sum(..).unwrap().item().unwrap(), 0.0);
     // What lies behind the last element in its block of memory is no tensor's, and perhaps no valid `bool`.
     drop(Tensor::from_vec(vec![0xAA_u8; 64], [64]).unwrap());
     let behind = Liar { view: Some(Layout::new(shape(&[64]), &[1], 0)), ..liar(&[64], DType::Bool) };
@@ -132,6 +146,9 @@ fn what_is_overwritten_is_not_lent() {
     let op = Liar { kernel: Kernel::WriteThenRead, ..liar(&[2], DType::F32) };
     let y = Tensor::apply_owned(&op, vec![Tensor::new([5.0f32, 7.0])]).unwrap().one().unwrap();
     assert_eq!(y.to_vec::<f32>().unwrap(), [4.0, 6.0]);
+    let op = Liar { kernel: Kernel::ReadInPlace, ..liar(&[2], DType::F32) };
+    let error = Tensor::apply_owned(&op, vec![Tensor::new([5.0f32, 7.0])]).unwrap_err();
+    assert!(error.to_string().contains("whose place an output takes"), "{error}");
 }
 
 #[test]

@@ -113,6 +113,9 @@ fn products_and_ties() {
     assert!(found.iter().zip(&wanted).all(near), "{found:?}");
     assert_same(&slope(|x| x.prod(..), &Tensor::new([2.0, 0.0, 3.0, 4.0])), &[0.0, 24.0, 0.0, 0.0], "a zero");
     assert_same(&slope(|x| x.amax(..), &Tensor::new([1.0, 3.0, 3.0])), &[0.0, 0.5, 0.5], "a tie");
+    // More ties than half precision can count, in equal parts.
+    let equal = Tensor::full([70_000], f16::from_f32(2.0)).unwrap();
+    assert!(slope(|x| x.amax(..), &equal).iter().all(|&g| g == f16::from_f64(1.0 / 70_000.0).to_f64()));
     GradCheck::new().run(|x| x[0].prod(0), &[Tensor::new([[0.0, 2.0], [3.0, 0.5], [-1.0, 4.0]])]).unwrap();
 }
 
@@ -164,6 +167,11 @@ fn sums_at_one_place_do_not_stick() {
     assert_eq!(base.scatter_add(0, &index, &ones).unwrap().item().unwrap(), 4000.0);
     let table = Tensor::full([2, 1], f16::from_f32(0.5)).unwrap();
     assert_eq!(slope(|x| x.rows(&Var::new(index.clone())), &table), [4000.0, 0.0]);
+    // Of a source that is larger than memory only what the indices cover is read.
+    let wide =
+        Tensor::filled(kiln_autograd::Spec::new(kiln_autograd::Shape::new(&[1 << 41]).unwrap(), DType::F32), 3.0);
+    let sums = Tensor::zeros([2]).unwrap().scatter_add(0, &Tensor::new([1, 1, 0]), &wide).unwrap();
+    assert_eq!(sums.to_vec::<f32>().unwrap(), [3.0, 6.0]);
     let index = Tensor::from_vec(vec![0i64; 1_000_000], [1_000_000]).unwrap();
     let tenths = Tensor::full([1_000_000], 0.1f32).unwrap();
     let sum = Tensor::zeros([1]).unwrap().scatter_add(0, &index, &tenths).unwrap().item().unwrap();

@@ -158,14 +158,35 @@ element! {
         u64::from(x as u32), |b| b as i32;
     i64, I64, |f| f as i64, |i| i, |g| g as i64, |x| x as f64, x as f32, x,
         x as u64, |b| b as i64;
-    f16, F16, |f| f16::from_f64(f), |i| f16::from_f64(i as f64), |g| f16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64,
+    f16, F16, |f| f16::from_f32(odd(f)), |i| f16::from_f32(i as f32), |g| f16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64,
         u64::from(x.to_bits()), |b| f16::from_bits(b as u16);
-    bf16, BF16, |f| bf16::from_f64(f), |i| bf16::from_f64(i as f64), |g| bf16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64,
+    bf16, BF16, |f| bf16::from_f32(odd(f)), |i| bf16::from_f32(odd_integer(i)), |g| bf16::from_f32(g), |x| x.to_f64(), x.to_f32(), x.to_f64() as i64,
         u64::from(x.to_bits()), |b| bf16::from_bits(b as u16);
     f32, F32, |f| f as f32, |i| i as f32, |g| g, |x| f64::from(x), x, x as i64,
         u64::from(x.to_bits()), |b| f32::from_bits(b as u32);
     f64, F64, |f| f, |i| i as f64, |g| f64::from(g), |x| x, x as f32, x as i64,
         x.to_bits(), |b| f64::from_bits(b);
+}
+
+/// To single precision, rounded to the neighbour with the odd last bit where it is not exact. What is then rounded to half
+/// precision comes out as if it had been rounded once, to the nearest (Boldo and Melquiond 2008).
+#[inline(always)]
+fn odd(x: f64) -> f32 {
+    let near = x as f32;
+    let back = f64::from(near);
+    let beyond = u32::from(back.abs() > x.abs());
+    f32::from_bits((near.to_bits() - beyond) | u32::from(back != x))
+}
+
+/// [`odd`] for an integer.
+#[inline(always)]
+fn odd_integer(i: i64) -> f32 {
+    if i.unsigned_abs() >> 53 == 0 {
+        return odd(i as f64);
+    }
+    // Of the ten lowest bits only counts whether one is set; what is left is a double.
+    let low = (1 << 10) - 1;
+    odd(((i & !low) | i64::from(i & low != 0) << 10) as f64)
 }
 
 /// Runs a block with `$T` bound to the Rust type of a [`DType`].
@@ -221,6 +242,33 @@ mod tests {
                 assert_eq!(a.promote(b), b.promote(a), "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn half_precision_is_rounded_once() {
+        fn check<T: Element>(infinity: u64) {
+            for bits in 0..infinity {
+                let [a, b] = [bits, bits + 1].map(|bits| T::from_raw_bits(bits).to_f64());
+                // What lies beyond the largest number is rounded as if its exponent had no end.
+                let b = if b.is_finite() { b } else { a + (a - T::from_raw_bits(bits - 1).to_f64()) };
+                let tie = (a + b) / 2.0;
+                let even = bits + (bits & 1);
+                for (x, nearest) in [(a, bits), (tie.next_down(), bits), (tie, even), (tie.next_up(), bits + 1)] {
+                    assert_eq!(T::from_f64(x).to_raw_bits(), nearest, "{x:e} of {}", T::DTYPE);
+                    assert_eq!(T::from_f64(-x).to_f64(), -T::from_raw_bits(nearest).to_f64(), "{:e}", -x);
+                }
+                // Where integers lie between the two numbers and their middle.
+                if b - a >= 4.0 && b < 2f64.powi(63) {
+                    for (x, nearest) in [(-1, bits), (0, even), (1, bits + 1)].map(|(d, n)| (tie as i64 + d, n)) {
+                        assert_eq!(T::from_i64(x).to_raw_bits(), nearest, "{x} of {}", T::DTYPE);
+                        assert_eq!(T::from_i64(-x).to_f64(), -T::from_raw_bits(nearest).to_f64(), "{}", -x);
+                    }
+                }
+            }
+            assert!(T::from_f64(f64::NAN).to_f64().is_nan() && T::from_f64(1e300).to_f64() == f64::INFINITY);
+        }
+        check::<f16>(0x7c00);
+        check::<bf16>(0x7f80);
     }
 
     #[test]

@@ -106,6 +106,13 @@ impl Error {
         self
     }
 
+    /// Takes the position away, where it is one inside of a library and says nothing to the caller.
+    #[must_use]
+    pub fn unplaced(mut self) -> Error {
+        self.detail.at = None;
+        self
+    }
+
     /// What kind of mistake this is.
     pub fn kind(&self) -> ErrorKind {
         self.detail.kind

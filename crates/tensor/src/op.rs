@@ -231,8 +231,9 @@ pub trait Op: DynOp + Debug + Send + Sync + 'static {
         0
     }
 
-    /// Which outputs may take the place of an input that nobody else needs. An input whose place is taken gives a safe
-    /// kernel a copy; one that reads through [`View::as_ptr`](crate::View::as_ptr) keeps the promise of [`Aliases`].
+    /// Which outputs may take the place of an input that nobody else needs. It saves memory where the kernel reads such
+    /// an input through [`View::as_ptr`](crate::View::as_ptr), after [`CpuCall::parts_in_place`], and keeps the promise
+    /// of [`Aliases`]; [`CpuCall::parts`] gives a copy.
     fn aliases(&self) -> Aliases {
         Aliases::None
     }

@@ -5,7 +5,7 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use crate::ops::random::{self, Distribution, Random};
-use crate::{DType, Device, Error, IntoShape, Result, Shape, Tensor};
+use crate::{DType, Device, Element, Error, IntoShape, Op, Result, Shape, Tensor, with_element};
 use std::panic::Location;
 
 /// The key of a stream of random numbers.
@@ -167,7 +167,14 @@ impl Key {
 
     #[track_caller]
     fn draw(self, distribution: Distribution, shape: Shape, dtype: DType, a: f64, b: f64) -> Result<Tensor> {
-        random::draw(self, Random { distribution, shape, dtype, device: Device::Cpu }, a, b)
+        let op = Random { distribution, shape, dtype, device: Device::Cpu };
+        for parameter in [a, b] {
+            if !with_element!(dtype, T => T::from_f64(parameter).to_f64().is_finite()) {
+                let text = format!("{parameter:e} is beyond the numbers of {dtype}");
+                return Err(Error::argument(op.name(), text).help("draw in a wider type").at(Location::caller()));
+            }
+        }
+        random::draw(self, op, a, b)
     }
 
     /// The numbers `0..n` in random order.
@@ -249,7 +256,7 @@ mod tests {
     #[test]
     fn narrow_types_never_reach_the_upper_bound() {
         for dtype in [DType::F16, DType::BF16, DType::F32] {
-            for (low, high) in [(0.0, 1.0), (0.0, 4.0), (-3.0, -1.0), (0.3, 0.300_01)] {
+            for (low, high) in [(0.0, 1.0), (0.0, 4.0), (-3.0, -1.0), (0.3, 0.300_01), (-1.0, 0.0)] {
                 let x = Key::new(3).uniform_as([1 << 20], low, high, dtype).unwrap().to_vec_as::<f64>();
                 assert!(x.iter().all(|x| *x < high), "{dtype} {low}..{high}");
             }
@@ -257,6 +264,15 @@ mod tests {
         let wide = Key::new(1).uniform_as([1000], -1.7e308, 1.7e308, DType::F64).unwrap().to_vec::<f64>().unwrap();
         assert!(wide.iter().all(|x| x.is_finite()));
         assert!(Key::new(1).uniform_as([3], 0.0, 9.0, DType::I64).is_err());
+        assert!(Key::new(1).uniform([3], 0.0, 1e39).is_err() && Key::new(1).normal([3], 0.0, 1e39).is_err());
+        // Bounds that are operands are the caller's: no number, but an end.
+        let op = Random {
+            distribution: Distribution::Uniform,
+            shape: Shape::from_slice(&[3]),
+            dtype: DType::F32,
+            device: Device::Cpu,
+        };
+        assert!(random::draw(Key::new(1), op, 0.0, f64::INFINITY).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::storage::Storage;
 use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::marker::PhantomData;
 use std::panic::Location;
 
@@ -30,8 +31,15 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
         CpuCall { raw, op: PhantomData }
     }
 
-    /// The inputs and the outputs.
+    /// The inputs and the outputs. An input whose place an output has taken is copied first, so that both can be held.
     pub fn parts(self) -> (&'a [View<'a>], &'a mut [ViewMut<'a>]) {
+        self.raw.x.iter().for_each(View::copy_if_shared);
+        self.parts_in_place()
+    }
+
+    /// As [`CpuCall::parts`], without copies: an input whose place an output has taken gives no slice, and is read
+    /// through [`View::as_ptr`].
+    pub fn parts_in_place(self) -> (&'a [View<'a>], &'a mut [ViewMut<'a>]) {
         (self.raw.x, self.raw.y)
     }
 
@@ -45,7 +53,7 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
     /// # Errors
     /// The other operation infers other outputs, or its own errors.
     pub fn delegate(self, op: &impl Op) -> Result<()> {
-        let RawCall { x, y, .. } = self.raw;
+        let (x, y) = self.parts();
         let specs: SmallVec<[Spec; FEW]> = x.iter().map(View::spec).collect();
         let out = infer(op, &specs)?;
         if out.len() != y.len() || out.iter().zip(&*y).any(|(spec, y)| *spec != y.spec()) {
@@ -54,8 +62,7 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
             return Err(Error::argument(op.name(), text));
         }
         // An output lies where an input lies by the outer operation's leave, not by this one's.
-        let own: Vec<Option<Tensor>> = x.iter().map(View::copy_of_shared).collect::<Result<_>>()?;
-        let x: Vec<View<'_>> = x.iter().zip(&own).map(|(x, own)| own.as_ref().map_or(*x, Tensor::view)).collect();
+        let x: Vec<View<'_>> = x.iter().map(View::apart).collect::<Result<_>>()?;
         let mut y: Vec<ViewMut<'_>> = y.iter_mut().map(ViewMut::reborrow).collect();
         compute(op, &specs, &x, &mut y)
     }
@@ -69,8 +76,8 @@ pub struct View<'a> {
     layout: &'a Layout,
     dtype: DType,
     number: bool,
-    /// Whether an output lies in the same place.
-    shared: bool,
+    /// Where an output lies in the same place: a copy of the elements, once one is made.
+    shared: Option<&'a OnceCell<Storage>>,
 }
 
 impl<'a> View<'a> {
@@ -106,21 +113,23 @@ impl<'a> View<'a> {
         self.start
     }
 
-    /// The elements in row-major order, where they lie so and no output takes their place; `None` for a strided view
-    /// or another type.
+    /// The elements in row-major order, where they lie so; `None` for a strided view or another type, and for an input
+    /// in whose place an output lies, where there is no copy of it.
     pub fn as_slice<T: Element>(&self) -> Option<&'a [T]> {
-        if self.dtype != T::DTYPE || self.shared || !self.layout.is_contiguous() {
+        let x = self.apart().ok()?;
+        if x.dtype != T::DTYPE || !x.layout.is_contiguous() {
             return None;
         }
         // SAFETY: a contiguous layout covers `count` initialised elements from `start`, which the tensor behind this
         // view keeps alive for 'a; they have type T. Nobody writes to them: no output lies there.
-        Some(unsafe { std::slice::from_raw_parts(self.start.cast(), self.layout.shape.count()) })
+        Some(unsafe { std::slice::from_raw_parts(x.start.cast(), x.layout.shape.count()) })
     }
 
-    /// The elements in row-major order, copied when the view is strided or an output takes its place.
+    /// The elements in row-major order, copied when the view is strided.
     ///
     /// # Errors
-    /// The elements have another type, or there is no memory for the copy.
+    /// The elements have another type, there is no memory for the copy, or an output lies in their place
+    /// ([`CpuCall::parts_in_place`]).
     pub fn contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>> {
         if let Some(slice) = self.as_slice() {
             return Ok(Cow::Borrowed(slice));
@@ -128,6 +137,7 @@ impl<'a> View<'a> {
         if self.dtype != T::DTYPE {
             return Err(Error::dtype("view", format!("expected {}, found {}", T::DTYPE, self.dtype)));
         }
+        self.apart()?;
         let mut out = Vec::new();
         if out.try_reserve_exact(self.layout.shape.count()).is_err() {
             return Err(no_memory("view", self.spec()));
@@ -168,15 +178,36 @@ impl<'a> View<'a> {
         View { start, layout, ..*self }
     }
 
-    /// A copy of an input in whose place an output lies.
-    fn copy_of_shared(&self) -> Result<Option<Tensor>> {
-        if !self.shared {
-            return Ok(None);
+    /// This input where no output lies: in its copy, if one lies in its place.
+    fn apart(&self) -> Result<View<'a>> {
+        let Some(copy) = self.shared else { return Ok(*self) };
+        match copy.get() {
+            Some(copy) => Ok(View { start: copy.as_ptr(), shared: None, ..*self }),
+            None => {
+                Err(Error::new(ErrorKind::Memory, "view", "there is no copy of an input whose place an output takes")
+                    .help(
+                        "take the inputs with .parts(), or read through .as_ptr(); there may be no memory for a copy",
+                    ))
+            }
         }
-        crate::with_element!(self.dtype, T => {
-            let elements = self.contiguous::<T>()?;
-            Tensor::build("copy", self.layout.shape, |to: &mut [T]| to.copy_from_slice(&elements)).map(Some)
-        })
+    }
+
+    /// Copies an input in whose place an output lies; without memory for it, `apart` tells.
+    fn copy_if_shared(&self) {
+        let count = self.layout.shape.count();
+        if let Some(copy) = self.shared
+            && copy.get().is_none()
+            && let Some(storage) = Storage::cpu(count, self.dtype)
+        {
+            // SAFETY: only a dense input gives its place away, so its elements are the bytes from `start`; the copy
+            // is new and as large. No slice of an output is alive: they are given out after this, in `parts`.
+            unsafe {
+                let bytes = count * self.dtype.size();
+                std::ptr::copy_nonoverlapping(self.start, storage.as_ptr().cast_mut(), bytes);
+            }
+            // It was empty.
+            let _ = copy.set(storage);
+        }
     }
 }
 
@@ -217,7 +248,7 @@ impl ViewMut<'_> {
             return Err(Error::dtype("view", format!("expected {}, found {}", T::DTYPE, self.spec.dtype)));
         }
         // SAFETY: an output is dense, has `count` initialised elements of type T, and is borrowed by this view alone:
-        // an input in the same place gives out no slice.
+        // an input in the same place gives out slices of a copy only, which was made before.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.spec.shape.count()) })
     }
 
@@ -250,10 +281,7 @@ impl Tensor {
         let at = Location::caller();
         let mut donors: SmallVec<[Option<Storage>; FEW]> = SmallVec::new();
         if op.aliases() != Aliases::None {
-            let unshared = |t: &mut Tensor| {
-                (t.layout.is_contiguous() && t.layout.offset == 0 && t.storage.is_unique()).then(|| t.storage.clone())
-            };
-            donors.extend(x.iter_mut().map(unshared));
+            donors.extend(x.iter_mut().map(|t| t.is_exclusive().then(|| t.storage.clone())));
         }
         let refs: SmallVec<[&Tensor; FEW]> = x.iter().collect();
         let mut y = Outputs::default();
@@ -316,6 +344,8 @@ fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outpu
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
+    // One for each operand that may give its place away.
+    let copies: SmallVec<[OnceCell<Storage>; FEW]> = donors.iter().map(|_| OnceCell::new()).collect();
     let mut views: SmallVec<[View<'_>; FEW]> = SmallVec::new();
     for x in x {
         views.push(x.view());
@@ -325,7 +355,7 @@ fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outpu
             .find(|&input| op.aliases().allow(input, output) && donors[input].is_some() && specs[input] == *spec);
         let storage = match donor.and_then(|input| Some((input, donors[input].take()?))) {
             Some((input, storage)) => {
-                views[input].shared = true;
+                views[input].shared = Some(&copies[input]);
                 storage
             }
             None => room(op.name(), spec)?,
@@ -345,6 +375,10 @@ fn view_of(op: &str, x: &Tensor, spec: Spec, layout: Layout) -> Result<Tensor> {
     if layout.shape != spec.shape || spec.dtype != x.dtype {
         let text = format!("its view is {} {}, but it infers {spec:?}", x.dtype, layout.shape);
         return Err(Error::argument(op, text).help("a view has the inferred shape and the operand's type"));
+    }
+    if layout.shape.count() == 0 {
+        // Nobody reads through its strides, but somebody may count with them.
+        return Ok(Tensor { storage: x.storage.clone(), layout: Layout::contiguous(layout.shape), dtype: spec.dtype });
     }
     if !layout.fits(x.storage.bytes() / x.dtype.size()) {
         let text = format!("its view of {} reaches outside of the operand's memory: {layout:?}", x.shape());
@@ -369,7 +403,7 @@ impl Tensor {
         debug_assert!(self.layout.fits(self.storage.bytes() / self.dtype.size()));
         // SAFETY: the offset of a layout lies inside its storage (or just past it, when there is no element).
         let start = unsafe { self.storage.as_ptr().add(self.layout.offset * self.dtype.size()) };
-        View { start, layout: &self.layout, dtype: self.dtype, number: self.is_number(), shared: false }
+        View { start, layout: &self.layout, dtype: self.dtype, number: self.is_number(), shared: None }
     }
 
     /// A new tensor that `fill` writes; `op` is who asks for it.

@@ -192,7 +192,14 @@ impl Tensor {
     }
 
     /// One value, repeated over the shape of `spec` without memory.
+    ///
+    /// # Panics
+    /// A shape of more elements than can be counted.
+    #[track_caller]
     pub fn filled(spec: Spec, value: f64) -> Tensor {
+        if let Err(error) = spec.shape.check("filled") {
+            panic!("{error}");
+        }
         let uniform = with_element!(spec.dtype, T => Uniform::new(T::from_f64(value), false));
         let layout = Layout::contiguous(Shape::default()).broadcast_to(spec.shape);
         Tensor { storage: Storage::Uniform(uniform), layout, dtype: spec.dtype }
@@ -239,6 +246,12 @@ impl Tensor {
     /// Whether both look at the same memory in the same way: what is known of one holds for the other, unread.
     pub fn is_same(&self, other: &Tensor) -> bool {
         self.storage.is_same(&other.storage) && self.layout == other.layout && self.spec() == other.spec()
+    }
+
+    /// Whether nobody else holds the elements, and they lie dense: an operation that is given this handle may write its
+    /// result there ([`Tensor::apply_owned`]).
+    pub fn is_exclusive(&mut self) -> bool {
+        self.layout.is_contiguous() && self.layout.offset == 0 && self.storage.is_unique()
     }
 
     /// Where the elements lie in their storage.

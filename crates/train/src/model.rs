@@ -179,7 +179,7 @@ impl<M: Module> Model<M> {
     pub(crate) fn finish(&mut self) -> Result<()> {
         let mut updates = updates(&mut self.module, &self.paths, vec![None; self.paths.len()]);
         self.optimizer.flush(&mut updates)?;
-        self.optimizer.finalize(&mut updates);
+        self.optimizer.finalize(&mut updates)?;
         Ok(())
     }
 

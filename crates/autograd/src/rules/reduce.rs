@@ -5,7 +5,7 @@ use crate::ops::{
     Apply, ArithmeticOps, CastOps, ComparisonOps, Elementwise, Fold, FoldRule, Function, Kind, MathOps,
     ProductOfOthers, Reduce, ReduceOps, SelectOps, Value, ViewOps,
 };
-use crate::{Differentiable, Keep, MAX_RANK, Result, Scalar, Shape, Spec, Tensor, Var, keep};
+use crate::{DType, Differentiable, Keep, MAX_RANK, Result, Scalar, Shape, Spec, Tensor, Var, keep};
 
 impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Differentiable for Reduce<F, P, STATE, IN> {
     fn keeps(&self) -> Keep {
@@ -78,8 +78,10 @@ fn share_ties(x: &Var, y: &Var, dy: &Var, axes: &[bool; MAX_RANK]) -> Result<Var
     let same = ComparisonOps::eq(x.tensor(), y.tensor())?;
     // NaN equals nothing, itself included; where it is the extreme, the NaNs have reached it.
     let same = y.tensor().is_nan()?.select(&x.tensor().is_nan()?, &same)?;
-    let share = Var::new(same.cast(Value::dtype(dy))?.sum(keep(&axes))?);
-    Var::new(same).select(&dy.div(&share)?, &Var::new(Tensor::filled(dy.tensor().spec(), 0.0)))
+    // Half precision counts to 65504.
+    let dtype = Value::dtype(dy);
+    let share = Var::new(same.cast(dtype.promote(DType::F32))?.sum(keep(&axes))?);
+    Var::new(same).select(&dy.div(&share)?.cast(dtype)?, &Var::new(Tensor::filled(dy.tensor().spec(), 0.0)))
 }
 
 /// For each element the product of all others that are folded with it. One that is derived again is put together from

@@ -1,11 +1,12 @@
 //! Losses between labels and probabilities, or the logits behind them.
 
 use super::Targets;
+use super::checks::{ClassIds, Probabilities};
 use super::macros::{losses, pair_functions};
 use super::reduction::{EPSILON, Elements, FILLER, Fold, align, replace};
 use super::regression::clip;
 use crate::{Error, Result};
-use kiln_autograd::ops::{Function, Ops};
+use kiln_autograd::ops::{Function, Ops, ViewOps};
 use kiln_autograd::{DType, Scalar, Tensor, keep};
 
 losses! {
@@ -182,19 +183,10 @@ impl Function<2> for BinaryFocal {
 }
 
 /// Targets in the shape of the predictions, each between 0 and 1.
-fn align_probabilities<V: Ops>(name: &str, y_true: &V, y_pred: &V) -> Result<(V, V)> {
+fn align_probabilities<V: Ops>(name: &'static str, y_true: &V, y_pred: &V) -> Result<(V, V)> {
     let (y_true, y_pred) = align(name, y_true, y_pred)?;
-    let wrong = |t: &f64| !(0.0..=1.0).contains(t);
-    let outside = match (y_true.tensor().as_slice::<f32>(), y_true.tensor().dtype()) {
-        (_, DType::Bool) => None,
-        (Some(t), _) => t.iter().position(|&t| wrong(&f64::from(t))),
-        (None, _) => y_true.tensor().to_vec_as::<f64>().iter().position(wrong),
-    };
-    if let Some(at) = outside {
-        let value = y_true.tensor().to_vec_as::<f64>()[at];
-        let text = format!("target {value} at position {at} is no probability: targets lie between 0 and 1");
-        let help = "class ids: use sparse_categorical_crossentropy; labels -1 and 1: use hinge";
-        return Err(kiln_autograd::Error::index(name, text).help(help).into());
+    if y_true.tensor().dtype() != DType::Bool {
+        Tensor::apply(&Probabilities { name }, &[y_true.tensor()]).map_err(kiln_autograd::Error::unplaced)?;
     }
     Ok((y_true, y_pred))
 }
@@ -306,9 +298,13 @@ impl CategoricalFocalCrossentropy {
 impl SparseCategoricalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "sparse_categorical_crossentropy";
-        let (labels, valid) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
-        let y_pred = &without_ignored(&labels, y_pred, valid.as_deref())?;
-        let labels = V::constant(labels);
+        let (labels, counts) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
+        let (labels, valid) = (V::constant(labels), self.ignore_class.map(|_| counts));
+        // Whatever the model gave where the label is ignored, NaN too, neither the loss nor a gradient sees it.
+        let y_pred = &match &valid {
+            Some(valid) => replace(y_pred, &V::constant(valid.unsqueeze(-1)?), FILLER)?,
+            None => y_pred.clone(),
+        };
         let elements = match self.from_logits {
             true => y_pred.cross_entropy(&labels)?,
             false => {
@@ -321,17 +317,8 @@ impl SparseCategoricalCrossentropy {
     }
 }
 
-/// The predictions with even ones in the rows whose labels are ignored: whatever the model gave there, NaN too, neither
-/// the loss nor a gradient sees it.
-fn without_ignored<V: Ops>(labels: &Tensor, y_pred: &V, valid: Option<&[f64]>) -> Result<V> {
-    let Some(valid) = valid.filter(|valid| valid.contains(&0.0)) else { return Ok(y_pred.clone()) };
-    let valid = Tensor::from_vec(valid.iter().map(|&v| v != 0.0).collect(), *labels.shape())?;
-    replace(y_pred, &V::constant(valid).unsqueeze(-1)?, FILLER)
-}
-
-/// The labels as indices, each checked to be a class; where one is ignored, 1 for those that count and 0 for the
-/// others, whose index is then 0.
-fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>) -> Result<(Tensor, Option<Vec<f64>>)> {
+/// The labels as indices, each checked to be a class, and whether each counts: is not the one that is ignored.
+fn class_ids(name: &'static str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>) -> Result<(Tensor, Tensor)> {
     let (t, p) = (*y_true.shape(), *y_pred.shape());
     let Some((&classes, samples)) = p.split_last() else {
         let error = kiln_autograd::Error::shape(name, "predictions need an axis of classes, found a single number");
@@ -350,29 +337,10 @@ fn class_ids(name: &str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>)
         };
         return Err(kiln_autograd::Error::shape(name, text).help(help).into());
     }
-    let mut ids = y_true.to_vec_as::<i64>();
-    if y_true.dtype().is_float() && y_true.to_vec_as::<f64>().iter().zip(&ids).any(|(&t, &id)| t != id as f64) {
-        let error = kiln_autograd::Error::dtype(name, "class ids must be whole numbers; some labels are fractions");
-        return Err(error.help("numbers to predict: use mean_squared_error").into());
-    }
-    let valid = ignored.map(|ignored| {
-        let valid: Vec<f64> = ids.iter().map(|&id| f64::from(u8::from(id != ignored))).collect();
-        ids.iter_mut().filter(|id| **id == ignored).for_each(|id| *id = 0);
-        valid
-    });
-    if let Some(at) = ids.iter().position(|&id| id < 0 || id >= classes as i64) {
-        let text = format!(
-            "label {} at position {at} is not one of the {classes} classes 0 … {}",
-            ids[at],
-            classes.saturating_sub(1)
-        );
-        let help = match classes {
-            1 => "one unit with a sigmoid: use binary_crossentropy",
-            _ => "labels count from 0; the last layer needs one unit for each class",
-        };
-        return Err(kiln_autograd::Error::index(name, text).help(help).into());
-    }
-    Ok((Tensor::from_vec(ids, samples)?, valid))
+    let checked = Tensor::apply(&ClassIds { name, classes, ignored }, &[&y_true.reshape(samples)?]);
+    let [ids, counts] =
+        checked.map_err(kiln_autograd::Error::unplaced)?.into_array().expect("the operation has two results");
+    Ok((ids, counts))
 }
 
 impl CategoricalGeneralizedCrossEntropy {

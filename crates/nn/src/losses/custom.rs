@@ -3,7 +3,7 @@
 use super::reduction::{self, Elements, Fold};
 use super::{IntoLoss, Loss, Reduction};
 use crate::Result;
-use kiln_autograd::ops::{CastOps, ViewOps};
+use kiln_autograd::ops::{CastOps, ComparisonOps, MathOps, StatisticsOps, ViewOps};
 use kiln_autograd::{Shape, Tensor, Var};
 use serde_json::Value;
 use std::fmt;
@@ -126,12 +126,14 @@ impl Loss for LossFn {
     }
 
     fn call(&self, y_true: &Var, y_pred: &Var, sample_weight: Option<&Var>) -> Result<Var> {
-        // What it makes of a batch is unknown: samples of weight 0 are changed only where they would spoil the rest.
-        let broken = |x: &Var| x.tensor().to_vec_as::<f64>().iter().any(|x| !x.is_finite());
-        let values = match sample_weight.is_some() && (broken(y_pred) || broken(y_true)) {
-            false => (self.values)(y_true, y_pred)?,
-            true => {
-                let (y_true, y_pred) = reduction::counted(y_true, y_pred, sample_weight, &[-1])?;
+        let values = match sample_weight {
+            None => (self.values)(y_true, y_pred)?,
+            Some(weight) => {
+                // What it makes of a batch is unknown: samples of weight 0 are changed only where they would spoil the rest.
+                let sound = |x: &Var| x.tensor().is_finite()?.all(..);
+                let sound = sound(y_pred)?.logical_and(&sound(y_true)?)?;
+                let counts = weight.tensor().ne(0.0)?.logical_or(&sound)?;
+                let (y_true, y_pred) = reduction::where_counted(y_true, y_pred, &counts, &[-1])?;
                 (self.values)(&y_true, &y_pred)?
             }
         };

@@ -4,8 +4,7 @@ use super::Targets;
 use super::macros::{losses, pair_functions};
 use super::reduction::{Elements, Fold, align};
 use crate::Result;
-use kiln_autograd::Tensor;
-use kiln_autograd::ops::Ops;
+use kiln_autograd::ops::{ComparisonOps, Ops, StatisticsOps};
 
 losses! {
     /// `mean(max(1 - y_true · y_pred, 0))` along the last axis. Targets of 0 and 1 are taken as -1 and 1.
@@ -26,16 +25,11 @@ pair_functions! {
     Gap "categorical_hinge" |self, right, other| (other - right + S::lit(1.0)).max(S::lit(0.0));
 }
 
-/// Whether every target is 0 or 1.
-fn zero_or_one(y_true: &Tensor) -> bool {
-    y_true.to_vec_as::<f64>().iter().all(|&t| t == 0.0 || t == 1.0)
-}
-
+/// Targets as -1 and 1, if every one is 0 or 1.
 fn signed<V: Ops>(y_true: &V) -> Result<V> {
-    if !zero_or_one(y_true.tensor()) {
-        return Ok(y_true.clone());
-    }
-    Ok(y_true.cast(y_true.tensor().dtype().to_float())?.mul(2.0)?.sub(1.0)?)
+    let t = y_true.cast(y_true.tensor().dtype().to_float())?;
+    let zero_or_one = t.tensor().eq(0.0)?.logical_or(&t.tensor().eq(1.0)?)?.all(..)?;
+    Ok(V::constant(zero_or_one).select(&t.mul(2.0)?.sub(1.0)?, &t)?)
 }
 
 impl Hinge {

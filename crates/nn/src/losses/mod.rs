@@ -1,6 +1,7 @@
 //! Losses: what training makes small. Each is one formula over [`Ops`](kiln_autograd::ops::Ops); weights and divisors
 //! are in `reduction.rs`.
 
+mod checks;
 mod crossentropy;
 mod custom;
 mod hinge;

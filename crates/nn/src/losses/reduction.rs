@@ -1,8 +1,8 @@
 //! From the values of a batch to the one number that is minimised: weights, masks, divisors.
 
 use crate::{Error, Result};
-use kiln_autograd::ops::Ops;
-use kiln_autograd::{Shape, Spec, Tensor};
+use kiln_autograd::ops::{ArithmeticOps, BoundOps, CastOps, ComparisonOps, MathOps, Ops, ReduceOps, SelectOps};
+use kiln_autograd::{DType, Shape, Spec, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How the losses of the samples become one number. The names are Keras's.
@@ -57,8 +57,8 @@ impl Fold {
 pub(crate) struct Elements<V> {
     pub(crate) elements: V,
     pub(crate) fold: Fold,
-    /// 1 for the samples that count, 0 for those that do not.
-    pub(crate) valid: Option<Vec<f64>>,
+    /// Which samples count.
+    pub(crate) valid: Option<Tensor>,
 }
 
 impl<V> Elements<V> {
@@ -78,23 +78,26 @@ impl Reduction {
             return positive_zero(&elements.sum(..)?.mul(1.0 / divisor.max(1) as f64)?);
         }
         let values = fold.apply(elements)?;
-        let weight = self.weights(name, values.tensor(), valid.as_deref(), weight)?;
+        let weight = self.weights(name, values.tensor(), valid.as_ref(), weight)?;
         let weighted = match &weight {
-            Some(weight) => match nonzero(weight.tensor())? {
-                // 0 times an infinite loss, or one that is NaN, would be NaN.
-                Some(counts) => replace(&values, &V::constant(counts), 0.0)?.mul(weight)?,
-                None => values.mul(weight)?,
-            },
+            // 0 times an infinite loss, or one that is NaN, would be NaN.
+            Some(weight) => {
+                replace(&values, &V::constant(ComparisonOps::ne(weight.tensor(), 0.0)?), 0.0)?.mul(weight)?
+            }
             None => values,
         };
-        let divisor = match (self, &weight) {
-            (Reduction::None, _) => return positive_zero(&weighted),
-            (Reduction::Sum, _) => 1.0,
-            // The weights as they were given: one that is stretched along an axis counts once.
-            (Reduction::MeanWithSampleWeight, Some(weight)) => weight.tensor().to_vec_as::<f64>().iter().sum(),
-            _ => weighted.tensor().count() as f64,
-        };
-        positive_zero(&weighted.sum(..)?.mul(if divisor == 0.0 { 0.0 } else { 1.0 / divisor })?)
+        let sum = || weighted.sum(..);
+        positive_zero(&match (self, &weight) {
+            (Reduction::None, _) => weighted,
+            (Reduction::Sum, _) => sum()?,
+            (Reduction::MeanWithSampleWeight, Some(weight)) => {
+                // The weights as they were given: one that is stretched along an axis counts once.
+                let total = weight.tensor().cast(DType::F64)?.sum(..)?;
+                let share = ComparisonOps::eq(&total, 0.0)?.select(&Tensor::number(0.0), &total.reciprocal()?)?;
+                sum()?.mul(&V::constant(share.cast(weighted.tensor().dtype())?))?
+            }
+            _ => sum()?.mul(1.0 / weighted.tensor().count().max(1) as f64)?,
+        })
     }
 
     /// The weight of each value: the sample's, and 0 where the value does not count.
@@ -102,7 +105,7 @@ impl Reduction {
         self,
         name: &str,
         values: &Tensor,
-        valid: Option<&[f64]>,
+        valid: Option<&Tensor>,
         weight: Option<&V>,
     ) -> Result<Option<V>> {
         let weight = match weight {
@@ -110,13 +113,13 @@ impl Reduction {
             None => None,
         };
         let Some(valid) = valid else { return Ok(weight) };
-        // Values that do not count must not dilute a mean over the number of values.
-        let scale = match self {
-            Reduction::SumOverBatchSize | Reduction::Mean => valid.len() as f64 / valid.iter().sum::<f64>().max(1.0),
-            _ => 1.0,
-        };
-        let scaled: Vec<f64> = valid.iter().map(|v| v * scale).collect();
-        let mask = V::constant(Tensor::from_vec(scaled, values.shape())?).cast(values.dtype())?;
+        let mut mask = valid.cast(values.dtype())?;
+        if matches!(self, Reduction::SumOverBatchSize | Reduction::Mean) {
+            // Values that do not count must not dilute a mean over the number of values.
+            let counted = valid.cast(DType::F64)?.sum(..)?.clamp(1.0, f64::INFINITY)?;
+            mask = mask.mul(&counted.reciprocal()?.mul(valid.count() as f64)?.cast(values.dtype())?)?;
+        }
+        let mask = V::constant(mask);
         Ok(Some(match weight {
             Some(weight) => weight.mul(&mask)?,
             None => mask,
@@ -141,20 +144,20 @@ pub(super) fn replace<V: Ops>(x: &V, counts: &V, number: f64) -> Result<V> {
     Ok(counts.select(x, &V::constant(number))?)
 }
 
-/// Which weights are not 0; nothing where none is 0.
-fn nonzero(weight: &Tensor) -> Result<Option<Tensor>> {
-    let counts: Vec<bool> = weight.to_vec_as::<f64>().iter().map(|&w| w != 0.0).collect();
-    Ok(if counts.contains(&false) { Some(Tensor::from_vec(counts, *weight.shape())?) } else { None })
-}
-
 /// Targets and predictions with 0 and [`FILLER`] in place of those that weigh nothing. A weight of 0 takes a sample out
 /// whatever its numbers are: NaN, infinite, a label that is none. Leaving out its loss alone would not do: the gradient
 /// of that loss, however it is multiplied by 0, may be NaN.
 ///
 /// `folded` are the axes of the predictions that the values, which the weights belong to, are without; all if empty.
 pub(super) fn counted<V: Ops>(y_true: &V, y_pred: &V, weight: Option<&V>, folded: &[isize]) -> Result<(V, V)> {
-    let counts = weight.map_or(Ok(None), |weight| nonzero(weight.tensor()))?;
-    let Some(counts) = counts else { return Ok((y_true.clone(), y_pred.clone())) };
+    match weight {
+        Some(weight) => where_counted(y_true, y_pred, &ComparisonOps::ne(weight.tensor(), 0.0)?, folded),
+        None => Ok((y_true.clone(), y_pred.clone())),
+    }
+}
+
+/// [`counted`] with the samples that count.
+pub(super) fn where_counted<V: Ops>(y_true: &V, y_pred: &V, counts: &Tensor, folded: &[isize]) -> Result<(V, V)> {
     let number = |x: &V, number| match spread(counts.shape(), x.tensor().shape(), y_pred.tensor().rank(), folded) {
         Some(dims) => replace(x, &V::constant(counts.clone()).reshape(dims)?, number),
         None => Ok(x.clone()),

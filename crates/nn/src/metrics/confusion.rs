@@ -351,7 +351,8 @@ impl Table {
             Some(ignored) => actual.eq(ignored)?.select(0.0, &weights)?,
             None => weights,
         };
-        let cell = Tensor::apply_one(Cell { name: name.to_owned(), classes }, &[&actual, &predicted, &weights])?;
+        let cell = Tensor::apply_one(Cell { name: name.to_owned(), classes }, &[&actual, &predicted, &weights]);
+        let cell = cell.map_err(kiln_autograd::Error::unplaced)?;
         self.cells = self.cells.expand([classes * classes])?.scatter_add(0, &cell, &weights)?;
         Ok(())
     }

@@ -304,7 +304,7 @@ impl Measure for Auc {
         let bounds = self.bounds();
         let counts = bounds.len() + 1;
         let below = BoundsBelow { name: self.name.clone(), bounds };
-        let mut cell = Tensor::apply_one(below, &[&scores, &weights])?;
+        let mut cell = Tensor::apply_one(below, &[&scores, &weights]).map_err(kiln_autograd::Error::unplaced)?;
         if columns > 1 {
             let starts = Tensor::arange(0, columns as i64, 1)?.mul(counts as i64)?;
             cell = cell.add(&starts)?;

@@ -15,7 +15,7 @@ pub use settings::{Convention, LearningRate, Settings};
 
 use crate::{Error, Result, config, names};
 use kiln_autograd::ops::{
-    ArithmeticOps, BoundOps, CastOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, stack,
+    ArithmeticOps, BoundOps, CastOps, ComparisonOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, stack,
 };
 use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::{Map, Value};
@@ -108,7 +108,13 @@ fn blend(old: Tensor, a: Tensor, new: Tensor, b: f64) -> Result<Tensor> {
 /// The factor that brings a norm down to the limit. One that is not finite makes the gradient NaN: it must not pass for a
 /// small one.
 fn shrink(norm: &Tensor, limit: f64) -> Result<Tensor> {
-    Ok(norm.is_finite()?.select(&norm.clamp(limit, f64::INFINITY)?.reciprocal()?.mul(limit)?, f64::NAN)?)
+    let factor = norm.gt(limit)?.select(&norm.reciprocal()?.mul(limit)?, 1.0)?;
+    Ok(norm.is_finite()?.select(&factor, f64::NAN)?)
+}
+
+/// The type that a parameter is updated in, and that what is kept for it has.
+fn updated_in(parameter: DType) -> DType {
+    parameter.promote(DType::F32)
 }
 
 impl Optimizer {
@@ -233,13 +239,17 @@ impl Optimizer {
     }
 
     /// Replaces the parameters by their moving averages, where these are kept: the end of training.
-    pub fn finalize(&mut self, parameters: &mut [ParameterUpdate<'_>]) {
+    ///
+    /// # Errors
+    /// There is no memory for one in the parameter's type.
+    pub fn finalize(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
         self.prepare(parameters);
         for (parameter, entry) in parameters.iter_mut().zip(&self.entries) {
             if let Some(average) = &entry.average {
-                *parameter.value = average.clone();
+                *parameter.value = average.cast(parameter.value.dtype())?;
             }
         }
+        Ok(())
     }
 
     fn check(&self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
@@ -257,9 +267,7 @@ impl Optimizer {
                 let error = kiln_autograd::Error::shape(self.rule.name(), text);
                 return Err(error.help("give each parameter the gradient of its own").into());
             }
-            if gradient.dtype() != value.dtype() {
-                *gradient = gradient.cast(value.dtype())?;
-            }
+            *gradient = gradient.cast(updated_in(value.dtype()))?;
         }
         Ok(())
     }
@@ -274,7 +282,8 @@ impl Optimizer {
             match found {
                 Some(after) => self.entries.swap(i, i + after),
                 None => {
-                    let slots = self.rule.slots(parameter.value.spec());
+                    let spec = parameter.value.spec();
+                    let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
                     let entry = Entry { name: parameter.name.to_owned(), slots, average: None, accumulated: None };
                     self.entries.insert(i, entry);
                 }
@@ -314,28 +323,30 @@ impl Optimizer {
 
     fn update(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
         let t = (self.iterations + 1) as f64;
-        self.product = self.rule.product(t, self.product);
-        let rate = self.learning_rate();
+        let (rate, product) = (self.learning_rate(), self.rule.product(t, self.product));
         let whole = match self.settings.global_clipnorm {
             Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
         };
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let (step, gradient) = self.step(t, rate, whole.as_ref(), parameter, gradient)?;
+            let (step, gradient) = self.step(t, rate, product, whole.as_ref(), parameter, gradient)?;
             let entry = &mut self.entries[i];
-            // The only handles, so that the kernel may write where they lie, or copies of them, to fall back on.
-            let lend = |tensor: &mut Tensor| match self.rule.is_infallible() {
-                true => std::mem::replace(tensor, self.nothing.clone()),
-                false => tensor.clone(),
-            };
-            let slots: Vec<Spec> = entry.slots.iter().map(|slot| slot.1.spec()).collect();
-            let wanted: Vec<Spec> = std::iter::once(parameter.value.spec()).chain(slots).collect();
+            let dtype = parameter.value.dtype();
+            let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
+            let mut held: Vec<&mut Tensor> = std::iter::once(&mut *parameter.value).chain(slots).collect();
+            let in_place = self.rule.is_in_place()
+                && dtype == updated_in(dtype)
+                && held.iter_mut().all(|tensor| tensor.is_exclusive());
             let mut x = Vec::with_capacity(16);
-            x.push(lend(parameter.value));
-            x.push(gradient);
-            x.extend(entry.slots.iter_mut().map(|slot| lend(&mut slot.1)));
-            let y = self.rule.update(&step, x)?;
+            x.extend(held.iter_mut().map(|tensor| match in_place {
+                true => std::mem::replace(*tensor, self.nothing.clone()),
+                false => tensor.clone(),
+            }));
+            x[0] = x[0].cast(updated_in(dtype))?;
+            let wanted: Vec<Spec> = x.iter().map(Tensor::spec).collect();
+            x.insert(1, gradient);
+            let mut y = self.rule.update(&step, x)?;
             if y.len() != wanted.len() || y.iter().zip(&wanted).any(|(y, wanted)| y.spec() != *wanted) {
                 let found: Vec<Spec> = y.iter().map(Tensor::spec).collect();
                 let text = format!(
@@ -348,16 +359,13 @@ impl Optimizer {
                     "return the new parameter, then each slot, of the same shapes and types",
                 ));
             }
-            let mut y = y.into_iter();
-            for (old, new) in
-                std::iter::once(&mut *parameter.value).chain(entry.slots.iter_mut().map(|s| &mut s.1)).zip(&mut y)
-            {
-                *old = new;
-            }
+            y[0] = y[0].cast(dtype)?;
+            held.into_iter().zip(y).for_each(|(old, new)| *old = new);
         }
         if self.settings.use_ema {
             self.average(parameters)?;
         }
+        self.product = product;
         self.iterations += 1;
         Ok(())
     }
@@ -368,6 +376,7 @@ impl Optimizer {
         &self,
         t: f64,
         rate: f64,
+        product: f64,
         whole: Option<&Tensor>,
         parameter: &ParameterUpdate<'_>,
         mut gradient: Tensor,
@@ -388,10 +397,11 @@ impl Optimizer {
             keep = 1.0;
             if decay != 0.0 {
                 let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
-                gradient = blend(gradient, scaled, parameter.value.clone(), decay)?;
+                let value = parameter.value.cast(gradient.dtype())?;
+                gradient = blend(gradient, scaled, value, decay)?;
             }
         }
-        Ok((Step { t, rate, product: self.product, keep, scale }, gradient))
+        Ok((Step { t, rate, product, keep, scale }, gradient))
     }
 
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
@@ -400,12 +410,14 @@ impl Optimizer {
         let overwrite =
             self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
+            let dtype = parameter.value.dtype();
+            let value = parameter.value.cast(updated_in(dtype))?;
             let average = match entry.average.take() {
-                Some(average) => blend(average, Tensor::number(momentum), parameter.value.clone(), 1.0 - momentum)?,
-                None => parameter.value.clone(),
+                Some(average) => blend(average, Tensor::number(momentum), value, 1.0 - momentum)?,
+                None => value,
             };
             if overwrite {
-                *parameter.value = average.clone();
+                *parameter.value = average.cast(dtype)?;
             }
             entry.average = Some(average);
         }
@@ -490,20 +502,16 @@ impl Optimizer {
     }
 }
 
-/// The norm of all gradients together, of rank 0, in at least single precision.
+/// The norm of all gradients together, of rank 0.
 fn total_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
     let mut norms = Vec::new();
     for gradient in gradients {
-        norms.push(gradient.cast(gradient.dtype().promote(DType::F32))?.norm(2.0, ..)?);
+        norms.push(gradient.norm(2.0, ..)?.cast(DType::F64)?);
     }
-    if let [norm] = &norms[..] {
-        return Ok(norm.clone());
-    }
-    let dtype = norms.iter().map(Tensor::dtype).fold(DType::F32, DType::promote);
-    let norms: Vec<Tensor> = norms.iter().map(|norm| norm.cast(dtype)).collect::<Result<_, _>>()?;
-    match norms.is_empty() {
-        true => Ok(Tensor::scalar(0.0, dtype)),
-        false => Ok(stack(&norms.iter().collect::<Vec<_>>(), 0)?.norm(2.0, ..)?),
+    match &norms[..] {
+        [] => Ok(Tensor::scalar(0.0, DType::F64)),
+        [norm] => Ok(norm.clone()),
+        norms => Ok(stack(&norms.iter().collect::<Vec<_>>(), 0)?.norm(2.0, ..)?),
     }
 }
 

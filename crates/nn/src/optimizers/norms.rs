@@ -1,6 +1,6 @@
 //! The rules that look at a whole tensor: its norm, or the means of its rows and columns.
 
-use super::rule::{Rule, Step, with_square, zeros};
+use super::rule::{Rule, Step, zeros};
 use super::settings::{Range, optimizers};
 use crate::Result;
 use kiln_autograd::ops::{
@@ -52,7 +52,6 @@ impl Function<4, 4> for Direction {
 
     #[inline(always)]
     fn call_with<S: Scalar>(&self, [p, g, m, v]: [S; 4], numbers: &[S]) -> [S; 4] {
-        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * S::lit(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * S::lit(1.0 - self.beta_2);
         let root = (v.clone() * numbers[1].clone()).sqrt() + S::lit(self.epsilon);
@@ -85,6 +84,10 @@ impl Rule for Lamb {
         ]
     }
 
+    fn is_in_place(&self) -> bool {
+        false
+    }
+
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
         zeros(&["momentum", "velocity"], parameter)
     }
@@ -92,7 +95,7 @@ impl Rule for Lamb {
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Lamb { beta_1, beta_2, epsilon, .. } = *self;
         let (mean, square) = (1.0 / (1.0 - beta_1.powf(step.t)), 1.0 / (1.0 - beta_2.powf(step.t)));
-        let mut y = step.apply(Direction { beta_1, beta_2, epsilon }, x, &[mean, square])?;
+        let mut y = step.apply_squaring(Direction { beta_1, beta_2, epsilon }, x, &[mean, square])?;
         let direction = y.remove(1);
         let (size, length) = (y[0].norm(2.0, ..)?, direction.norm(2.0, ..)?);
         // Of a parameter or a direction that is 0, the quotient says nothing.
@@ -112,7 +115,7 @@ impl Function<2, 2> for Same {
     const NAME: &'static str = "adafactor";
     #[inline(always)]
     fn call<S: Scalar>(&self, [p, g]: [S; 2]) -> [S; 2] {
-        [p, with_square(g)]
+        [p, g]
     }
 }
 
@@ -124,6 +127,10 @@ impl Rule for Adafactor {
             ("epsilon_2", self.epsilon_2, Range::NotNegative),
             ("clip_threshold", self.clip_threshold, Range::Positive),
         ]
+    }
+
+    fn is_in_place(&self) -> bool {
+        false
     }
 
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
@@ -142,7 +149,7 @@ impl Rule for Adafactor {
 
     fn update(&self, step: &Step, mut x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let slots = x.split_off(2);
-        let mut both = step.apply::<_, 2, 2>(Same, x, &[])?;
+        let mut both = step.apply_squaring::<_, 2, 2>(Same, x, &[])?;
         let (gradient, parameter) = (both.remove(1), both.remove(0));
         let beta = 1.0 - step.t.powf(self.beta_2_decay);
         let square = gradient.square()?.add(self.epsilon_1)?;

@@ -22,7 +22,8 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// A copy.
     fn boxed(&self) -> Box<dyn UpdateRule>;
 
-    /// The tensors it keeps for a parameter, by name, as they are before the first update.
+    /// The tensors it keeps for a parameter, by name, as they are before the first update. For parameters of half
+    /// precision it is asked with `f32`, and updates them in it: squares of gradients need its range.
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
 
     /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types. The gradient
@@ -40,9 +41,10 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether [`UpdateRule::update`] cannot fail where shapes fit. Then it is given the only handles, and
-    /// [`Step::apply`] updates the tensors where they lie; otherwise they are kept, to stay what they were.
-    fn is_infallible(&self) -> bool {
+    /// Whether [`UpdateRule::update`] is a single [`Step::apply`], which needs no memory and cannot fail where every
+    /// tensor may be written where it lies. Then it is given the only handles; otherwise copies of them, so that the
+    /// tensors stay what they were when it fails.
+    fn is_in_place(&self) -> bool {
         false
     }
 
@@ -60,6 +62,9 @@ pub(super) trait Rule {
     fn ranges(&self) -> Vec<(&'static str, f64, Range)>;
     fn product(&self, _t: f64, before: f64) -> f64 {
         before
+    }
+    fn is_in_place(&self) -> bool {
+        true
     }
 }
 
@@ -99,6 +104,29 @@ impl Step {
     pub fn apply<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
         &self,
         rule: F,
+        x: Vec<Tensor>,
+        numbers: &[f64],
+    ) -> Result<Vec<Tensor>> {
+        self.prepared(rule, None, x, numbers)
+    }
+
+    /// [`Step::apply`] for a rule that squares the gradient. Beyond 10¹⁸ of single precision (10¹⁵³ of double) the square
+    /// is no number, and a mean square that has become infinite makes every later step 0 / 0: such a gradient counts
+    /// as 10¹⁸. One that is infinite or NaN itself becomes NaN, to be seen.
+    pub(super) fn apply_squaring<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        &self,
+        rule: F,
+        x: Vec<Tensor>,
+        numbers: &[f64],
+    ) -> Result<Vec<Tensor>> {
+        let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { 1e153 } else { 1e18 };
+        self.prepared(rule, Some(most), x, numbers)
+    }
+
+    fn prepared<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        &self,
+        rule: F,
+        most: Option<f64>,
         mut x: Vec<Tensor>,
         numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
@@ -112,7 +140,7 @@ impl Step {
         for &number in numbers {
             x.push(Tensor::number(number));
         }
-        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, smallest }), x)?.into_iter().collect())
+        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, most, smallest }), x)?.into_iter().collect())
     }
 }
 
@@ -120,6 +148,8 @@ impl Step {
 #[derive(Debug, Clone, PartialEq)]
 struct Prepared<F> {
     rule: F,
+    /// The size that the gradient is held to.
+    most: Option<f64>,
     /// The smallest normal number of the type that is computed in.
     smallest: f64,
 }
@@ -137,6 +167,9 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
     fn call_with<S: Scalar>(&self, mut x: [S; IN], numbers: &[S]) -> [S; OUT] {
         x[0] = x[0].clone() * numbers[0].clone();
         x[1] = x[1].clone() * numbers[1].clone();
+        if let Some(most) = self.most {
+            x[1] = held(x[1].clone(), most);
+        }
         let mut y = self.rule.call_with(x, &numbers[2..]);
         // A moving average whose input stays zero sinks into the subnormal numbers and never leaves them, because what
         // decay would take away rounds to zero. With them arithmetic is several times slower, and no step depends on
@@ -149,11 +182,10 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
     }
 }
 
-/// A gradient whose square is a number: beyond 10¹⁹ of single precision it is not, and a mean square that has become
-/// infinite makes every later step 0 / 0. One that is infinite or NaN itself becomes NaN, to be seen.
+/// `g` between `-most` and `most`, and NaN where it is not finite.
 #[inline(always)]
-pub(super) fn with_square<S: Scalar>(g: S) -> S {
-    let most = || S::lit(1e18);
+fn held<S: Scalar>(g: S, most: f64) -> S {
+    let most = || S::lit(most);
     let held = S::select(most().lt(g.clone()), most(), g.clone());
     let held = S::select(held.clone().lt(-most()), -most(), held);
     held + (g.clone() - g)

@@ -1,11 +1,11 @@
 //! The rules that look at each element alone: one function each, so that an update is one pass over memory.
 
-use super::rule::{Rule, Step, filled, with_square, zeros};
+use super::rule::{Rule, Step, filled, zeros};
 use super::settings::{Range, optimizers};
 use super::{Convention, LearningRate};
 use crate::Result;
 use kiln_autograd::ops::Function;
-use kiln_autograd::{Scalar, Spec, Tensor};
+use kiln_autograd::{DType, Scalar, Spec, Tensor};
 
 optimizers! {
     /// Stochastic gradient descent: `p -= rate · g`; with momentum, `m = momentum · m - rate · g; p += m`.
@@ -164,14 +164,12 @@ functions! {
         [p + out * step, m]
     };
     AdamStep<4, 3> "adam" { beta_1, beta_2 } [rate, epsilon] |self, [p, g, m, v]| {
-        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * lit!(1.0 - self.beta_2);
         let step = rate * m.clone() / (v.clone().sqrt() + epsilon);
         [p - step, m, v]
     };
     AmsGradStep<5, 4> "adam" { beta_1, beta_2 } [rate, epsilon] |self, [p, g, m, v, top]| {
-        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * lit!(1.0 - self.beta_2);
         let top = top.max(v.clone());
@@ -179,7 +177,6 @@ functions! {
         [p - step, m, v, top]
     };
     NadamStep<4, 3> "nadam" { beta_1, beta_2, epsilon } [mean, gradient, correction] |self, [p, g, m, v]| {
-        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g.clone() - v) * lit!(1.0 - self.beta_2);
         let ahead = mean * m.clone() + gradient * g;
@@ -191,7 +188,6 @@ functions! {
         [p - rate * m.clone() / (u.clone() + lit!(self.outside)), m, u]
     };
     RAdamStep<4, 3> "radam" { beta_1, beta_2, epsilon } [rate, adaptive] |self, [p, g, m, v]| {
-        let g = with_square(g);
         let m = m.clone() + (g.clone() - m) * lit!(1.0 - self.beta_1);
         let v = v.clone() + (g.clone() * g - v) * lit!(1.0 - self.beta_2);
         // `adaptive` is 0 while the mean square cannot be trusted.
@@ -200,12 +196,10 @@ functions! {
         [p - S::select(lit!(0.0).lt(adaptive), scaled, step), m, v]
     };
     AdagradStep<3, 2> "adagrad" { inside, outside } [rate] |self, [p, g, a]| {
-        let g = with_square(g);
         let a = a + g.clone() * g.clone();
         [p - rate * g / ((a.clone() + lit!(self.inside)).sqrt() + lit!(self.outside)), a]
     };
     AdadeltaStep<4, 3> "adadelta" { rho, epsilon } [rate] |self, [p, g, a, d]| {
-        let g = with_square(g);
         let a = lit!(self.rho) * a + lit!(1.0 - self.rho) * g.clone() * g.clone();
         let root = |x: S| (x + lit!(self.epsilon)).sqrt();
         let step = root(d.clone()) / root(a.clone()) * g;
@@ -214,11 +208,13 @@ functions! {
     };
     LionStep<3, 2> "lion" { beta_1, beta_2 } [rate] |self, [p, g, m]| {
         let blend = |beta: f64| lit!(beta) * m.clone() + lit!(1.0 - beta) * g.clone();
-        [p - rate * blend(self.beta_1).sign(), blend(self.beta_2)]
+        let look = blend(self.beta_1);
+        // The sign of NaN is 0: it would pass for a step.
+        [p - rate * (look.clone().sign() + (look.clone() - look)), blend(self.beta_2)]
     };
-    FtrlStep<4, 3> "ftrl" { power, l1, shrinkage } [rate, l2] |self, [p, g, a, linear]| {
-        let g = with_square(g);
-        let sum = a.clone() + g.clone() * g.clone();
+    FtrlStep<4, 3> "ftrl" { power, l1, shrinkage, most } [rate, l2] |self, [p, g, a, linear]| {
+        // A sum that overflows would make the next step the difference of two infinities.
+        let sum = (a.clone() + g.clone() * g.clone()).min(lit!(self.most));
         let root = |x: S| if self.power == -0.5 { x.sqrt() } else { x.pow(lit!(-self.power)) };
         let shrunk = g + lit!(2.0 * self.shrinkage) * p.clone();
         let linear = linear + shrunk - (root(sum.clone()) - root(a)) / rate.clone() * p;
@@ -248,7 +244,7 @@ impl<const IN: usize, const OUT: usize> Function<IN, OUT> for RmsStep {
 
     #[inline(always)]
     fn call_with<S: Scalar>(&self, x: [S; IN], numbers: &[S]) -> [S; OUT] {
-        let g = with_square(x[1].clone());
+        let g = x[1].clone();
         let blend = |mean: S, x: S| lit!(self.rho) * mean + lit!(1.0 - self.rho) * x;
         let mut y: [S; OUT] = std::array::from_fn(|i| x[if i == 0 { 0 } else { i + 1 }].clone());
         y[1] = blend(y[1].clone(), g.clone() * g.clone());
@@ -327,9 +323,9 @@ impl Rule for RmsProp {
         let (inside, outside) = self.settings.convention.places(epsilon);
         let f = RmsStep { rho, momentum, inside, outside, centered };
         match x.len() {
-            3 => step.apply::<_, 3, 2>(f, x, &[step.rate]),
-            4 => step.apply::<_, 4, 3>(f, x, &[step.rate]),
-            _ => step.apply::<_, 5, 4>(f, x, &[step.rate]),
+            3 => step.apply_squaring::<_, 3, 2>(f, x, &[step.rate]),
+            4 => step.apply_squaring::<_, 4, 3>(f, x, &[step.rate]),
+            _ => step.apply_squaring::<_, 5, 4>(f, x, &[step.rate]),
         }
     }
 }
@@ -341,8 +337,8 @@ fn adam(a: &Adam, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
     let rate = step.rate * root / (1.0 - beta_1.powf(step.t));
     let epsilon = if a.settings.convention == Convention::PyTorch { epsilon * root } else { epsilon };
     match amsgrad {
-        true => step.apply(AmsGradStep { beta_1, beta_2 }, x, &[rate, epsilon]),
-        false => step.apply(AdamStep { beta_1, beta_2 }, x, &[rate, epsilon]),
+        true => step.apply_squaring(AmsGradStep { beta_1, beta_2 }, x, &[rate, epsilon]),
+        false => step.apply_squaring(AdamStep { beta_1, beta_2 }, x, &[rate, epsilon]),
     }
 }
 
@@ -420,7 +416,7 @@ impl Rule for Nadam {
         let mean = step.rate * next / (1.0 - step.product * next);
         let gradient = step.rate * (1.0 - now) / (1.0 - step.product);
         let correction = 1.0 / (1.0 - beta_2.powf(step.t));
-        step.apply(NadamStep { beta_1, beta_2, epsilon }, x, &[mean, gradient, correction])
+        step.apply_squaring(NadamStep { beta_1, beta_2, epsilon }, x, &[mean, gradient, correction])
     }
 
     fn product(&self, t: f64, before: f64) -> f64 {
@@ -479,7 +475,7 @@ impl Rule for RAdam {
             0.0
         };
         let rate = step.rate / (1.0 - beta_1.powf(step.t));
-        step.apply(RAdamStep { beta_1, beta_2, epsilon }, x, &[rate, adaptive])
+        step.apply_squaring(RAdamStep { beta_1, beta_2, epsilon }, x, &[rate, adaptive])
     }
 }
 
@@ -497,7 +493,7 @@ impl Rule for Adagrad {
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let (inside, outside) = self.settings.convention.places(self.epsilon);
-        step.apply(AdagradStep { inside, outside }, x, &[step.rate])
+        step.apply_squaring(AdagradStep { inside, outside }, x, &[step.rate])
     }
 }
 
@@ -511,7 +507,7 @@ impl Rule for Adadelta {
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &[step.rate])
+        step.apply_squaring(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &[step.rate])
     }
 }
 
@@ -557,8 +553,9 @@ impl Rule for Ftrl {
             power: self.learning_rate_power,
             l1: self.l1_regularization_strength,
             shrinkage: self.l2_shrinkage_regularization_strength,
+            most: if x[0].dtype() == DType::F64 { f64::MAX } else { f64::from(f32::MAX) },
         };
         let l2 = self.l2_regularization_strength + self.beta / (2.0 * step.rate);
-        step.apply(f, x, &[step.rate, l2])
+        step.apply_squaring(f, x, &[step.rate, l2])
     }
 }

@@ -241,8 +241,8 @@ macro_rules! optimizers {
                 $crate::optimizers::rule::Rule::update(self, step, x)
             }
 
-            fn is_infallible(&self) -> bool {
-                true
+            fn is_in_place(&self) -> bool {
+                $crate::optimizers::rule::Rule::is_in_place(self)
             }
 
             fn check(&self) -> $crate::Result<()> {

@@ -38,6 +38,89 @@ fn huge_gradients_leave_numbers() {
 }
 
 #[test]
+fn half_precision_is_updated_in_single() {
+    for dtype in [DType::F16, DType::BF16] {
+        for mut optimizer in all() {
+            let mut value = Tensor::zeros([2, 3]).unwrap().cast(dtype).unwrap();
+            for _ in 0..3 {
+                step(&mut optimizer, &mut value, 1e4).unwrap();
+            }
+            assert!(is_finite(&value) && value.dtype() == dtype, "{}: {value}", optimizer.name());
+            assert!(value.to_vec_as::<f64>().iter().all(|x| *x < 0.0), "{} {dtype}: {value}", optimizer.name());
+            let slots = optimizer.state().into_iter().filter(|(name, _)| name.starts_with("w/"));
+            slots.for_each(|(name, slot)| assert!(is_finite(&slot) && slot.dtype() == DType::F32, "{name}: {slot}"));
+        }
+    }
+    // 300 · 300 is no f16, nor is the sum that is averaged.
+    for sgd in [Sgd::new(1.0).clipnorm(1.0), Sgd::new(1e-3).gradient_accumulation_steps(2)] {
+        let mut optimizer = Optimizer::new(sgd).unwrap();
+        let mut value = Tensor::zeros([1]).unwrap().cast(DType::F16).unwrap();
+        for _ in 0..2 {
+            let gradient = Some(Tensor::new([300.0]));
+            let update = &mut [ParameterUpdate { name: "w", value: &mut value, gradient }];
+            optimizer.apply_weighted(update, 1000.0).unwrap();
+        }
+        let moved = -value.item().unwrap();
+        assert!((moved - 2.0).abs() < 1e-3 || (moved - 0.3).abs() < 1e-3, "{moved}");
+    }
+}
+
+#[test]
+fn sums_of_squares_stay_numbers() {
+    let rules = [Optimizer::new(Ftrl::new(0.1)), Optimizer::new(Adagrad::new(0.1))];
+    for mut optimizer in rules.map(Result::unwrap) {
+        let mut value = Tensor::ones([1]).unwrap();
+        for _ in 0..400 {
+            step(&mut optimizer, &mut value, 1e30).unwrap();
+        }
+        assert!(is_finite(&value), "{}: {value}", optimizer.name());
+    }
+    // Double precision squares much more.
+    let mut optimizer = from_name("adam").unwrap();
+    let mut value = Tensor::new([1.0]);
+    for gradient in [1e30, 1e-30] {
+        let gradient = Some(Tensor::new([gradient]));
+        optimizer.apply(&mut [ParameterUpdate { name: "w", value: &mut value, gradient }]).unwrap();
+    }
+    let slot = optimizer.state().into_iter().find(|(name, _)| name == "w/momentum").unwrap().1.item().unwrap();
+    assert!((slot / 9e28 - 1.0).abs() < 1e-12, "{slot}");
+}
+
+#[test]
+fn a_gradient_that_is_no_number_is_seen() {
+    for mut optimizer in all() {
+        let mut value = Tensor::ones([2]).unwrap();
+        step(&mut optimizer, &mut value, f32::NAN).unwrap();
+        assert!(value.to_vec::<f32>().unwrap().iter().all(|x| x.is_nan()), "{}", optimizer.name());
+    }
+}
+
+#[test]
+fn a_clip_that_is_not_needed_changes_no_bit() {
+    let plain = Sgd::new(1.0);
+    for limit in [49.0, 1e39, f64::INFINITY] {
+        for sgd in [plain.clone(), plain.clone().clipnorm(limit), plain.clone().global_clipnorm(limit)] {
+            let mut optimizer = Optimizer::new(sgd).unwrap();
+            let mut value = Tensor::zeros([1]).unwrap();
+            step(&mut optimizer, &mut value, 49.0).unwrap();
+            assert_eq!(value.to_vec::<f32>().unwrap(), [-49.0], "{limit}");
+        }
+    }
+}
+
+#[test]
+fn an_update_without_memory_loses_nothing() {
+    for name in ["sgd", "adam", "lamb", "adafactor"] {
+        let mut optimizer = from_name(name).unwrap();
+        let mut value = Tensor::filled(Spec::new(Shape::new(&[1 << 41]).unwrap(), DType::F32), 2.0);
+        let gradient = Some(value.clone());
+        let error = optimizer.apply(&mut [ParameterUpdate { name: "w", value: &mut value, gradient }]).unwrap_err();
+        assert!(error.to_string().contains("no memory"), "{error}");
+        assert!(value.count() == 1 << 41 && optimizer.iterations() == 0, "{name}");
+    }
+}
+
+#[test]
 fn clipping_knows_norms_whose_squares_overflow() {
     for sgd in [Sgd::new(1.0).clipnorm(2.0), Sgd::new(1.0).global_clipnorm(2.0)] {
         let mut optimizer = Optimizer::new(sgd).unwrap();

@@ -135,11 +135,22 @@ impl Tensor {
     /// `count` evenly spaced values from `start` to `end`, both included, in the type of the arguments.
     ///
     /// # Errors
-    /// A count beyond memory.
+    /// A count beyond memory; a bound that is not finite, or an integer that a double does not hold exactly.
     #[track_caller]
     pub fn linspace<T: Element>(start: T, end: T, count: usize) -> Result<Tensor> {
+        let at = Location::caller();
+        for bound in [start, end] {
+            if !bound.to_f64().is_finite() || bound.to_i64().unsigned_abs() > 1 << 53 && !T::DTYPE.is_float() {
+                let text = format!("the bound {bound:?} is no number that can be divided exactly");
+                let help = "give finite bounds; of integers, at most 2^53 in size";
+                return Err(Error::argument("linspace", text).help(help).at(at));
+            }
+        }
         let (first, last) = (start.to_f64(), end.to_f64());
-        let step = if count > 1 { (last - first) / (count - 1) as f64 } else { 0.0 };
+        // Apart, since the difference of two large bounds is none.
+        let steps = (count.max(2) - 1) as f64;
+        let whole = (last - first) / steps;
+        let step = if whole.is_finite() { whole } else { last / steps - first / steps };
         // One number alone is the first.
         let below = if count == 1 { 1 } else { count / 2 };
         let numbers = [first, last, step, below as f64, count.saturating_sub(1) as f64].map(Tensor::number);
@@ -177,13 +188,15 @@ fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
     if by == 0.0 || !steps.is_finite() || steps < 0.0 {
         return None;
     }
-    // The quotient and the last element are rounded, perhaps to the end.
-    let reaches = |i: f64| (T::from_f64(first + by * i).to_f64() - last) * by.signum() >= 0.0;
-    let mut steps = steps as usize;
-    while steps > 0 && reaches((steps - 1) as f64) {
-        steps -= 1;
+    // The quotient and the last elements are rounded, perhaps to the end; elements never turn back.
+    let reaches = |i: usize| (T::from_f64(first + by * i as f64).to_f64() - last) * by.signum() >= 0.0;
+    let (mut before, mut after) = (0, steps as usize);
+    while before < after {
+        // The last element first: it nearly always is before the end.
+        let middle = if before == 0 && after == steps as usize { after - 1 } else { before.midpoint(after) };
+        if reaches(middle) { after = middle } else { before = middle + 1 }
     }
-    Some(steps)
+    Some(before)
 }
 
 #[cfg(test)]
@@ -203,9 +216,15 @@ mod tests {
         }
         let x = Tensor::arange(i64::MAX - 100_000, i64::MAX, 1).unwrap().to_vec::<i64>().unwrap();
         assert!((0..100_000).all(|i| x[i] == i64::MAX - 100_000 + i as i64));
+        // So many steps that a float cannot tell them apart: an error, and at once.
+        assert!(Tensor::arange(0f32, 1e18, 1.0).is_err());
+        assert_eq!(Tensor::arange(1e16, 1e16 + 6.0, 1.0).unwrap().count(), 6);
         let x = Tensor::linspace(-1.0f32, 1.0, 100_001).unwrap().to_vec::<f32>().unwrap();
         assert!((0..=100_000).all(|i| x[i] == -x[100_000 - i]) && x[100_000] == 1.0);
         assert_eq!(Tensor::linspace(3.0, 9.0, 1).unwrap().to_vec::<f64>().unwrap(), [3.0]);
+        let wide = Tensor::linspace(-1.7e308, 1.7e308, 5).unwrap().to_vec::<f64>().unwrap();
+        assert_eq!(wide, [-1.7e308, -8.5e307, 0.0, 8.5e307, 1.7e308]);
+        assert!(Tensor::linspace(0.0, f64::INFINITY, 3).is_err() && Tensor::linspace(0, i64::MAX, 3).is_err());
         assert_eq!(Tensor::linspace(0, 9, 4).unwrap().to_vec::<i32>().unwrap(), [0, 3, 6, 9]);
     }
 

@@ -132,7 +132,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-        let (x, y) = call.parts();
+        let (x, y) = call.parts_in_place();
         let specs: SmallVec<[Spec; 4]> = x.iter().map(View::spec).collect();
         run(self, Self::compute_dtype(&specs)?, x, y);
         Ok(())
@@ -334,7 +334,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-        let (x, y) = call.parts();
+        let (x, y) = call.parts_in_place();
         run(self, x[x.len() - 1].dtype(), x, y);
         Ok(())
     }
@@ -428,7 +428,7 @@ impl Op for Formula {
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-        let (x, y) = call.parts();
+        let (x, y) = call.parts_in_place();
         run(&*self.program, x[x.len() - 1].dtype(), x, y);
         Ok(())
     }
@@ -493,7 +493,7 @@ mod tests {
             Ok(self.0.outputs.iter().map(|&dtype| Spec::new(shape, dtype)).collect())
         }
         fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-            let (x, y) = call.parts();
+            let (x, y) = call.parts_in_place();
             run(&*self.0.program, self.0.compute, x, y);
             Ok(())
         }

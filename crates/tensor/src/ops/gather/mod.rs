@@ -141,13 +141,15 @@ impl Op for ScatterAdd {
         let shape = *x[0].shape();
         let at = checked_indices("scatter_add", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
         let index = x[1].shape();
-        // Only the corner of the source that the indices cover is read.
-        let source_at: Vec<usize> = dense_positions(index, x[2].shape(), index.rank(), &at).collect();
+        // Only the corner of the source that the indices cover is read: as a whole it may be larger than memory.
+        let corner = (0..index.rank()).fold(x[2].layout(), |corner, axis| corner.narrow(axis, 0, index[axis]));
+        // SAFETY: `infer` has seen that the corner is a part of the operand.
+        let source = unsafe { x[2].with_layout(&corner) };
         with_element!(x[0].dtype(), T => {
             let y = y[0].slice::<T>()?;
             y.copy_from_slice(&x[0].contiguous::<T>()?);
-            let source = x[2].contiguous::<T>()?;
-            let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, self.axis, &at).zip(source_at).collect();
+            let source = source.contiguous::<T>()?;
+            let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, self.axis, &at).zip(0..).collect();
             add_rows(y, &source, &mut pairs, 1);
         });
         Ok(())

@@ -276,13 +276,11 @@ fn below<T: Element>(bound: f64) -> T {
     if nearest.to_f64() < bound {
         return nearest;
     }
-    // Half a step of the widest of the narrow types is lost in the rounding of its neighbour.
-    let mut step = bound.abs().max(f64::from(f32::MIN_POSITIVE)) * 2f64.powi(-26);
-    loop {
-        let lower = T::from_f64(bound - step);
-        if lower.to_f64() < bound {
-            return lower;
-        }
-        step *= 2.0;
-    }
+    let bits = nearest.to_raw_bits();
+    T::from_raw_bits(match nearest.to_f64() {
+        above if above > 0.0 => bits - 1,
+        below if below < 0.0 => bits + 1,
+        // The smallest number below zero.
+        _ => 1 | 1 << (8 * size_of::<T>() - 1),
+    })
 }

@@ -1,0 +1,88 @@
+//! Operations that refuse targets of the wrong kind. What only values show, a label that is no class or a number that is no
+//! probability, is an error of their kernels: on the CPU at once.
+
+use kiln_autograd::{CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, View, with_element};
+
+/// Labels `[…]` of any type as class ids, each checked to be one of the classes. A second result says which count: those
+/// that are not ignored, which become class 0.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ClassIds {
+    /// The loss, for errors.
+    pub(super) name: &'static str,
+    pub(super) classes: usize,
+    pub(super) ignored: Option<i64>,
+}
+
+impl ClassIds {
+    fn check<T: Element>(&self, labels: &View<'_>, ids: &mut [i64], counts: &mut [bool]) -> Result<()> {
+        for (at, label) in labels.contiguous::<T>()?.iter().enumerate() {
+            let id = label.to_i64();
+            if T::DTYPE.is_float() && label.to_f64() != id as f64 {
+                let text =
+                    format!("class ids must be whole numbers; label {} at position {at} is none", label.to_f64());
+                return Err(Error::dtype(self.name, text).help("numbers to predict: use mean_squared_error"));
+            }
+            counts[at] = Some(id) != self.ignored;
+            ids[at] = if counts[at] { id } else { 0 };
+            if !(0..self.classes as i64).contains(&ids[at]) {
+                let last = self.classes.saturating_sub(1);
+                let text = format!("label {id} at position {at} is not one of the {} classes 0 … {last}", self.classes);
+                return Err(Error::index(self.name, text).help(match self.classes {
+                    1 => "one unit with a sigmoid: use binary_crossentropy",
+                    _ => "labels count from 0; the last layer needs one unit for each class",
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for ClassIds {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        Ok([DType::I64, DType::Bool].map(|dtype| Spec::new(x[0].shape, dtype)).into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        let [ids, counts] = y else { unreachable!("as many results as were inferred") };
+        with_element!(x[0].dtype(), T => self.check::<T>(&x[0], ids.slice()?, counts.slice()?))
+    }
+}
+
+/// Checks that targets are probabilities. Its result is empty: it is run for its errors.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Probabilities {
+    /// The loss, for errors.
+    pub(super) name: &'static str,
+}
+
+impl Op for Probabilities {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn infer(&self, _: &[Spec]) -> Result<Specs> {
+        Ok(Spec::new(Shape::new(&[0])?, DType::Bool).into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, _) = call.parts();
+        with_element!(x[0].dtype(), T => {
+            let targets = x[0].contiguous::<T>()?;
+            let outside = |t: &T| !(0.0..=1.0).contains(&t.to_f64());
+            match targets.iter().position(outside) {
+                None => Ok(()),
+                Some(at) => {
+                    let value = targets[at].to_f64();
+                    let text = format!("target {value} at position {at} is no probability: targets lie between 0 and 1");
+                    let help = "class ids: use sparse_categorical_crossentropy; labels -1 and 1: use hinge";
+                    Err(Error::index(self.name, text).help(help))
+                }
+            }
+        })
+    }
+}
