@@ -33,21 +33,26 @@ impl Op for CumulativeSum {
         Ok(x[0].into())
     }
 
-    /// The kernel: writes into memory that it is given.
+    /// The kernel, compiled for each type of elements.
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let length = x[0].shape().last().copied().unwrap_or(1).max(1);
-        let x = x[0].contiguous::<f64>()?;
-        let y = y[0].slice::<f64>()?;
-        for (x, y) in x.chunks(length).zip(y.chunks_mut(length)) {
-            let mut sum = 0.0;
-            x.iter().zip(y).for_each(|(x, y)| {
-                sum += x;
-                *y = sum;
-            });
-        }
-        Ok(())
+        with_element!(x[0].dtype(), T => running_sums::<T>(&x[0], &mut y[0]))
     }
+}
+
+/// Reads a strided view where it can and a copy where it must, and writes into memory that it is given. Sums are kept in
+/// double precision and rounded once.
+fn running_sums<T: Element>(x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
+    let length = x.shape().last().copied().unwrap_or(1).max(1);
+    let x = x.contiguous::<T>()?;
+    for (x, y) in x.chunks(length).zip(y.slice::<T>()?.chunks_mut(length)) {
+        let mut sum = 0.0;
+        x.iter().zip(y).for_each(|(x, y)| {
+            sum += x.to_f64();
+            *y = T::from_f64(sum);
+        });
+    }
+    Ok(())
 }
 
 impl Differentiable for CumulativeSum {

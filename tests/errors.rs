@@ -59,6 +59,14 @@ fn texts() {
     assert_eq!(text, expected, "lines were added or removed");
     assert!(!text.contains("PANIC"), "no call may panic on bad input");
     assert!(!text.contains("NO ERROR"), "a mistake went through");
+    // What is called directly is told by its line.
+    let tensors = text.split("\n==== ").find(|group| group.starts_with("Tensors")).unwrap();
+    for mistake in tensors.split("\n# ").skip(1) {
+        assert!(
+            mistake.contains("\n  at tests/errors/tensors.rs") || mistake.contains("no/such"),
+            "without its line: {mistake}"
+        );
+    }
 }
 
 /// Whether a file of some kind can be read.

@@ -217,7 +217,13 @@ fn integers_stay_integers() {
     assert_eq!(most.nan_to_num(0.0, 1.0, 2.0).unwrap().to_vec::<i64>().unwrap(), [i64::MAX]);
     assert_eq!(Tensor::new([0, 2]).clamp(0.5, 2.5).unwrap().to_vec::<f32>().unwrap(), [0.5, 2.0]);
     assert_eq!(Tensor::new([0, 9]).clamp(1, 5).unwrap().to_vec::<i32>().unwrap(), [1, 5]);
-    assert!(Tensor::new([7u8]).clamp(300, 400).unwrap_err().to_string().contains("the bound 300 is no u8"));
+    assert!(Tensor::new([7u8]).clamp(300, 400).unwrap_err().to_string().contains("the number 300 is no u8"));
+    // What is chosen is one of the operands; sums wrap.
+    let (bytes, mask) = (Tensor::new([7u8]), Tensor::new([true]));
+    for chosen in [bytes.maximum(300), bytes.minimum(-1), bytes.fmax(256), mask.select(&bytes, 300)] {
+        assert!(chosen.unwrap_err().to_string().contains(" is no u8"));
+    }
+    assert_eq!(bytes.add(300).unwrap().to_vec::<u8>().unwrap(), [51]);
     assert!(Tensor::new([2]).pow(-1).unwrap_err().to_string().contains("no integer"));
     let pooled = Tensor::new([(1i64 << 24) + 1, 3]).reshape([1, 1, 2, 1]).unwrap();
     let pooled = pooled.max_pool2d(&Pool2dOptions::new([1, 2])).unwrap();

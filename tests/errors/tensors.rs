@@ -55,6 +55,24 @@ pub(super) fn operations() -> Vec<Mistake> {
         "a one-hot label that is no class" => { one_hot(&Tensor::new([0i64, 3]), 3, DType::F32)? }
         "a probability of 2" => { Key::new(0).bernoulli([3], 2.0)? }
         "a negative deviation" => { Key::new(0).normal([3], 0.0, -1.0)? }
+        "an index beyond the end" => { zeros(&[4, 2])?.index(0, 4)? }
+        "the transpose of a cube" => { zeros(&[4, 2, 2])?.t()? }
+        "flattening backwards" => { zeros(&[4, 2])?.flatten(1, 0)? }
+        "reshape beyond all addresses" => { zeros(&[4, 2])?.reshape([usize::MAX, 2])? }
+        "expansion beyond all addresses" => { zeros(&[1])?.expand([usize::MAX, 2])? }
+        "squeezing an axis that has elements" => { zeros(&[4, 1])?.squeeze(0)? }
+        "a stride of a scalar" => { zeros(&[])?.stride(0, Stride { start: 0, length: 1, step: 1 })? }
+        "a stride beyond the end" => { zeros(&[4])?.stride(0, Stride { start: 0, length: 3, step: 2 })? }
+        "a matrix times a vector of another length" => { zeros(&[3, 4])?.matmul(&zeros(&[2])?)? }
+        "scattering from less than the indices" => { zeros(&[5])?.scatter_add(0, &Tensor::new([0, 1, 2]), &zeros(&[2])?)? }
+        "a number that is no byte" => { Tensor::new([1u8]).maximum(300)? }
+        "a dropout rate of 2" => { zeros(&[3])?.dropout(Key::new(1), 2.0)? }
+        "a cumulative sum along an axis that is not there" => { zeros(&[3])?.cumsum(1)? }
+        "sorting along an axis that is not there" => { zeros(&[3])?.sort(1, false)? }
+        "a pool larger than the image" => { zeros(&[1, 4, 4, 1])?.max_pool2d(&Pool2dOptions::new([5, 5]))? }
+        "a negative power of integers" => { Tensor::new([2]).pow(-1)? }
+        "a mask that is no mask" => { zeros(&[3])?.select(&zeros(&[3])?, 0.0)? }
+        "a file of tensors that is not there" => { kiln::tensor::io::load_npy("no/such/file.npy")? }
         "argmax of nothing" => { zeros(&[0])?.argmax(0)? }
     }
 }

@@ -8,7 +8,8 @@ use crate::{Op, Result, Var};
 /// serves every order.
 ///
 /// ```
-/// use kiln_autograd::{CpuCall, Differentiable, Op, Result, Spec, Specs, Tape, Tensor, Var, ops::*};
+/// use kiln_autograd::{CpuCall, Differentiable, Element, Op, Result, Spec, Specs, Tape, Tensor, Var, ops::*};
+/// use kiln_autograd::{View, ViewMut, with_element};
 ///
 /// /// The cube of each element.
 /// #[derive(Debug, Clone, PartialEq)]
@@ -19,10 +20,15 @@ use crate::{Op, Result, Var};
 ///     fn infer(&self, x: &[Spec]) -> Result<Specs> { Ok(x[0].into()) }
 ///     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
 ///         let (x, y) = call.parts();
-///         let x = x[0].contiguous::<f64>()?;
-///         y[0].slice::<f64>()?.iter_mut().zip(x.iter()).for_each(|(y, x)| *y = x * x * x);
-///         Ok(())
+///         with_element!(x[0].dtype(), T => cubes::<T>(&x[0], &mut y[0]))
 ///     }
+/// }
+///
+/// /// The kernel, compiled for each type of elements.
+/// fn cubes<T: Element>(x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
+///     let x = x.contiguous::<T>()?;
+///     y.slice::<T>()?.iter_mut().zip(x.iter()).for_each(|(y, x)| *y = T::from_f64(x.to_f64().powi(3)));
+///     Ok(())
 /// }
 ///
 /// impl Differentiable for Cube {

@@ -3,6 +3,7 @@
 use crate::backward::gradients;
 use crate::ops::{ArithmeticOps, ReduceOps, Value};
 use crate::{DType, Error, ErrorKind, Result, Tape, Tensor, Var};
+use std::panic::Location;
 
 /// Compares derivatives with central differences, in double precision.
 ///
@@ -62,7 +63,7 @@ impl GradCheck {
     pub fn run(&self, f: impl Fn(&[Var]) -> Result<Var>, inputs: &[Tensor]) -> Result<()> {
         if let Some(x) = inputs.iter().find(|x| x.dtype().is_float() && x.dtype() != DType::F64) {
             let text = format!("differences need f64 inputs, found {}", x.dtype());
-            return Err(Error::dtype("gradcheck", text).help("convert with .cast(DType::F64)"));
+            return Err(Error::dtype("gradcheck", text).help("convert with .cast(DType::F64)").at(Location::caller()));
         }
         let weighted = |x: &[Var]| {
             let y = f(x)?;
@@ -96,6 +97,7 @@ impl GradCheck {
     }
 
     /// Compares the gradient of a function of a single number with its differences.
+    #[track_caller]
     fn compare(&self, order: &str, f: &dyn Fn(&[Var]) -> Result<Var>, inputs: &[Tensor]) -> Result<()> {
         let tape = Tape::new();
         let vars: Vec<Var> = inputs.iter().map(|x| tape.watch(x)).collect();

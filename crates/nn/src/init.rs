@@ -310,18 +310,19 @@ impl Initializer {
                 "use a floating-point type, such as f32",
             ));
         }
-        Ok(match self.distribution(shape)? {
-            Distribution::Constant(value) => Tensor::full(shape, value)?.cast(dtype)?,
-            Distribution::Uniform { low, high } => key.uniform_as(shape, low, high, dtype)?,
-            Distribution::Normal { mean, deviation } => key.normal_as(shape, mean, deviation, dtype)?,
-            Distribution::TruncatedNormal { mean, deviation } => {
-                key.truncated_normal_as(shape, mean, deviation, dtype)?
-            }
+        let drawn = match self.distribution(shape)? {
+            Distribution::Constant(value) => Tensor::full(shape, value).and_then(|full| full.cast(dtype)),
+            Distribution::Uniform { low, high } => key.uniform_as(shape, low, high, dtype),
+            Distribution::Normal { mean, deviation } => key.normal_as(shape, mean, deviation, dtype),
+            Distribution::TruncatedNormal { mean, deviation } => key.truncated_normal_as(shape, mean, deviation, dtype),
             Distribution::Orthogonal { rows, columns, gain } => {
-                orthogonal(key, rows, columns, gain)?.reshape(shape)?.cast(dtype)?
+                orthogonal(key, rows, columns, gain)?.reshape(shape).and_then(|matrix| matrix.cast(dtype))
             }
-            Distribution::Identity { gain } => Tensor::eye(shape[0], shape[1])?.cast(dtype)?.mul(gain)?,
-        })
+            Distribution::Identity { gain } => {
+                Tensor::eye(shape[0], shape[1]).and_then(|eye| eye.cast(dtype)?.mul(gain))
+            }
+        };
+        Ok(drawn.map_err(kiln_autograd::Error::unplaced)?)
     }
 }
 

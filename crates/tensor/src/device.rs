@@ -22,13 +22,15 @@ impl Device {
     #[track_caller]
     pub fn cuda(number: usize) -> Result<Device> {
         let device = Device::Cuda(number);
-        device.ensure_available().map(|()| device).map_err(|e| e.at(Location::caller()))
+        device.ensure_available()?;
+        Ok(device)
     }
 
     /// Succeeds when this build and this machine can use the device.
     ///
     /// # Errors
     /// Says what is missing: the build has no such backend, or the machine no such device.
+    #[track_caller]
     pub fn ensure_available(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
@@ -38,7 +40,7 @@ impl Device {
                 } else {
                     ("this build of Kiln has no CUDA backend", "enable the feature `cuda` of kiln, or use Device::Cpu")
                 };
-                Err(Error::new(ErrorKind::Device, self.to_string(), problem).help(help))
+                Err(Error::new(ErrorKind::Device, self.to_string(), problem).help(help).at(Location::caller()))
             }
         }
     }

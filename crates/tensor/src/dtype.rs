@@ -189,7 +189,13 @@ fn odd_integer(i: i64) -> f32 {
     odd(((i & !low) | i64::from(i & low != 0) << 10) as f64)
 }
 
-/// Runs a block with `$T` bound to the Rust type of a [`DType`].
+/// Runs a block with `$T` bound to the Rust type of a [`DType`]: how a kernel is compiled for each type.
+///
+/// ```
+/// use kiln_tensor::{DType, Element, with_element};
+/// fn largest<T: Element>() -> f64 { T::from_i64(i64::MAX).to_f64() }
+/// assert_eq!(with_element!(DType::F16, T => largest::<T>()), f64::INFINITY);
+/// ```
 #[macro_export]
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {

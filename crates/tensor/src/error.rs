@@ -113,6 +113,14 @@ impl Error {
         self
     }
 
+    /// Puts the name of the operation in the place of a name that stands for it.
+    pub(crate) fn renamed(mut self, from: &str, op: &str) -> Error {
+        if self.detail.op == from {
+            op.clone_into(&mut self.detail.op);
+        }
+        self
+    }
+
     /// What kind of mistake this is.
     pub fn kind(&self) -> ErrorKind {
         self.detail.kind

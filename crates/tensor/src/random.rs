@@ -105,7 +105,7 @@ impl Key {
     #[track_caller]
     pub fn uniform_as(self, shape: impl IntoShape, low: f64, high: f64, dtype: DType) -> Result<Tensor> {
         let at = Location::caller();
-        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        let shape = shape.into_shape()?;
         if !(low.is_finite() && high.is_finite() && low <= high) {
             return Err(Error::argument("uniform", format!("{low}..{high} is no range")).at(at));
         }
@@ -158,7 +158,7 @@ impl Key {
     #[track_caller]
     pub fn bernoulli(self, shape: impl IntoShape, p: f64) -> Result<Tensor> {
         let at = Location::caller();
-        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        let shape = shape.into_shape()?;
         if !(0.0..=1.0).contains(&p) {
             return Err(Error::argument("bernoulli", format!("{p} is no probability")).at(at));
         }

@@ -135,12 +135,12 @@ impl<'a> View<'a> {
             return Ok(Cow::Borrowed(slice));
         }
         if self.dtype != T::DTYPE {
-            return Err(Error::dtype("view", format!("expected {}, found {}", T::DTYPE, self.dtype)));
+            return Err(other_type(self.dtype, T::DTYPE));
         }
         self.apart()?;
         let mut out = Vec::new();
         if out.try_reserve_exact(self.layout.shape.count()).is_err() {
-            return Err(no_memory("view", self.spec()));
+            return Err(no_memory(VIEW, self.spec()));
         }
         let start = self.start.cast::<T>();
         for_each_row(&self.layout(), |offset, length, stride| {
@@ -184,7 +184,7 @@ impl<'a> View<'a> {
         match copy.get() {
             Some(copy) => Ok(View { start: copy.as_ptr(), shared: None, ..*self }),
             None => {
-                Err(Error::new(ErrorKind::Memory, "view", "there is no copy of an input whose place an output takes")
+                Err(Error::new(ErrorKind::Memory, VIEW, "there is no copy of an input whose place an output takes")
                     .help(
                         "take the inputs with .parts(), or read through .as_ptr(); there may be no memory for a copy",
                     ))
@@ -210,6 +210,15 @@ impl<'a> View<'a> {
         }
     }
 }
+
+/// A kernel has asked for elements of another type.
+fn other_type(found: DType, asked: DType) -> Error {
+    Error::dtype(VIEW, format!("the kernel reads or writes {asked}, the elements are {found}"))
+        .help("have a kernel for each type: with_element!(x[0].dtype(), T => kernel::<T>(…)); or refuse it in `infer`")
+}
+
+/// What stands for the operation in the errors of views, which do not know it.
+const VIEW: &str = "view";
 
 /// An output as a CPU kernel sees it: dense, row-major, initialised with arbitrary values.
 pub struct ViewMut<'a> {
@@ -245,7 +254,7 @@ impl ViewMut<'_> {
     /// The elements have another type.
     pub fn slice<T: Element>(&mut self) -> Result<&mut [T]> {
         if self.spec.dtype != T::DTYPE {
-            return Err(Error::dtype("view", format!("expected {}, found {}", T::DTYPE, self.spec.dtype)));
+            return Err(other_type(self.spec.dtype, T::DTYPE));
         }
         // SAFETY: an output is dense, has `count` initialised elements of type T, and is borrowed by this view alone:
         // an input in the same place gives out slices of a copy only, which was made before.
@@ -309,9 +318,10 @@ pub(crate) fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
 
 /// Calls the kernel: whoever does has seen that `y` has the specs that `op` infers from `specs`, those of `x`.
 fn compute<'a>(op: &dyn Op, specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewMut<'a>]) -> Result<()> {
+    let named = |error: Error| error.renamed(VIEW, op.name());
     let bytes = op.workspace(specs);
     if bytes == 0 {
-        return op.compute(RawCall { x, y, workspace: &mut [] });
+        return op.compute(RawCall { x, y, workspace: &mut [] }).map_err(named);
     }
     let Some(buffer) = Buffer::new(bytes) else {
         let text = format!("there is no memory for a workspace of {:.1} GB", bytes as f64 / 1e9);
@@ -319,7 +329,7 @@ fn compute<'a>(op: &dyn Op, specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewM
     };
     // SAFETY: the buffer is initialised, has at least as many bytes, and is borrowed here alone.
     let workspace = unsafe { std::slice::from_raw_parts_mut(buffer.as_ptr(), bytes) };
-    op.compute(RawCall { x, y, workspace })
+    op.compute(RawCall { x, y, workspace }).map_err(named)
 }
 
 /// Runs `op` and appends its results to `y`.
@@ -339,7 +349,7 @@ fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outpu
     }
     let held = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device());
     let device = op.device().or(held).unwrap_or_default();
-    device.ensure_available()?;
+    device.ensure_available().map_err(Error::unplaced)?;
     if let Some(other) = x.iter().find(|t| !t.storage.is_uniform() && t.device() != device) {
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));

@@ -158,45 +158,26 @@ pub trait IntoShape {
     fn into_shape(self) -> Result<Shape>;
 }
 
-impl IntoShape for Shape {
-    fn into_shape(self) -> Result<Shape> {
-        self.check("shape").map(|()| self)
-    }
+macro_rules! into_shape {
+    ($(<$(const $n:ident)?> $dims:ty: |$x:ident| $shape:expr;)*) => {$(
+        impl<$(const $n: usize)?> IntoShape for $dims {
+            #[track_caller]
+            fn into_shape(self) -> Result<Shape> {
+                let ($x, at) = (self, Location::caller());
+                $shape.map_err(|error| error.at(at))
+            }
+        }
+    )*};
 }
-impl IntoShape for &Shape {
-    fn into_shape(self) -> Result<Shape> {
-        (*self).into_shape()
-    }
-}
-impl IntoShape for &[usize] {
-    fn into_shape(self) -> Result<Shape> {
-        Shape::new(self)
-    }
-}
-impl IntoShape for Vec<usize> {
-    fn into_shape(self) -> Result<Shape> {
-        Shape::new(&self)
-    }
-}
-impl IntoShape for &Vec<usize> {
-    fn into_shape(self) -> Result<Shape> {
-        Shape::new(self)
-    }
-}
-impl<const N: usize> IntoShape for [usize; N] {
-    fn into_shape(self) -> Result<Shape> {
-        Shape::new(&self)
-    }
-}
-impl<const N: usize> IntoShape for &[usize; N] {
-    fn into_shape(self) -> Result<Shape> {
-        Shape::new(self)
-    }
-}
-impl IntoShape for usize {
-    fn into_shape(self) -> Result<Shape> {
-        Shape::new(&[self])
-    }
+into_shape! {
+    <> Shape: |x| x.check("shape").map(|()| x);
+    <> &Shape: |x| x.check("shape").map(|()| *x);
+    <> &[usize]: |x| Shape::new(x);
+    <> Vec<usize>: |x| Shape::new(&x);
+    <> &Vec<usize>: |x| Shape::new(x);
+    <const N> [usize; N]: |x| Shape::new(&x);
+    <const N> &[usize; N]: |x| Shape::new(x);
+    <> usize: |x| Shape::new(&[x]);
 }
 impl IntoShape for () {
     fn into_shape(self) -> Result<Shape> {

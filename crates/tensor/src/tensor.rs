@@ -94,6 +94,15 @@ fn in_memory(tensor: Result<Tensor>) -> Tensor {
     tensor.unwrap_or_else(|error| panic!("{error}"))
 }
 
+#[track_caller]
+fn from_elements<T: Element>(op: &str, values: &[T], shape: Shape) -> Result<Tensor> {
+    if shape.count() != values.len() {
+        let text = format!("{shape} needs {} elements, but {} were given", shape.count(), values.len());
+        return Err(Error::shape(op, text).at(Location::caller()));
+    }
+    Tensor::build(op, shape, |target| target.copy_from_slice(values))
+}
+
 impl Tensor {
     /// A tensor of a number or of nested arrays.
     ///
@@ -118,13 +127,7 @@ impl Tensor {
     /// The number of elements is not the product of the dimensions.
     #[track_caller]
     pub fn from_slice<T: Element>(values: &[T], shape: impl IntoShape) -> Result<Tensor> {
-        let at = Location::caller();
-        let shape = shape.into_shape().map_err(|e| e.at(at))?;
-        if shape.count() != values.len() {
-            let text = format!("{shape} needs {} elements, but {} were given", shape.count(), values.len());
-            return Err(Error::shape("from_slice", text).at(at));
-        }
-        Tensor::build("from_slice", shape, |target| target.copy_from_slice(values))
+        from_elements("from_slice", values, shape.into_shape()?)
     }
 
     /// [`Tensor::from_slice`] for a vector.
@@ -133,7 +136,7 @@ impl Tensor {
     /// As [`Tensor::from_slice`].
     #[track_caller]
     pub fn from_vec<T: Element>(values: Vec<T>, shape: impl IntoShape) -> Result<Tensor> {
-        Tensor::from_slice(&values, shape)
+        from_elements("from_vec", &values, shape.into_shape()?)
     }
 
     /// A scalar (rank 0) of type `dtype`. It lives in no memory.
@@ -162,8 +165,7 @@ impl Tensor {
     /// A shape of too many dimensions or elements.
     #[track_caller]
     pub fn full<T: Element>(shape: impl IntoShape, value: T) -> Result<Tensor> {
-        let at = Location::caller();
-        let shape = shape.into_shape().map_err(|e| e.at(at))?;
+        let shape = shape.into_shape()?;
         Tensor::build("full", shape, |target| target.fill(value))
     }
 
@@ -263,6 +265,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The device is not there.
+    #[track_caller]
     pub fn to_device(&self, device: Device) -> Result<Tensor> {
         device.ensure_available()?;
         Ok(self.clone())

@@ -108,7 +108,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Data that the model is evaluated on after each epoch.
+    /// Data that the model is evaluated on after each epoch. Of this and the ways to split, the last one called counts.
     #[must_use]
     pub fn validation_data(mut self, data: &'a Dataset) -> Self {
         self.validation = Validation::Data(data);

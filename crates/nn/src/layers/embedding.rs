@@ -57,7 +57,10 @@ impl Layer for Embedding {
         }
         let rows = pass.parameter(&weights[0]).rows(x);
         Ok(rows.map_err(|e| {
-            e.help(format!("tokens count from 0 to {}: make input_dim the size of the vocabulary", self.input_dim - 1))
+            e.unplaced().help(format!(
+                "tokens count from 0 to {}: make input_dim the size of the vocabulary",
+                self.input_dim - 1
+            ))
         })?)
     }
 

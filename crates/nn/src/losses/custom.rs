@@ -1,7 +1,7 @@
 //! The loss of a user's own function, and what is checked of its result.
 
 use super::reduction::{self, Elements, Fold};
-use super::{IntoLoss, Loss, Reduction};
+use super::{Loss, Reduction};
 use crate::Result;
 use kiln_autograd::ops::{CastOps, ComparisonOps, MathOps, StatisticsOps, ViewOps};
 use kiln_autograd::{Shape, Tensor, Var};
@@ -151,12 +151,6 @@ impl Loss for LossFn {
 
     fn boxed(&self) -> Box<dyn Loss> {
         Box::new(self.clone())
-    }
-}
-
-impl IntoLoss for LossFn {
-    fn into_loss(self) -> Result<Box<dyn Loss>> {
-        Ok(Box::new(self))
     }
 }
 

@@ -92,12 +92,6 @@ macro_rules! losses {
 
             $($($crate::losses::macros::loss_trait!($key: $value);)*)?
         }
-
-        impl $crate::losses::IntoLoss for $name {
-            fn into_loss(self) -> $crate::Result<Box<dyn $crate::losses::Loss>> {
-                Ok(Box::new(self))
-            }
-        }
     )*};
 }
 pub(super) use losses;

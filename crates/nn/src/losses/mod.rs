@@ -118,6 +118,12 @@ impl IntoLoss for String {
     }
 }
 
+impl<L: Loss + 'static> IntoLoss for L {
+    fn into_loss(self) -> Result<Box<dyn Loss>> {
+        Ok(Box::new(self))
+    }
+}
+
 impl IntoLoss for Box<dyn Loss> {
     fn into_loss(self) -> Result<Box<dyn Loss>> {
         Ok(self)

@@ -85,12 +85,6 @@ macro_rules! metrics {
                 Box::new(self.clone())
             }
         }
-
-        impl $crate::metrics::IntoMetric for $name {
-            fn into_metric(self) -> $crate::Result<Box<dyn $crate::metrics::Metric>> {
-                Ok(Box::new(self))
-            }
-        }
     )*};
 }
 pub(super) use metrics;

@@ -97,7 +97,7 @@ metrics! {
 }
 
 /// Adds the loss of each sample.
-fn add_values(state: &mut Average, values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
+pub(super) fn add_values(state: &mut Average, values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
     check_weights(values, weight)?;
     state.add(values, weight)
 }

@@ -5,6 +5,7 @@ mod batch;
 mod checks;
 mod confusion;
 mod curves;
+mod custom;
 mod macros;
 mod means;
 mod several;
@@ -12,6 +13,7 @@ mod state;
 
 pub use confusion::*;
 pub use curves::*;
+pub use custom::MetricFn;
 pub use means::*;
 pub use several::IntoMetrics;
 
@@ -50,6 +52,8 @@ impl Direction {
 }
 
 /// A number that tells how good predictions are, gathered over batches.
+///
+/// Make your own of a closure with [`MetricFn`], or implement this.
 pub trait Metric: fmt::Debug + Send {
     /// The key in logs.
     fn name(&self) -> &str;
@@ -149,6 +153,12 @@ impl IntoMetric for &str {
 impl IntoMetric for String {
     fn into_metric(self) -> Result<Box<dyn Metric>> {
         from_name(&self)
+    }
+}
+
+impl<M: Metric + 'static> IntoMetric for M {
+    fn into_metric(self) -> Result<Box<dyn Metric>> {
+        Ok(Box::new(self))
     }
 }
 

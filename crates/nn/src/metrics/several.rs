@@ -1,14 +1,15 @@
-//! What `compile` takes for its metrics: none, several of one kind of argument, or a tuple of different ones.
+//! What `compile` takes for its metrics: none, one, several of one kind of argument, or a tuple of different ones.
 
 use super::{IntoMetric, Metric};
 use crate::Result;
 
-/// Several metrics, by name or by value.
+/// One metric or several, by name or by value.
 ///
 /// ```
 /// use kiln_nn::metrics::{Auc, IntoMetrics};
 /// assert_eq!(["accuracy", "precision"].into_metrics()?.len(), 2);
 /// assert_eq!(("accuracy", Auc::new()).into_metrics()?.len(), 2);
+/// assert_eq!("mae".into_metrics()?.len(), 1);
 /// assert_eq!(().into_metrics()?.len(), 0);
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
@@ -18,6 +19,12 @@ pub trait IntoMetrics {
     /// # Errors
     /// A name that is none.
     fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>>;
+}
+
+impl<M: IntoMetric> IntoMetrics for M {
+    fn into_metrics(self) -> Result<Vec<Box<dyn Metric>>> {
+        Ok(vec![self.into_metric()?])
+    }
 }
 
 impl<T: IntoMetric, const N: usize> IntoMetrics for [T; N] {

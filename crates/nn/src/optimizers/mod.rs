@@ -330,7 +330,7 @@ impl Optimizer {
         };
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let (step, gradient) = self.step(t, rate, product, whole.as_ref(), parameter, gradient)?;
+            let (mut step, mut gradient) = self.step(t, rate, product, whole.as_ref(), parameter, gradient)?;
             let entry = &mut self.entries[i];
             let dtype = parameter.value.dtype();
             let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
@@ -344,6 +344,10 @@ impl Optimizer {
                 false => tensor.clone(),
             }));
             x[0] = x[0].cast(updated_in(dtype))?;
+            if !self.rule.is_in_place() {
+                x[0] = x[0].mul(std::mem::replace(&mut step.keep, 1.0))?;
+                gradient = gradient.mul(&std::mem::replace(&mut step.scale, Tensor::number(1.0)))?;
+            }
             let wanted: Vec<Spec> = x.iter().map(Tensor::spec).collect();
             x.insert(1, gradient);
             let mut y = self.rule.update(&step, x)?;
@@ -540,6 +544,12 @@ impl IntoOptimizer for &str {
 impl IntoOptimizer for String {
     fn into_optimizer(self) -> Result<Optimizer> {
         from_name(&self)
+    }
+}
+
+impl<R: UpdateRule + 'static> IntoOptimizer for R {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        Optimizer::new(self)
     }
 }
 

@@ -26,8 +26,8 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// precision it is asked with `f32`, and updates them in it: squares of gradients need its range.
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
 
-    /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types. The gradient
-    /// has been clipped and holds its decay, but for [`Step::scale`].
+    /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types. The parameter has
+    /// been decayed and the gradient clipped already (but see [`UpdateRule::is_in_place`]).
     ///
     /// # Errors
     /// Those of the operations used.
@@ -43,7 +43,8 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
 
     /// Whether [`UpdateRule::update`] is a single [`Step::apply`], which needs no memory and cannot fail where every
     /// tensor may be written where it lies. Then it is given the only handles; otherwise copies of them, so that the
-    /// tensors stay what they were when it fails.
+    /// tensors stay what they were when it fails. [`Step::apply`] also multiplies by [`Step::keep`] and [`Step::scale`], in
+    /// the same pass over memory; for other rules this is done before.
     fn is_in_place(&self) -> bool {
         false
     }
@@ -89,9 +90,9 @@ pub struct Step {
     pub rate: f64,
     /// [`UpdateRule::product`] for this update.
     pub product: f64,
-    /// What the parameter is multiplied by first: 1 minus its decay.
+    /// What [`Step::apply`] multiplies the parameter by first: 1 minus its decay.
     pub keep: f64,
-    /// What the gradient is multiplied by first, a number of rank 0: less than 1 where its norm is clipped.
+    /// What [`Step::apply`] multiplies the gradient by first, a number of rank 0: less than 1 where its norm is clipped.
     pub scale: Tensor,
 }
 

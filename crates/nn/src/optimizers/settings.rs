@@ -254,12 +254,6 @@ macro_rules! optimizers {
                 $crate::optimizers::rule::Rule::product(self, t, before)
             }
         }
-
-        impl $crate::optimizers::IntoOptimizer for $name {
-            fn into_optimizer(self) -> $crate::Result<$crate::optimizers::Optimizer> {
-                $crate::optimizers::Optimizer::new(self)
-            }
-        }
     )*};
 }
 pub(super) use optimizers;

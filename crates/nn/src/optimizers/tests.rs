@@ -230,6 +230,52 @@ fn a_rule_that_fails_loses_nothing() {
     }
 }
 
+/// Gradient descent out of operations.
+#[derive(Debug, Clone)]
+struct Composed(Settings);
+
+impl UpdateRule for Composed {
+    fn name(&self) -> &str {
+        "Composed"
+    }
+    fn settings(&self) -> &Settings {
+        &self.0
+    }
+    fn arguments(&self) -> Value {
+        Value::Null
+    }
+    fn boxed(&self) -> Box<dyn UpdateRule> {
+        Box::new(self.clone())
+    }
+    fn slots(&self, _: Spec) -> Vec<(&'static str, Tensor)> {
+        Vec::new()
+    }
+    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        Ok(vec![x[0].sub(&x[1].mul(step.rate)?)?])
+    }
+}
+
+#[test]
+fn every_rule_is_clipped_and_decays() {
+    let sgd = || Sgd::new(0.5);
+    for sgd in [
+        sgd(),
+        sgd().clipnorm(1.0),
+        sgd().global_clipnorm(1.0),
+        sgd().clipvalue(0.5),
+        sgd().weight_decay(0.25),
+        sgd().clipnorm(2.0).weight_decay(0.25).weight_decay_in_gradient(true),
+    ] {
+        let run = |mut optimizer: Optimizer| {
+            let mut value = Tensor::ones([4]).unwrap();
+            step(&mut optimizer, &mut value, 2.0).unwrap();
+            value.to_vec::<f32>().unwrap()
+        };
+        let composed = Optimizer::new(Composed(sgd.settings.clone())).unwrap();
+        assert_eq!(run(composed), run(Optimizer::new(sgd.clone()).unwrap()), "{sgd:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_trained_stays_what_it_was() {
     for name in ["sgd", "adam", "lion", "adafactor", "lamb", "rmsprop"] {

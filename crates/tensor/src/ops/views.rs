@@ -6,6 +6,7 @@ use crate::{
     CpuCall, Element, Error, IntoAxes, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut,
     with_element,
 };
+use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::panic::Location;
 
@@ -135,6 +136,12 @@ pub struct Stride {
     pub step: isize,
 }
 
+impl fmt::Display for Stride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} in steps of {}", self.length, self.start, self.step)
+    }
+}
+
 impl Stride {
     /// All of a dimension.
     pub fn full(length: usize) -> Stride {
@@ -181,7 +188,11 @@ impl Op for Slice {
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
         match strided(&Layout::contiguous(x[0].shape), &self.ranges) {
             Some(layout) => Ok(Spec::new(layout.shape, x[0].dtype).into()),
-            None => Err(Error::index("slice", format!("{:?} reaches outside of {}", self.ranges, x[0].shape))),
+            None => {
+                let ranges: Vec<String> = self.ranges.iter().map(Stride::to_string).collect();
+                let text = format!("{} reaches outside of {}", ranges.join(", "), x[0].shape);
+                Err(Error::index("slice", text))
+            }
         }
     }
 
@@ -269,7 +280,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let shape = Value::shape(self);
         let (start, end) = (shape.axis("flatten", start)?, shape.axis("flatten", end)?);
         if start > end {
-            return Err(Error::argument("flatten", format!("the first axis, {start}, comes after the last, {end}")));
+            let text = format!("the first axis, {start}, comes after the last, {end}");
+            return Err(Error::argument("flatten", text).at(Location::caller()));
         }
         let dims = shape.dims();
         let last = (end + 1).min(dims.len());
@@ -335,7 +347,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
             0 | 1 => Ok(self.clone()),
             2 => self.transpose(0, 1),
             _ => Err(Error::shape("t", format!("{} is no matrix", Value::shape(self)))
-                .help("name the two axes: .transpose(-1, -2)")),
+                .help("name the two axes: .transpose(-1, -2)")
+                .at(Location::caller())),
         }
     }
 
@@ -361,7 +374,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let (shape, axes) = (Value::shape(self), axes.into_axes());
         let drop = axes.flags("squeeze", shape)?;
         if let Some(axis) = (0..shape.rank()).find(|&a| !axes.is_all() && drop[a] && shape[a] != 1) {
-            return Err(Error::shape("squeeze", format!("axis {axis} of {shape} has length {}, not 1", shape[axis])));
+            let text = format!("axis {axis} of {shape} has length {}, not 1", shape[axis]);
+            return Err(Error::shape("squeeze", text).at(Location::caller()));
         }
         let kept: Vec<usize> = (0..shape.rank()).filter(|&a| !(drop[a] && shape[a] == 1)).map(|a| shape[a]).collect();
         self.reshape(kept)
@@ -434,7 +448,7 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
                 *range = stride;
                 Self::apply_one(Slice { ranges }, &[self])
             }
-            None => Err(Error::shape("slice", "a scalar has no axis to slice")),
+            None => Err(Error::shape("slice", "a scalar has no axis to slice").at(Location::caller())),
         }
     }
 
@@ -448,7 +462,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let axis_index = shape.axis("index", axis)?;
         let length = shape.get(axis_index).copied().unwrap_or(0) as isize;
         if i < -length || i >= length {
-            return Err(Error::index("index", format!("index {i} is out of range for axis {axis} of {shape}")));
+            let text = format!("index {i} is out of range for axis {axis} of {shape}");
+            return Err(Error::index("index", text).at(Location::caller()));
         }
         let start = if i < 0 { i + length } else { i } as usize;
         self.stride(axis, Stride { start, length: 1, step: 1 })?.squeeze(axis_index as isize)
@@ -499,7 +514,7 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         let place = |(range, &(a, _)): (&Stride, &(isize, isize))| Stride { start: a.max(0) as usize, ..*range };
         let ranges = inner.iter().zip(padding).map(place).collect();
         let kept = Self::apply_one(Slice { ranges: inner }, &[self])?;
-        Self::apply_one(Embed { shape: Shape::new(&dims)?, ranges, fill: value }, &[&kept])
+        Self::apply_one(Embed { shape: dims.into_shape()?, ranges, fill: value }, &[&kept])
     }
 
     /// Pieces of the given lengths along one dimension.

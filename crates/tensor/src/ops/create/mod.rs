@@ -169,8 +169,7 @@ impl Tensor {
 
 #[track_caller]
 fn created<F: Function<1>>(function: F, shape: impl IntoShape, dtype: DType, numbers: &[Tensor]) -> Result<Tensor> {
-    let at = Location::caller();
-    let shape = shape.into_shape().map_err(|e| e.at(at))?;
+    let shape = shape.into_shape()?;
     let numbers: Vec<&Tensor> = numbers.iter().collect();
     Tensor::apply_one(Create { function, shape, dtype, device: Device::Cpu }, &numbers)
 }

@@ -2,7 +2,7 @@
 
 use super::binary_functions;
 use crate::ops::{Function, Kind, Operand, Value};
-use crate::{Error, Mask, Result, Scalar, Tensor};
+use crate::{DType, Error, Mask, Result, Scalar, Tensor};
 use std::panic::Location;
 
 /// The largest whole number not above the quotient of `a` and `b` themselves, as Python has it: the rounded quotient of 1
@@ -46,13 +46,13 @@ binary_functions! {
     /// The remainder of [`ArithmeticOps::trunc_divide`]: it has the sign of the dividend.
     fmod Fmod Arithmetic |a, b| a.fmod(b);
     /// The larger; NaN wins. Equal operands share the gradient.
-    maximum Maximum Arithmetic |a, b| a.max(b);
+    maximum Maximum Arithmetic [choice] |a, b| a.max(b);
     /// The smaller; NaN wins. Equal operands share the gradient.
-    minimum Minimum Arithmetic |a, b| a.min(b);
+    minimum Minimum Arithmetic [choice] |a, b| a.min(b);
     /// The larger; a number wins over NaN.
-    fmax Fmax Arithmetic |a, b| S::select(b.clone().le(a.clone()).or(b.clone().is_nan()), a, b);
+    fmax Fmax Arithmetic [choice] |a, b| S::select(b.clone().le(a.clone()).or(b.clone().is_nan()), a, b);
     /// The smaller; a number wins over NaN.
-    fmin Fmin Arithmetic |a, b| S::select(a.clone().le(b.clone()).or(b.clone().is_nan()), a, b);
+    fmin Fmin Arithmetic [choice] |a, b| S::select(a.clone().le(b.clone()).or(b.clone().is_nan()), a, b);
     /// The angle of the point (second, first) in radians.
     atan2 Atan2 Float |a, b| a.atan2(b);
     /// The length of the hypotenuse, √(a² + b²).
@@ -118,4 +118,34 @@ fn check_whole(exponents: &Tensor) -> Result<()> {
                 .at(Location::caller()))
         }
     }
+}
+
+/// A number that may become an element of integers must be one of them, or it would wrap around.
+#[track_caller]
+pub(super) fn check_number(op: &str, number: &Tensor, dtype: DType) -> Result<()> {
+    if !number.spec().is_number() || number.dtype().is_float() {
+        return Ok(());
+    }
+    let (value, range) = (
+        number.to_vec_as::<i64>()[0],
+        match dtype {
+            DType::U8 => i64::from(u8::MIN)..=i64::from(u8::MAX),
+            DType::I32 => i64::from(i32::MIN)..=i64::from(i32::MAX),
+            _ => return Ok(()),
+        },
+    );
+    match range.contains(&value) {
+        true => Ok(()),
+        false => {
+            let text = format!("the number {value} is no {dtype}, which holds {} to {}", range.start(), range.end());
+            Err(Error::argument(op, text).help("convert the elements to a wider type first").at(Location::caller()))
+        }
+    }
+}
+
+/// Of two operands one is chosen: see [`check_number`].
+#[track_caller]
+pub(super) fn choice(op: &str, a: &Tensor, b: &Tensor) -> Result<()> {
+    check_number(op, a, b.dtype())?;
+    check_number(op, b, a.dtype())
 }

@@ -1,5 +1,6 @@
 //! Comparisons, connectives, and the choice between two values. None of them has a gradient but the last.
 
+use super::arithmetic::choice;
 use super::{binary_functions, unary_functions};
 use crate::ops::{Apply, Cast, Function, Kind, Operand, Value};
 use crate::{DType, Mask, Result, Scalar, Tensor};
@@ -94,7 +95,9 @@ pub trait SelectOps: Value {
     /// The mask is no `bool` tensor, or the shapes do not broadcast together.
     #[track_caller]
     fn select(&self, a: impl Operand<Self>, b: impl Operand<Self>) -> Result<Self> {
-        Self::elementwise(Where, [self, &a.operand(), &b.operand()]).map(|[y]| y)
+        let (a, b) = (a.operand(), b.operand());
+        choice("select", a.tensor(), b.tensor())?;
+        Self::elementwise(Where, [self, &a, &b]).map(|[y]| y)
     }
 
     /// Whether each element is within `atol + rtol · |other|` of the other operand's. Integers are compared as `f64`.

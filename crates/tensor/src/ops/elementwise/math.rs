@@ -1,9 +1,9 @@
 //! Functions of one argument: powers, exponentials, angles, rounding.
 
+use super::arithmetic::check_number;
 use super::unary_functions;
 use crate::ops::{Function, Kind, Operand, Value};
-use crate::{DType, Error, Mask, Result, Scalar, Tensor};
-use std::panic::Location;
+use crate::{Mask, Result, Scalar};
 
 /// The inverse of the error function: Giles' single-precision polynomials, then two steps of Newton's method.
 #[inline(always)]
@@ -191,7 +191,7 @@ pub trait BoundOps: Value {
     fn clamp(&self, min: impl Operand<Self>, max: impl Operand<Self>) -> Result<Self> {
         let (min, max) = (min.operand(), max.operand());
         for bound in [&min, &max] {
-            check_bound(bound.tensor(), self.dtype())?;
+            check_number("clamp", bound.tensor(), self.dtype())?;
         }
         Self::elementwise(Clamp, [self, &min, &max]).map(|[y]| y)
     }
@@ -213,33 +213,8 @@ pub trait BoundOps: Value {
     /// # Errors
     /// Shapes that do not broadcast together.
     #[track_caller]
-    fn lerp(&self, end: &Self, weight: &Self) -> Result<Self> {
-        Self::elementwise(Lerp, [self, end, weight]).map(|[y]| y)
+    fn lerp(&self, end: &Self, weight: impl Operand<Self>) -> Result<Self> {
+        Self::elementwise(Lerp, [self, end, &weight.operand()]).map(|[y]| y)
     }
 }
 impl<V: Value> BoundOps for V {}
-
-/// A bound of integers must be one of them, or limiting to it would wrap around.
-#[track_caller]
-fn check_bound(bound: &Tensor, dtype: DType) -> Result<()> {
-    if !bound.spec().is_number() || bound.dtype().is_float() {
-        return Ok(());
-    }
-    let (value, range) = (
-        bound.to_vec_as::<i64>()[0],
-        match dtype {
-            DType::U8 => i64::from(u8::MIN)..=i64::from(u8::MAX),
-            DType::I32 => i64::from(i32::MIN)..=i64::from(i32::MAX),
-            _ => return Ok(()),
-        },
-    );
-    match range.contains(&value) {
-        true => Ok(()),
-        false => {
-            let text = format!("the bound {value} is no {dtype}: it holds {} to {}", range.start(), range.end());
-            Err(Error::argument("clamp", text)
-                .help("convert the elements to a wider type first")
-                .at(Location::caller()))
-        }
-    }
-}

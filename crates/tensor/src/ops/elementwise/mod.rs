@@ -57,10 +57,12 @@ macro_rules! unary_functions {
 }
 pub(crate) use unary_functions;
 
-/// Defines functions of two arguments, a row each, and the trait with their methods.
+/// Defines functions of two arguments, a row each, and the trait with their methods. `[check]` after the kind names a
+/// function that is asked about the operands first.
 macro_rules! binary_functions {
     ($(#[$trait_doc:meta])* $trait:ident;
-     $($(#[$doc:meta])* $name:ident $op:ident $kind:ident |$a:ident, $b:ident| $body:expr $(, partials $partials:expr)?;)*) => {
+     $($(#[$doc:meta])* $name:ident $op:ident $kind:ident $([$check:ident])? |$a:ident, $b:ident|
+         $body:expr $(, partials $partials:expr)?;)*) => {
         $(
             $(#[$doc])*
             #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,7 +88,9 @@ macro_rules! binary_functions {
                 /// Shapes that do not broadcast together.
                 #[track_caller]
                 fn $name(&self, other: impl $crate::ops::Operand<Self>) -> $crate::Result<Self> {
-                    Self::elementwise($op, [self, &other.operand()]).map(|[y]| y)
+                    let other = other.operand();
+                    $($check(stringify!($name), self.tensor(), other.tensor())?;)?
+                    Self::elementwise($op, [self, &other]).map(|[y]| y)
                 }
             )*
         }

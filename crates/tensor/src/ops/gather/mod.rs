@@ -52,12 +52,15 @@ fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Vec<usiz
     index.indices(op)?.into_iter().enumerate().map(valid).collect()
 }
 
-/// Every dimension of `small` but the axis is at most that of `large`.
+/// Every dimension of `small` but the axis, if there is one, is at most that of `large`.
 fn check_inside(op: &str, small: &Shape, large: &Shape, axis: usize) -> Result<()> {
     let fits = small.rank() == large.rank() && (0..small.rank()).all(|a| a == axis || small[a] <= large[a]);
     match fits {
         true => Ok(()),
-        false => Err(Error::shape(op, format!("indices of shape {small} do not fit {large} along axis {axis}"))),
+        false if axis < large.rank() => {
+            Err(Error::shape(op, format!("indices of shape {small} do not fit {large} along axis {axis}")))
+        }
+        false => Err(Error::shape(op, format!("indices of shape {small} need a source as large, found {large}"))),
     }
 }
 

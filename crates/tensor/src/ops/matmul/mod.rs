@@ -29,14 +29,8 @@ impl Op for MatMul {
         }
         let ([m, k], [k2, n]) = (last_two(&a), last_two(&b));
         if k != k2 {
-            let text = format!("cannot multiply {a} by {b}: the inner dimensions differ ({k} and {k2})");
-            let fits_transposed = k == n;
-            let error = Error::shape("matmul", text);
-            return Err(if fits_transposed {
-                error.help("did you mean a.matmul(&b.transpose(-1, -2)?)?")
-            } else {
-                error
-            });
+            let error = mismatch(&a, &b, k, k2);
+            return Err(if k == n { error.help("did you mean a.matmul(&b.transpose(-1, -2)?)?") } else { error });
         }
         if x[0].dtype != x[1].dtype {
             return Err(Error::dtype("matmul", format!("the operands are {} and {}", x[0].dtype, x[1].dtype)));
@@ -146,6 +140,10 @@ fn through_integers(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
     Ok(())
 }
 
+fn mismatch(a: &Shape, b: &Shape, k: usize, k2: usize) -> Error {
+    Error::shape("matmul", format!("cannot multiply {a} by {b}: the inner dimensions differ ({k} and {k2})"))
+}
+
 /// Matrix products.
 pub trait MatMulOps: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast> {
     /// The matrix product.
@@ -172,6 +170,12 @@ pub trait MatMulOps: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast> {
         if Value::shape(&a).rank() == 0 || Value::shape(&b).rank() == 0 {
             let text = format!("{} and {} are not both matrices or vectors", Value::shape(self), Value::shape(other));
             return Err(Error::shape("matmul", text).at(Location::caller()).help("multiply by a scalar with mul"));
+        }
+        // Told here, where a vector is still one.
+        let (left, right) = (Value::shape(&a), Value::shape(&b));
+        let (inner, rows) = (left[left.rank() - 1], right[right.rank().saturating_sub(2)]);
+        if (row || column) && inner != rows {
+            return Err(mismatch(left, right, inner, rows).at(Location::caller()));
         }
         let a = if row { a.unsqueeze(0)? } else { a };
         let b = if column { b.unsqueeze(1)? } else { b };
