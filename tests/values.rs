@@ -160,6 +160,47 @@ fn statistics_are_rounded_once() {
 }
 
 #[test]
+fn a_bound_that_is_no_number_is_seen() {
+    let x = Tensor::new([5.0]);
+    for y in [x.clamp(f64::NAN, 10.0), x.clamp(1.0, f64::NAN)] {
+        assert!(y.unwrap().item().unwrap().is_nan());
+    }
+    assert!(x.norm(f64::NAN, ..).is_err() && Tensor::arange(0.0, 1.0, f64::INFINITY).is_err());
+}
+
+#[test]
+fn spread_is_that_of_the_numbers() {
+    let item = |x: Result<Tensor>| x.unwrap().item().unwrap();
+    let near = |found: f64, wanted: f64| assert!((found / wanted - 1.0).abs() < 1e-6, "{found}, not {wanted}");
+    let offset = Tensor::new([1e7f32, 1e7 + 1.0, 1e7 + 1.0]);
+    near(item(offset.var(.., 0.0)), 2.0 / 9.0);
+    near(item(offset.std(.., 1.0)), (1.0f64 / 3.0).sqrt());
+    near(item(Tensor::new([16_777_216f32, 16_777_218.0, 16_777_218.0]).var(.., 0.0)), 8.0 / 9.0);
+    near(item(Tensor::new([1i64 << 24, (1 << 24) + 1, (1 << 24) + 2]).var(.., 0.0)), 2.0 / 3.0);
+    near(item(Tensor::new([1e30f32, -1e30]).std(.., 0.0)), 1e30);
+    assert_eq!(item(Tensor::new([0.1f32; 7]).std(.., 0.0)), 0.0);
+    assert_eq!(slope(|x| x.std(.., 0.0), &Tensor::new([2.0, 2.0])), [0.0, 0.0]);
+    let x = Tensor::new([[1.0, 2.5, -3.0], [0.5, 0.5, 7.0]]);
+    GradCheck::new().run(|x| x[0].std(1, 1.0), std::slice::from_ref(&x)).unwrap();
+    GradCheck::new().run(|x| x[0].var(.., 0.0), &[x]).unwrap();
+    assert_eq!(slope(|x| x.logsumexp(..), &Tensor::new([f64::INFINITY, 0.0])), [1.0, 0.0]);
+}
+
+#[test]
+fn halves_are_rounded_once_wherever_they_are_made() {
+    for (dtype, x, wanted) in
+        [(DType::F16, 1.00048828125 + 1e-12, 1.0009765625), (DType::BF16, 1.00390625 + 1e-12, 1.0078125)]
+    {
+        let item = |x: Tensor| x.item().unwrap();
+        assert_eq!(item(Tensor::new([x]).cast(dtype).unwrap()), wanted);
+        assert_eq!(item(Tensor::scalar(x, dtype)), wanted);
+        assert_eq!(item(Tensor::zeros([0]).unwrap().cast(dtype).unwrap().pad(&[(0, 1)], x).unwrap()), wanted);
+        let sums = Tensor::new([1.0, x - 1.0]).cast(DType::F64).unwrap().cumsum(0).unwrap().cast(dtype).unwrap();
+        assert_eq!(item(sums.index(0, 1).unwrap()), wanted);
+    }
+}
+
+#[test]
 fn sums_at_one_place_do_not_stick() {
     let index = Tensor::from_vec(vec![0i64; 4000], [4000]).unwrap();
     let ones = Tensor::full([4000], f16::from_f32(1.0)).unwrap();
@@ -252,6 +293,29 @@ fn empty_tensors() {
         let error = Tensor::zeros([2, 3, 4]).unwrap().norm(2.0, axis).unwrap_err().to_string();
         assert!(error.starts_with("norm: axis"), "{error}");
     }
+}
+
+/// Tensors of no element whose dimensions are large: nothing is counted through, nor listed.
+#[test]
+fn nothing_takes_no_time() {
+    let zeros = |dims: &[usize]| Tensor::zeros(dims).unwrap();
+    for (x, axis) in [(zeros(&[1 << 40, 0]), 1), (zeros(&[0, 1 << 40]), 0)] {
+        assert_eq!(x.cumsum(axis).unwrap().count(), 0);
+        assert_eq!(x.cummin(axis).unwrap().0.count(), 0);
+        assert_eq!(x.sort(axis, false).unwrap().0.count(), 0);
+    }
+    assert_eq!(slope(|x| x.prod(0), &zeros(&[1 << 40, 0])).len(), 0);
+    let none = Var::new(Tensor::from_vec(Vec::<i64>::new(), [0]).unwrap());
+    assert_eq!(slope(|x| x.index_select(1, &none), &zeros(&[1 << 40, 0])).len(), 0);
+    let tall = zeros(&[1 << 30, 0, 1 << 20]);
+    assert_eq!(tall.matmul(&tall.transpose(1, 2).unwrap()).unwrap().count(), 0);
+    let image = zeros(&[1, 1 << 30, 1, 0]);
+    assert_eq!(image.max_pool2d(&Pool2dOptions::new([1, 1])).unwrap().count(), 0);
+    assert_eq!(image.average_pool2d(&Pool2dOptions::new([1, 1])).unwrap().count(), 0);
+    let options = Conv2dOptions::new().padding(Padding::Explicit([[1 << 30, 1 << 30], [0, 0]]));
+    let y = zeros(&[1, 1, 1, 0]).conv2d(&zeros(&[1 << 30, 1, 0, 1]), &options);
+    assert!(y.is_err() || y.unwrap().to_vec::<f32>().unwrap().iter().all(|&y| y == 0.0));
+    assert!(zeros(&[0, 1 << 46]).chunk(usize::MAX, 1).is_err());
 }
 
 #[test]

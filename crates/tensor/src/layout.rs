@@ -84,7 +84,7 @@ impl Layout {
 
     /// The layout under another shape of as many elements, or `None` where that needs a copy.
     pub fn reshape(&self, shape: Shape) -> Option<Layout> {
-        if shape.count() != self.shape.count() {
+        if shape.count() != self.shape.count() || shape.check("reshape").is_err() {
             return None;
         }
         if self.is_contiguous() {

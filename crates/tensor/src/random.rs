@@ -169,7 +169,7 @@ impl Key {
     fn draw(self, distribution: Distribution, shape: Shape, dtype: DType, a: f64, b: f64) -> Result<Tensor> {
         let op = Random { distribution, shape, dtype, device: Device::Cpu };
         for parameter in [a, b] {
-            if !with_element!(dtype, T => T::from_f64(parameter).to_f64().is_finite()) {
+            if !with_element!(dtype, T => <T as Element>::from_f64(parameter).to_f64().is_finite()) {
                 let text = format!("{parameter:e} is beyond the numbers of {dtype}");
                 return Err(Error::argument(op.name(), text).help("draw in a wider type").at(Location::caller()));
             }

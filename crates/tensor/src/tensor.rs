@@ -202,7 +202,7 @@ impl Tensor {
         if let Err(error) = spec.shape.check("filled") {
             panic!("{error}");
         }
-        let uniform = with_element!(spec.dtype, T => Uniform::new(T::from_f64(value), false));
+        let uniform = with_element!(spec.dtype, T => Uniform::new(<T as Element>::from_f64(value), false));
         let layout = Layout::contiguous(Shape::default()).broadcast_to(spec.shape);
         Tensor { storage: Storage::Uniform(uniform), layout, dtype: spec.dtype }
     }
@@ -307,7 +307,7 @@ impl Tensor {
         };
         with_element!(self.dtype, S => self.for_each_block(|block: &[S]| match S::DTYPE {
             same if same == T::DTYPE => out.extend(block.iter().map(|x| T::from_raw_bits(x.to_raw_bits()))),
-            float if float.is_float() => out.extend(block.iter().map(|x| T::from_f64(x.to_f64()))),
+            float if float.is_float() => out.extend(block.iter().map(|x| <T as Element>::from_f64(x.to_f64()))),
             _ => out.extend(block.iter().map(|x| T::from_i64(x.to_i64()))),
         }));
         out

@@ -9,6 +9,7 @@ mod settings;
 mod tests;
 
 pub use norms::*;
+use rule::Sealed;
 pub use rule::{Step, UpdateRule};
 pub use rules::*;
 pub use settings::{Convention, LearningRate, Settings};
@@ -65,6 +66,8 @@ pub struct Optimizer {
 #[derive(Debug, Clone)]
 struct Entry {
     name: String,
+    /// The parameter's.
+    spec: Spec,
     slots: Vec<(&'static str, Tensor)>,
     average: Option<Tensor>,
     accumulated: Option<Tensor>,
@@ -187,8 +190,13 @@ impl Optimizer {
     }
 
     /// Multiplies the rate, whatever drives it: how a plateau lowers the rate of a schedule.
-    pub fn set_rate_factor(&mut self, factor: f64) {
+    ///
+    /// # Errors
+    /// A factor that makes no rate of one.
+    pub fn set_rate_factor(&mut self, factor: f64) -> Result<()> {
+        Settings::check_rate(self.name(), factor)?;
         self.factor = factor;
+        Ok(())
     }
 
     /// Does one step. With gradient accumulation, only every k-th updates the parameters.
@@ -210,7 +218,7 @@ impl Optimizer {
             let text = format!("{}: gradients cannot count {weight} times", self.name());
             return Err(Error::config(text, "give the number of samples behind them"));
         }
-        self.prepare(parameters);
+        self.prepare(parameters)?;
         let window = self.settings.gradient_accumulation_steps.unwrap_or(1);
         if window > 1 {
             self.accumulate(parameters, weight)?;
@@ -233,7 +241,7 @@ impl Optimizer {
         if self.pending.1 == 0 {
             return Ok(());
         }
-        self.prepare(parameters);
+        self.prepare(parameters)?;
         self.release(parameters)?;
         self.update(parameters)
     }
@@ -243,7 +251,7 @@ impl Optimizer {
     /// # Errors
     /// There is no memory for one in the parameter's type.
     pub fn finalize(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
-        self.prepare(parameters);
+        self.prepare(parameters)?;
         for (parameter, entry) in parameters.iter_mut().zip(&self.entries) {
             if let Some(average) = &entry.average {
                 *parameter.value = average.cast(parameter.value.dtype())?;
@@ -273,9 +281,14 @@ impl Optimizer {
     }
 
     /// Brings the entries into the order of the parameters; in a training loop they are in it already.
-    fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) {
+    fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
         for (i, parameter) in parameters.iter().enumerate() {
-            if self.entries.get(i).is_some_and(|entry| entry.name == parameter.name) {
+            let (name, spec) = (parameter.name, parameter.value.spec());
+            if let Some(entry) = self.entries.iter().skip(i).find(|entry| entry.name == name && entry.spec != spec) {
+                let text = format!("{}: the parameter `{name}` is {spec:?} and was {:?}", self.name(), entry.spec);
+                return Err(Error::config(text, "make an optimizer for each model, and names that differ"));
+            }
+            if self.entries.get(i).is_some_and(|entry| entry.name == name) {
                 continue;
             }
             let found = self.entries.iter().skip(i).position(|entry| entry.name == parameter.name);
@@ -284,11 +297,13 @@ impl Optimizer {
                 None => {
                     let spec = parameter.value.spec();
                     let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
-                    let entry = Entry { name: parameter.name.to_owned(), slots, average: None, accumulated: None };
+                    let entry =
+                        Entry { name: parameter.name.to_owned(), spec, slots, average: None, accumulated: None };
                     self.entries.insert(i, entry);
                 }
             }
         }
+        Ok(())
     }
 
     fn accumulate(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
@@ -335,7 +350,7 @@ impl Optimizer {
             let dtype = parameter.value.dtype();
             let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
             let mut held: Vec<&mut Tensor> = std::iter::once(&mut *parameter.value).chain(slots).collect();
-            let in_place = self.rule.is_in_place()
+            let in_place = self.rule.is_in_place(Sealed)
                 && dtype == updated_in(dtype)
                 && held.iter_mut().all(|tensor| tensor.is_exclusive());
             let mut x = Vec::with_capacity(16);
@@ -344,7 +359,7 @@ impl Optimizer {
                 false => tensor.clone(),
             }));
             x[0] = x[0].cast(updated_in(dtype))?;
-            if !self.rule.is_in_place() {
+            if !self.rule.is_in_place(Sealed) {
                 x[0] = x[0].mul(std::mem::replace(&mut step.keep, 1.0))?;
                 gradient = gradient.mul(&std::mem::replace(&mut step.scale, Tensor::number(1.0)))?;
             }
@@ -469,36 +484,40 @@ impl Optimizer {
     pub fn load_state(&mut self, parameters: &[ParameterUpdate<'_>], state: &[(String, Tensor)]) -> Result<()> {
         let find = |name: &str| state.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor);
         let counter = |name: &str| match find(name) {
-            Some(tensor) => Ok(tensor.item()?),
+            Some(tensor) => match tensor.item()? {
+                // As many as a double counts.
+                number if (0.0..=2f64.powi(53)).contains(&number) => Ok(number),
+                number => {
+                    let text = format!("{}: the saved `{name}` is {number}", self.name());
+                    Err(Error::config(text, "load the state of an optimizer of the same type"))
+                }
+            },
             None => Err(missing(self.name(), name)),
+        };
+        let saved = |key: &str, wanted: Spec| match find(key) {
+            Some(tensor) if tensor.spec() != wanted => {
+                let text = format!("{}: the saved `{key}` is {:?}, not {wanted:?}", self.name(), tensor.spec());
+                Err(Error::config(text, "load the state into the model it was saved from"))
+            }
+            found => Ok::<_, Error>(found.cloned()),
         };
         let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
         let (factor, pending) =
             (counter("rate_factor")?, (counter("pending_weight")?, counter("pending_count")? as u64));
         let mut entries = Vec::with_capacity(parameters.len());
         for parameter in parameters {
-            let mut slots = self.rule.slots(parameter.value.spec());
+            let spec = parameter.value.spec();
+            let kept = Spec::new(spec.shape, updated_in(spec.dtype));
+            let mut slots = self.rule.slots(kept);
             let key = |slot: &str| format!("{}/{slot}", parameter.name);
             // A parameter without a slot in the state has never been updated.
             let fresh = !slots.iter().any(|slot| find(&key(slot.0)).is_some());
             for (name, tensor) in slots.iter_mut().filter(|_| !fresh) {
                 let key = key(name);
-                let saved = find(&key).ok_or_else(|| missing(self.name(), &key))?;
-                if saved.spec() != tensor.spec() {
-                    let text = format!(
-                        "{}: the saved `{key}` is {} {}, not {} {}",
-                        self.name(),
-                        saved.dtype(),
-                        saved.shape(),
-                        tensor.dtype(),
-                        tensor.shape()
-                    );
-                    return Err(Error::config(text, "load the state into the model it was saved from"));
-                }
-                *tensor = saved.clone();
+                *tensor = saved(&key, tensor.spec())?.ok_or_else(|| missing(self.name(), &key))?;
             }
-            let (average, accumulated) = (find(&key("average")).cloned(), find(&key("accumulated")).cloned());
-            entries.push(Entry { name: parameter.name.to_owned(), slots, average, accumulated });
+            let (average, accumulated) = (saved(&key("average"), kept)?, saved(&key("accumulated"), kept)?);
+            entries.push(Entry { name: parameter.name.to_owned(), spec, slots, average, accumulated });
         }
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);

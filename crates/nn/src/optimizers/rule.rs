@@ -27,7 +27,7 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
 
     /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types. The parameter has
-    /// been decayed and the gradient clipped already (but see [`UpdateRule::is_in_place`]).
+    /// been decayed and the gradient clipped already.
     ///
     /// # Errors
     /// Those of the operations used.
@@ -41,11 +41,12 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether [`UpdateRule::update`] is a single [`Step::apply`], which needs no memory and cannot fail where every
-    /// tensor may be written where it lies. Then it is given the only handles; otherwise copies of them, so that the
-    /// tensors stay what they were when it fails. [`Step::apply`] also multiplies by [`Step::keep`] and [`Step::scale`], in
-    /// the same pass over memory; for other rules this is done before.
-    fn is_in_place(&self) -> bool {
+    /// Whether [`UpdateRule::update`] is a single [`Step::apply`] with what [`UpdateRule::slots`] gives, which cannot fail
+    /// where every tensor may be written where it lies: for the rules here, which are given the only handles. Others are
+    /// given copies of them, so that the tensors stay what they were when a rule fails; and decay and clipping, which
+    /// [`Step::apply`] has in the same pass over memory, are done before.
+    #[doc(hidden)]
+    fn is_in_place(&self, _: Sealed) -> bool {
         false
     }
 
@@ -54,6 +55,10 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
         before
     }
 }
+
+/// What nobody else can name.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealed;
 
 /// What the built-in rules fill in; the rest of [`UpdateRule`] is the macro's.
 pub(super) trait Rule {
@@ -121,6 +126,18 @@ impl Step {
         numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { 1e153 } else { 1e18 };
+        self.prepared(rule, Some(most), x, numbers)
+    }
+
+    /// [`Step::apply`] for a rule that subtracts from the gradient what may have the other sign: one near the largest number
+    /// counts as a third of it.
+    pub(super) fn apply_held<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        &self,
+        rule: F,
+        x: Vec<Tensor>,
+        numbers: &[f64],
+    ) -> Result<Vec<Tensor>> {
+        let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { f64::MAX / 3.0 } else { 1e38 };
         self.prepared(rule, Some(most), x, numbers)
     }
 

@@ -446,7 +446,7 @@ impl Rule for Adamax {
         // What Keras has outside, PyTorch has beside the gradient.
         let (outside, inside) = self.settings.convention.places(epsilon);
         let rate = step.rate / (1.0 - beta_1.powf(step.t));
-        step.apply(AdamaxStep { beta_1, beta_2, inside, outside }, x, &[rate])
+        step.apply_held(AdamaxStep { beta_1, beta_2, inside, outside }, x, &[rate])
     }
 }
 

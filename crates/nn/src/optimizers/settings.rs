@@ -241,7 +241,7 @@ macro_rules! optimizers {
                 $crate::optimizers::rule::Rule::update(self, step, x)
             }
 
-            fn is_in_place(&self) -> bool {
+            fn is_in_place(&self, _: $crate::optimizers::rule::Sealed) -> bool {
                 $crate::optimizers::rule::Rule::is_in_place(self)
             }
 

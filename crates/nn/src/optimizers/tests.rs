@@ -66,6 +66,59 @@ fn half_precision_is_updated_in_single() {
 }
 
 #[test]
+fn state_is_taken_up_and_checked() {
+    let run = |optimizer: &mut Optimizer, value: &mut Tensor, steps: usize| {
+        (0..steps).for_each(|i| step(optimizer, value, 0.5 - i as f32).unwrap());
+    };
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        for mut whole in all() {
+            let mut value = Tensor::ones([3]).unwrap().cast(dtype).unwrap();
+            run(&mut whole, &mut value, 2);
+            let mut resumed = from_config(&whole.to_config()).unwrap();
+            let mut taken = value.clone();
+            let parameter = [ParameterUpdate { name: "w", value: &mut taken, gradient: None }];
+            resumed.load_state(&parameter, &whole.state()).unwrap();
+            run(&mut whole, &mut value, 3);
+            run(&mut resumed, &mut taken, 3);
+            assert!(value.same_bits(&taken), "{} {dtype}", whole.name());
+        }
+    }
+    let mut adam = Optimizer::new(Adam::new(0.1).use_ema(true).gradient_accumulation_steps(2)).unwrap();
+    let mut value = Tensor::ones([3]).unwrap();
+    run(&mut adam, &mut value, 3);
+    let state = adam.state();
+    for (key, wrong) in [
+        ("w/average", Tensor::new([[9i64]])),
+        ("w/accumulated", Tensor::new([1.0f32])),
+        ("w/velocity", Tensor::new([1.0f64, 1.0, 1.0])),
+        ("iterations", Tensor::new(1e300)),
+        ("steps", Tensor::new(f64::NAN)),
+    ] {
+        let state: Vec<(String, Tensor)> =
+            state.iter().map(|(k, t)| (k.clone(), if k == key { wrong.clone() } else { t.clone() })).collect();
+        assert!(state.iter().any(|(k, _)| k == key), "{key}");
+        let parameter = [ParameterUpdate { name: "w", value: &mut value, gradient: None }];
+        let error = adam.load_state(&parameter, &state).unwrap_err().to_string();
+        assert!(error.contains(&format!("the saved `{key}`")), "{error}");
+    }
+    assert!(adam.set_rate_factor(f64::NAN).is_err() && adam.set_rate_factor(0.5).is_ok());
+}
+
+#[test]
+fn a_name_stands_for_one_parameter() {
+    for mut optimizer in all() {
+        let mut value = Tensor::ones([2]).unwrap();
+        step(&mut optimizer, &mut value, 1.0).unwrap();
+        let other = Tensor::ones([3]).unwrap();
+        for other in [other.clone(), other.cast(DType::F64).unwrap(), value.cast(DType::F64).unwrap()] {
+            let mut changed = other.clone();
+            let error = step(&mut optimizer, &mut changed, 1.0).unwrap_err().to_string();
+            assert!(error.contains("the parameter `w` is") && changed.same_bits(&other), "{error}");
+        }
+    }
+}
+
+#[test]
 fn sums_of_squares_stay_numbers() {
     let rules = [Optimizer::new(Ftrl::new(0.1)), Optimizer::new(Adagrad::new(0.1))];
     for mut optimizer in rules.map(Result::unwrap) {
@@ -75,6 +128,10 @@ fn sums_of_squares_stay_numbers() {
         }
         assert!(is_finite(&value), "{}: {value}", optimizer.name());
     }
+    let mut adamax = from_name("adamax").unwrap();
+    let mut value = Tensor::ones([1]).unwrap();
+    (0..4).for_each(|i| step(&mut adamax, &mut value, if i % 2 == 0 { 3e38 } else { -3e38 }).unwrap());
+    assert!(is_finite(&value), "{value}");
     // Double precision squares much more.
     let mut optimizer = from_name("adam").unwrap();
     let mut value = Tensor::new([1.0]);

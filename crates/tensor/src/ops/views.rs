@@ -242,7 +242,7 @@ impl Op for Embed {
         };
         with_element!(x[0].dtype(), T => {
             let y = y[0].slice::<T>()?;
-            y.fill(T::from_f64(self.fill));
+            y.fill(<T as Element>::from_f64(self.fill));
             let x = x[0].contiguous::<T>()?;
             let mut rest = &x[..];
             for_each_row(&target, |offset, length, stride| {
@@ -440,7 +440,7 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     #[track_caller]
     fn stride(&self, axis: isize, stride: Stride) -> Result<Self> {
         let shape = *Value::shape(self);
-        let axis = shape.axis("slice", axis)?;
+        let axis = shape.axis("stride", axis)?;
         let mut ranges: Vec<Stride> = shape.iter().map(|&d| Stride::full(d)).collect();
         match ranges.get_mut(axis) {
             Some(range) if *range == stride => Ok(self.clone()),
@@ -543,6 +543,7 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
     /// No chunk asked for, or an axis that does not exist.
     #[track_caller]
     fn chunk(&self, chunks: usize, axis: isize) -> Result<Vec<Self>> {
+        let at = Location::caller();
         let shape = *Value::shape(self);
         let index = shape.axis("chunk", axis)?;
         if chunks == 0 {
@@ -550,8 +551,13 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         }
         let length = shape.get(index).copied().unwrap_or(0);
         let size = length.div_ceil(chunks).max(1);
-        let sizes: Vec<usize> = (0..length.div_ceil(size).max(1)).map(|i| size.min(length - i * size)).collect();
-        self.split(&sizes, axis)
+        let count = length.div_ceil(size).max(1);
+        let mut pieces = crate::tensor::room("chunk", count, self.tensor().spec()).map_err(|e| e.at(at))?;
+        for i in 0..count {
+            let piece = Stride { start: i * size, length: size.min(length - i * size), step: 1 };
+            pieces.push(self.stride(axis, piece)?);
+        }
+        Ok(pieces)
     }
 }
 impl<V> ViewOps for V where V: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + Apply<Slice> + Apply<Embed> {}

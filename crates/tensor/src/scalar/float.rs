@@ -368,10 +368,18 @@ impl Scalar for Integer {
     }
     through_double!(sqrt exp exp2 exp_m1 ln log2 log10 ln_1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf);
     fn pow(self, exponent: Integer) -> Integer {
-        match u32::try_from(exponent.0) {
-            Ok(n) => Integer(self.0.wrapping_pow(n)),
-            Err(_) => Integer((self.0 as f64).powf(exponent.0 as f64) as i64),
+        if exponent.0 < 0 {
+            return Integer((self.0 as f64).powf(exponent.0 as f64) as i64);
         }
+        let (mut base, mut rest, mut power) = (self.0, exponent.0, 1i64);
+        while rest > 0 {
+            if rest & 1 == 1 {
+                power = power.wrapping_mul(base);
+            }
+            base = base.wrapping_mul(base);
+            rest >>= 1;
+        }
+        Integer(power)
     }
     fn hypot(self, other: Integer) -> Integer {
         Integer((self.0 as f64).hypot(other.0 as f64) as i64)

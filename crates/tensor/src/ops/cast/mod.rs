@@ -29,7 +29,7 @@ impl Op for Cast {
             with_element!(self.to, T => {
                 let y = y[0].slice::<T>()?;
                 if S::DTYPE.is_float() {
-                    x.iter().zip(y).for_each(|(x, y)| *y = T::from_f64(x.to_f64()));
+                    x.iter().zip(y).for_each(|(x, y)| *y = <T as Element>::from_f64(x.to_f64()));
                 } else {
                     x.iter().zip(y).for_each(|(x, y)| *y = T::from_i64(x.to_i64()));
                 }

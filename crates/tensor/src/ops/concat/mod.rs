@@ -100,6 +100,9 @@ pub fn stack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V], axis: isize
         return Err(Error::shape("stack", text).at(std::panic::Location::caller()));
     }
     let axis = if axis < 0 { axis + Value::shape(*first).rank() as isize + 1 } else { axis };
-    let raised: Result<Vec<V>> = x.iter().map(|x| x.unsqueeze(axis)).collect();
-    concat(&raised?.iter().collect::<Vec<_>>(), axis)
+    let mut raised = Vec::with_capacity(x.len());
+    for x in x {
+        raised.push(x.unsqueeze(axis).map_err(|e| e.renamed("unsqueeze", "stack"))?);
+    }
+    concat(&raised.iter().collect::<Vec<_>>(), axis)
 }

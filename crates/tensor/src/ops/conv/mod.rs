@@ -13,7 +13,7 @@ pub use surface::ConvOps;
 
 use crate::cpu::single::in_float;
 use crate::ops::window::LARGEST;
-use crate::{Arity, CpuCall, Error, Op, Result, Shape, Spec, Specs};
+use crate::{Arity, CpuCall, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
 use cpu::Conv2d as Sizes;
 
 /// `y[n, i, j, o] = Σ x[n, i·s + k·d − p, j·s + l·d − p, c] · w[k, l, c, o]`: the cross-correlation that deep learning
@@ -161,6 +161,9 @@ impl Op for Conv2d {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if is_nothing(x, &mut y[0])? {
+            return Ok(());
+        }
         let sizes = self.sizes("conv2d", *x[0].shape(), *x[1].shape())?;
         in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::forward(&sizes, a, b, y, true))
     }
@@ -184,6 +187,9 @@ impl Op for Conv2dInputGrad {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if is_nothing(x, &mut y[0])? {
+            return Ok(());
+        }
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
         in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::backward_input(&sizes, a, b, y, true))
     }
@@ -207,7 +213,19 @@ impl Op for Conv2dWeightGrad {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if is_nothing(x, &mut y[0])? {
+            return Ok(());
+        }
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
         in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::backward_weight(&sizes, a, b, y, true))
     }
+}
+
+/// Whether an operand or the result has no element; what there is of the result are then sums of nothing.
+fn is_nothing(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<bool> {
+    let nothing = y.shape().count() == 0 || x.iter().any(|x| x.shape().count() == 0);
+    if nothing {
+        with_element!(y.dtype(), T => y.slice::<T>()?.fill(T::default()));
+    }
+    Ok(nothing)
 }

@@ -74,7 +74,7 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
             }
         }
         let op = Conv2dInputGrad { conv: resolved(options, padding), input };
-        let y = Self::apply_one(op, &[&x, &w])?;
+        let y = Self::apply_one(op, &[&x, &w]).map_err(|e| e.renamed("conv2d_input_grad", "conv2d_transpose"))?;
         let y = if beyond == [0, 0] { y } else { y.pad(&[(0, 0), (0, beyond[0]), (0, beyond[1]), (0, 0)], 0.0)? };
         channels_back(y, options)
     }
@@ -94,7 +94,8 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
             return Err(wrong_rank("conv1d", x, w, options.channels_first, ["L", "K"]));
         }
         let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
-        self.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat())?.squeeze(image)
+        let y = self.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat());
+        y.map_err(|e| e.renamed("conv2d", "conv1d"))?.squeeze(image)
     }
 
     /// [`ConvOps::conv2d_transpose`] along one dimension.
@@ -109,7 +110,8 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
         }
         let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
         let images = self.unsqueeze(image)?;
-        images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding])?.squeeze(image)
+        let y = images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding]);
+        y.map_err(|e| e.renamed("conv2d_transpose", "conv1d_transpose"))?.squeeze(image)
     }
 }
 impl<V: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInputGrad>> ConvOps for V {}

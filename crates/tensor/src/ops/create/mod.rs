@@ -121,7 +121,7 @@ impl Tensor {
         let at = Location::caller();
         let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
         let steps = arange_steps(start, end, step).ok_or_else(|| {
-            let text = format!("no steps of {by} lead from {first} to {last}");
+            let text = format!("no steps of {by:?} lead from {first:?} to {last:?}");
             Error::argument("arange", text).at(at)
         })?;
         // Integers are exact in 64 bits, where a double would lose the low ones.
@@ -184,7 +184,7 @@ fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
     }
     let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
     let steps = ((last - first) / by).ceil();
-    if by == 0.0 || !steps.is_finite() || steps < 0.0 {
+    if by == 0.0 || !by.is_finite() || !steps.is_finite() || steps < 0.0 {
         return None;
     }
     // The quotient and the last elements are rounded, perhaps to the end; elements never turn back.

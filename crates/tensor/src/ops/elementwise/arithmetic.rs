@@ -2,7 +2,7 @@
 
 use super::binary_functions;
 use crate::ops::{Function, Kind, Operand, Value};
-use crate::{DType, Error, Mask, Result, Scalar, Tensor};
+use crate::{DType, Element, Error, Mask, Result, Scalar, Tensor, with_element};
 use std::panic::Location;
 
 /// The largest whole number not above the quotient of `a` and `b` themselves, as Python has it: the rounded quotient of 1
@@ -109,15 +109,18 @@ impl<V: Value> PowOps for V {}
 
 #[track_caller]
 fn check_whole(exponents: &Tensor) -> Result<()> {
-    match exponents.to_vec_as::<i64>().into_iter().find(|&exponent| exponent < 0) {
-        None => Ok(()),
-        Some(exponent) => {
-            let text = format!("an integer to the power {exponent} is no integer");
-            Err(Error::argument("pow", text)
-                .help("use floating-point numbers: .pow(-1.0), or cast first")
-                .at(Location::caller()))
+    // Piece by piece: as a whole a view may be larger than memory.
+    let negative = with_element!(exponents.dtype(), T => exponents.try_for_each_block(|block: &[T]| {
+        match block.iter().map(|x| x.to_i64()).find(|&exponent| exponent < 0) {
+            None => Ok(()),
+            Some(exponent) => Err(exponent),
         }
-    }
+    }));
+    let at = Location::caller();
+    negative.map_err(|exponent| {
+        let text = format!("an integer to the power {exponent} is no integer");
+        Error::argument("pow", text).help("use floating-point numbers: .pow(-1.0), or cast first").at(at)
+    })
 }
 
 /// A number that may become an element of integers must be one of them, or it would wrap around.

@@ -135,8 +135,8 @@ impl Function<3> for Clamp {
     const KIND: Kind = Kind::Arithmetic;
     #[inline(always)]
     fn call<S: Scalar>(&self, [x, min, max]: [S; 3]) -> [S; 1] {
-        let low = S::select(x.clone().le(min.clone()), min, x.clone());
-        let y = S::select(max.clone().le(low.clone()), max, low);
+        let low = S::select(x.clone().le(min.clone()).or(min.clone().is_nan()), min, x.clone());
+        let y = S::select(max.clone().le(low.clone()).or(max.clone().is_nan()), max, low);
         [S::select(x.clone().is_nan(), x.scaled(0.0), y)]
     }
 }

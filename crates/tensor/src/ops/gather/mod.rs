@@ -214,6 +214,9 @@ impl Op for IndexSelect {
         let length = x[0].shape()[self.axis];
         let at = checked_indices("index_select", &x[1], length)?;
         let (outer, inner) = around(x[0].shape(), self.axis);
+        if y[0].shape().count() == 0 {
+            return Ok(());
+        }
         with_element!(x[0].dtype(), T => {
             let y = y[0].slice::<T>()?;
             if let (Some(from), true) = (x[0].as_slice::<T>(), inner > 0) {
@@ -265,7 +268,7 @@ impl Op for IndexAdd {
             let y = y[0].slice::<T>()?;
             y.copy_from_slice(&x[0].contiguous::<T>()?);
             let source = x[2].contiguous::<T>()?;
-            if inner > 0 {
+            if !source.is_empty() {
                 let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
                 let mut pairs: Vec<(usize, usize)> = pieces.zip((0..).step_by(inner)).collect();
                 add_rows(y, &source, &mut pairs, inner);
@@ -327,7 +330,8 @@ pub trait GatherOps:
     fn rows(&self, index: &Self) -> Result<Self> {
         let (table, wanted) = (*Value::shape(self), *Value::shape(index));
         let flat = index.reshape([wanted.count()])?;
-        self.index_select(0, &flat)?.reshape([wanted.dims(), &table[1.min(table.rank())..]].concat())
+        let found = self.index_select(0, &flat).map_err(|e| e.renamed("index_select", "rows"))?;
+        found.reshape([wanted.dims(), &table[1.min(table.rank())..]].concat())
     }
 }
 impl<V> GatherOps for V where

@@ -44,6 +44,9 @@ impl Op for MatMul {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if y[0].shape().count() == 0 {
+            return Ok(());
+        }
         match x[0].dtype() {
             DType::F32 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f32>()?),
             DType::F64 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f64>()?),

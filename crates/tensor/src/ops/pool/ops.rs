@@ -157,6 +157,9 @@ impl Op for MaxPool2d {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if x[0].shape().count() == 0 {
+            return Ok(());
+        }
         let sizes = self.window.sizes("max_pool2d", *x[0].shape())?;
         let [values, positions] = y else { unreachable!("a maximum pool has two outputs") };
         let positions = positions.slice::<i32>()?;
@@ -182,6 +185,9 @@ impl Op for MaxPool2dGrad {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if x[0].shape().count() == 0 {
+            return Ok(());
+        }
         let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, *x[0].shape())?;
         let positions = x[1].contiguous::<i32>()?;
         in_float!([x = &x[0]], y = &mut y[0], cpu::max_backward(&sizes, x, &positions, y, true))
@@ -206,6 +212,9 @@ impl Op for MaxPool2dPick {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if x[0].shape().count() == 0 {
+            return Ok(());
+        }
         let sizes = self.window.sizes("max_pool2d_pick", *x[0].shape())?;
         let ([height, width], channels) = (sizes.output(), sizes.channels);
         let (plane, image) = (sizes.input[0] * sizes.input[1], height * width * channels);
@@ -253,6 +262,9 @@ impl Op for AveragePool2d {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if x[0].shape().count() == 0 {
+            return Ok(());
+        }
         let sizes = self.window.sizes("average_pool2d", *x[0].shape())?;
         in_float!([x = &x[0]], y = &mut y[0], cpu::average_forward(&sizes, self.divisor, x, y, true))
     }
@@ -271,6 +283,9 @@ impl Op for AveragePool2dGrad {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
+        if x[0].shape().count() == 0 {
+            return Ok(());
+        }
         let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, *x[0].shape())?;
         let divisor = self.pool.divisor;
         in_float!([x = &x[0]], y = &mut y[0], cpu::average_backward(&sizes, divisor, x, y, true))

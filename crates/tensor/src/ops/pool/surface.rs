@@ -85,7 +85,8 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     #[track_caller]
     fn max_pool1d_with_indices(&self, options: &Pool1dOptions) -> Result<(Self, Self)> {
         let (x, axis) = as_images("max_pool1d", self, options)?;
-        let (y, positions) = x.max_pool2d_with_indices(&options.flat())?;
+        let found = x.max_pool2d_with_indices(&options.flat());
+        let (y, positions) = found.map_err(|e| e.renamed("max_pool2d", "max_pool1d"))?;
         Ok((y.squeeze(axis)?, positions.squeeze(axis)?))
     }
 
@@ -99,7 +100,8 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     #[track_caller]
     fn average_pool1d(&self, options: &Pool1dOptions) -> Result<Self> {
         let (x, axis) = as_images("average_pool1d", self, options)?;
-        x.average_pool2d(&options.flat())?.squeeze(axis)
+        let y = x.average_pool2d(&options.flat());
+        y.map_err(|e| e.renamed("average_pool2d", "average_pool1d"))?.squeeze(axis)
     }
 }
 impl<V: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d>> PoolOps for V {}

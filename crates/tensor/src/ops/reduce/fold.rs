@@ -96,7 +96,7 @@ pub trait Fold<const STATE: usize = 1>: Debug + Clone + PartialEq + Send + Sync 
     }
 }
 
-fn is_infinite_or_nan<S: Scalar>(y: S) -> S::Mask {
+pub(super) fn is_infinite_or_nan<S: Scalar>(y: S) -> S::Mask {
     y.abs().lt(S::lit(f64::INFINITY)).not()
 }
 
@@ -131,18 +131,10 @@ impl Fold for Sum {
     }
 }
 
-/// The sum over `n - correction`; NaN of nothing. The sum itself may be larger than the elements' type can hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mean {
-    /// 0 for the mean; 1 where the elements are squared deviations from their own mean.
-    pub correction: f64,
-}
-
-impl Mean {
-    fn divisor(&self, count: f64) -> f64 {
-        (count - self.correction).max(0.0)
-    }
-}
+/// The sum over how many there are; NaN of nothing. The sum itself may be larger than the elements' type can hold, but for
+/// `f64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mean;
 
 impl Fold for Mean {
     const NAME: &'static str = "mean";
@@ -160,13 +152,13 @@ impl Fold for Mean {
     }
     #[inline(always)]
     fn finish<S: Scalar>(&self, [sum]: [S; 1], count: f64) -> S {
-        sum / S::lit(self.divisor(count))
+        sum / S::lit(count)
     }
     fn partial<S: Scalar>(&self, _x: S, _y: S, count: f64) -> S {
-        S::lit(1.0 / self.divisor(count))
+        S::lit(1.0 / count)
     }
     fn constant_partial(&self, count: f64) -> Option<f64> {
-        Some(1.0 / self.divisor(count))
+        Some(1.0 / count)
     }
     #[inline(always)]
     fn is_doubtful<S: Scalar>(&self, y: S) -> S::Mask {
@@ -267,7 +259,9 @@ impl Fold<2> for LogSumExp {
     #[inline(always)]
     fn partial<S: Scalar>(&self, x: S, y: S, _count: f64) -> S {
         let nothing = x.clone().equals(S::lit(f64::NEG_INFINITY));
-        S::select(nothing, S::lit(0.0), (x - y).exp())
+        // Of what is all of the result, the difference of two infinities says nothing.
+        let share = S::select(x.clone().equals(y.clone()), S::lit(1.0), (x - y).exp());
+        S::select(nothing, S::lit(0.0), share)
     }
 }
 

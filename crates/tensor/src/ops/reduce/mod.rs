@@ -9,7 +9,7 @@ mod statistics;
 pub use arg::{ArgReduce, ArgReduceOps};
 pub use fold::*;
 pub use others::ProductOfOthers;
-pub use statistics::{SquaredDifference, StatisticsOps};
+pub use statistics::{Spread, StatisticsOps};
 
 use super::elementwise::{Elementwise, Itself, broadcast_all};
 use super::{Function, Value};
@@ -41,7 +41,7 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Reduc
 
     /// How many elements of `shape` are folded into one.
     pub fn count(&self, shape: &Shape) -> usize {
-        (0..shape.rank()).filter(|&a| self.axes[a]).map(|a| shape[a]).product()
+        (0..shape.rank()).filter(|&a| self.axes[a]).fold(1, |count, a| count.saturating_mul(shape[a]))
     }
 
     /// Whether the operand itself is folded.

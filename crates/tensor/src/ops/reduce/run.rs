@@ -11,6 +11,7 @@ use crate::cpu::{parallel, simd};
 use crate::layout::for_each_run;
 use crate::ops::Function;
 use crate::scalar::{Integer, Real};
+use crate::tensor::room;
 use crate::{DType, Layout, MAX_RANK, Result, Shape, Spec, View, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
@@ -154,27 +155,28 @@ fn reduce_as<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const
     let (folded, kept) = partition(layouts.each_ref(), &op.axes);
     let count = folded.shape.count();
     let job = Job { op, x: std::array::from_fn(|i| Source::new(&x[i])), folded, count };
-    let mut states = vec![op.fold.start::<C>(); kept.shape.count()];
+    let mut states = room(F::NAME, kept.shape.count(), Spec::new(kept.shape, x[0].dtype()))?;
+    states.resize(kept.shape.count(), op.fold.start::<C>());
     // Whole rows are folded into a row of accumulators where the kept dimension is the dense one.
     let dense = |part: &Part<IN>| part.last().contains(&1) && part.last().iter().all(|&step| step == 0 || step == 1);
     if dense(&kept) && !dense(&job.folded) {
-        job.columns(&kept, &mut states)
+        job.columns(&kept, &mut states);
     } else {
-        job.rows(&kept, &mut states)
+        job.rows(&kept, &mut states)?;
     }
     Ok(states.into_iter().map(|state| op.fold.finish(state, count as f64)).collect())
 }
 
 impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> Job<'_, F, P, C, STATE, IN> {
     /// Folds one element of the result after the other.
-    fn rows(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) {
-        let mut bases = Vec::with_capacity(states.len());
+    fn rows(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) -> Result<()> {
+        let mut bases = room(F::NAME, states.len(), Spec::new(kept.shape, DType::I64))?;
         kept.for_each_run(|offsets, length, strides| {
             bases.extend((0..length as isize).map(|i| shifted(offsets, strides, i)));
         });
         if let ([state], [base]) = (&mut *states, &bases[..]) {
             *state = self.one(*base);
-            return;
+            return Ok(());
         }
         let group = (PART / self.count.max(1)).max(1);
         let shared = parallel::Shared::new(states);
@@ -183,6 +185,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             let states = unsafe { shared.slice(start, end) };
             states.iter_mut().zip(&bases[start..end]).for_each(|(state, &base)| *state = self.one(base));
         });
+        Ok(())
     }
 
     /// The fold of all elements that belong to the one result whose first element is at `base`.

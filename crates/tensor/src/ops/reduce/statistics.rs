@@ -1,10 +1,13 @@
 //! Statistics composed of other operations, written once for tensors and for tracked values.
 
-use super::{LogSumExp, Max, Mean, Min, Norm, Reduce, ReduceOps, Sum};
+use super::fold::is_infinite_or_nan;
+use super::{Fold, LogSumExp, Max, Mean, Min, Norm, Reduce, ReduceOps, Sum};
 use crate::ops::{
-    ArithmeticOps, CastOps, ComparisonOps, Function, Itself, MathOps, NegationOps, PowOps, SelectOps, Value, ViewOps,
+    ArithmeticOps, CastOps, ComparisonOps, Function, Itself, MathOps, NegationOps, PowOps, SelectOps, Sub, Value,
+    ViewOps,
 };
-use crate::{DType, IntoAxes, Result, Scalar, Tensor, keep};
+use crate::{Axes, DType, Error, IntoAxes, Result, Scalar, Tensor, keep};
+use std::panic::Location;
 
 /// Means, variances, norms. Each takes the axes to fold, as [`ReduceOps`] does.
 pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
@@ -14,7 +17,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn mean(&self, axes: impl IntoAxes) -> Result<Self> {
-        self.reduce(MEAN, axes)
+        self.reduce(Mean, axes)
     }
 
     /// The variance: the sum of squared deviations over `n - correction` (1: unbiased, PyTorch's default; 0: of the
@@ -24,14 +27,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn var(&self, axes: impl IntoAxes, correction: f64) -> Result<Self> {
-        let axes = axes.into_axes();
-        let keep_dims = axes.are_kept();
-        let axes = axes.flags("var", Value::shape(self))?;
-        in_single(self, |x| {
-            let mean = Self::fold(Reduce { fold: MEAN, front: Itself, axes, keep_dims: true }, [x])?;
-            let fold = Mean { correction };
-            Self::fold(Reduce { fold, front: SquaredDifference, axes, keep_dims }, [x, &mean])
-        })
+        spread(self, "var", axes.into_axes(), Spread { correction, root: false })
     }
 
     /// The square root of [`StatisticsOps::var`]. Where it is 0, so is its derivative.
@@ -40,12 +36,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// As there.
     #[track_caller]
     fn std(&self, axes: impl IntoAxes, correction: f64) -> Result<Self> {
-        let axes = axes.into_axes();
-        axes.flags("std", Value::shape(self))?;
-        in_single(self, |x| {
-            let [root] = Self::elementwise(FlatSqrt, [&x.var(axes, correction)?])?;
-            Ok(root)
-        })
+        spread(self, "std", axes.into_axes(), Spread { correction, root: true })
     }
 
     /// `ln Σ exp(x)` without overflow.
@@ -67,6 +58,9 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     fn norm(&self, p: f64, axes: impl IntoAxes) -> Result<Self> {
         let axes = axes.into_axes();
         let flags = axes.flags("norm", Value::shape(self))?;
+        if p.is_nan() {
+            return Err(Error::argument("norm", "the order is not a number").at(Location::caller()));
+        }
         if p == 2.0 && Value::dtype(self) != DType::F64 {
             return self.reduce(Norm, axes);
         }
@@ -111,7 +105,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn any(&self, axes: impl IntoAxes) -> Result<Self> {
-        truths(self)?.reduce(Sum, axes)?.gt(0)
+        truths(self, "any", axes)?.gt(0)
     }
 
     /// Whether all elements are true (not zero).
@@ -120,7 +114,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn all(&self, axes: impl IntoAxes) -> Result<Self> {
-        truths(&truths(self)?.logical_not()?)?.reduce(Sum, axes)?.eq(0)
+        truths(&self.detach().logical_not()?, "all", axes)?.eq(0)
     }
 
     /// How many elements are not zero.
@@ -129,44 +123,12 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// An axis that does not exist or is named twice.
     #[track_caller]
     fn count_nonzero(&self, axes: impl IntoAxes) -> Result<Self> {
-        truths(self)?.reduce(Sum, axes)
+        truths(self, "count_nonzero", axes)
     }
 }
 impl<V: Value + ReduceOps + ViewOps + CastOps> StatisticsOps for V {}
 
-const MEAN: Mean = Mean { correction: 0.0 };
-
-/// `(a - b)²`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SquaredDifference;
-
-impl Function<2> for SquaredDifference {
-    const NAME: &'static str = "squared_difference";
-    #[inline(always)]
-    fn call<S: Scalar>(&self, [a, b]: [S; 2]) -> [S; 1] {
-        let difference = a - b;
-        [difference.clone() * difference]
-    }
-}
-
-/// The square root, whose infinite slope at 0 is taken as 0: what is a distance there is one in every direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FlatSqrt;
-
-impl Function<1> for FlatSqrt {
-    const NAME: &'static str = "sqrt";
-    const FROM_OUTPUT: bool = true;
-    #[inline(always)]
-    fn call<S: Scalar>(&self, [x]: [S; 1]) -> [S; 1] {
-        [x.sqrt()]
-    }
-    #[inline(always)]
-    fn slope<S: Scalar>(&self, y: S) -> S {
-        S::select(y.clone().equals(S::lit(0.0)), S::lit(0.0), S::lit(0.5) / y)
-    }
-}
-
-/// The `p`-th root, whose slope at 0 is taken as 0.
+/// The `p`-th root, whose infinite slope at 0 is taken as 0: what is a distance there is one in every direction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct FlatRoot {
     p: f64,
@@ -196,7 +158,78 @@ fn in_single<V: StatisticsOps>(x: &V, f: impl FnOnce(&V) -> Result<V>) -> Result
     }
 }
 
+/// How many elements are not 0.
 #[track_caller]
-fn truths<V: Value + ArithmeticOps>(x: &V) -> Result<V> {
-    if Value::dtype(x) == DType::Bool { Ok(x.clone()) } else { x.detach().ne(0) }
+fn truths<V: StatisticsOps>(x: &V, op: &str, axes: impl IntoAxes) -> Result<V> {
+    let axes = axes.into_axes();
+    axes.flags(op, Value::shape(x))?;
+    let truths = if Value::dtype(x) == DType::Bool { x.clone() } else { x.detach().ne(0)? };
+    truths.reduce(Sum, axes)
+}
+
+/// A variance or its root.
+#[track_caller]
+fn spread<V: StatisticsOps>(x: &V, op: &str, axes: Axes, fold: Spread) -> Result<V> {
+    let keep_dims = axes.are_kept();
+    let axes = axes.flags(op, Value::shape(x))?;
+    let spread = |x: &V| {
+        let mean = V::fold(Reduce { fold: Mean, front: Itself, axes, keep_dims: true }, [x])?;
+        V::fold(Reduce { fold, front: Sub, axes, keep_dims }, [x, &mean])
+    };
+    match Value::dtype(x).is_float() {
+        true => in_single(x, spread),
+        // Single precision cannot tell neighbours beyond 2^24 apart.
+        false => spread(&x.cast(DType::F64)?)?.cast(DType::F32),
+    }
+}
+
+/// The variance of numbers from which about their mean has been taken, or its root: `(Σ d² - (Σ d)² / n) / (n - correction)`,
+/// in which what was rounded off the mean does not count (Chan, Golub and LeVeque 1983).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// 0 for the variance of these numbers, 1 for that of what they are a sample of.
+    pub correction: f64,
+    /// Whether the root is taken: the standard deviation. Where it is 0, so is its derivative.
+    pub root: bool,
+}
+
+impl Spread {
+    fn divisor<S: Scalar>(&self, count: f64) -> S {
+        S::lit((count - self.correction).max(0.0))
+    }
+}
+
+impl Fold<2> for Spread {
+    const NAME: &'static str = "var";
+    #[inline(always)]
+    fn start<S: Scalar>(&self) -> [S; 2] {
+        [S::lit(0.0), S::lit(0.0)]
+    }
+    #[inline(always)]
+    fn take<S: Scalar>(&self, [sum, squares]: [S; 2], d: S) -> [S; 2] {
+        [sum + d.clone(), squares + d.clone() * d]
+    }
+    #[inline(always)]
+    fn join<S: Scalar>(&self, [a, b]: [S; 2], [c, d]: [S; 2]) -> [S; 2] {
+        [a + c, b + d]
+    }
+    #[inline(always)]
+    fn finish<S: Scalar>(&self, [sum, squares]: [S; 2], count: f64) -> S {
+        let spread = squares - sum.clone() * sum / S::lit(count);
+        // Rounding may leave less than nothing.
+        let variance = spread.max(S::lit(0.0)) / self.divisor(count);
+        if self.root { variance.sqrt() } else { variance }
+    }
+    /// Without the part of the sum, which has no effect: the mean moves with the elements.
+    fn partial<S: Scalar>(&self, d: S, y: S, count: f64) -> S {
+        if !self.root {
+            return S::lit(2.0) * d / self.divisor(count);
+        }
+        let flat = y.clone().equals(S::lit(0.0));
+        S::select(flat, S::lit(0.0), d / (y * self.divisor(count)))
+    }
+    #[inline(always)]
+    fn is_doubtful<S: Scalar>(&self, y: S) -> S::Mask {
+        is_infinite_or_nan(y)
+    }
 }

@@ -46,7 +46,7 @@ impl Op for CumSum {
                         // Sums of half and single precision are carried in double, and rounded once each.
                         if S::DTYPE.is_float() {
                             sum += x[at].to_f64();
-                            y[at] = T::from_f64(sum);
+                            y[at] = <T as Element>::from_f64(sum);
                         } else {
                             whole = whole.wrapping_add(x[at].to_i64());
                             y[at] = T::from_i64(whole);
@@ -114,10 +114,10 @@ impl Rows {
         Rows { outer, length: shape.get(axis).copied().unwrap_or(1), inner }
     }
 
-    /// The first element of each.
+    /// The first element of each; none where rows are empty.
     fn starts(&self) -> impl Iterator<Item = usize> {
         let (step, inner) = (self.length * self.inner, self.inner);
-        (0..self.outer).flat_map(move |o| (0..inner).map(move |i| o * step + i))
+        (0..if step == 0 { 0 } else { self.outer }).flat_map(move |o| (0..inner).map(move |i| o * step + i))
     }
 }
 
@@ -161,7 +161,7 @@ impl<V: Value + CastOps + GatherOps + Apply<CumSum>> ScanOps for V {}
 
 #[track_caller]
 fn extremes<V: ScanOps>(x: &V, axis: isize, largest: bool) -> Result<(V, V)> {
-    let index = Value::shape(x).axis("cummax", axis)?;
+    let index = Value::shape(x).axis(if largest { "cummax" } else { "cummin" }, axis)?;
     let at = V::constant(Tensor::apply_one(CumArg { axis: index, largest }, &[x.tensor()])?);
     Ok((x.gather(axis, &at)?, at))
 }

@@ -89,6 +89,7 @@ pub trait SortOps: Value + ViewOps + GatherOps + ArgReduceOps {
     /// An axis that does not exist.
     #[track_caller]
     fn sort(&self, axis: isize, descending: bool) -> Result<(Self, Self)> {
+        Value::shape(self).axis("sort", axis)?;
         let order = self.argsort(axis, descending)?;
         Ok((self.gather(axis, &order)?, order))
     }
@@ -99,8 +100,8 @@ pub trait SortOps: Value + ViewOps + GatherOps + ArgReduceOps {
     /// An axis that does not exist, or that has fewer than `k` elements.
     #[track_caller]
     fn top_k(&self, k: usize, axis: isize, largest: bool) -> Result<(Self, Self)> {
-        let order = self.argsort(axis, largest)?;
         let index = Value::shape(self).axis("top_k", axis)?;
+        let order = self.argsort(axis, largest)?;
         let length = Value::shape(self).get(index).copied().unwrap_or(1);
         if k > length {
             let text = format!("{k} elements were asked for, axis {axis} of {} has {length}", Value::shape(self));
