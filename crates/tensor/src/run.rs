@@ -8,7 +8,7 @@ use crate::storage::Storage;
 use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::panic::Location;
 
@@ -76,9 +76,13 @@ pub struct View<'a> {
     layout: &'a Layout,
     dtype: DType,
     number: bool,
-    /// Where an output lies in the same place: a copy of the elements, once one is made.
-    shared: Option<&'a OnceCell<Storage>>,
+    /// Where an output lies in the same place: the copies that have been made of such inputs.
+    shared: Option<&'a Copies>,
 }
+
+/// Copies of inputs in whose place an output lies, by the address of the input. None is taken out, so that what lies in
+/// one stays as long as all of them.
+type Copies = RefCell<SmallVec<[(*const u8, Storage); 1]>>;
 
 impl<'a> View<'a> {
     /// Shape and element type.
@@ -180,9 +184,9 @@ impl<'a> View<'a> {
 
     /// This input where no output lies: in its copy, if one lies in its place.
     fn apart(&self) -> Result<View<'a>> {
-        let Some(copy) = self.shared else { return Ok(*self) };
-        match copy.get() {
-            Some(copy) => Ok(View { start: copy.as_ptr(), shared: None, ..*self }),
+        let Some(copies) = self.shared else { return Ok(*self) };
+        match copies.borrow().iter().find(|(start, _)| *start == self.start) {
+            Some((_, copy)) => Ok(View { start: copy.as_ptr(), shared: None, ..*self }),
             None => {
                 Err(Error::new(ErrorKind::Memory, VIEW, "there is no copy of an input whose place an output takes")
                     .help(
@@ -195,8 +199,7 @@ impl<'a> View<'a> {
     /// Copies an input in whose place an output lies; without memory for it, `apart` tells.
     fn copy_if_shared(&self) {
         let count = self.layout.shape.count();
-        if let Some(copy) = self.shared
-            && copy.get().is_none()
+        if let Some(copies) = self.shared
             && let Some(storage) = Storage::cpu(count, self.dtype)
         {
             // SAFETY: only a dense input gives its place away, so its elements are the bytes from `start`; the copy
@@ -205,8 +208,7 @@ impl<'a> View<'a> {
                 let bytes = count * self.dtype.size();
                 std::ptr::copy_nonoverlapping(self.start, storage.as_ptr().cast_mut(), bytes);
             }
-            // It was empty.
-            let _ = copy.set(storage);
+            copies.borrow_mut().push((self.start, storage));
         }
     }
 }
@@ -354,8 +356,7 @@ fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outpu
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
-    // One for each operand that may give its place away.
-    let copies: SmallVec<[OnceCell<Storage>; FEW]> = donors.iter().map(|_| OnceCell::new()).collect();
+    let copies = Copies::default();
     let mut views: SmallVec<[View<'_>; FEW]> = SmallVec::new();
     for x in x {
         views.push(x.view());
@@ -365,7 +366,7 @@ fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outpu
             .find(|&input| op.aliases().allow(input, output) && donors[input].is_some() && specs[input] == *spec);
         let storage = match donor.and_then(|input| Some((input, donors[input].take()?))) {
             Some((input, storage)) => {
-                views[input].shared = Some(&copies[input]);
+                views[input].shared = Some(&copies);
                 storage
             }
             None => room(op.name(), spec)?,

@@ -113,7 +113,7 @@ impl Step {
         x: Vec<Tensor>,
         numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
-        self.prepared(rule, None, x, numbers)
+        self.prepared::<_, IN, OUT, false>(rule, f64::INFINITY, x, numbers)
     }
 
     /// [`Step::apply`] for a rule that squares the gradient. Beyond 10¹⁸ of single precision (10¹⁵³ of double) the square
@@ -126,7 +126,7 @@ impl Step {
         numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { 1e153 } else { 1e18 };
-        self.prepared(rule, Some(most), x, numbers)
+        self.prepared::<_, IN, OUT, true>(rule, most, x, numbers)
     }
 
     /// [`Step::apply`] for a rule that subtracts from the gradient what may have the other sign: one near the largest number
@@ -138,13 +138,13 @@ impl Step {
         numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { f64::MAX / 3.0 } else { 1e38 };
-        self.prepared(rule, Some(most), x, numbers)
+        self.prepared::<_, IN, OUT, true>(rule, most, x, numbers)
     }
 
-    fn prepared<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+    fn prepared<F: Function<IN, OUT>, const IN: usize, const OUT: usize, const HELD: bool>(
         &self,
         rule: F,
-        most: Option<f64>,
+        most: f64,
         mut x: Vec<Tensor>,
         numbers: &[f64],
     ) -> Result<Vec<Tensor>> {
@@ -158,21 +158,26 @@ impl Step {
         for &number in numbers {
             x.push(Tensor::number(number));
         }
-        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared { rule, most, smallest }), x)?.into_iter().collect())
+        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared::<_, HELD> { rule, most, smallest }), x)?
+            .into_iter()
+            .collect())
     }
 }
 
-/// A rule of the parameter and the gradient times a number each.
+/// A rule of the parameter and the gradient times a number each. Whether the gradient is held is part of the type: asked for
+/// each element, it would keep the loop from being vectorized.
 #[derive(Debug, Clone, PartialEq)]
-struct Prepared<F> {
+struct Prepared<F, const HELD: bool> {
     rule: F,
     /// The size that the gradient is held to.
-    most: Option<f64>,
+    most: f64,
     /// The smallest normal number of the type that is computed in.
     smallest: f64,
 }
 
-impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> for Prepared<F> {
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize, const HELD: bool> Function<IN, OUT>
+    for Prepared<F, HELD>
+{
     const NAME: &'static str = F::NAME;
     const NUMBERS: usize = 2 + F::NUMBERS;
 
@@ -185,8 +190,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Function<IN, OUT> 
     fn call_with<S: Scalar>(&self, mut x: [S; IN], numbers: &[S]) -> [S; OUT] {
         x[0] = x[0].clone() * numbers[0].clone();
         x[1] = x[1].clone() * numbers[1].clone();
-        if let Some(most) = self.most {
-            x[1] = held(x[1].clone(), most);
+        if HELD {
+            x[1] = held(x[1].clone(), self.most);
         }
         let mut y = self.rule.call_with(x, &numbers[2..]);
         // A moving average whose input stays zero sinks into the subnormal numbers and never leaves them, because what
