@@ -100,6 +100,11 @@ impl<'a> View<'a> {
         self.dtype
     }
 
+    /// Whether it is a number that adapts to the type of what it stands beside.
+    pub(crate) fn is_number(&self) -> bool {
+        self.number
+    }
+
     /// Shape and strides; the offset is 0, counted from [`View::as_ptr`].
     #[inline]
     pub fn layout(&self) -> Layout {

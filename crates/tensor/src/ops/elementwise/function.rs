@@ -8,7 +8,6 @@ use crate::{
     Aliases, Argument, Arity, CpuCall, DType, Dual, Error, Expr, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
     View,
 };
-use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::iter::repeat_n;
 use std::sync::Arc;
@@ -98,14 +97,14 @@ pub struct Elementwise<F, const IN: usize, const OUT: usize>(pub F);
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Elementwise<F, IN, OUT> {
     /// The type that operands of these types are computed in.
-    pub(crate) fn compute_dtype(x: &[Spec]) -> Result<DType> {
+    pub(crate) fn compute_dtype(x: &[impl Typed]) -> Result<DType> {
         let operands = if F::KIND == Kind::Select { &x[1..] } else { x };
         let joined = join(F::KIND, operands);
         Ok(match F::KIND {
             Kind::Float => joined.to_float(),
             Kind::Arithmetic if joined == DType::Bool => DType::I64,
-            Kind::Select if x[0].dtype != DType::Bool => {
-                let text = format!("the condition must be bool, found {}", x[0].dtype);
+            Kind::Select if x[0].dtype() != DType::Bool => {
+                let text = format!("the condition must be bool, found {}", x[0].dtype());
                 return Err(Error::dtype(F::NAME, text).help("compare first: x.gt(0.0)"));
             }
             _ => joined,
@@ -133,8 +132,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts_in_place();
-        let specs: SmallVec<[Spec; 4]> = x.iter().map(View::spec).collect();
-        run(self, Self::compute_dtype(&specs)?, x, y);
+        run(self, Self::compute_dtype(x)?, x, y);
         Ok(())
     }
 
@@ -214,15 +212,39 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
     }
 }
 
+/// What has an element type, or is a number that adapts to one.
+pub(crate) trait Typed {
+    fn dtype(&self) -> DType;
+    fn is_number(&self) -> bool;
+}
+
+impl Typed for Spec {
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+    fn is_number(&self) -> bool {
+        Spec::is_number(self)
+    }
+}
+
+impl Typed for View<'_> {
+    fn dtype(&self) -> DType {
+        View::dtype(self)
+    }
+    fn is_number(&self) -> bool {
+        View::is_number(self)
+    }
+}
+
 /// The type in which operands meet. Numbers adapt to the type of the others, unless they have a fraction and these none.
-fn join(kind: Kind, operands: &[Spec]) -> DType {
-    let fraction = operands.iter().any(|x| x.is_number() && x.dtype.is_float());
-    let fixed = operands.iter().filter(|x| !x.is_number()).map(|x| x.dtype).reduce(DType::promote);
+fn join<X: Typed>(kind: Kind, operands: &[X]) -> DType {
+    let fraction = operands.iter().any(|x| x.is_number() && x.dtype().is_float());
+    let fixed = operands.iter().filter(|x| !x.is_number()).map(X::dtype).reduce(DType::promote);
     match (fixed, fraction) {
         // Where the type of the result does not depend on it, integers are compared exactly as far as can be.
         (Some(dtype), true) if !dtype.is_float() && kind == Kind::Comparison => DType::F64,
         (Some(dtype), true) => dtype.to_float(),
-        (Some(DType::Bool), false) if operands.iter().any(Spec::is_number) => DType::I64,
+        (Some(DType::Bool), false) if operands.iter().any(X::is_number) => DType::I64,
         (Some(dtype), false) => dtype,
         (None, true) if kind == Kind::Select => DType::F32,
         (None, true) => DType::F64,

@@ -61,14 +61,13 @@ impl Op for ArgReduce {
             parallel::for_chunks(bases.len(), (4096 / each.max(1)).max(1), each, |start, end| {
                 // SAFETY: chunks are disjoint ranges of the results.
                 let results = unsafe { results.slice(start, end) };
-                for (result, &base) in results.iter_mut().zip(&bases[start..end]) {
-                    *result = if dense {
-                        // SAFETY: the row lies inside the operand's layout, and nobody writes it.
-                        let row = unsafe { std::slice::from_raw_parts(operand.get().wrapping_offset(base), each) };
-                        simd::dispatch(DenseRow { op: self, row })
-                    } else {
-                        self.walk(operand.get().wrapping_offset(base), &folded)
-                    } as i64;
+                let starts = bases[start..end].iter().map(|&base| operand.get().wrapping_offset(base));
+                if dense {
+                    // SAFETY: a row lies inside the operand's layout, and nobody writes it.
+                    let rows = starts.map(|row| unsafe { std::slice::from_raw_parts(row.cast_const(), each) });
+                    simd::dispatch(DenseRows { op: self, rows, results });
+                } else {
+                    results.iter_mut().zip(starts).for_each(|(y, start)| *y = self.walk(start, &folded) as i64);
                 }
             });
         });
@@ -76,35 +75,20 @@ impl Op for ArgReduce {
     }
 }
 
-/// A row whose elements are adjacent.
-struct DenseRow<'a, T> {
+/// Rows whose elements are adjacent.
+struct DenseRows<'a, R> {
     op: &'a ArgReduce,
-    row: &'a [T],
+    rows: R,
+    results: &'a mut [i64],
 }
 
-impl<T: Element> simd::Kernel for DenseRow<'_, T> {
-    type Out = usize;
+impl<'a, T: Element, R: Iterator<Item = &'a [T]>> simd::Kernel for DenseRows<'_, R> {
+    type Out = ();
     #[inline(always)]
-    fn run(self) -> usize {
-        const LANES: usize = 32;
-        let (op, row) = (self.op, self.row);
-        let (chunks, rest) = row.as_chunks::<LANES>();
-        let Some(&first) = row.first() else { return 0 };
-        // The best value first, then where it is: neither loop has to carry a position along.
-        let (mut best, mut nan) = ([first; LANES], [false; LANES]);
-        for chunk in chunks {
-            for lane in 0..LANES {
-                let x = chunk[lane];
-                best[lane] = if op.better(x, best[lane]) { x } else { best[lane] };
-                nan[lane] |= is_nan(x);
-            }
+    fn run(self) {
+        for (result, row) in self.results.iter_mut().zip(self.rows) {
+            *result = self.op.place(row) as i64;
         }
-        let all = best.iter().chain(rest).fold(first, |a, &x| if op.better(x, a) { x } else { a });
-        let place = match nan.contains(&true) || rest.iter().any(|&x| is_nan(x)) {
-            true => row.iter().position(|&x| is_nan(x)),
-            false => row.iter().position(|&x| !op.better(all, x)),
-        };
-        place.unwrap_or(0)
     }
 }
 
@@ -114,6 +98,37 @@ fn is_nan<T: Element>(x: T) -> bool {
 }
 
 impl ArgReduce {
+    /// The position of the best element of a row.
+    #[inline(always)]
+    fn place<T: Element>(&self, row: &[T]) -> usize {
+        const LANES: usize = 32;
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let Some(&first) = row.first() else { return 0 };
+        // The best value first, then where it is: neither loop has to carry a position along.
+        let (mut best, mut nan) = (first, false);
+        if !chunks.is_empty() {
+            let (mut lanes, mut nans) = ([first; LANES], [false; LANES]);
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    let x = chunk[lane];
+                    lanes[lane] = if self.better(x, lanes[lane]) { x } else { lanes[lane] };
+                    nans[lane] |= is_nan(x);
+                }
+            }
+            best = lanes.into_iter().fold(best, |a, x| if self.better(x, a) { x } else { a });
+            nan = nans.contains(&true);
+        }
+        for &x in rest {
+            best = if self.better(x, best) { x } else { best };
+            nan |= is_nan(x);
+        }
+        let place = match nan {
+            true => row.iter().position(|&x| is_nan(x)),
+            false => row.iter().position(|&x| !self.better(best, x)),
+        };
+        place.unwrap_or(0)
+    }
+
     /// The position of the best element of those that belong to one result and begin at `start`, in row-major order.
     fn walk<T: Element>(&self, start: *const T, folded: &Layout) -> usize {
         let (mut best, mut best_at, mut at) = (None, 0, 0);
