@@ -3,8 +3,8 @@
 
 use kiln_autograd::{CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, View, with_element};
 
-/// Labels `[…]` of any type as class ids, each checked to be one of the classes. A second result says which count: those
-/// that are not ignored, which become class 0.
+/// Labels `[…]` of any type as class ids, each checked to be one of the classes. Where one is ignored, it becomes class 0, and
+/// a second result says which count.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClassIds {
     /// The loss, for errors.
@@ -15,6 +15,7 @@ pub(super) struct ClassIds {
 
 impl ClassIds {
     fn check<T: Element>(&self, labels: &View<'_>, ids: &mut [i64], counts: &mut [bool]) -> Result<()> {
+        let mut counts = counts.iter_mut();
         for (at, label) in labels.contiguous::<T>()?.iter().enumerate() {
             let id = label.to_i64();
             if T::DTYPE.is_float() && label.to_f64() != id as f64 {
@@ -22,8 +23,11 @@ impl ClassIds {
                     format!("class ids must be whole numbers; label {} at position {at} is none", label.to_f64());
                 return Err(Error::dtype(self.name, text).help("numbers to predict: use mean_squared_error"));
             }
-            counts[at] = Some(id) != self.ignored;
-            ids[at] = if counts[at] { id } else { 0 };
+            let count = Some(id) != self.ignored;
+            ids[at] = if count { id } else { 0 };
+            if let Some(counts) = counts.next() {
+                *counts = count;
+            }
             if !(0..self.classes as i64).contains(&ids[at]) {
                 let last = self.classes.saturating_sub(1);
                 let text = format!("label {id} at position {at} is not one of the {} classes 0 … {last}", self.classes);
@@ -43,13 +47,15 @@ impl Op for ClassIds {
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        Ok([DType::I64, DType::Bool].map(|dtype| Spec::new(x[0].shape, dtype)).into())
+        let counts = self.ignored.map(|_| DType::Bool);
+        Ok([DType::I64].into_iter().chain(counts).map(|dtype| Spec::new(x[0].shape, dtype)).collect())
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let [ids, counts] = y else { unreachable!("as many results as were inferred") };
-        with_element!(x[0].dtype(), T => self.check::<T>(&x[0], ids.slice()?, counts.slice()?))
+        let (ids, rest) = y.split_first_mut().expect("as many results as were inferred");
+        let counts = rest.first_mut().map_or(Ok(&mut [][..]), |counts| counts.slice::<bool>())?;
+        with_element!(x[0].dtype(), T => self.check::<T>(&x[0], ids.slice()?, counts))
     }
 }
 

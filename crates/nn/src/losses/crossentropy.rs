@@ -299,7 +299,7 @@ impl SparseCategoricalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "sparse_categorical_crossentropy";
         let (labels, counts) = class_ids(name, y_true.tensor(), y_pred.tensor(), self.ignore_class)?;
-        let (labels, valid) = (V::constant(labels), self.ignore_class.map(|_| counts));
+        let (labels, valid) = (V::constant(labels), counts);
         // Whatever the model gave where the label is ignored, NaN too, neither the loss nor a gradient sees it.
         let y_pred = &match &valid {
             Some(valid) => replace(y_pred, &V::constant(valid.unsqueeze(-1)?), FILLER)?,
@@ -317,8 +317,13 @@ impl SparseCategoricalCrossentropy {
     }
 }
 
-/// The labels as indices, each checked to be a class, and whether each counts: is not the one that is ignored.
-fn class_ids(name: &'static str, y_true: &Tensor, y_pred: &Tensor, ignored: Option<i64>) -> Result<(Tensor, Tensor)> {
+/// The labels as indices, each checked to be a class; and where one is ignored, which count.
+fn class_ids(
+    name: &'static str,
+    y_true: &Tensor,
+    y_pred: &Tensor,
+    ignored: Option<i64>,
+) -> Result<(Tensor, Option<Tensor>)> {
     let (t, p) = (*y_true.shape(), *y_pred.shape());
     let Some((&classes, samples)) = p.split_last() else {
         let error = kiln_autograd::Error::shape(name, "predictions need an axis of classes, found a single number");
@@ -338,9 +343,8 @@ fn class_ids(name: &'static str, y_true: &Tensor, y_pred: &Tensor, ignored: Opti
         return Err(kiln_autograd::Error::shape(name, text).help(help).into());
     }
     let checked = Tensor::apply(&ClassIds { name, classes, ignored }, &[&y_true.reshape(samples)?]);
-    let [ids, counts] =
-        checked.map_err(kiln_autograd::Error::unplaced)?.into_array().expect("the operation has two results");
-    Ok((ids, counts))
+    let mut checked = checked.map_err(kiln_autograd::Error::unplaced)?.into_iter();
+    Ok((checked.next().expect("ids are the first result"), checked.next()))
 }
 
 impl CategoricalGeneralizedCrossEntropy {

@@ -66,8 +66,9 @@ impl Average {
         };
         let weight = weight.cast(DType::F64)?;
         if values.rank() == 0 && weight.rank() == 0 {
-            let [sum] = Tensor::elementwise(Weighted, [values, &weight])?;
-            return self.add_sum(&sum, &weight);
+            let x = [&self.total, &self.weight, values, &weight];
+            [self.total, self.weight] = Tensor::elementwise(AddWeighted, x)?;
+            return Ok(());
         }
         let each = values.count() / weight.count().max(1);
         let sum = match weight.rank() {
@@ -123,6 +124,20 @@ impl Function<2> for Weighted {
     #[inline(always)]
     fn call<S: Scalar>(&self, [v, w]: [S; 2]) -> [S; 1] {
         [S::select(w.clone().equals(S::lit(0.0)), S::lit(0.0), w * v)]
+    }
+}
+
+/// Both sums with one more value: `[a + w·v, b + w]` of `[a, b, v, w]`.
+#[derive(Debug, Clone, PartialEq)]
+struct AddWeighted;
+
+impl Function<4, 2> for AddWeighted {
+    const NAME: &'static str = "add_weighted";
+    const KIND: Kind = Kind::Arithmetic;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [a, b, v, w]: [S; 4]) -> [S; 2] {
+        let [weighted] = Weighted.call([v, w.clone()]);
+        [a + weighted, b + w]
     }
 }
 
