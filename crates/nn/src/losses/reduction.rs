@@ -80,7 +80,8 @@ impl Reduction {
         let values = fold.apply(elements)?;
         let weight = self.weights(name, values.tensor(), valid.as_ref(), weight)?;
         let weighted = match &weight {
-            // 0 times an infinite loss, or one that is NaN, would be NaN.
+            // 0 times an infinite loss, or one that is NaN, would be NaN. Compared by path, here and below: with the feature
+            // `approx` tensors have a method of that name themselves, and the import would be unused.
             Some(weight) => {
                 replace(&values, &V::constant(ComparisonOps::ne(weight.tensor(), 0.0)?), 0.0)?.mul(weight)?
             }

@@ -191,8 +191,7 @@ fn arange_steps<T: Element>(start: T, end: T, step: T) -> Option<usize> {
     let reaches = |i: usize| (T::from_f64(first + by * i as f64).to_f64() - last) * by.signum() >= 0.0;
     let (mut before, mut after) = (0, steps as usize);
     while before < after {
-        // The last element first: it nearly always is before the end.
-        let middle = if before == 0 && after == steps as usize { after - 1 } else { before.midpoint(after) };
+        let middle = before.midpoint(after);
         if reaches(middle) { after = middle } else { before = middle + 1 }
     }
     Some(before)
