@@ -284,23 +284,18 @@ impl Optimizer {
     fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
         for (i, parameter) in parameters.iter().enumerate() {
             let (name, spec) = (parameter.name, parameter.value.spec());
-            if let Some(entry) = self.entries.iter().skip(i).find(|entry| entry.name == name && entry.spec != spec) {
-                let text = format!("{}: the parameter `{name}` is {spec:?} and was {:?}", self.name(), entry.spec);
-                return Err(Error::config(text, "make an optimizer for each model, and names that differ"));
-            }
-            if self.entries.get(i).is_some_and(|entry| entry.name == name) {
-                continue;
-            }
-            let found = self.entries.iter().skip(i).position(|entry| entry.name == parameter.name);
-            match found {
+            match self.entries.iter().skip(i).position(|entry| entry.name == name) {
                 Some(after) => self.entries.swap(i, i + after),
                 None => {
-                    let spec = parameter.value.spec();
                     let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
-                    let entry =
-                        Entry { name: parameter.name.to_owned(), spec, slots, average: None, accumulated: None };
+                    let entry = Entry { name: name.to_owned(), spec, slots, average: None, accumulated: None };
                     self.entries.insert(i, entry);
                 }
+            }
+            let known = self.entries[i].spec;
+            if known != spec {
+                let text = format!("{}: the parameter `{name}` is {spec:?} and was {known:?}", self.name());
+                return Err(Error::config(text, "make an optimizer for each model, and names that differ"));
             }
         }
         Ok(())
@@ -360,8 +355,12 @@ impl Optimizer {
             }));
             x[0] = x[0].cast(updated_in(dtype))?;
             if !self.rule.is_in_place(Sealed) {
-                x[0] = x[0].mul(std::mem::replace(&mut step.keep, 1.0))?;
-                gradient = gradient.mul(&std::mem::replace(&mut step.scale, Tensor::number(1.0)))?;
+                if step.keep != 1.0 {
+                    x[0] = x[0].mul(std::mem::replace(&mut step.keep, 1.0))?;
+                }
+                if self.settings.clipnorm.or(self.settings.global_clipnorm).is_some() {
+                    gradient = gradient.mul(&std::mem::replace(&mut step.scale, Tensor::number(1.0)))?;
+                }
             }
             let wanted: Vec<Spec> = x.iter().map(Tensor::spec).collect();
             x.insert(1, gradient);
