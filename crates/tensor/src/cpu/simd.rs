@@ -5,6 +5,7 @@
 //! that function, therefore each task dispatches anew, with the [`Isa`] that its caller read by [`isa`].
 
 use core::cell::Cell;
+use std::sync::LazyLock;
 
 use super::float::Float;
 use super::vector::Vector;
@@ -113,10 +114,15 @@ pub fn dispatch_vectors<T: Float, K: VectorKernel<T>>(isa: Isa, kernel: K) -> K:
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+/// What this CPU has, asked once.
 #[inline]
 fn detected() -> Isa {
-    // The standard library caches the CPUID answer: each test is one relaxed load.
+    static DETECTED: LazyLock<Isa> = LazyLock::new(detect);
+    *DETECTED
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Isa {
     let wide = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
@@ -133,7 +139,7 @@ fn detected() -> Isa {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn detected() -> Isa {
+fn detect() -> Isa {
     Isa::Baseline
 }
 

@@ -224,8 +224,10 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             // SAFETY: the run lies inside the operand's layout.
             x[i] = unsafe { self.x[i].run(offsets[i], length, strides[i], block) };
         }
-        let lanes = simd::dispatch(RowKernel { op: self.op, x });
-        simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes })
+        let mut lanes = [self.op.fold.start::<C>(); LANES];
+        simd::dispatch(RowKernel { op: self.op, x, lanes: &mut lanes });
+        simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes: &mut lanes });
+        lanes[0]
     }
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
@@ -290,7 +292,8 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 let partial = unsafe { shared.slice(index * width, (index + 1) * width) };
                 let mut accumulators = [fold.start::<C>(); COLUMNS];
                 for piece in pieces {
-                    self.piece(piece, width, abreast(piece.strides), &mut accumulators);
+                    let (abreast, states) = (abreast(piece.strides), &mut accumulators);
+                    simd::dispatch(PieceKernel { job: self, piece, width, abreast, states });
                 }
                 for row in accumulators.chunks_exact(width).take(COLUMNS / width) {
                     simd::dispatch(JoinKernel { fold, other: row, states: partial });
@@ -307,21 +310,6 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             apart *= 2;
         }
         states.copy_from_slice(&partial[..width]);
-    }
-
-    /// Folds the rows of a piece, `abreast` of them at a time.
-    fn piece(&self, piece: &Piece<IN>, width: usize, abreast: usize, accumulators: &mut [[C; STATE]; COLUMNS]) {
-        let mut blocks = [[C::default(); COLUMNS]; IN];
-        for first in (0..piece.rows).step_by(abreast) {
-            let length = width * abreast.min(piece.rows - first);
-            let offsets = shifted(piece.offsets, piece.strides, first as isize);
-            let mut x = [&[][..]; IN];
-            for (i, block) in blocks.iter_mut().enumerate() {
-                // SAFETY: these rows lie inside the operand's layout.
-                x[i] = unsafe { self.x[i].run(offsets[i], length, piece.across[i], block) };
-            }
-            simd::dispatch(TakeKernel { op: self.op, x, states: &mut accumulators[..length] });
-        }
     }
 }
 
@@ -350,21 +338,24 @@ fn in_lanes<C, const IN: usize>(x: [&[C]; IN], length: usize) -> ([&[[C; LANES]]
     (runs, rest)
 }
 
+/// A run folded into lanes.
 struct RowKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
     op: &'a Reduce<F, P, STATE, IN>,
     x: [&'a [C]; IN],
+    lanes: &'a mut [[C; STATE]; LANES],
 }
 
 impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
     for RowKernel<'_, F, P, C, STATE, IN>
 {
-    type Out = [[C; STATE]; LANES];
+    type Out = ();
     #[inline(always)]
-    fn run(self) -> [[C; STATE]; LANES] {
+    fn run(self) {
         let (fold, front) = (&self.op.fold, &self.op.front);
-        let mut lanes = [fold.start::<C>(); LANES];
-        let Some(length) = self.x.first().map(|x| x.len()) else { return lanes };
+        let Some(length) = self.x.first().map(|x| x.len()) else { return };
         let (chunks, rest) = in_lanes(self.x, length);
+        // A local array, which stays in registers.
+        let mut lanes = *self.lanes;
         for at in 0..length / LANES {
             let mut block = [&chunks[0][at]; IN];
             for i in 1..IN {
@@ -379,72 +370,8 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 lanes[lane] = fold.take(lanes[lane], x);
             }
         }
-        for lane in 0..length % LANES {
-            let mut x = [C::default(); IN];
-            for i in 0..IN {
-                x[i] = rest[i][lane];
-            }
-            let [x] = front.call(x);
-            lanes[lane] = fold.take(lanes[lane], x);
-        }
-        lanes
-    }
-}
-
-/// The lanes of a row joined by halves. Not part of [`RowKernel`], where it keeps the compiler from wide registers.
-struct HalvesKernel<'a, F, C, const STATE: usize> {
-    fold: &'a F,
-    lanes: [[C; STATE]; LANES],
-}
-
-impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for HalvesKernel<'_, F, C, STATE> {
-    type Out = [C; STATE];
-    #[inline(always)]
-    fn run(self) -> [C; STATE] {
-        let (mut lanes, mut width) = (self.lanes, LANES);
-        while width > 1 {
-            width /= 2;
-            for lane in 0..width {
-                lanes[lane] = self.fold.join(lanes[lane], lanes[lane + width]);
-            }
-        }
-        lanes[0]
-    }
-}
-
-/// Each element taken by the state beside it.
-struct TakeKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
-    op: &'a Reduce<F, P, STATE, IN>,
-    x: [&'a [C]; IN],
-    states: &'a mut [[C; STATE]],
-}
-
-impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
-    for TakeKernel<'_, F, P, C, STATE, IN>
-{
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        let (fold, front) = (&self.op.fold, &self.op.front);
-        let (chunks, rest) = in_lanes(self.x, self.states.len());
-        let (whole, last) = self.states.as_chunks_mut::<LANES>();
-        for (at, states) in whole.iter_mut().enumerate() {
-            // Whole runs in local arrays, whose bounds are known.
-            let (mut run, mut block) = (*states, [[C::default(); LANES]; IN]);
-            for i in 0..IN {
-                block[i] = chunks[i][at];
-            }
-            for lane in 0..LANES {
-                let mut x = [C::default(); IN];
-                for i in 0..IN {
-                    x[i] = block[i][lane];
-                }
-                let [x] = front.call(x);
-                run[lane] = fold.take(run[lane], x);
-            }
-            *states = run;
-        }
-        for (lane, state) in last.iter_mut().enumerate() {
+        *self.lanes = lanes;
+        for (lane, state) in self.lanes.iter_mut().enumerate().take(length % LANES) {
             let mut x = [C::default(); IN];
             for i in 0..IN {
                 x[i] = rest[i][lane];
@@ -452,6 +379,92 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             let [x] = front.call(x);
             *state = fold.take(*state, x);
         }
+    }
+}
+
+/// The lanes of a row joined by halves, into the first. Not part of [`RowKernel`], where it keeps the compiler from
+/// wide registers.
+struct HalvesKernel<'a, F, C, const STATE: usize> {
+    fold: &'a F,
+    lanes: &'a mut [[C; STATE]; LANES],
+}
+
+impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for HalvesKernel<'_, F, C, STATE> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let mut width = LANES;
+        while width > 1 {
+            width /= 2;
+            for lane in 0..width {
+                self.lanes[lane] = self.fold.join(self.lanes[lane], self.lanes[lane + width]);
+            }
+        }
+    }
+}
+
+/// The rows of a piece, `abreast` of them at a time: each element taken by the state beside it.
+struct PieceKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
+    job: &'a Job<'a, F, P, C, STATE, IN>,
+    piece: &'a Piece<IN>,
+    width: usize,
+    abreast: usize,
+    states: &'a mut [[C; STATE]; COLUMNS],
+}
+
+impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
+    for PieceKernel<'_, F, P, C, STATE, IN>
+{
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Piece { offsets, rows, strides, across } = *self.piece;
+        let mut blocks = [[C::default(); COLUMNS]; IN];
+        for first in (0..rows).step_by(self.abreast) {
+            let states = &mut self.states[..self.width * self.abreast.min(rows - first)];
+            let offsets = shifted(offsets, strides, first as isize);
+            let mut x = [&[][..]; IN];
+            for (i, block) in blocks.iter_mut().enumerate() {
+                // SAFETY: these rows lie inside the operand's layout.
+                x[i] = unsafe { self.job.x[i].run(offsets[i], states.len(), across[i], block) };
+            }
+            take(self.job.op, x, states);
+        }
+    }
+}
+
+/// Each element taken by the state beside it.
+#[inline(always)]
+fn take<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize>(
+    op: &Reduce<F, P, STATE, IN>,
+    x: [&[C]; IN],
+    states: &mut [[C; STATE]],
+) {
+    let (chunks, rest) = in_lanes(x, states.len());
+    let (whole, last) = states.as_chunks_mut::<LANES>();
+    for (at, states) in whole.iter_mut().enumerate() {
+        // Whole runs in local arrays, whose bounds are known.
+        let (mut run, mut block) = (*states, [[C::default(); LANES]; IN]);
+        for i in 0..IN {
+            block[i] = chunks[i][at];
+        }
+        for lane in 0..LANES {
+            let mut x = [C::default(); IN];
+            for i in 0..IN {
+                x[i] = block[i][lane];
+            }
+            let [x] = op.front.call(x);
+            run[lane] = op.fold.take(run[lane], x);
+        }
+        *states = run;
+    }
+    for (lane, state) in last.iter_mut().enumerate() {
+        let mut x = [C::default(); IN];
+        for i in 0..IN {
+            x[i] = rest[i][lane];
+        }
+        let [x] = op.front.call(x);
+        *state = op.fold.take(*state, x);
     }
 }
 
