@@ -89,6 +89,25 @@ fn equal_seeds_give_equal_bits_on_any_number_of_threads() {
     assert!(one.iter().zip(&other).any(|((_, a), (_, b))| !a.same_bits(b)));
 }
 
+/// Memory that an update does not write anew is not fetched: what holds a parameter for longer than it must costs time.
+#[test]
+fn a_step_updates_parameters_where_they_lie() {
+    let mut model = classifier(1);
+    let data = points(32, 1);
+    let places = |model: &Model| -> Vec<(String, *const f32)> {
+        let tensors = weights(model).into_iter();
+        tensors.map(|(name, x)| (name, x.as_slice::<f32>().expect("parameters lie dense").as_ptr())).collect()
+    };
+    let moves = |name: &str| name.contains("moving");
+    let (x, y) = (&data.x().unwrap(), data.y());
+    model.train_on_batch(x, y).unwrap();
+    let before = places(&model);
+    model.train_on_batch(x, y).unwrap();
+    let (before, after): (Vec<_>, Vec<_>) =
+        before.into_iter().zip(places(&model)).filter(|(b, _)| !moves(&b.0)).unzip();
+    assert_eq!(before, after);
+}
+
 #[test]
 fn each_seed_matters_alone() {
     let data = points(64, 0);

@@ -3,15 +3,14 @@
 use crate::ops::{Add, CastOps, Elementwise, ReduceOps, Value, ViewOps};
 use crate::tape::{Step, TapeId};
 use crate::{Error, ErrorKind, Result, Shape, Spec, Tape, Tensor, Var};
-use std::collections::HashMap;
 use std::panic::Location;
 
 /// The gradients of one number with respect to the watched values of one tape.
 #[derive(Debug)]
 pub struct Gradients {
     tape: TapeId,
-    /// By the value's number; `None` once it has been taken out.
-    by_id: HashMap<usize, Option<Tensor>>,
+    /// In the order of the values' numbers; `None` once it has been taken out.
+    by_id: Vec<(usize, Option<Tensor>)>,
 }
 
 impl Gradients {
@@ -24,7 +23,7 @@ impl Gradients {
     pub fn get(&self, x: &Var) -> Result<Tensor> {
         let at = Location::caller();
         let id = self.leaf(x).map_err(|e| e.at(at))?;
-        match self.by_id.get(&id) {
+        match self.find(id).map(|place| &self.by_id[place].1) {
             Some(Some(gradient)) => Ok(gradient.clone()),
             Some(None) => Err(taken(x).at(at)),
             None => Ok(zeros(x.tensor().spec())),
@@ -39,10 +38,14 @@ impl Gradients {
     pub fn take(&mut self, x: &Var) -> Result<Option<Tensor>> {
         let at = Location::caller();
         let id = self.leaf(x).map_err(|e| e.at(at))?;
-        match self.by_id.get_mut(&id) {
-            Some(gradient) => gradient.take().map(Some).ok_or_else(|| taken(x).at(at)),
+        match self.find(id) {
+            Some(place) => self.by_id[place].1.take().map(Some).ok_or_else(|| taken(x).at(at)),
             None => Ok(None),
         }
+    }
+
+    fn find(&self, id: usize) -> Option<usize> {
+        self.by_id.binary_search_by_key(&id, |&(id, _)| id).ok()
     }
 
     /// The number of a watched value of this tape.
@@ -103,12 +106,13 @@ impl Var {
     pub fn backward(&self) -> Result<Gradients> {
         let at = Location::caller();
         let Some(place) = self.place() else { return Err(untracked("backward", self).at(at)) };
-        let mut by_id = HashMap::new();
+        let mut by_id = Vec::new();
         self.walk_back(&mut |id, gradient| {
-            by_id.insert(id, Some(gradient));
+            by_id.push((id, Some(gradient)));
             Ok(())
         })
         .map_err(|e| e.at(at))?;
+        by_id.sort_unstable_by_key(|&(id, _)| id);
         Ok(Gradients { tape: place.tape.id(), by_id })
     }
 

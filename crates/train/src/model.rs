@@ -170,9 +170,11 @@ impl<M: Module> Model<M> {
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut pass)?;
         let gradients = pass.finish(&loss, &mut self.module)?;
+        // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
+        let loss = loss.into_tensor();
         self.optimizer.apply(&mut updates(&mut self.module, &self.paths, gradients))?;
         self.steps += 1;
-        Ok(StepOutput { loss: loss.into_tensor(), predictions })
+        Ok(StepOutput { loss, predictions })
     }
 
     /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.

@@ -19,8 +19,12 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Diffe
     fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
         let specs: [Spec; IN] = std::array::from_fn(|i| x[i].tensor().spec());
         let shape = self.folded(&specs)?;
-        let kept: Vec<usize> = (0..shape.rank()).map(|a| if self.axes[a] { 1 } else { shape[a] }).collect();
-        let (dy, y) = (only(dy).reshape(&kept)?, y[0].reshape(&kept)?);
+        // With the folded dimensions as ones, unless all are folded: a single number broadcasts as it is.
+        let aligned = |v: &Var| match Value::shape(v).rank() {
+            0 => Ok(v.clone()),
+            _ => v.reshape((0..shape.rank()).map(|a| if self.axes[a] { 1 } else { shape[a] }).collect::<Vec<_>>()),
+        };
+        let (dy, y) = (aligned(&only(dy))?, || aligned(&y[0]));
         let operands: [&Var; IN] = std::array::from_fn(|i| &x[i]);
         // What was folded; computed again, since only the operands were kept.
         let elements = || match Self::is_plain() {
@@ -33,9 +37,9 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Diffe
             (FoldRule::Partial, Some(partial)) => dy.mul(partial)?,
             (FoldRule::Partial, None) => {
                 let op = FoldGradient::<F, STATE> { fold: self.fold.clone(), count };
-                Var::elementwise(op, [&elements()?, &y, &dy]).map(|[dx]| dx)?
+                Var::elementwise(op, [&elements()?, &y()?, &dy]).map(|[dx]| dx)?
             }
-            (FoldRule::ShareTies, _) => share_ties(&elements()?, &y, &dy, &self.axes)?,
+            (FoldRule::ShareTies, _) => share_ties(&elements()?, &y()?, &dy, &self.axes)?,
             (FoldRule::ProductOfOthers, _) => dy.mul(&product_of_others(&elements()?, &self.axes)?)?,
         };
         let dx = dx.expand(shape)?;

@@ -1,8 +1,10 @@
 //! From the values of a batch to the one number that is minimised: weights, masks, divisors.
 
 use crate::{Error, Result};
-use kiln_autograd::ops::{ArithmeticOps, BoundOps, CastOps, ComparisonOps, MathOps, Ops, ReduceOps, SelectOps};
-use kiln_autograd::{DType, Shape, Spec, Tensor};
+use kiln_autograd::ops::{
+    ArithmeticOps, BoundOps, CastOps, ComparisonOps, Function, MathOps, Ops, ReduceOps, SelectOps,
+};
+use kiln_autograd::{DType, Scalar, Shape, Spec, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How the losses of the samples become one number. The names are Keras's.
@@ -75,7 +77,7 @@ impl Reduction {
             // One sum over all elements, whatever axis the samples are folded along.
             let (samples, each) = fold.counts(elements.tensor());
             let divisor = if self == Reduction::Sum { each } else { samples * each };
-            return positive_zero(&elements.sum(..)?.mul(1.0 / divisor.max(1) as f64)?);
+            return shared(&elements.sum(..)?, divisor);
         }
         let values = fold.apply(elements)?;
         let weight = self.weights(name, values.tensor(), valid.as_ref(), weight)?;
@@ -88,17 +90,17 @@ impl Reduction {
             None => values,
         };
         let sum = || weighted.sum(..);
-        positive_zero(&match (self, &weight) {
-            (Reduction::None, _) => weighted,
-            (Reduction::Sum, _) => sum()?,
+        match (self, &weight) {
+            (Reduction::None, _) => shared(&weighted, 1),
+            (Reduction::Sum, _) => shared(&sum()?, 1),
             (Reduction::MeanWithSampleWeight, Some(weight)) => {
                 // The weights as they were given: one that is stretched along an axis counts once.
                 let total = weight.tensor().cast(DType::F64)?.sum(..)?;
                 let share = ComparisonOps::eq(&total, 0.0)?.select(&Tensor::number(0.0), &total.reciprocal()?)?;
-                sum()?.mul(&V::constant(share.cast(weighted.tensor().dtype())?))?
+                share_of(&sum()?, &V::constant(share.cast(weighted.tensor().dtype())?))
             }
-            _ => sum()?.mul(1.0 / weighted.tensor().count().max(1) as f64)?,
-        })
+            _ => shared(&sum()?, weighted.tensor().count()),
+        }
     }
 
     /// The weight of each value: the sample's, and 0 where the value does not count.
@@ -131,9 +133,26 @@ impl Reduction {
 /// The small number of Keras: keeps logarithms and quotients finite.
 pub(crate) const EPSILON: f64 = 1e-7;
 
-/// A loss that vanishes is 0, not -0, whatever signs its terms had.
-fn positive_zero<V: Ops>(loss: &V) -> Result<V> {
-    Ok(loss.add(0.0)?)
+/// A loss times a factor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Share;
+
+impl Function<2> for Share {
+    const NAME: &'static str = "share";
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [loss, factor]: [S; 2]) -> [S; 1] {
+        // A loss that vanishes is 0, not -0, whatever signs its terms had.
+        [loss * factor + S::lit(0.0)]
+    }
+}
+
+fn share_of<V: Ops>(loss: &V, factor: &V) -> Result<V> {
+    Ok(V::elementwise(Share, [loss, factor]).map(|[loss]| loss)?)
+}
+
+/// A loss among `n`, or the whole where there is none.
+fn shared<V: Ops>(loss: &V, n: usize) -> Result<V> {
+    share_of(loss, &V::constant(Tensor::number(1.0 / n.max(1) as f64)))
 }
 
 /// What stands for a prediction that does not count: every loss is finite there, as a probability, a logit or a number.

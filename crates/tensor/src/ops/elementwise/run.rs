@@ -95,16 +95,14 @@ fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: O
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
     let mut sources: SmallVec<[Source<C>; 8]> = SmallVec::new();
     if indexed {
-        sources.push(Source::index(shape));
+        sources.push(Source::Gathered(Walk::index(shape)));
     }
-    for x in x {
-        sources.push(Source::new(x, shape));
-    }
+    sources.extend(x.iter().map(|x| Source::new(x, shape)));
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
     // Blocks of a common multiple of all periods look the same to every operand that repeats. There is a small one:
     // periods are products of the last dimensions of one shape, so each divides the next.
-    let step = sources.iter().filter_map(|source| source.period).fold(LANES, lcm);
-    let direct = sources.iter().all(|source| source.direct) && targets.iter().all(|target| target.direct);
+    let step = sources.iter().filter_map(|source| source.walk()?.period).fold(LANES, lcm);
+    let direct = sources.iter().all(|source| source.walk().is_none()) && targets.iter().all(|target| target.direct);
     let longest = if direct { usize::MAX } else { (BLOCK / step).max(1) * step };
     parallel::for_ranges(shape.count(), LANES, COST, |range| {
         run_range(block, &sources, &numbers, &targets, longest, range)
@@ -135,30 +133,33 @@ fn run_range<C: Real>(
     longest: usize,
     range: Range<usize>,
 ) {
+    let longest = longest.min(range.len());
     // What is not read or written where it lies goes through a block of its own.
-    let mut gathered: SmallVec<[(&Source<C>, Cursor, Vec<C>); 4]> = SmallVec::new();
-    for source in sources.iter().filter(|source| !source.direct) {
-        let (mut cursor, mut block) = (Cursor::new(&source.layout, range.start), vec![C::default(); longest]);
-        if source.period.is_some() {
-            cursor.gather(source, &mut block[..longest.min(range.len())]);
+    let mut gathered: Vec<(&Walk<C>, Cursor, Vec<C>)> = Vec::new();
+    for walk in sources.iter().filter_map(Source::walk) {
+        let (mut cursor, mut block) = (Cursor::new(&walk.layout, range.start), vec![C::default(); longest]);
+        if walk.period.is_some() {
+            cursor.gather(walk, &mut block);
         }
-        gathered.push((source, cursor, block));
+        gathered.push((walk, cursor, block));
     }
     let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
         targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); longest])).collect();
     let mut at = range.start;
     while at < range.end {
         let length = longest.min(range.end - at);
-        for (source, cursor, block) in gathered.iter_mut().filter(|(source, ..)| source.period.is_none()) {
-            cursor.gather(source, &mut block[..length]);
+        for (walk, cursor, block) in gathered.iter_mut().filter(|(walk, ..)| walk.period.is_none()) {
+            cursor.gather(walk, &mut block[..length]);
         }
         // A direct operand or result holds the number of elements of the result, of type C and dense; at + length, which
         // is at most range.end, lies within.
         let mut x: SmallVec<[*const C; 16]> = SmallVec::new();
         let mut blocks = gathered.iter().map(|(_, _, block)| block.as_ptr());
         for source in sources {
-            let direct = source.direct.then(|| source.start.cast::<C>().wrapping_add(at));
-            x.extend(direct.or_else(|| blocks.next()));
+            x.extend(match source {
+                Source::Direct(start) => Some(start.wrapping_add(at)),
+                Source::Gathered(_) => blocks.next(),
+            });
         }
         x.extend(numbers.iter().map(std::ptr::from_ref));
         let y: SmallVec<[*mut C; 4]> = targets
@@ -214,46 +215,63 @@ fn number<C: Real>(x: &View<'_>) -> C {
     value[0]
 }
 
-/// An operand: where it lies, and how to bring a run of it into a block.
-struct Source<C> {
-    start: *const u8,
-    layout: Layout,
+/// An operand.
+enum Source<C> {
     /// Dense and already of the type that is computed in: read where it lies.
-    direct: bool,
-    /// After how many elements it repeats, where that is soon: then it is gathered once. 1 for a scalar.
-    period: Option<usize>,
-    load: unsafe fn(*const u8, isize, isize, &mut [C]),
+    Direct(*const C),
+    /// Brought into a block first.
+    Gathered(Box<Walk<C>>),
 }
 
 // SAFETY: a source is only read, and the tensor behind it outlives the operation.
 unsafe impl<C> Sync for Source<C> {}
 
-impl<C: Real> Source<C> {
-    /// The numbers of the elements of `shape`.
-    fn index(shape: Shape) -> Source<C> {
-        let layout = coalesce(&Layout::contiguous(shape));
-        Source { start: std::ptr::null(), layout, direct: false, period: None, load: count_up }
-    }
+/// Where an operand lies, and how to bring a run of it into a block.
+struct Walk<C> {
+    start: *const u8,
+    layout: Layout,
+    /// After how many elements it repeats, where that is soon: then it is gathered once. 1 for a scalar.
+    period: Option<usize>,
+    load: unsafe fn(*const u8, isize, isize, &mut [C]),
+}
 
+impl<C: Real> Source<C> {
     /// The operand `x`, which broadcasts to `shape`.
+    #[inline]
     fn new(x: &View<'_>, shape: Shape) -> Source<C> {
         let same_type = with_element!(x.dtype(), T => TypeId::of::<T>() == TypeId::of::<C>());
-        let direct = same_type && x.shape().count() == shape.count() && x.is_contiguous();
-        // A walk that is never taken need not be found.
-        let layout = if direct { Layout::default() } else { coalesce(&x.layout().broadcast_to(shape)) };
+        match same_type && x.shape().count() == shape.count() && x.is_contiguous() {
+            true => Source::Direct(x.as_ptr().cast()),
+            false => Source::Gathered(Walk::new(x, shape)),
+        }
+    }
+
+    fn walk(&self) -> Option<&Walk<C>> {
+        match self {
+            Source::Direct(_) => None,
+            Source::Gathered(walk) => Some(walk),
+        }
+    }
+}
+
+impl<C: Real> Walk<C> {
+    /// Through the numbers of the elements of `shape`.
+    fn index(shape: Shape) -> Box<Walk<C>> {
+        let layout = coalesce(&Layout::contiguous(shape));
+        Box::new(Walk { start: std::ptr::null(), layout, period: None, load: count_up })
+    }
+
+    fn new(x: &View<'_>, shape: Shape) -> Box<Walk<C>> {
+        let layout = coalesce(&x.layout().broadcast_to(shape));
         // Broadcast dimensions that lead are one after coalescing.
         let period = match (layout.shape.dims(), layout.strides()) {
             ([], _) => Some(1),
             ([_, rest @ ..], [0, ..]) => Some(rest.iter().product()),
             _ => None,
         };
-        with_element!(x.dtype(), T => Source {
-            start: x.as_ptr(),
-            layout,
-            direct,
-            period: period.filter(|&period| !direct && lcm(LANES, period) <= LONGEST_PERIOD),
-            load: load::<T, C>,
-        })
+        let period = period.filter(|&period| lcm(LANES, period) <= LONGEST_PERIOD);
+        let load = with_element!(x.dtype(), T => load::<T, C> as unsafe fn(_, _, _, &mut [C]));
+        Box::new(Walk { start: x.as_ptr(), layout, period, load })
     }
 }
 
@@ -335,17 +353,17 @@ impl Cursor {
         cursor
     }
 
-    fn gather<C: Real>(&mut self, source: &Source<C>, mut out: &mut [C]) {
-        let (shape, strides) = (source.layout.shape, source.layout.strides());
+    fn gather<C: Real>(&mut self, walk: &Walk<C>, mut out: &mut [C]) {
+        let (shape, strides) = (walk.layout.shape, walk.layout.strides());
         let Some(last) = shape.rank().checked_sub(1) else {
-            // SAFETY: a source without dimensions has one element, at the offset.
-            return unsafe { (source.load)(source.start, self.offset, 0, out) };
+            // SAFETY: an operand without dimensions has one element, at the offset.
+            return unsafe { (walk.load)(walk.start, self.offset, 0, out) };
         };
         while !out.is_empty() {
             let run = out.len().min(shape[last] - self.index[last]);
             let (now, rest) = out.split_at_mut(run);
             // SAFETY: the cursor stays inside the layout, whose indices all lie in the operand's storage.
-            unsafe { (source.load)(source.start, self.offset, strides[last], now) };
+            unsafe { (walk.load)(walk.start, self.offset, strides[last], now) };
             out = rest;
             self.index[last] += run;
             self.offset += run as isize * strides[last];
