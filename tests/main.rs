@@ -4,6 +4,7 @@ mod cases;
 mod contract;
 mod errors;
 mod ops;
+mod plan;
 mod reported;
 mod tape;
 mod training;

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     File,
     /// Values that do not belong to one computation, such as variables of two tapes.
     Tape,
+    /// A recorded value was read on the host, or belongs to another recording: no plan can be made.
+    Escape,
 }
 
 /// An error with the operation's name, a sentence about the operands, the caller's line, and a hint.

@@ -85,6 +85,10 @@ impl<V> Outputs<V> {
         (self.0.len() == N).then(|| std::array::from_fn(|_| self.0.pop().expect("as many as were counted")))
     }
 
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [V] {
+        &mut self.0
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, value: V) {
         self.0.push(value);

@@ -38,10 +38,12 @@ impl Tensor {
     }
 
     /// Calls `visit` with all elements, whose type is `T`, in row-major order and piece by piece.
+    #[track_caller]
     pub(crate) fn try_for_each_block<T: Element, E>(
         &self,
         mut visit: impl FnMut(&[T]) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.escape();
         if let Some(all) = self.as_slice() {
             return visit(all);
         }
@@ -51,6 +53,7 @@ impl Tensor {
     }
 
     /// As [`Tensor::try_for_each_block`], for what cannot fail.
+    #[track_caller]
     pub(crate) fn for_each_block<T: Element>(&self, mut visit: impl FnMut(&[T])) {
         let Ok(()) = self.try_for_each_block(|block| {
             visit(block);
@@ -59,7 +62,10 @@ impl Tensor {
     }
 
     /// Whether `holds` is true of each pair of elements, whose type is `T`, of two tensors of one shape.
+    #[track_caller]
     pub(crate) fn all_pairs<T: Element>(&self, other: &Tensor, holds: impl Fn(T, T) -> bool) -> bool {
+        self.escape();
+        other.escape();
         let (mut a, mut b) = (self.layout, other.layout);
         for axis in 0..a.shape.rank() {
             // Where both stand still, the same pair comes again and again.

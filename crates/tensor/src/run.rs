@@ -82,7 +82,7 @@ pub struct View<'a> {
 
 /// Copies of inputs in whose place an output lies, by the address of the input. None is taken out, so that what lies in
 /// one stays as long as all of them.
-type Copies = RefCell<SmallVec<[(*const u8, Storage); 1]>>;
+pub(crate) type Copies = RefCell<SmallVec<[(*const u8, Storage); 1]>>;
 
 impl<'a> View<'a> {
     /// Shape and element type.
@@ -187,6 +187,19 @@ impl<'a> View<'a> {
         View { start, layout, ..*self }
     }
 
+    /// The elements of `layout` from `start` on.
+    ///
+    /// # Safety
+    /// They are there, initialised and of the type of `spec`, as long as the view; `spec` is the layout's.
+    pub(crate) unsafe fn at(start: *const u8, layout: &'a Layout, spec: Spec) -> View<'a> {
+        View { start, layout, dtype: spec.dtype, number: spec.is_number(), shared: None }
+    }
+
+    /// Says that an output lies in the same place.
+    pub(crate) fn share(&mut self, copies: &'a Copies) {
+        self.shared = Some(copies);
+    }
+
     /// This input where no output lies: in its copy, if one lies in its place.
     fn apart(&self) -> Result<View<'a>> {
         let Some(copies) = self.shared else { return Ok(*self) };
@@ -235,6 +248,15 @@ pub struct ViewMut<'a> {
 }
 
 impl ViewMut<'_> {
+    /// Room for the elements of `spec` from `start` on.
+    ///
+    /// # Safety
+    /// It is initialised, aligned, and no other's as long as the view; an input may lie there that is
+    /// [shared](View::share).
+    pub(crate) unsafe fn at(start: *mut u8, spec: Spec) -> Self {
+        ViewMut { start, spec, life: PhantomData }
+    }
+
     /// Shape and element type.
     pub fn spec(&self) -> Spec {
         self.spec
@@ -283,7 +305,7 @@ impl Tensor {
     pub fn apply(op: &(impl Op + ?Sized), x: &[&Tensor]) -> Result<Outputs> {
         let at = Location::caller();
         let mut y = Outputs::default();
-        run(op.as_op(), x, &mut [], &mut y).map_err(|e| e.at(at))?;
+        run(op.as_op(), x, &mut [], &mut y, at).map_err(|e| e.at(at))?;
         Ok(y)
     }
 
@@ -301,13 +323,13 @@ impl Tensor {
         }
         let refs: SmallVec<[&Tensor; FEW]> = x.iter().collect();
         let mut y = Outputs::default();
-        run(op.as_op(), &refs, &mut donors, &mut y).map_err(|e| e.at(at))?;
+        run(op.as_op(), &refs, &mut donors, &mut y, at).map_err(|e| e.at(at))?;
         Ok(y)
     }
 }
 
 /// So many operands need no heap: those of an optimizer's rule with its numbers.
-const FEW: usize = 12;
+pub(crate) const FEW: usize = 12;
 
 /// The specs of an operation's outputs, when its number of operands is right.
 #[inline(always)]
@@ -325,10 +347,9 @@ pub(crate) fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
 
 /// Calls the kernel: whoever does has seen that `y` has the specs that `op` infers from `specs`, those of `x`.
 fn compute<'a>(op: &dyn Op, specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewMut<'a>]) -> Result<()> {
-    let named = |error: Error| error.renamed(VIEW, op.name());
     let bytes = op.workspace(specs);
     if bytes == 0 {
-        return op.compute(RawCall { x, y, workspace: &mut [] }).map_err(named);
+        return call_kernel(op, x, y, &mut []);
     }
     let Some(buffer) = Buffer::new(bytes) else {
         let text = format!("there is no memory for a workspace of {:.1} GB", bytes as f64 / 1e9);
@@ -336,13 +357,32 @@ fn compute<'a>(op: &dyn Op, specs: &[Spec], x: &'a [View<'a>], y: &'a mut [ViewM
     };
     // SAFETY: the buffer is initialised, has at least as many bytes, and is borrowed here alone.
     let workspace = unsafe { std::slice::from_raw_parts_mut(buffer.as_ptr(), bytes) };
-    op.compute(RawCall { x, y, workspace }).map_err(named)
+    call_kernel(op, x, y, workspace)
+}
+
+/// Calls the kernel with a workspace of the size that `op` wants.
+pub(crate) fn call_kernel<'a>(
+    op: &dyn Op,
+    x: &'a [View<'a>],
+    y: &'a mut [ViewMut<'a>],
+    workspace: &'a mut [u8],
+) -> Result<()> {
+    op.compute(RawCall { x, y, workspace }).map_err(|error| error.renamed(VIEW, op.name()))
 }
 
 /// Runs `op` and appends its results to `y`.
 ///
 /// Not generic, and with values put where they stay: a small tensor's operation costs what is done here.
-fn run(op: &dyn Op, x: &[&Tensor], donors: &mut [Option<Storage>], y: &mut Outputs) -> Result<()> {
+pub(crate) fn run(
+    op: &dyn Op,
+    x: &[&Tensor],
+    donors: &mut [Option<Storage>],
+    y: &mut Outputs,
+    at: &'static Location<'static>,
+) -> Result<()> {
+    if let Some(traced) = x.iter().find_map(|x| x.storage.traced()) {
+        return traced.record(op, x, y, at);
+    }
     let mut specs: SmallVec<[Spec; FEW]> = SmallVec::new();
     for x in x {
         specs.push(x.spec());
@@ -415,7 +455,9 @@ pub(crate) fn no_memory(op: &str, spec: Spec) -> Error {
 }
 
 impl Tensor {
+    #[track_caller]
     pub(crate) fn view(&self) -> View<'_> {
+        self.escape();
         debug_assert!(self.layout.fits(self.storage.bytes() / self.dtype.size()));
         // SAFETY: the offset of a layout lies inside its storage (or just past it, when there is no element).
         let start = unsafe { self.storage.as_ptr().add(self.layout.offset * self.dtype.size()) };

@@ -1,6 +1,7 @@
 //! The memory behind tensors: shared, typed only by the tensors that look at it.
 
 use crate::cpu::buffer::Buffer;
+use crate::trace::Traced;
 use crate::{DType, Device, Element};
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ pub(crate) enum Storage {
     Uniform(Uniform),
     /// A reference-counted block of the CPU's memory.
     Cpu(Arc<Buffer>),
+    /// One of these, and which value of a recording it is.
+    Traced(Arc<Traced>),
 }
 
 /// The bytes of one element.
@@ -48,16 +51,40 @@ impl Storage {
     pub(crate) fn device(&self) -> Device {
         match self {
             Storage::Uniform(_) | Storage::Cpu(_) => Device::Cpu,
+            Storage::Traced(traced) => traced.storage.device(),
         }
     }
 
     pub(crate) fn is_uniform(&self) -> bool {
-        matches!(self, Storage::Uniform(_))
+        matches!(self.untraced(), Storage::Uniform(_))
+    }
+
+    /// Whether it is a number that adapts to the type of what it stands beside.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(self.untraced(), Storage::Uniform(Uniform { number: true, .. }))
+    }
+
+    /// Which value of a recording it is.
+    #[inline]
+    pub(crate) fn traced(&self) -> Option<&Arc<Traced>> {
+        match self {
+            Storage::Traced(traced) => Some(traced),
+            _ => None,
+        }
+    }
+
+    /// Where the elements are, whatever is recorded of them.
+    #[inline]
+    pub(crate) fn untraced(&self) -> &Storage {
+        match self {
+            Storage::Traced(traced) => &traced.storage,
+            other => other,
+        }
     }
 
     /// Whether it is the same memory, or the same value.
     pub(crate) fn is_same(&self, other: &Storage) -> bool {
-        match (self, other) {
+        match (self.untraced(), other.untraced()) {
             (Storage::Uniform(a), Storage::Uniform(b)) => a.bytes == b.bytes,
             (Storage::Cpu(a), Storage::Cpu(b)) => Arc::ptr_eq(a, b),
             _ => false,
@@ -69,6 +96,7 @@ impl Storage {
         match self {
             Storage::Uniform(uniform) => uniform.bytes.as_ptr(),
             Storage::Cpu(buffer) => buffer.as_ptr(),
+            Storage::Traced(traced) => traced.storage.as_ptr(),
         }
     }
 
@@ -77,13 +105,15 @@ impl Storage {
         match self {
             Storage::Uniform(uniform) => uniform.bytes.len(),
             Storage::Cpu(buffer) => buffer.bytes(),
+            Storage::Traced(traced) => traced.storage.bytes(),
         }
     }
 
     /// Whether this is the only reference to memory that may be written.
     pub(crate) fn is_unique(&mut self) -> bool {
         match self {
-            Storage::Uniform(_) => false,
+            // What is recorded stays what it was while the recording goes on.
+            Storage::Uniform(_) | Storage::Traced(_) => false,
             Storage::Cpu(buffer) => Arc::get_mut(buffer).is_some(),
         }
     }

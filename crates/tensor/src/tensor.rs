@@ -237,7 +237,7 @@ impl Tensor {
 
     /// Whether it is a number that adapts to the type of what it stands beside.
     pub(crate) fn is_number(&self) -> bool {
-        matches!(&self.storage, Storage::Uniform(Uniform { number: true, .. })) && self.rank() == 0
+        self.rank() == 0 && self.storage.is_number()
     }
 
     /// The device that holds the elements.
@@ -291,6 +291,7 @@ impl Tensor {
 
     /// The elements in row-major order, where they lie so in memory: nothing is copied. `None` for a strided tensor,
     /// another element type or another device; [`Tensor::to_vec_as`] always works.
+    #[track_caller]
     pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
         self.view().as_slice()
     }
@@ -329,6 +330,7 @@ impl Tensor {
     }
 
     /// Whether two tensors have the same shape, type and bits. Strided views are compared where they lie.
+    #[track_caller]
     pub fn same_bits(&self, other: &Tensor) -> bool {
         let same_place = || self.layout == other.layout && self.storage.as_ptr() == other.storage.as_ptr();
         self.spec() == other.spec()

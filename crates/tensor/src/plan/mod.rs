@@ -1,0 +1,99 @@
+//! A recorded computation as a plan: simplified, every value placed in memory, and run again as often as wanted.
+
+mod explain;
+mod graph;
+mod memory;
+mod run;
+
+pub use explain::PlanMemory;
+pub(crate) use graph::{Graph, Operand, Origin, Step, Value};
+
+use crate::cpu::buffer::Buffer;
+use crate::{Error, ErrorKind, Layout, Result, Spec, Tensor, Trace};
+use memory::Memory;
+use run::Bases;
+
+/// A computation that was recorded: a fixed list of operations from inputs to results. What it gives has the bits that
+/// the same operations give when each is run by itself; but shapes are inferred, errors about them found and memory laid
+/// out once, when the plan is made.
+///
+/// ```
+/// use kiln_tensor::{Plan, Tensor, ops::*};
+/// let f = |x: &[Tensor]| Ok(vec![x[0].sub(&x[1])?.square()?.mean(..)?]);
+/// let inputs = [Tensor::new([1.0, 2.0]), Tensor::new([1.0, 4.0])];
+/// let mut plan = Plan::of(f, &inputs)?;
+/// assert_eq!(plan.run(&[&inputs[0], &Tensor::new([0.0, 0.0])])?[0].item()?, 2.5);
+/// println!("{}", plan.explain());
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+pub struct Plan {
+    graph: Graph,
+    /// What each step is asked with.
+    calls: Vec<Call>,
+    outputs: Vec<Operand>,
+    memory: Memory,
+    arena: Buffer,
+    bases: Bases,
+    /// Operations that were left out because nothing needs them, or because an earlier one is the same.
+    dead: usize,
+    repeated: usize,
+}
+
+/// The operands and results of a step as its kernel sees them.
+struct Call {
+    operands: Vec<Read>,
+    results: Vec<Spec>,
+}
+
+/// One operand.
+struct Read {
+    value: usize,
+    /// From the value's first byte to the operand's.
+    bytes: usize,
+    layout: Layout,
+    spec: Spec,
+}
+
+impl Plan {
+    /// The plan of a function, recorded on `inputs`.
+    ///
+    /// # Errors
+    /// Those of the function, and of [`Trace::finish`].
+    #[track_caller]
+    pub fn of(f: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>, inputs: &[Tensor]) -> Result<Plan> {
+        let trace = Trace::new();
+        let mut traced = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            traced.push(trace.input(input)?);
+        }
+        let outputs = f(&traced)?;
+        trace.finish(&outputs.iter().collect::<Vec<_>>())
+    }
+
+    pub(crate) fn new(mut graph: Graph, mut outputs: Vec<Operand>) -> Result<Plan> {
+        let repeated = graph.remove_repeats(&mut outputs);
+        let dead = graph.remove_dead(&outputs);
+        let memory = Memory::new(&graph, &outputs);
+        let Some(arena) = Buffer::new(memory.bytes) else {
+            let text = format!("there is no memory for intermediate results: {:.1} GB", memory.bytes as f64 / 1e9);
+            return Err(Error::new(ErrorKind::Memory, "plan", text).help("use a smaller batch"));
+        };
+        let calls = graph.steps.iter().map(|step| Call::new(step, &graph.values)).collect();
+        Ok(Plan { graph, calls, outputs, memory, arena, bases: Bases::default(), dead, repeated })
+    }
+}
+
+impl Call {
+    fn new(step: &Step, values: &[Value]) -> Call {
+        let read = |x: &Operand| Read {
+            value: x.value,
+            bytes: x.layout.offset * x.dtype.size(),
+            layout: Layout { offset: 0, ..x.layout },
+            spec: x.spec(),
+        };
+        Call {
+            operands: step.x.iter().map(read).collect(),
+            results: step.y.iter().map(|&y| values[y].spec()).collect(),
+        }
+    }
+}

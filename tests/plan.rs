@@ -1,0 +1,357 @@
+//! What plans promise: the bits of the operations run one by one, on other inputs, in whatever memory; and that what no
+//! plan can follow is told.
+
+use kiln_autograd::ops::*;
+use kiln_autograd::{
+    Aliases, Arity, CpuCall, DType, ErrorKind, Isa, Key, Op, Outputs, Plan, Result, Spec, Specs, Tape, Tensor, Trace,
+    Var, keep, value_and_grad, with_isa,
+};
+
+#[track_caller]
+fn assert_same(planned: &[Tensor], eager: &[Tensor], what: &str) {
+    assert_eq!(planned.len(), eager.len());
+    for (i, (planned, eager)) in planned.iter().zip(eager).enumerate() {
+        assert!(planned.same_bits(eager), "{what}, result {i}: {planned} planned, {eager} eager");
+    }
+}
+
+/// Numbers stay numbers; the others get memory of their own.
+fn copy(x: &Tensor) -> Result<Tensor> {
+    if x.rank() == 0 { Ok(x.clone()) } else { concat(&[x], 0) }
+}
+
+/// Runs `f` on `inputs` one by one and as a plan that was recorded on `example`, with the inputs borrowed, then given away.
+#[track_caller]
+fn agree(f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>, example: &[Tensor], inputs: &[Tensor], what: &str) -> Plan {
+    let mut plan = Plan::of(&f, example).unwrap();
+    let eager = f(inputs).unwrap();
+    let borrowed: Vec<&Tensor> = inputs.iter().collect();
+    assert_same(&plan.run(&borrowed).unwrap(), &eager, what);
+    // The arena is full of old numbers now.
+    assert_same(&plan.run(&borrowed).unwrap(), &eager, what);
+    let own = inputs.iter().map(|x| copy(x)).collect::<Result<Vec<_>>>().unwrap();
+    let of_own = f(&own).unwrap();
+    assert_same(&plan.run_owned(own).unwrap(), &of_own, what);
+    plan
+}
+
+/// Random choices, one after the other.
+struct Choices(Key, u64);
+
+impl Choices {
+    fn below(&mut self, bound: usize) -> usize {
+        self.1 += 1;
+        self.0.below(self.1, bound as u64) as usize
+    }
+
+    fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len())]
+    }
+}
+
+/// A random program of `x`: as many operations as `length`, on matrices of one shape and what they broadcast with. It may
+/// be run again, and makes the same choices.
+fn program(seed: u64, length: usize, x: &[Var]) -> Result<Vec<Var>> {
+    let mut choose = Choices(Key::new(seed), 0);
+    let mut pool: Vec<Var> = x.to_vec();
+    let shape = *x[0].shape();
+    for _ in 0..length {
+        let (a, b) = (choose.of(&pool).clone(), choose.of(&pool).clone());
+        let whole = |v: &Var| v.add(&x[0].mul(0.0)?);
+        let y = match choose.below(22) {
+            0 => a.add(&b)?,
+            1 => a.sub(&b)?,
+            2 => a.mul(&b)?.tanh()?,
+            3 => a.relu()?,
+            4 => a.sigmoid()?.mul(2.5)?,
+            5 => a.square()?.add(1.0)?.sqrt()?,
+            6 => a.mean(keep(-1))?,
+            7 => a.sum(keep(0))?.mul(0.1)?,
+            8 => a.amax(keep(1))?,
+            9 => whole(&a)?.softmax(-1)?,
+            10 => whole(&a)?.log_softmax(0)?,
+            11 => whole(&a)?.t()?.matmul(&whole(&b)?)?.sum(keep(..))?.mul(0.01)?,
+            12 => whole(&a)?.matmul(&whole(&b)?.t()?)?.mean(keep(1))?,
+            13 => {
+                let mask = a.tensor().gt(b.tensor())?;
+                Var::new(mask).select(&a, &b)?
+            }
+            14 => a.clamp(-0.5, 0.75)?,
+            15 => whole(&a)?.flip(1)?,
+            16 => {
+                let half = (shape[0] / 2) as isize;
+                let a = whole(&a)?;
+                concat(&[&a.slice(0, half..)?, &a.slice(0, 0..half)?], 0)?
+            }
+            17 => whole(&a)?.cumsum(1)?.mul(0.2)?,
+            18 => {
+                let index = whole(&a)?.tensor().argmax(-1)?;
+                whole(&b)?.gather(-1, &Var::new(index.unsqueeze(-1)?))?
+            }
+            19 => a.detach().abs()?.maximum(&b)?,
+            20 => a.cast(DType::F64)?.exp()?.reciprocal()?.cast(DType::F32)?,
+            _ => a.std(keep(..), 1.0)?.add(&b)?,
+        };
+        pool.push(y);
+    }
+    Ok(pool.split_off(x.len()))
+}
+
+/// The last values of a random program, and the gradients of their sum.
+fn with_gradients(seed: u64, length: usize, x: &[Tensor]) -> Result<Vec<Tensor>> {
+    let tape = Tape::new();
+    let x: Vec<Var> = x.iter().map(|x| tape.watch(x)).collect();
+    let y = program(seed, length, &x)?;
+    let (mut results, mut total) = (Vec::new(), x[0].sum(..)?);
+    for y in y.iter().rev().take(3) {
+        total = total.add(&y.mean(..)?)?;
+        results.push(y.tensor().clone());
+    }
+    let gradients = total.backward()?;
+    for x in &x {
+        results.push(gradients.get(x)?);
+    }
+    Ok(results)
+}
+
+#[test]
+fn random_programs_and_their_gradients() {
+    let normal = |seed, dims: [usize; 2]| Key::new(seed).normal(dims, 0.0, 1.0).unwrap();
+    for seed in 0..220 {
+        let mut choose = Choices(Key::new(1000 + seed), 0);
+        let dims = *choose.of(&[[2, 3], [4, 4], [5, 70], [33, 17], [3, 600]]);
+        let shapes = [dims, [dims[0], 1], [1, dims[1]]];
+        let inputs = |shift| shapes.map(|dims| normal(10 * seed + shift, dims));
+        let (length, isa) = (5 + choose.below(30), *choose.of(&[Isa::Baseline, Isa::Avx2, Isa::Avx512]));
+        let what = format!("program {seed} of {length} steps on {isa:?}");
+        with_isa(isa, || {
+            let f = |x: &[Tensor]| with_gradients(seed, length, x);
+            agree(f, &inputs(1), &inputs(2), &what);
+        });
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let input = |seed| [Key::new(seed).normal([400, 300], 0.0, 1.0).unwrap()];
+    for threads in [1, 2, 3, 7] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            for seed in 0..4 {
+                agree(|x| with_gradients(seed, 25, x), &input(1), &input(2), &format!("{threads} threads"));
+            }
+        });
+    }
+}
+
+/// A multilayer perceptron's loss, gradients, and its parameters after a step.
+fn step(x: &[Tensor]) -> Result<Vec<Tensor>> {
+    let [features, labels, rate, parameters @ ..] = x else { panic!("too few inputs") };
+    let loss = |p: &[Var]| {
+        let hidden = Var::new(features.clone()).matmul(&p[0])?.add(&p[1])?.relu()?;
+        let logits = hidden.matmul(&p[2])?.add(&p[3])?;
+        logits.cross_entropy(&Var::new(labels.clone()))?.mean(..)
+    };
+    let (loss, gradients) = value_and_grad(loss, parameters)?;
+    let mut results = vec![loss];
+    for (parameter, gradient) in parameters.iter().zip(gradients) {
+        results.push(parameter.sub(&gradient.mul(rate)?)?);
+    }
+    Ok(results)
+}
+
+fn step_inputs(seed: u64) -> Vec<Tensor> {
+    let key = Key::new(seed);
+    let normal = |n, dims: &[usize]| key.fold(n).normal(dims, 0.0, 0.1).unwrap();
+    let labels: Vec<i64> = (0..32).map(|i| key.below(i, 10) as i64).collect();
+    let mut inputs =
+        vec![normal(0, &[32, 784]), Tensor::from_vec(labels, [32]).unwrap(), Tensor::scalar(0.1, DType::F32)];
+    inputs.extend(
+        [&[784, 128][..], &[128], &[128, 10], &[10]].iter().enumerate().map(|(i, dims)| normal(1 + i as u64, dims)),
+    );
+    inputs
+}
+
+#[test]
+fn a_training_step() {
+    let mut plan = agree(step, &step_inputs(1), &step_inputs(2), "step");
+    // What is given away is updated where it lies.
+    let own = step_inputs(3);
+    let places: Vec<_> = own[3..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
+    let results = plan.run_owned(own).unwrap();
+    let after: Vec<_> = results[1..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
+    assert_eq!(places, after);
+    // But not where somebody else holds it.
+    let own = step_inputs(3);
+    let held = own.clone();
+    plan.run_owned(own).unwrap();
+    held.iter().zip(step_inputs(3)).for_each(|(held, before)| assert!(held.same_bits(&before)));
+    let text = plan.explain();
+    assert!(text.contains("matmul(input 0, input 3)") && text.contains("in place of"), "{text}");
+    assert!(text.contains("tests/plan.rs:"), "{text}");
+}
+
+#[test]
+fn memory_is_close_to_what_is_alive_at_once() {
+    let mut bound = 0;
+    for seed in 0..40 {
+        let input = [Key::new(seed).normal([64, 96], 0.0, 1.0).unwrap()];
+        let plan = Plan::of(|x| with_gradients(seed, 40, x), &input).unwrap();
+        let memory = plan.memory();
+        assert!(memory.arena <= memory.least + memory.least / 10 && memory.arena <= memory.sum, "{seed}: {memory:?}");
+        bound += usize::from(memory.arena == memory.least);
+    }
+    assert!(bound > 20, "{bound} of 40 arenas are as small as can be");
+}
+
+#[test]
+fn what_nobody_needs_is_left_out_and_what_repeats_is_computed_once() {
+    let f = |x: &[Tensor]| {
+        let _unused = x[0].exp()?.sum(..)?;
+        let (a, b) = (x[0].mul(2.0)?.tanh()?, x[0].mul(2.0)?.tanh()?);
+        // These differ in the sign of a zero.
+        Ok(vec![a.add(&b)?, x[0].mul(0.0)?, x[0].mul(-0.0)?])
+    };
+    let x = [Tensor::new([1.0f32, -2.0])];
+    let plan = agree(f, &x, &x, "repeats");
+    let text = plan.explain();
+    assert!(
+        text.starts_with("plan of 5 steps, 1 inputs, 3 results (9 operations recorded, 2 not needed, 2 repeated)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn results_may_be_inputs_constants_and_views() {
+    let constant = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]]);
+    let f = |x: &[Tensor]| {
+        let y = x[0].add(&constant)?;
+        Ok(vec![x[0].clone(), constant.clone(), y.t()?, y.clone(), x[0].t()?.reshape([4])?, x[0].slice(0, 1..2)?])
+    };
+    let example = [Tensor::new([[0.0f32, 0.0], [0.0, 0.0]])];
+    agree(f, &example, &[Tensor::new([[5.0f32, 6.0], [7.0, 8.0]])], "views");
+    // An input that is a view itself.
+    let strided = Tensor::new([[5.0f32, 6.0], [7.0, 8.0]]).t().unwrap();
+    agree(f, &example, &[strided.clone()], "a strided input");
+    agree(f, &[strided], &example, "recorded on a strided input");
+    let empty = [Tensor::zeros([0, 2]).unwrap()];
+    agree(|x| Ok(vec![x[0].exp()?.sum(0)?, x[0].add(1.0)?]), &empty, &empty, "nothing");
+}
+
+#[test]
+fn numbers_and_keys_are_inputs_too() {
+    let f = |x: &[Tensor]| {
+        let [x, rate, seed, stream] = x else { panic!("four inputs") };
+        let dropped = Tensor::apply(&Dropout, &[x, seed, stream, &Tensor::number(0.5)])?.one()?;
+        Ok(vec![x.mul(rate)?, dropped])
+    };
+    let inputs = |rate: f64, key: u64| {
+        let [seed, stream] = Key::new(key).operands();
+        [Tensor::ones([100]).unwrap(), Tensor::number(rate), seed, stream]
+    };
+    let mut plan = agree(f, &inputs(0.5, 1), &inputs(-3.0, 2), "numbers");
+    // A number is none of rank 0 of the same type: `x.mul(&number)` is of x's type, whatever the number's.
+    let [x, _, seed, stream] = inputs(1.0, 1);
+    assert!(plan.run(&[&x, &Tensor::scalar(1.0, DType::F64), &seed, &stream]).is_err());
+}
+
+#[test]
+fn operations_are_run_for_their_errors() {
+    let f = |x: &[Tensor]| Ok(vec![x[0].index_select(0, &x[1])?]);
+    let (x, index) = (Tensor::new([1.0f32, 2.0]), Tensor::new([0i64, 1]));
+    let mut plan = Plan::of(f, &[x.clone(), index]).unwrap();
+    let error = plan.run(&[&x, &Tensor::new([0i64, 7])]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Index);
+    assert!(error.to_string().contains("tests/plan.rs"), "{error}");
+    // The plan is none the worse for it.
+    assert_eq!(plan.run(&[&x, &Tensor::new([1i64, 0])]).unwrap()[0].to_vec::<f32>().unwrap(), [2.0, 1.0]);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let x = Tensor::new([1.0f32, 2.0]);
+    let mut plan = Plan::of(|x| Ok(vec![x[0].mul(2.0)?]), &[x.clone()]).unwrap();
+    let errors = [
+        (plan.run(&[]), "it was made for 1 inputs, 0 were given"),
+        (plan.run(&[&Tensor::new([1.0f32])]), "input 0 is f32 [1], but the plan was made for f32 [2]"),
+        (plan.run(&[&Tensor::new([1.0f64, 2.0])]), "input 0 is f64 [2]"),
+    ];
+    for (result, text) in errors {
+        let error = result.unwrap_err().to_string();
+        assert!(error.starts_with("plan: ") && error.contains(text) && error.contains("tests/plan.rs"), "{error}");
+    }
+    assert!(Plan::of(|x| x[0].matmul(&Tensor::zeros([3, 2])?).map(|y| vec![y]), &[x]).is_err());
+}
+
+#[test]
+fn what_reads_the_host_makes_no_plan() {
+    let x = [Tensor::new([1.0f32, 2.0])];
+    let reads: [fn(&Tensor) -> bool; 6] = [
+        |x| x.to_vec::<f32>().is_ok(),
+        |x| x.sum(..).unwrap().item().is_ok(),
+        |x| x.as_slice::<f32>().is_some(),
+        |x| x.same_bits(&Tensor::new([1.0f32, 2.0])),
+        |x| !x.to_string().is_empty(),
+        |x| x.exp().unwrap().to_vec_as::<f64>().len() == 2,
+    ];
+    for read in reads {
+        let f = |x: &[Tensor]| if read(&x[0]) { Ok(vec![x[0].add(1.0)?]) } else { Ok(vec![]) };
+        let error = Plan::of(f, &x).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Escape, "{error}");
+        assert!(error.to_string().contains("tests/plan.rs"), "{error}");
+    }
+    // The shape and the type are no values.
+    assert!(Plan::of(|x| Ok(vec![x[0].reshape([x[0].count(), 1])?.cast(x[0].dtype())?]), &x).is_ok());
+}
+
+#[test]
+fn recordings_do_not_mix() {
+    let (one, two) = (Trace::new(), Trace::new());
+    let x = Tensor::new([1.0f32, 2.0]);
+    let (a, b) = (one.input(&x).unwrap(), two.input(&x).unwrap());
+    assert_eq!(a.add(&b).unwrap_err().kind(), ErrorKind::Escape);
+    let y = a.mul(3.0).unwrap();
+    let mut plan = one.finish(&[&y]).unwrap();
+    assert_eq!(plan.run(&[&x]).unwrap()[0].to_vec::<f32>().unwrap(), [3.0, 6.0]);
+    // What was recorded remains a tensor like any other.
+    assert_eq!(y.add(&a).unwrap().to_vec::<f32>().unwrap(), [4.0, 8.0]);
+}
+
+/// An operation of two results, in the place of its first operand, that keeps both promises of its kernel.
+#[derive(Debug, Clone, PartialEq)]
+struct SumAndDifference;
+
+impl Op for SumAndDifference {
+    fn name(&self) -> &str {
+        "sum_and_difference"
+    }
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        Ok([x[0], x[0]].into())
+    }
+    fn aliases(&self) -> Aliases {
+        Aliases::Any
+    }
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        let (a, b) = (x[0].contiguous::<f32>()?, x[1].contiguous::<f32>()?);
+        let [sum, difference] = y else { unreachable!("infer gives two") };
+        sum.slice::<f32>()?.iter_mut().zip(a.iter().zip(&*b)).for_each(|(y, (a, b))| *y = a + b);
+        difference.slice::<f32>()?.iter_mut().zip(a.iter().zip(&*b)).for_each(|(y, (a, b))| *y = a - b);
+        Ok(())
+    }
+}
+
+#[test]
+fn operations_of_users_take_part() {
+    let f = |x: &[Tensor]| {
+        let (a, b) = (x[0].mul(2.0)?, x[1].mul(3.0)?);
+        let both: Outputs = Tensor::apply(&SumAndDifference, &[&a, &b])?;
+        Ok(vec![both[0].mul(&both[1])?])
+    };
+    let inputs = [Tensor::new([1.0f32, 2.0]), Tensor::new([5.0f32, 7.0])];
+    let plan = agree(f, &inputs, &[inputs[1].clone(), inputs[0].clone()], "a user's operation");
+    assert!(plan.explain().contains("sum_and_difference"));
+}
