@@ -29,9 +29,10 @@ fn agree(f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>, example: &[Tensor], input
     assert_same(&plan.run(&borrowed).unwrap(), &eager, what);
     // The arena is full of old numbers now.
     assert_same(&plan.run(&borrowed).unwrap(), &eager, what);
-    let own = inputs.iter().map(|x| copy(x)).collect::<Result<Vec<_>>>().unwrap();
+    let mut own = inputs.iter().map(copy).collect::<Result<Vec<_>>>().unwrap();
     let of_own = f(&own).unwrap();
-    assert_same(&plan.run_owned(own).unwrap(), &of_own, what);
+    assert_same(&plan.run_owned(&mut own).unwrap(), &of_own, what);
+    assert!(own.is_empty());
     plan
 }
 
@@ -144,6 +145,23 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
+#[test]
+fn a_run_that_fails_changes_nothing() {
+    // The update comes first and would lie where its operand lay; then a label is out of range.
+    let f = |x: &[Tensor]| {
+        let updated = x[0].mul(0.5)?.add(&x[0])?;
+        let doubled = x[0].add(&x[0])?;
+        Ok(vec![updated, doubled, x[1].index_select(0, &x[2])?])
+    };
+    let inputs = |index: i64| vec![Tensor::ones([100]).unwrap(), Tensor::ones([3]).unwrap(), Tensor::new([index])];
+    let mut plan = Plan::of(f, &inputs(0)).unwrap();
+    let mut own = inputs(7);
+    assert_eq!(plan.run_owned(&mut own).unwrap_err().kind(), ErrorKind::Index);
+    assert_same(&own, &inputs(7), "inputs");
+    own[2] = Tensor::new([2i64]);
+    assert_same(&plan.run_owned(&mut own).unwrap(), &f(&inputs(2)).unwrap(), "the next run");
+}
+
 /// A multilayer perceptron's loss, gradients, and its parameters after a step.
 fn step(x: &[Tensor]) -> Result<Vec<Tensor>> {
     let [features, labels, rate, parameters @ ..] = x else { panic!("too few inputs") };
@@ -176,15 +194,15 @@ fn step_inputs(seed: u64) -> Vec<Tensor> {
 fn a_training_step() {
     let mut plan = agree(step, &step_inputs(1), &step_inputs(2), "step");
     // What is given away is updated where it lies.
-    let own = step_inputs(3);
+    let mut own = step_inputs(3);
     let places: Vec<_> = own[3..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
-    let results = plan.run_owned(own).unwrap();
+    let results = plan.run_owned(&mut own).unwrap();
     let after: Vec<_> = results[1..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
     assert_eq!(places, after);
     // But not where somebody else holds it.
-    let own = step_inputs(3);
+    let mut own = step_inputs(3);
     let held = own.clone();
-    plan.run_owned(own).unwrap();
+    plan.run_owned(&mut own).unwrap();
     held.iter().zip(step_inputs(3)).for_each(|(held, before)| assert!(held.same_bits(&before)));
     let text = plan.explain();
     assert!(text.contains("matmul(input 0, input 3)") && text.contains("in place of"), "{text}");
@@ -232,7 +250,7 @@ fn results_may_be_inputs_constants_and_views() {
     agree(f, &example, &[Tensor::new([[5.0f32, 6.0], [7.0, 8.0]])], "views");
     // An input that is a view itself.
     let strided = Tensor::new([[5.0f32, 6.0], [7.0, 8.0]]).t().unwrap();
-    agree(f, &example, &[strided.clone()], "a strided input");
+    agree(f, &example, std::slice::from_ref(&strided), "a strided input");
     agree(f, &[strided], &example, "recorded on a strided input");
     let empty = [Tensor::zeros([0, 2]).unwrap()];
     agree(|x| Ok(vec![x[0].exp()?.sum(0)?, x[0].add(1.0)?]), &empty, &empty, "nothing");
@@ -270,7 +288,7 @@ fn operations_are_run_for_their_errors() {
 #[test]
 fn what_does_not_fit_is_an_error() {
     let x = Tensor::new([1.0f32, 2.0]);
-    let mut plan = Plan::of(|x| Ok(vec![x[0].mul(2.0)?]), &[x.clone()]).unwrap();
+    let mut plan = Plan::of(|x| Ok(vec![x[0].mul(2.0)?]), std::slice::from_ref(&x)).unwrap();
     let errors = [
         (plan.run(&[]), "it was made for 1 inputs, 0 were given"),
         (plan.run(&[&Tensor::new([1.0f32])]), "input 0 is f32 [1], but the plan was made for f32 [2]"),

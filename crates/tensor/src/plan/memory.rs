@@ -54,7 +54,8 @@ struct Block {
 }
 
 impl Memory {
-    pub(super) fn new(graph: &Graph, outputs: &[Operand]) -> Memory {
+    /// The first `others` steps may not overwrite what came in.
+    pub(super) fn new(graph: &Graph, outputs: &[Operand], others: usize) -> Memory {
         let Graph { values, steps, .. } = graph;
         let mut leaves = vec![false; values.len()];
         outputs.iter().for_each(|output| leaves[output.value] = true);
@@ -84,7 +85,7 @@ impl Memory {
                         && !leaves[value]
                         // What leaves may take the place of what came in, and what stays that of what stays.
                         && match memory.places[value] {
-                            Place::Input(_) => leaves[y],
+                            Place::Input(_) => leaves[y] && i >= others,
                             Place::Arena(_) => !leaves[y],
                             _ => false,
                         }

@@ -73,7 +73,8 @@ impl Plan {
     pub(crate) fn new(mut graph: Graph, mut outputs: Vec<Operand>) -> Result<Plan> {
         let repeated = graph.remove_repeats(&mut outputs);
         let dead = graph.remove_dead(&outputs);
-        let memory = Memory::new(&graph, &outputs);
+        let others = graph.put_leaving_last();
+        let memory = Memory::new(&graph, &outputs, others);
         let Some(arena) = Buffer::new(memory.bytes) else {
             let text = format!("there is no memory for intermediate results: {:.1} GB", memory.bytes as f64 / 1e9);
             return Err(Error::new(ErrorKind::Memory, "plan", text).help("use a smaller batch"));

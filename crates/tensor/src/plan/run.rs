@@ -26,23 +26,26 @@ impl Plan {
     #[track_caller]
     pub fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let at = Location::caller();
-        self.replay(inputs.iter().map(|&x| x.clone()).collect()).map_err(|e| e.at(at))
+        let mut inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+        self.replay(&mut inputs).map_err(|e| e.at(at))
     }
 
-    /// Runs the plan on inputs that the caller no longer needs: a result takes the memory of one where it can, so that
-    /// what is updated lies where it lay.
+    /// Runs the plan on inputs that the caller no longer needs, and takes them away: a result takes the memory of one
+    /// where it can, so that what is updated lies where it lay.
     ///
     /// # Errors
-    /// As [`Plan::run`].
+    /// As [`Plan::run`]; the inputs are all there then, as they were.
     #[track_caller]
-    pub fn run_owned(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    pub fn run_owned(&mut self, inputs: &mut Vec<Tensor>) -> Result<Vec<Tensor>> {
         let at = Location::caller();
-        self.replay(inputs).map_err(|e| e.at(at))
+        let results = self.replay(inputs).map_err(|e| e.at(at))?;
+        inputs.clear();
+        Ok(results)
     }
 
-    fn replay(&mut self, mut inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        self.check(&inputs)?;
-        for input in &mut inputs {
+    fn replay(&mut self, inputs: &mut [Tensor]) -> Result<Vec<Tensor>> {
+        self.check(inputs)?;
+        for input in inputs.iter_mut() {
             input.escape();
             *input = input.untraced().dense()?;
         }
