@@ -452,3 +452,81 @@ fn thirty_fits() {
     let grown = resident_bytes().unwrap().saturating_sub(before);
     assert!(grown < 8 << 20, "30 fits left {grown} bytes behind");
 }
+
+/// What a model has learned and measured after three epochs with a last batch that is smaller, and how its steps were run.
+fn trained(
+    build: &dyn Fn() -> Model,
+    data: &Dataset,
+    fit: &dyn Fn() -> Fit<'static>,
+    eagerly: bool,
+) -> (Model, History) {
+    let mut model = build().run_eagerly(eagerly);
+    let history = model.fit(data, fit().epochs(3).batch_size(32)).unwrap();
+    (model, history)
+}
+
+/// Steps that are plans give the bits of steps one operation at a time; `planned` says whether there is a plan.
+#[track_caller]
+fn assert_plans_change_nothing(
+    build: &dyn Fn() -> Model,
+    data: &Dataset,
+    fit: &dyn Fn() -> Fit<'static>,
+    planned: bool,
+    what: &str,
+) {
+    let (eager, by_operations) = trained(build, data, fit, true);
+    let (model, history) = trained(build, data, fit, false);
+    assert!(eager.explain().contains("run_eagerly was asked for"));
+    assert_eq!(model.explain().starts_with("plan of"), planned, "{what}: {}", model.explain());
+    for ((name, a), (_, b)) in weights(&model).iter().zip(&weights(&eager)) {
+        assert!(a.same_bits(b), "{what}: {name} differs");
+    }
+    for ((name, a), (_, b)) in model.optimizer().state().iter().zip(&eager.optimizer().state()) {
+        assert!(a.same_bits(b), "{what}: {name} differs");
+    }
+    for name in history.names() {
+        assert_eq!(history.get(&name), by_operations.get(&name), "{what}: {name}");
+    }
+}
+
+#[test]
+fn a_planned_step_has_the_bits_of_its_operations() {
+    use kiln::nn::optimizers::*;
+    use kiln::nn::schedules::ExponentialDecay;
+    let data = points(32 * 6 + 7, 5);
+    let net =
+        || Sequential::new([2]).seed(3).add(Dense::new(9).activation("tanh")).add(Dense::new(2).activation("softmax"));
+    let loss = "sparse_categorical_crossentropy";
+    let optimizers: Vec<(&str, Box<dyn Fn() -> Optimizer>, bool)> = vec![
+        ("sgd", Box::new(|| Sgd::new(0.1).into_optimizer().unwrap()), true),
+        ("nesterov", Box::new(|| Sgd::new(0.1).momentum(0.9).nesterov(true).into_optimizer().unwrap()), true),
+        ("schedule", Box::new(|| Adam::new(ExponentialDecay::new(0.1, 3, 0.7)).into_optimizer().unwrap()), true),
+        ("clipnorm", Box::new(|| Adam::new(0.01).clipnorm(0.05).into_optimizer().unwrap()), true),
+        ("global_clipnorm", Box::new(|| Adam::new(0.01).global_clipnorm(0.05).into_optimizer().unwrap()), true),
+        ("clipvalue", Box::new(|| RmsProp::new(0.01).clipvalue(0.01).into_optimizer().unwrap()), true),
+        ("decay", Box::new(|| AdamW::new(0.01).weight_decay(0.1).into_optimizer().unwrap()), true),
+        ("accumulation", Box::new(|| Adam::new(0.01).gradient_accumulation_steps(3).into_optimizer().unwrap()), false),
+        ("averages", Box::new(|| Adam::new(0.01).use_ema(true).into_optimizer().unwrap()), false),
+    ];
+    for (name, optimizer, planned) in &optimizers {
+        let build = || net().compile(optimizer(), loss, ["accuracy", "sparse_categorical_crossentropy"]).unwrap();
+        assert_plans_change_nothing(&build, &data, &quiet, *planned, name);
+    }
+    for name in ["sgd", "rmsprop", "adam", "adamw", "nadam", "adamax", "radam", "adagrad", "adadelta", "lion", "ftrl"] {
+        let build = || net().compile(name, loss, "accuracy").unwrap();
+        assert_plans_change_nothing(&build, &data, &quiet, true, name);
+    }
+    for name in ["lamb", "adafactor"] {
+        let build = || net().compile(name, loss, ()).unwrap();
+        assert_plans_change_nothing(&build, &data, &quiet, false, name);
+    }
+    let normalized = || net().add(BatchNormalization::new()).add(Dense::new(2).activation("softmax"));
+    let build = || normalized().compile("adam", loss, ["accuracy"]).unwrap();
+    assert_plans_change_nothing(&build, &data, &quiet, true, "batch normalization");
+    let weighted = || quiet().class_weight(ClassWeight::Balanced).validation_split(0.2);
+    let build = || net().compile("adam", loss, ()).unwrap().weighted_metrics(["accuracy"]).unwrap();
+    assert_plans_change_nothing(&build, &data, &weighted, true, "class weights");
+    assert_plans_change_nothing(&|| classifier(4), &data, &quiet, false, "dropout");
+    let build = || net().compile("adam", loss, metrics::SparseTopKCategoricalAccuracy::new().k(1)).unwrap();
+    assert_plans_change_nothing(&build, &data, &quiet, true, "top k");
+}

@@ -210,6 +210,7 @@ impl<M: Module> Model<M> {
     /// not measured, before the first step; a callback's own error.
     pub fn fit(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
         fit.check()?;
+        self.plans.forget();
         let (train, validation) = fit.parts(data)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
         let names = self.log_names(validation.is_some());
@@ -322,13 +323,12 @@ impl<M: Module> Run<'_, M> {
                 None => train.batch_range(start, end)?,
             };
             let weights = batch_weights(&batch, class_weights)?;
-            let output = self.model.step(&batch, weights.as_ref(), key.fold(LAYERS))?;
-            state.update(&batch, &output, weights.as_ref())?;
+            let loss = self.model.train_batch(&batch, weights.as_ref(), key.fold(LAYERS), &mut state)?;
             self.progress.step(i + 1, || state.logs(""));
             if watched {
                 let mut logs = state.logs("");
                 // The batch's own loss, where the running mean would hide that it is not finite.
-                let loss = output.loss.item()?;
+                let loss = loss.item()?;
                 if !loss.is_finite() {
                     logs.set("loss", loss);
                 }

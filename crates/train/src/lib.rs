@@ -27,6 +27,7 @@ pub mod text;
 mod files;
 mod interrupt;
 mod model;
+mod plans;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
 pub use data::{Batch, ClassWeight, Dataset, Inputs};

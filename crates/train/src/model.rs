@@ -2,13 +2,14 @@
 
 use crate::data::{Batch, Dataset, Inputs};
 use crate::history::Logs;
+use crate::plans::Plans;
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLoss, Loss};
 use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
 use kiln_nn::module::named_parameters;
 use kiln_nn::ops::{Value, concat};
-use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
-use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Var};
+use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
+use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Trace, Var};
 
 /// Samples that [`Model::predict`] and [`Model::evaluate`] take at a time.
 const INFERENCE_BATCH: usize = 256;
@@ -27,6 +28,7 @@ pub struct Model<M: Module = Network> {
     pub(crate) weighted_metrics: Vec<Box<dyn Metric>>,
     /// Batches trained on so far: the position in the stream of random numbers.
     pub(crate) steps: u64,
+    pub(crate) plans: Plans,
 }
 
 /// What can be compiled: a [`kiln_nn::Sequential`], or any module of your own.
@@ -60,7 +62,17 @@ pub trait Compile: IntoModule + Sized {
         check_names(&metrics)?;
         let optimizer = optimizer.into_optimizer()?;
         let paths = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
-        Ok(Model { module, paths, optimizer, loss, fused, metrics, weighted_metrics: Vec::new(), steps: 0 })
+        Ok(Model {
+            module,
+            paths,
+            optimizer,
+            loss,
+            fused,
+            metrics,
+            weighted_metrics: Vec::new(),
+            steps: 0,
+            plans: Plans::default(),
+        })
     }
 }
 
@@ -102,6 +114,10 @@ pub(crate) struct StepOutput {
     pub(crate) loss: Tensor,
     /// The predictions, made before the update.
     pub(crate) predictions: Tensor,
+    /// The update, if it was recorded.
+    pub(crate) update: Option<RecordedUpdate>,
+    /// Whether layers drew random numbers.
+    pub(crate) draws: bool,
 }
 
 impl<M: Module> Model<M> {
@@ -121,8 +137,23 @@ impl<M: Module> Model<M> {
         &self.module
     }
 
+    /// Whether each operation of a step is run by itself, as Keras's `run_eagerly`. Else steps of training are recorded
+    /// and run again as plans, which give the same bits sooner. A module whose `forward` does something else from step to
+    /// step, by other means than its parameters and the keys of the pass, has to be run eagerly.
+    #[must_use]
+    pub fn run_eagerly(mut self, eagerly: bool) -> Self {
+        self.plans.run_eagerly(eagerly);
+        self
+    }
+
+    /// What a step of training does: the plans that have been recorded, or why there is none.
+    pub fn explain(&self) -> String {
+        self.plans.explain(self.optimizer.can_record())
+    }
+
     /// The module, to be changed.
     pub fn module_mut(&mut self) -> &mut M {
+        self.plans.forget();
         &mut self.module
     }
 
@@ -163,18 +194,29 @@ impl<M: Module> Model<M> {
         Ok((loss, predictions))
     }
 
-    /// One step of training: forward, backward, update.
-    pub(crate) fn step(&mut self, batch: &Batch, weights: Option<&Tensor>, key: Key) -> Result<StepOutput> {
+    /// One step of training: forward, backward, update. The numbers of the update become inputs of `trace`.
+    pub(crate) fn step(
+        &mut self,
+        batch: &Batch,
+        weights: Option<&Tensor>,
+        key: Key,
+        trace: Option<&Trace>,
+    ) -> Result<StepOutput> {
         let mut pass = Pass::training(key.fold(self.steps));
         let weights = weights.map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut pass)?;
+        let draws = pass.draws() > 0;
         let gradients = pass.finish(&loss, &mut self.module)?;
         // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
         let loss = loss.into_tensor();
-        self.optimizer.apply(&mut updates(&mut self.module, &self.paths, gradients))?;
+        let mut updates = updates(&mut self.module, &self.paths, gradients);
+        let update = match trace {
+            Some(trace) => Some(self.optimizer.record(&mut updates, trace)?),
+            None => self.optimizer.apply(&mut updates).map(|()| None)?,
+        };
         self.steps += 1;
-        Ok(StepOutput { loss, predictions })
+        Ok(StepOutput { loss, predictions, update, draws })
     }
 
     /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.
@@ -197,7 +239,7 @@ impl<M: Module> Model<M> {
         let weights = batch.sample_weight.as_ref().map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
-        Ok(StepOutput { loss: loss.into_tensor(), predictions })
+        Ok(StepOutput { loss: loss.into_tensor(), predictions, update: None, draws: false })
     }
 
     /// Trains on one batch: the loss before the update, and the metrics of this batch alone.
@@ -207,8 +249,7 @@ impl<M: Module> Model<M> {
     pub fn train_on_batch(&mut self, x: &Tensor, y: &Tensor) -> Result<Logs> {
         let batch = Dataset::new(x.clone(), y.clone())?.batch_range(0, Inputs::count(x))?;
         let mut state = self.metric_state();
-        let output = self.step(&batch, None, Key::new(0))?;
-        state.update(&batch, &output, None)?;
+        self.train_batch(&batch, None, Key::new(0), &mut state)?;
         Ok(state.logs(""))
     }
 
@@ -318,6 +359,38 @@ impl MetricState {
         }
         for metric in &mut self.weighted {
             metric.update(&batch.y, &output.predictions, weights)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there was no batch yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// Whether a metric shows no tensor: what it keeps is elsewhere.
+    pub(crate) fn hides(&mut self) -> bool {
+        self.metrics.iter_mut().chain(&mut self.weighted).any(|metric| {
+            let mut shown = 0;
+            let visited = metric.visit(&mut |_, _| {
+                shown += 1;
+                Ok(())
+            });
+            visited.is_err() || shown == 0
+        })
+    }
+
+    /// Calls `f` with every tensor that a batch changes, always in the same order.
+    pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&mut Tensor)) -> Result<()> {
+        let mut visit = |metric: &mut dyn Metric| {
+            metric.visit(&mut |_, tensor| {
+                f(tensor);
+                Ok(())
+            })
+        };
+        visit(&mut self.loss)?;
+        for metric in self.metrics.iter_mut().chain(&mut self.weighted) {
+            visit(&mut **metric)?;
         }
         Ok(())
     }

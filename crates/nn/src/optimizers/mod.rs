@@ -2,6 +2,7 @@
 //! is one pass over memory, in place.
 
 mod norms;
+mod record;
 mod rule;
 mod rules;
 mod settings;
@@ -9,6 +10,8 @@ mod settings;
 mod tests;
 
 pub use norms::*;
+use record::Numbers;
+pub use record::RecordedUpdate;
 use rule::Sealed;
 pub use rule::{Step, UpdateRule};
 pub use rules::*;
@@ -213,6 +216,10 @@ impl Optimizer {
     /// # Errors
     /// As there.
     pub fn apply_weighted(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
+        self.apply_with(parameters, weight, &Numbers::Plain)
+    }
+
+    fn apply_with(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64, numbers: &Numbers) -> Result<()> {
         self.check(parameters)?;
         if !(weight.is_finite() && weight >= 0.0) {
             let text = format!("{}: gradients cannot count {weight} times", self.name());
@@ -228,7 +235,7 @@ impl Optimizer {
             }
             self.release(parameters)?;
         }
-        self.update(parameters)?;
+        self.update(parameters, numbers)?;
         self.steps += 1;
         Ok(())
     }
@@ -243,7 +250,7 @@ impl Optimizer {
         }
         self.prepare(parameters)?;
         self.release(parameters)?;
-        self.update(parameters)
+        self.update(parameters, &Numbers::Plain)
     }
 
     /// Replaces the parameters by their moving averages, where these are kept: the end of training.
@@ -331,16 +338,23 @@ impl Optimizer {
         Ok(())
     }
 
-    fn update(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
+    /// The number of the next update, its rate, and the rule's product for it.
+    fn upcoming(&self) -> (f64, f64, f64) {
         let t = (self.iterations + 1) as f64;
-        let (rate, product) = (self.learning_rate(), self.rule.product(t, self.product));
+        (t, self.learning_rate(), self.rule.product(t, self.product))
+    }
+
+    fn update(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: &Numbers) -> Result<()> {
+        let (t, rate, product) = self.upcoming();
         let whole = match self.settings.global_clipnorm {
             Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
         };
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let (mut step, mut gradient) = self.step(t, rate, product, whole.as_ref(), parameter, gradient)?;
+            let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
+            let keep = self.keep(parameter.name, rate);
+            let mut step = Step { t, rate, product, keep, scale, numbers: numbers.clone() };
             let entry = &mut self.entries[i];
             let dtype = parameter.value.dtype();
             let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
@@ -388,20 +402,26 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Decay and clipping for one parameter: what is left of them for the rule, and the gradient after the rest. All
-    /// gradients together are clipped by the factor `whole`.
-    fn step(
+    /// How much a parameter loses to decay: not where the gradient has it.
+    fn decay(&self, name: &str) -> f64 {
+        let excluded = self.settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str()));
+        self.settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0)
+    }
+
+    /// What is left of a parameter by decay, where that is not the gradient's.
+    fn keep(&self, name: &str, rate: f64) -> f64 {
+        if self.settings.weight_decay_in_gradient { 1.0 } else { 1.0 - self.decay(name) * rate }
+    }
+
+    /// A gradient clipped, and decayed where it has the decay; and a factor that is left for the rule. All gradients
+    /// together are clipped by the factor `whole`.
+    fn clipped(
         &self,
-        t: f64,
-        rate: f64,
-        product: f64,
         whole: Option<&Tensor>,
         parameter: &ParameterUpdate<'_>,
         mut gradient: Tensor,
-    ) -> Result<(Step, Tensor)> {
+    ) -> Result<(Tensor, Tensor)> {
         let settings = &self.settings;
-        let excluded = settings.exclude_from_weight_decay.iter().any(|part| parameter.name.contains(part.as_str()));
-        let decay = settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0);
         let mut scale = match (settings.clipnorm, whole) {
             (Some(limit), _) => shrink(&total_norm([&gradient])?, limit)?.cast(gradient.dtype())?,
             (None, Some(whole)) => whole.cast(gradient.dtype())?,
@@ -410,16 +430,13 @@ impl Optimizer {
         if let Some(limit) = settings.clipvalue {
             gradient = gradient.clamp(-limit, limit)?;
         }
-        let mut keep = 1.0 - decay * rate;
-        if settings.weight_decay_in_gradient {
-            keep = 1.0;
-            if decay != 0.0 {
-                let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
-                let value = parameter.value.cast(gradient.dtype())?;
-                gradient = blend(gradient, scaled, value, decay)?;
-            }
+        let decay = self.decay(parameter.name);
+        if settings.weight_decay_in_gradient && decay != 0.0 {
+            let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
+            let value = parameter.value.cast(gradient.dtype())?;
+            gradient = blend(gradient, scaled, value, decay)?;
         }
-        Ok((Step { t, rate, product, keep, scale }, gradient))
+        Ok((scale, gradient))
     }
 
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {

@@ -1,10 +1,11 @@
 //! How one parameter is updated: the rule's own arithmetic, in one pass over memory with what is common to all rules.
 
 use super::Settings;
+use super::record::Numbers;
 use super::settings::Range;
 use crate::Result;
 use kiln_autograd::ops::{Elementwise, Function};
-use kiln_autograd::{DType, Scalar, Spec, Tensor};
+use kiln_autograd::{DType, DynOp, Scalar, Spec, Tensor};
 use serde_json::Value;
 use std::fmt;
 
@@ -99,6 +100,7 @@ pub struct Step {
     pub keep: f64,
     /// What [`Step::apply`] multiplies the gradient by first, a number of rank 0: less than 1 where its norm is clipped.
     pub scale: Tensor,
+    pub(super) numbers: Numbers,
 }
 
 impl Step {
@@ -152,15 +154,22 @@ impl Step {
             Some(DType::F64) => f64::MIN_POSITIVE,
             _ => f64::from(f32::MIN_POSITIVE),
         };
+        let op = Elementwise::<_, IN, OUT>(Prepared::<_, HELD> { rule, most, smallest });
+        match &self.numbers {
+            Numbers::Plain => {}
+            Numbers::Recorded(_, ops) => ops.borrow_mut().push(op.to_arc()),
+            Numbers::Gathered(gathered) => {
+                gathered.borrow_mut().take(&op, std::iter::once(self.keep).chain(numbers.iter().copied()));
+                return Ok(x);
+            }
+        }
         x.reserve(2 + numbers.len());
-        x.push(Tensor::number(self.keep));
+        x.push(self.numbers.operand(self.keep)?);
         x.push(self.scale.clone());
         for &number in numbers {
-            x.push(Tensor::number(number));
+            x.push(self.numbers.operand(number)?);
         }
-        Ok(Tensor::apply_owned(&Elementwise::<_, IN, OUT>(Prepared::<_, HELD> { rule, most, smallest }), x)?
-            .into_iter()
-            .collect())
+        Ok(Tensor::apply_owned(&op, x)?.into_iter().collect())
     }
 }
 
