@@ -260,7 +260,7 @@ fn results_may_be_inputs_constants_and_views() {
 fn numbers_and_keys_are_inputs_too() {
     let f = |x: &[Tensor]| {
         let [x, rate, seed, stream] = x else { panic!("four inputs") };
-        let dropped = Tensor::apply(&Dropout, &[x, seed, stream, &Tensor::number(0.5)])?.one()?;
+        let dropped = Tensor::apply(&Dropout, &[x, seed, stream, &Tensor::number(0.5), &Tensor::number(2.0)])?.one()?;
         Ok(vec![x.mul(rate)?, dropped])
     };
     let inputs = |rate: f64, key: u64| {

@@ -168,6 +168,12 @@ pub enum Argument {
     Number(DType),
     /// The element's number in row-major order, from 0.
     Index,
+    /// 1 where the element's random draw of 32 bits is below a share of 2³², else 0. The key's two halves and the share are
+    /// operands of rank 0, of which `key` is the first; `ops/random` says which draw an element has.
+    Kept {
+        /// The number of the operand that holds the key's first half.
+        key: usize,
+    },
 }
 
 /// All that a pointwise operation does: what it reads, the type it computes in, its instructions, and the types that its
@@ -199,6 +205,7 @@ impl fmt::Display for Pointwise {
                     Argument::Element(dtype) => writeln!(f, "element {dtype}"),
                     Argument::Number(dtype) => writeln!(f, "number {dtype}"),
                     Argument::Index => writeln!(f, "index"),
+                    Argument::Kept { key } => writeln!(f, "kept by operands {key} to {}", key + 2),
                 },
                 Step::Literal(bits) => writeln!(f, "{compute} {:?}", f64::from_bits(bits)),
                 Step::Unary(op, a) => writeln!(f, "{compute} {} {}", op.name(), Name(a)),

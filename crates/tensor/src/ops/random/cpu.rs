@@ -164,9 +164,9 @@ impl Draw<f64, 2> for WideTruncated {
     }
 }
 
-/// `x` where the draw keeps it, over the share that is kept.
-pub(super) fn dropout(key: Key, rate: f64, x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
-    let (limit, scale) = (limit(1.0 - rate), if rate < 1.0 { 1.0 / (1.0 - rate) } else { 0.0 });
+/// `x · scale` where the draw is within the share that is kept.
+pub(super) fn dropout(key: Key, share: f64, scale: f64, x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
+    let limit = limit(share);
     match x.dtype() {
         DType::F64 => mask::<f64, f64>(key, limit, scale, &x.contiguous()?, y.slice()?),
         _ => with_element!(x.dtype(), T => mask::<T, f32>(key, limit, scale as f32, &x.contiguous()?, y.slice()?)),

@@ -18,8 +18,14 @@
 mod cpu;
 mod polynomials;
 
+use super::elementwise::typed;
 use super::{Apply, Operand, Value};
-use crate::{Arity, CpuCall, DType, Device, Error, Key, Op, Result, Shape, Spec, Specs, Tensor};
+use crate::run::infer;
+use crate::scalar::Program;
+use crate::{
+    Argument, Arity, CpuCall, DType, Device, Error, Expr, Key, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
+    Tensor,
+};
 
 /// What is drawn, and what the two parameters beside the key mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +85,18 @@ impl Op for Random {
         let (x, y) = call.parts();
         cpu::draw(self.distribution, key(x)?, parameter(&x[2])?, parameter(&x[3])?, &mut y[0])
     }
+
+    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        // The others draw words for several elements at once, and compute in types of their own.
+        let outputs = infer(self, x).ok().filter(|_| self.distribution == Distribution::Bernoulli)?;
+        let mut pointwise = typed(&[], DType::F32, Program::new::<false>(1, &[Expr::input(0)]), &outputs);
+        pointwise.arguments.push(Argument::Kept { key: 0 });
+        Some(pointwise)
+    }
 }
 
-/// `x` with each element at random 0 with probability `rate`, else `x / (1 - rate)`. Operands are `x`, the two halves of
-/// a key, and the rate.
+/// `x` with each element times a number where its random draw keeps it, else 0. Operands are `x`, the two halves of a key,
+/// the share that is kept, and the number, 1 / share.
 ///
 /// Its gradient is the same operation with the same key, so that no mask has to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +108,7 @@ impl Op for Dropout {
     }
 
     fn arity(&self) -> Arity {
-        Arity::Exactly(4)
+        Arity::Exactly(5)
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
@@ -108,7 +122,16 @@ impl Op for Dropout {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        cpu::dropout(key(&x[1..])?, parameter(&x[3])?, &x[0], &mut y[0])
+        cpu::dropout(key(&x[1..])?, parameter(&x[3])?, parameter(&x[4])?, &x[0], &mut y[0])
+    }
+
+    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
+        let outputs = infer(self, x).ok()?;
+        let [element, kept, scale] = [0, 1, 2].map(Expr::<false>::input);
+        let y = Scalar::select(kept.equals(Scalar::lit(0.0)), Scalar::lit(0.0), element * scale);
+        let mut pointwise = typed(&x[..1], x[0].dtype, Program::new(3, &[y]), &outputs);
+        pointwise.arguments.extend([Argument::Kept { key: 1 }, Argument::Number(DType::F64)]);
+        Some(pointwise)
     }
 }
 
@@ -153,8 +176,12 @@ pub trait DropoutOps: Value + Apply<Dropout> {
             let text = format!("the rate {} is no number from 0 to 1", rate.tensor());
             return Err(Error::argument("dropout", text).at(std::panic::Location::caller()));
         }
-        let [seed, stream] = key.operands().map(Self::constant);
-        Self::apply_one(Dropout, &[self, &seed, &stream, &rate])
+        let share = 1.0 - rate.tensor().item()?;
+        let scale = if share > 0.0 { 1.0 / share } else { 0.0 };
+        let [seed, stream] = key.operands();
+        let [seed, stream, share, scale] =
+            [seed, stream, Tensor::number(share), Tensor::number(scale)].map(Self::constant);
+        Self::apply_one(Dropout, &[self, &seed, &stream, &share, &scale])
     }
 }
 impl<V: Value + Apply<Dropout>> DropoutOps for V {}
@@ -164,4 +191,58 @@ impl<V: Value + Apply<Dropout>> DropoutOps for V {}
 pub(crate) fn draw(key: Key, op: Random, a: f64, b: f64) -> Result<Tensor> {
     let [seed, stream] = key.operands();
     Tensor::apply_one(op, &[&seed, &stream, &Tensor::number(a), &Tensor::number(b)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a listing gives for each element: its arguments as they say, in single precision or double.
+    fn listed(pointwise: &Pointwise, x: &[f64], key: Key, share: f64, scale: f64) -> Vec<f64> {
+        let kept = |i: usize| f64::from(f64::from(key.bits(i as u64 / 4)[i % 4]) < share * 2f64.powi(32));
+        let run = |i: usize| {
+            let arguments = pointwise.arguments.iter().map(|argument| match argument {
+                Argument::Element(_) => x[i],
+                Argument::Number(_) => scale,
+                Argument::Kept { .. } => kept(i),
+                Argument::Index => i as f64,
+            });
+            match pointwise.compute {
+                DType::F64 => pointwise.program.call(&arguments.collect::<Vec<f64>>())[0],
+                _ => f64::from(pointwise.program.call(&arguments.map(|a| a as f32).collect::<Vec<f32>>())[0]),
+            }
+        };
+        (0..x.len()).map(run).collect()
+    }
+
+    #[test]
+    fn a_listing_draws_what_the_kernel_does() {
+        let key = Key::new(3).fold(1);
+        for (dtype, rate) in
+            [(DType::F32, 0.3), (DType::F64, 0.3), (DType::F32, 0.0), (DType::F32, 1.0), (DType::F16, 0.7)]
+        {
+            let x = Key::new(1).normal_as([203], 0.0, 1.0, dtype).unwrap();
+            let [seed, stream] = key.operands();
+            let share = 1.0 - rate;
+            let scale = if share > 0.0 { 1.0 / share } else { 0.0 };
+            let specs = [&x, &seed, &stream, &Tensor::number(share), &Tensor::number(scale)].map(Tensor::spec);
+            let pointwise = Dropout.pointwise(&specs).unwrap();
+            let expected = listed(&pointwise, &x.to_vec_as::<f64>(), key, share, scale);
+            let expected = Tensor::from_vec(expected, [203]).unwrap();
+            let expected = crate::ops::CastOps::cast(&expected, dtype).unwrap();
+            assert!(x.dropout(key, rate).unwrap().same_bits(&expected), "{dtype} {rate}");
+        }
+        let op = Random {
+            distribution: Distribution::Bernoulli,
+            shape: Shape::from_slice(&[203]),
+            dtype: DType::Bool,
+            device: Device::Cpu,
+        };
+        let [seed, stream] = key.operands();
+        let specs = [&seed, &stream, &Tensor::number(0.4), &Tensor::number(0.0)].map(Tensor::spec);
+        let pointwise = op.pointwise(&specs).unwrap();
+        assert_eq!(pointwise.to_string(), "a = kept by operands 0 to 2\nbool a");
+        let expected: Vec<f64> = listed(&pointwise, &[0.0; 203], key, 0.4, 0.0);
+        assert_eq!(key.bernoulli([203], 0.4).unwrap().to_vec_as::<f64>(), expected);
+    }
 }
