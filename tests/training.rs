@@ -10,7 +10,7 @@ use kiln::prelude::*;
 use kiln::train::StopReason;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 fn quiet<'a>() -> Fit<'a> {
     Fit::new().verbose(Verbosity::Silent)
@@ -529,4 +529,73 @@ fn a_planned_step_has_the_bits_of_its_operations() {
     assert_plans_change_nothing(&|| classifier(4), &data, &quiet, false, "dropout");
     let build = || net().compile("adam", loss, metrics::SparseTopKCategoricalAccuracy::new().k(1)).unwrap();
     assert_plans_change_nothing(&build, &data, &quiet, true, "top k");
+}
+
+/// A weight times a number that `forward` makes of what it has counted, or of what it reads.
+#[derive(Debug)]
+struct Odd {
+    weight: Parameter,
+    passes: AtomicU64,
+    factor: fn(u64, &Tensor) -> f64,
+}
+
+impl Module for Odd {
+    fn forward(&self, x: &Var, pass: &mut Pass) -> kiln::nn::Result<Var> {
+        let factor = (self.factor)(self.passes.fetch_add(1, Ordering::Relaxed), x.tensor());
+        Ok(x.matmul(&pass.parameter(&self.weight))?.mul(factor)?)
+    }
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        visit("weight", &self.weight);
+    }
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        visit("weight", &mut self.weight);
+    }
+}
+
+#[test]
+fn what_changes_between_steps_or_reads_values_makes_no_plan() {
+    let x = Key::new(2).normal([128, 2], 0.0, 1.0).unwrap();
+    let data = Dataset::new(x.clone(), x.sum(keep(-1)).unwrap()).unwrap();
+    let cases: [(fn(u64, &Tensor) -> f64, &str); 3] = [
+        (|_, _| 0.5, "plan of"),
+        (|passes, _| 1.0 / (1.0 + passes as f64), "gave other numbers than the same operations one by one"),
+        (|_, x| x.to_vec_as::<f64>()[0], "a recorded value was read on the host"),
+    ];
+    for (factor, why) in cases {
+        let trained = |eagerly| {
+            let odd = Odd { weight: Parameter::new(Tensor::ones([2, 1]).unwrap()), passes: AtomicU64::new(0), factor };
+            let mut model = odd.compile("sgd", "mse", ()).unwrap().run_eagerly(eagerly);
+            model.fit(&data, quiet().batch_size(8)).unwrap();
+            (weights(&model), model.explain())
+        };
+        let (planned, text) = trained(false);
+        assert!(text.contains(why), "{text}");
+        assert_same_bits(&planned, &trained(true).0);
+        // The error of an escape names the line that reads.
+        assert!(!why.contains("host") || text.contains("tests/training.rs:"), "{text}");
+    }
+}
+
+#[test]
+fn a_batch_that_a_plan_refuses_is_an_error_as_ever_and_loses_nothing() {
+    let net = || Sequential::new([2]).seed(1).add(Dense::new(3).activation("softmax"));
+    let x = Key::new(4).normal([8, 2], 0.0, 1.0).unwrap();
+    let labels = |last: i64| Tensor::from_vec(vec![0, 1, 2, 0, 1, 2, 0, last], [8]).unwrap();
+    let mut both = [true, false].map(|eagerly| {
+        net().compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap().run_eagerly(eagerly)
+    });
+    let bad = Dataset::new(concat(&[&x, &x, &x, &x, &x], 0).unwrap(), {
+        let good = labels(1);
+        concat(&[&good, &good, &good, &good, &labels(7)], 0).unwrap()
+    });
+    let bad = bad.unwrap();
+    let errors = both.each_mut().map(|model| {
+        let error = model.fit(&bad, quiet().shuffle(false).batch_size(8)).unwrap_err();
+        error.to_string()
+    });
+    assert_eq!(errors[0], errors[1]);
+    assert!(both[1].explain().starts_with("plan of"), "{}", both[1].explain());
+    let [eager, planned] = both.each_ref().map(|model| (weights(model), model.optimizer().state()));
+    assert_same_bits(&eager.0, &planned.0);
+    assert_same_bits(&eager.1, &planned.1);
 }

@@ -88,25 +88,26 @@ impl<M: Module> Model<M> {
         }
         let mut inputs = vec![batch.x.clone(), batch.y.clone()];
         inputs.extend(weights.cloned());
+        let of_batch = inputs.len();
         // Taken out, so that what is updated is nobody else's; what stands there meanwhile lives in no memory.
-        self.visit_state(state, &mut |tensor| {
+        let taken = self.visit_state(state, &mut |tensor| {
             let stand_in = Tensor::filled(tensor.spec(), 0.0);
             inputs.push(std::mem::replace(tensor, stand_in));
-        })?;
-        let Some(mut step) = self.plans.take(&inputs) else {
-            self.put_back(state, &inputs)?;
-            return self.record_batch(batch, weights, key, state);
+        });
+        let step = taken.map(|()| self.plans.take(&inputs)).and_then(|step| match step {
+            Some(step) => Ok(self.optimizer.numbers(&step.update)?.map(|numbers| (step, numbers))),
+            None => Ok(None),
+        });
+        let Ok(Some((mut step, numbers))) = step else {
+            self.put_back(state, &inputs[of_batch..])?;
+            return step.and_then(|_| self.record_batch(batch, weights, key, state));
         };
-        let before = inputs.len();
-        let Some(numbers) = self.optimizer.numbers(&step.update)? else {
-            self.put_back(state, &inputs)?;
-            return self.record_batch(batch, weights, key, state);
-        };
+        let states = of_batch..inputs.len();
         inputs.extend(numbers.into_iter().map(Tensor::number));
         if !step.is_checked {
             let planned = step.plan.run(&inputs.iter().collect::<Vec<_>>());
-            inputs.truncate(before);
-            self.put_back(state, &inputs)?;
+            self.put_back(state, &inputs[states])?;
+            drop(inputs);
             let loss = self.eager_batch(batch, weights, key, state)?;
             let mut eager = vec![loss.clone()];
             self.visit_state(state, &mut |tensor| eager.push(tensor.clone()))?;
@@ -135,8 +136,9 @@ impl<M: Module> Model<M> {
             }
             Err(_) => {
                 // Nothing has changed; one operation after the other tells the error at its place.
-                inputs.truncate(before);
-                self.put_back(state, &inputs)?;
+                self.plans.keep(step);
+                self.put_back(state, &inputs[states])?;
+                drop(inputs);
                 self.eager_batch(batch, weights, key, state)
             }
         }
@@ -210,14 +212,12 @@ impl<M: Module> Model<M> {
         state.visit(f)
     }
 
-    /// Gives every tensor of a state back what was taken out: `inputs` are those of a plan.
-    fn put_back(&mut self, state: &mut MetricState, inputs: &[Tensor]) -> Result<()> {
-        let mut count = 0;
-        self.visit_state(state, &mut |_| count += 1)?;
-        let mut saved = inputs[inputs.len() - count..].iter();
+    /// Gives every tensor of a state back what was taken out.
+    fn put_back(&mut self, state: &mut MetricState, taken: &[Tensor]) -> Result<()> {
+        let mut taken = taken.iter();
         self.visit_state(state, &mut |tensor| {
-            if let Some(saved) = saved.next() {
-                *tensor = saved.clone();
+            if let Some(taken) = taken.next() {
+                *tensor = taken.clone();
             }
         })
     }
