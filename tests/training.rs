@@ -485,7 +485,7 @@ fn assert_plans_change_nothing(
         assert!(a.same_bits(b), "{what}: {name} differs");
     }
     for name in history.names() {
-        assert_eq!(history.get(&name), by_operations.get(&name), "{what}: {name}");
+        assert_eq!(history.get(name), by_operations.get(name), "{what}: {name}");
     }
 }
 
