@@ -160,6 +160,12 @@ fn a_run_that_fails_changes_nothing() {
     assert_same(&own, &inputs(7), "inputs");
     own[2] = Tensor::new([2i64]);
     assert_same(&plan.run_owned(&mut own).unwrap(), &f(&inputs(2)).unwrap(), "the next run");
+    // What fails leaves too, beside an update that is nobody else's operand.
+    let f = |x: &[Tensor]| Ok(vec![x[0].exp()?, x[1].index_select(0, &x[2])?]);
+    let mut plan = Plan::of(f, &inputs(0)).unwrap();
+    let mut own = inputs(7);
+    assert!(plan.run_owned(&mut own).is_err());
+    assert_same(&own, &inputs(7), "inputs");
 }
 
 /// A multilayer perceptron's loss, gradients, and its parameters after a step.
@@ -274,6 +280,27 @@ fn numbers_and_keys_are_inputs_too() {
 }
 
 #[test]
+fn a_traced_key_draws_by_the_key_of_the_run() {
+    let draws = |key: &Key| -> Result<Vec<Tensor>> {
+        let x = key.fold(3).normal([50], 0.0, 1.0)?;
+        Ok(vec![x.dropout(key.fold(1).fold(9), 0.4)?, key.bernoulli([20], 0.5)?, key.fold(4).uniform([7], -1.0, 1.0)?])
+    };
+    let trace = Trace::new();
+    let results = draws(&Key::new(1).traced_by(&trace).unwrap()).unwrap();
+    let mut plan = trace.finish(&results.iter().collect::<Vec<_>>()).unwrap();
+    for seed in [1, 2, 3] {
+        let [a, b] = Key::new(seed).operands();
+        assert_same(&plan.run(&[&a, &b]).unwrap(), &draws(&Key::new(seed)).unwrap(), "draws");
+    }
+    // What is drawn on the host cannot follow another key.
+    let trace = Trace::new();
+    let key = Key::new(1).traced_by(&trace).unwrap();
+    assert_eq!(key, Key::new(1));
+    key.fold(2).permutation(5);
+    assert_eq!(trace.finish(&[]).unwrap_err().kind(), ErrorKind::Escape);
+}
+
+#[test]
 fn operations_are_run_for_their_errors() {
     let f = |x: &[Tensor]| Ok(vec![x[0].index_select(0, &x[1])?]);
     let (x, index) = (Tensor::new([1.0f32, 2.0]), Tensor::new([0i64, 1]));
@@ -331,8 +358,12 @@ fn recordings_do_not_mix() {
     let y = a.mul(3.0).unwrap();
     let mut plan = one.finish(&[&y]).unwrap();
     assert_eq!(plan.run(&[&x]).unwrap()[0].to_vec::<f32>().unwrap(), [3.0, 6.0]);
-    // What was recorded remains a tensor like any other.
+    // What was recorded remains a tensor like any other: in the next recording a constant.
     assert_eq!(y.add(&a).unwrap().to_vec::<f32>().unwrap(), [4.0, 8.0]);
+    let product = y.mul(&b).unwrap();
+    assert!(b.mul(&y).is_ok());
+    let mut plan = two.finish(&[&product, &y]).unwrap();
+    assert_eq!(plan.run(&[&Tensor::new([10.0f32, 20.0])]).unwrap()[0].to_vec::<f32>().unwrap(), [30.0, 120.0]);
 }
 
 /// An operation of two results, in the place of its first operand, that keeps both promises of its kernel.

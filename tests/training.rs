@@ -526,7 +526,7 @@ fn a_planned_step_has_the_bits_of_its_operations() {
     let weighted = || quiet().class_weight(ClassWeight::Balanced).validation_split(0.2);
     let build = || net().compile("adam", loss, ()).unwrap().weighted_metrics(["accuracy"]).unwrap();
     assert_plans_change_nothing(&build, &data, &weighted, true, "class weights");
-    assert_plans_change_nothing(&|| classifier(4), &data, &quiet, false, "dropout");
+    assert_plans_change_nothing(&|| classifier(4), &data, &quiet, true, "dropout");
     let build = || net().compile("adam", loss, metrics::SparseTopKCategoricalAccuracy::new().k(1)).unwrap();
     assert_plans_change_nothing(&build, &data, &quiet, true, "top k");
 }
@@ -574,6 +574,64 @@ fn what_changes_between_steps_or_reads_values_makes_no_plan() {
         // The error of an escape names the line that reads.
         assert!(!why.contains("host") || text.contains("tests/training.rs:"), "{text}");
     }
+}
+
+#[test]
+fn a_loss_that_changes_between_epochs_is_noticed() {
+    let data = points(64, 3);
+    let trained = |eagerly| {
+        let factor = std::sync::Arc::new(AtomicU64::new(1));
+        let (of_loss, of_callback) = (factor.clone(), factor);
+        let loss = LossFn::new("annealed", move |t: &Var, p: &Var| {
+            Ok(p.sub(t)?.square()?.mean(-1)?.mul(of_loss.load(Ordering::Relaxed) as i64)?)
+        });
+        let net = Sequential::new([2]).seed(1).add(Dense::new(1).activation("tanh"));
+        let mut model = net.compile("adam", loss, ()).unwrap().run_eagerly(eagerly);
+        let grow = LambdaCallback::new().on_epoch_end(move |_, _, _| {
+            of_callback.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        let data =
+            Dataset::new(data.x().unwrap(), data.y().cast(DType::F32).unwrap().reshape([64, 1]).unwrap()).unwrap();
+        let history = model.fit(&data, quiet().epochs(3).batch_size(8).callback(grow)).unwrap();
+        (history.get("loss").unwrap().to_vec(), weights(&model))
+    };
+    let (eager, planned) = (trained(true), trained(false));
+    assert_eq!(eager.0, planned.0);
+    assert_same_bits(&eager.1, &planned.1);
+}
+
+#[test]
+fn a_panic_in_a_step_loses_no_parameter() {
+    /// Panics in the seventh call of its kernel and later.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Bomb;
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    impl Op for Bomb {
+        fn name(&self) -> &str {
+            "bomb"
+        }
+        fn infer(&self, x: &[Spec]) -> kiln::tensor::Result<Specs> {
+            Ok(x[0].into())
+        }
+        fn cpu(&self, call: CpuCall<'_, Self>) -> kiln::tensor::Result<()> {
+            assert!(CALLS.fetch_add(1, Ordering::Relaxed) < 6, "as planned");
+            let (x, y) = call.parts();
+            y[0].slice::<f32>()?.copy_from_slice(&x[0].contiguous::<f32>()?);
+            Ok(())
+        }
+    }
+    let loss = LossFn::new("bomb", |t: &Var, p: &Var| {
+        let t = Var::new(Tensor::apply(&Bomb, &[&t.tensor().mul(1.0)?])?.one()?);
+        Ok(p.sub(&t)?.square()?.mean(-1)?)
+    });
+    let data = points(64, 3);
+    let data = Dataset::new(data.x().unwrap(), data.y().cast(DType::F32).unwrap().reshape([64, 1]).unwrap()).unwrap();
+    let net = Sequential::new([2]).seed(1).add(Dense::new(1));
+    let mut model = net.compile("adam", loss, ()).unwrap();
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.fit(&data, quiet().batch_size(4))));
+    assert!(panic.is_err());
+    assert!(weights(&model)[0].1.to_vec_as::<f64>().iter().all(|w| *w != 0.0));
 }
 
 #[test]

@@ -194,11 +194,6 @@ impl Pass {
         self.key.fold(self.draws)
     }
 
-    /// How many keys have been drawn.
-    pub fn draws(&self) -> u64 {
-        self.draws
-    }
-
     /// Sets a statistic, such as a moving mean, when the pass has succeeded.
     pub fn update(&mut self, parameter: &Parameter, value: Tensor) {
         self.updates.push((parameter.id, value));

@@ -5,8 +5,11 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use crate::ops::random::{self, Distribution, Random};
-use crate::{DType, Device, Element, Error, IntoShape, Op, Result, Shape, Tensor, with_element};
+use crate::{DType, Device, Element, Error, IntoShape, Op, Result, Shape, Tensor, Trace, with_element};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
+use std::sync::Arc;
 
 /// The key of a stream of random numbers.
 ///
@@ -20,8 +23,19 @@ use std::panic::Location;
 /// assert_ne!(weights.bits(0), dropout.bits(0));
 /// # Ok::<(), kiln_tensor::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// A key can be an input of a [`Trace`] ([`Key::traced_by`]): all that is drawn from it, and from the keys that are folded
+/// out of it, is then recorded, and a plan draws by the key that it is given.
+#[derive(Clone)]
 pub struct Key {
+    philox: Philox,
+    /// The halves as a recording knows them.
+    traced: Option<Arc<[Tensor; 2]>>,
+}
+
+/// The generator of a key, as kernels have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Philox {
     seed: u64,
     stream: u64,
 }
@@ -45,17 +59,20 @@ fn philox<const L: usize>(mut counter: [[u32; L]; 4], mut key: [u32; 2]) -> [[u3
     counter
 }
 
-impl Key {
-    /// The key of a seed.
-    pub fn new(seed: u64) -> Key {
-        Key { seed, stream: 0 }
+impl Philox {
+    pub(crate) fn new(seed: u64, stream: u64) -> Philox {
+        Philox { seed, stream }
     }
 
-    /// The key for purpose number `n` under this key: independent of it and of those of other numbers.
-    #[must_use]
-    pub fn fold(self, n: u64) -> Key {
+    /// [`Key::fold`].
+    pub(crate) fn fold(self, n: u64) -> Philox {
         let [[a], [b], [c], [d]] = self.blocks_of(n, 0x4B69_6C6E);
-        Key { seed: self.seed ^ (u64::from(a) << 32 | u64::from(b)), stream: u64::from(c) << 32 | u64::from(d) }
+        Philox { seed: self.seed ^ (u64::from(a) << 32 | u64::from(b)), stream: u64::from(c) << 32 | u64::from(d) }
+    }
+
+    /// The two halves.
+    pub(crate) fn halves(self) -> [i64; 2] {
+        [self.seed as i64, self.stream as i64]
     }
 
     #[inline(always)]
@@ -68,25 +85,58 @@ impl Key {
         philox(counter, [self.seed as u32, (self.seed >> 32) as u32])
     }
 
-    /// Block number `position`: four random words.
-    pub fn bits(self, position: u64) -> [u32; 4] {
-        self.blocks(position).map(|[word]| word)
-    }
-
     /// `L` blocks from number `position` on: each of their four words, side by side.
     #[inline(always)]
     pub(crate) fn blocks<const L: usize>(self, position: u64) -> [[u32; L]; 4] {
         self.blocks_of(position, 0)
     }
+}
 
-    /// The key as two operands of rank 0, which live in no memory: a new key makes no new operation.
-    pub fn operands(self) -> [Tensor; 2] {
-        [self.seed, self.stream].map(|half| Tensor::uniform_value(half as i64))
+impl Key {
+    /// The key of a seed.
+    pub fn new(seed: u64) -> Key {
+        Key { philox: Philox::new(seed, 0), traced: None }
     }
 
-    /// The key of which [`Key::operands`] holds the halves.
-    pub(crate) fn from_halves(seed: u64, stream: u64) -> Key {
-        Key { seed, stream }
+    /// The key for purpose number `n` under this key: independent of it and of those of other numbers.
+    #[must_use]
+    pub fn fold(&self, n: u64) -> Key {
+        let traced = self.traced.as_ref().map(|halves| Arc::new(random::fold(halves, n)));
+        Key { philox: self.philox.fold(n), traced }
+    }
+
+    /// Block number `position`: four random words.
+    #[track_caller]
+    pub fn bits(&self, position: u64) -> [u32; 4] {
+        self.on_host().blocks(position).map(|[word]| word)
+    }
+
+    /// The key as two operands of rank 0, which live in no memory: a new key makes no new operation.
+    pub fn operands(&self) -> [Tensor; 2] {
+        match &self.traced {
+            Some(halves) => (**halves).clone(),
+            None => self.philox.halves().map(Tensor::uniform_value),
+        }
+    }
+
+    /// The same key as the next two inputs of `trace`, which are its [operands](Key::operands): plans draw by what they are
+    /// given there.
+    ///
+    /// # Errors
+    /// None for now.
+    pub fn traced_by(&self, trace: &Trace) -> Result<Key> {
+        let [seed, stream] = self.philox.halves().map(Tensor::uniform_value);
+        let halves = [trace.input(&seed)?, trace.input(&stream)?];
+        Ok(Key { philox: self.philox, traced: Some(Arc::new(halves)) })
+    }
+
+    /// The generator, for what is drawn on the host.
+    #[track_caller]
+    fn on_host(&self) -> Philox {
+        if let Some(halves) = &self.traced {
+            halves[0].escape();
+        }
+        self.philox
     }
 
     /// Numbers spread evenly over `low..high`, `f32`.
@@ -94,7 +144,7 @@ impl Key {
     /// # Errors
     /// A shape beyond memory; bounds that are not finite or cross.
     #[track_caller]
-    pub fn uniform(self, shape: impl IntoShape, low: f64, high: f64) -> Result<Tensor> {
+    pub fn uniform(&self, shape: impl IntoShape, low: f64, high: f64) -> Result<Tensor> {
         self.uniform_as(shape, low, high, DType::F32)
     }
 
@@ -103,7 +153,7 @@ impl Key {
     /// # Errors
     /// As there.
     #[track_caller]
-    pub fn uniform_as(self, shape: impl IntoShape, low: f64, high: f64, dtype: DType) -> Result<Tensor> {
+    pub fn uniform_as(&self, shape: impl IntoShape, low: f64, high: f64, dtype: DType) -> Result<Tensor> {
         let at = Location::caller();
         let shape = shape.into_shape()?;
         if !(low.is_finite() && high.is_finite() && low <= high) {
@@ -117,7 +167,7 @@ impl Key {
     /// # Errors
     /// A shape beyond memory; a negative deviation.
     #[track_caller]
-    pub fn normal(self, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Tensor> {
+    pub fn normal(&self, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Tensor> {
         self.normal_as(shape, mean, deviation, DType::F32)
     }
 
@@ -126,7 +176,7 @@ impl Key {
     /// # Errors
     /// As there.
     #[track_caller]
-    pub fn normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
+    pub fn normal_as(&self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
         let shape = checked("normal", shape, mean, deviation)?;
         self.draw(Distribution::Normal, shape, dtype, mean, deviation)
     }
@@ -137,7 +187,7 @@ impl Key {
     /// # Errors
     /// A shape beyond memory; a negative deviation.
     #[track_caller]
-    pub fn truncated_normal(self, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Tensor> {
+    pub fn truncated_normal(&self, shape: impl IntoShape, mean: f64, deviation: f64) -> Result<Tensor> {
         self.truncated_normal_as(shape, mean, deviation, DType::F32)
     }
 
@@ -146,7 +196,13 @@ impl Key {
     /// # Errors
     /// As there.
     #[track_caller]
-    pub fn truncated_normal_as(self, shape: impl IntoShape, mean: f64, deviation: f64, dtype: DType) -> Result<Tensor> {
+    pub fn truncated_normal_as(
+        &self,
+        shape: impl IntoShape,
+        mean: f64,
+        deviation: f64,
+        dtype: DType,
+    ) -> Result<Tensor> {
         let shape = checked("truncated_normal", shape, mean, deviation)?;
         self.draw(Distribution::TruncatedNormal, shape, dtype, mean, deviation)
     }
@@ -156,7 +212,7 @@ impl Key {
     /// # Errors
     /// A shape beyond memory; a probability outside of 0 to 1.
     #[track_caller]
-    pub fn bernoulli(self, shape: impl IntoShape, p: f64) -> Result<Tensor> {
+    pub fn bernoulli(&self, shape: impl IntoShape, p: f64) -> Result<Tensor> {
         let at = Location::caller();
         let shape = shape.into_shape()?;
         if !(0.0..=1.0).contains(&p) {
@@ -166,7 +222,7 @@ impl Key {
     }
 
     #[track_caller]
-    fn draw(self, distribution: Distribution, shape: Shape, dtype: DType, a: f64, b: f64) -> Result<Tensor> {
+    fn draw(&self, distribution: Distribution, shape: Shape, dtype: DType, a: f64, b: f64) -> Result<Tensor> {
         let op = Random { distribution, shape, dtype, device: Device::Cpu };
         for parameter in [a, b] {
             if !with_element!(dtype, T => <T as Element>::from_f64(parameter).to_f64().is_finite()) {
@@ -178,7 +234,8 @@ impl Key {
     }
 
     /// The numbers `0..n` in random order.
-    pub fn permutation(self, n: usize) -> Vec<usize> {
+    #[track_caller]
+    pub fn permutation(&self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {
             order.swap(i, self.below(i as u64, i as u64 + 1) as usize);
@@ -187,10 +244,30 @@ impl Key {
     }
 
     /// A number below `bound`, from block `position`: the high half of a 128-bit product, whose bias is below 2⁻⁶⁴ · bound.
-    pub fn below(self, position: u64, bound: u64) -> u64 {
+    #[track_caller]
+    pub fn below(&self, position: u64, bound: u64) -> u64 {
         let [a, b, ..] = self.bits(position);
         let word = u64::from(a) << 32 | u64::from(b);
         ((u128::from(word) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+// Two keys that draw the same are the same, recorded or not.
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.philox == other.philox
+    }
+}
+impl Eq for Key {}
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.philox.hash(state);
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:#018x}, {:#018x})", self.philox.seed, self.philox.stream)
     }
 }
 
@@ -272,7 +349,7 @@ mod tests {
             dtype: DType::F32,
             device: Device::Cpu,
         };
-        assert!(random::draw(Key::new(1), op, 0.0, f64::INFINITY).is_ok());
+        assert!(random::draw(&Key::new(1), op, 0.0, f64::INFINITY).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::storage::Storage;
 use crate::{Error, ErrorKind, Layout, Op, Result, Tensor, with_element};
 use std::fmt;
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A recording of the operations on the tensors that it has been given.
@@ -27,7 +28,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Everything else that takes part, such as the 2 above, is a constant of the plan. So what changes from run to run has
 /// to be an input, if only a number of rank 0: a learning rate, the [operands](crate::Key::operands) of a key.
 #[derive(Clone, Default)]
-pub struct Trace(Arc<Mutex<Recording>>);
+pub struct Trace(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    recording: Mutex<Recording>,
+    /// Whether the plan is made: what comes after is not part of it.
+    is_finished: AtomicBool,
+}
 
 /// A value of a recording, and where its elements are now.
 pub(crate) struct Traced {
@@ -41,8 +49,6 @@ struct Recording {
     graph: Graph,
     /// A value was read on the host, at this line if it is known: what follows from it is not recorded.
     escape: Option<Option<&'static Location<'static>>>,
-    /// Whether the plan is made: what comes after is not part of it.
-    is_finished: bool,
 }
 
 impl Trace {
@@ -53,11 +59,12 @@ impl Trace {
 
     fn recording(&self) -> MutexGuard<'_, Recording> {
         // Whoever panicked has not left half a step: steps are appended whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A tensor with the elements of `x` whose use is recorded. It is the plan's next input: runs are given others of the
-    /// same shape and type in its place.
+    /// same shape and type in its place. A strided view is copied: a sum along a dimension that does not lie dense may add
+    /// in another order than one along the copy's.
     ///
     /// # Errors
     /// There is no memory for a copy of a strided view.
@@ -86,7 +93,7 @@ impl Trace {
     pub fn finish(self, outputs: &[&Tensor]) -> Result<Plan> {
         let here = Location::caller();
         let mut recording = self.recording();
-        recording.is_finished = true;
+        self.0.is_finished.store(true, Ordering::Relaxed);
         let results: Result<Vec<Operand>> = outputs.iter().map(|x| self.operand(&mut recording.graph, x)).collect();
         let (graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
         drop(recording);
@@ -103,17 +110,22 @@ impl Trace {
     fn operand(&self, graph: &mut Graph, x: &Tensor) -> Result<Operand> {
         let value = match x.storage.traced() {
             Some(traced) if Arc::ptr_eq(&traced.trace.0, &self.0) => traced.value,
-            Some(_) => {
+            Some(traced) if traced.is_live() => {
                 let text = "the operands belong to two recordings";
                 return Err(Error::new(ErrorKind::Escape, "trace", text).help("finish one before the other begins"));
             }
-            None => graph.constant(&x.storage, x.dtype),
+            _ => graph.constant(x.storage.untraced(), x.dtype),
         };
         Ok(Operand { value, layout: x.layout, dtype: x.dtype, is_number: x.is_number() })
     }
 }
 
 impl Traced {
+    /// Whether the recording goes on.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.trace.0.is_finished.load(Ordering::Relaxed)
+    }
+
     /// Runs `op`, one of whose operands is recorded, and records it.
     pub(crate) fn record(
         &self,
@@ -126,9 +138,6 @@ impl Traced {
         let first = y.len();
         run(op, &plain.iter().collect::<Vec<_>>(), &mut [], y, at)?;
         let mut recording = self.trace.recording();
-        if recording.is_finished {
-            return Ok(());
-        }
         let graph = &mut recording.graph;
         let operands = x.iter().map(|x| self.trace.operand(graph, x)).collect::<Result<Vec<Operand>>>()?;
         let results = &mut y.as_mut_slice()[first..];

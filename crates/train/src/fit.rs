@@ -275,6 +275,7 @@ impl<M: Module> Run<'_, M> {
         for callback in callbacks.iter_mut() {
             callback.on_epoch_begin(epoch, self)?;
         }
+        self.model.plans.check_again();
         let steps = train.len().div_ceil(fit.batch_size);
         self.progress.begin_epoch(epoch, fit.epochs, Some(steps));
         let rate = self.model.optimizer.learning_rate();
@@ -323,7 +324,7 @@ impl<M: Module> Run<'_, M> {
                 None => train.batch_range(start, end)?,
             };
             let weights = batch_weights(&batch, class_weights)?;
-            let loss = self.model.train_batch(&batch, weights.as_ref(), key.fold(LAYERS), &mut state)?;
+            let loss = self.model.train_batch(&batch, weights.as_ref(), &key.fold(LAYERS), &mut state)?;
             self.progress.step(i + 1, || state.logs(""));
             if watched {
                 let mut logs = state.logs("");

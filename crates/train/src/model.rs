@@ -116,8 +116,6 @@ pub(crate) struct StepOutput {
     pub(crate) predictions: Tensor,
     /// The update, if it was recorded.
     pub(crate) update: Option<RecordedUpdate>,
-    /// Whether layers drew random numbers.
-    pub(crate) draws: bool,
 }
 
 impl<M: Module> Model<M> {
@@ -137,9 +135,12 @@ impl<M: Module> Model<M> {
         &self.module
     }
 
-    /// Whether each operation of a step is run by itself, as Keras's `run_eagerly`. Else steps of training are recorded
-    /// and run again as plans, which give the same bits sooner. A module whose `forward` does something else from step to
-    /// step, by other means than its parameters and the keys of the pass, has to be run eagerly.
+    /// Whether each operation of a step is run by itself, as Keras's `run_eagerly`. Else steps of `fit` are recorded and run
+    /// again as plans, which give the same bits sooner.
+    ///
+    /// Run eagerly what does something else from step to step by other means than parameters and the keys of the pass: a
+    /// module, a loss or a metric that counts, say. A plan is compared with its operations once an epoch, and what
+    /// changes in between is not seen.
     #[must_use]
     pub fn run_eagerly(mut self, eagerly: bool) -> Self {
         self.plans.run_eagerly(eagerly);
@@ -194,7 +195,8 @@ impl<M: Module> Model<M> {
         Ok((loss, predictions))
     }
 
-    /// One step of training: forward, backward, update. The numbers of the update become inputs of `trace`.
+    /// One step of training: forward, backward, update. `key` is the step's own; the numbers of the update become inputs of
+    /// `trace`.
     pub(crate) fn step(
         &mut self,
         batch: &Batch,
@@ -202,11 +204,10 @@ impl<M: Module> Model<M> {
         key: Key,
         trace: Option<&Trace>,
     ) -> Result<StepOutput> {
-        let mut pass = Pass::training(key.fold(self.steps));
+        let mut pass = Pass::training(key);
         let weights = weights.map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut pass)?;
-        let draws = pass.draws() > 0;
         let gradients = pass.finish(&loss, &mut self.module)?;
         // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
         let loss = loss.into_tensor();
@@ -216,7 +217,7 @@ impl<M: Module> Model<M> {
             None => self.optimizer.apply(&mut updates).map(|()| None)?,
         };
         self.steps += 1;
-        Ok(StepOutput { loss, predictions, update, draws })
+        Ok(StepOutput { loss, predictions, update })
     }
 
     /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.
@@ -239,7 +240,7 @@ impl<M: Module> Model<M> {
         let weights = batch.sample_weight.as_ref().map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
-        Ok(StepOutput { loss: loss.into_tensor(), predictions, update: None, draws: false })
+        Ok(StepOutput { loss: loss.into_tensor(), predictions, update: None })
     }
 
     /// Trains on one batch: the loss before the update, and the metrics of this batch alone.
@@ -249,7 +250,7 @@ impl<M: Module> Model<M> {
     pub fn train_on_batch(&mut self, x: &Tensor, y: &Tensor) -> Result<Logs> {
         let batch = Dataset::new(x.clone(), y.clone())?.batch_range(0, Inputs::count(x))?;
         let mut state = self.metric_state();
-        self.train_batch(&batch, None, Key::new(0), &mut state)?;
+        self.train_batch(&batch, None, &Key::new(0), &mut state)?;
         Ok(state.logs(""))
     }
 

@@ -7,6 +7,7 @@ use crate::model::{MetricState, Model};
 use kiln_nn::optimizers::RecordedUpdate;
 use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Plans that are kept: those of the last shapes of batches.
 const KEPT: usize = 4;
@@ -22,6 +23,8 @@ pub(crate) struct Plans {
     fruitless: usize,
     /// Why steps are run one operation at a time.
     eager: Option<String>,
+    /// Whether that was asked for.
+    by_request: bool,
 }
 
 /// One step of training.
@@ -34,12 +37,20 @@ struct StepPlan {
 
 impl Plans {
     pub(crate) fn run_eagerly(&mut self, eagerly: bool) {
-        *self = Plans { eager: eagerly.then(|| "run_eagerly was asked for".to_owned()), ..Plans::default() };
+        let eager = eagerly.then(|| "run_eagerly was asked for".to_owned());
+        *self = Plans { eager, by_request: eagerly, ..Plans::default() };
     }
 
     /// Forgets what was recorded of a model that may have changed.
     pub(crate) fn forget(&mut self) {
-        (self.plans, self.fruitless) = (Vec::new(), 0);
+        if !self.by_request {
+            *self = Plans::default();
+        }
+    }
+
+    /// Has every plan compared once more with its operations one by one: something may have changed since.
+    pub(crate) fn check_again(&mut self) {
+        self.plans.iter_mut().for_each(|step| step.is_checked = false);
     }
 
     fn give_up(&mut self, why: impl Into<String>) {
@@ -71,7 +82,7 @@ impl<M: Module> Model<M> {
         &mut self,
         batch: &Batch,
         weights: Option<&Tensor>,
-        key: Key,
+        key: &Key,
         state: &mut MetricState,
     ) -> Result<Tensor> {
         // The first step gives metrics and optimizer their tensors.
@@ -83,11 +94,18 @@ impl<M: Module> Model<M> {
             self.plans.forget();
             self.plans.trainable = trainable;
         }
+        // Along what lies otherwise sums may be taken in another order than along the dense copies of a recording.
+        let mut is_dense = [&batch.x, &batch.y].into_iter().chain(weights).all(|x| x.layout().is_contiguous());
+        self.visit_state(state, &mut |tensor| is_dense &= tensor.layout().is_contiguous())?;
+        if !is_dense {
+            return self.eager_batch(batch, weights, key, state);
+        }
         if self.plans.plans.is_empty() {
             return self.record_batch(batch, weights, key, state);
         }
         let mut inputs = vec![batch.x.clone(), batch.y.clone()];
         inputs.extend(weights.cloned());
+        inputs.extend(key.fold(self.steps).operands());
         let of_batch = inputs.len();
         // Taken out, so that what is updated is nobody else's; what stands there meanwhile lives in no memory.
         let taken = self.visit_state(state, &mut |tensor| {
@@ -104,27 +122,20 @@ impl<M: Module> Model<M> {
         };
         let states = of_batch..inputs.len();
         inputs.extend(numbers.into_iter().map(Tensor::number));
-        if !step.is_checked {
-            let planned = step.plan.run(&inputs.iter().collect::<Vec<_>>());
-            self.put_back(state, &inputs[states])?;
-            drop(inputs);
-            let loss = self.eager_batch(batch, weights, key, state)?;
-            let mut eager = vec![loss.clone()];
-            self.visit_state(state, &mut |tensor| eager.push(tensor.clone()))?;
-            match planned.is_ok_and(|planned| planned.iter().zip(&eager).all(|(a, b)| a.same_bits(b))) {
-                true => {
-                    step.is_checked = true;
-                    self.plans.keep(step);
-                }
-                false => self.plans.give_up(
-                    "a step that was recorded gave other numbers than the same operations one by one: something in \
-                     the model changes from step to step and is neither a parameter nor a random key of the pass",
-                ),
+        // Whatever a kernel does, what was taken out is put back.
+        let results = catch_unwind(AssertUnwindSafe(|| match step.is_checked {
+            true => step.plan.run_owned(&mut inputs),
+            false => step.plan.run(&inputs.iter().collect::<Vec<_>>()),
+        }));
+        let results = match results {
+            Ok(results) => results,
+            Err(panic) => {
+                self.put_back(state, &inputs[states])?;
+                resume_unwind(panic);
             }
-            return Ok(loss);
-        }
-        match step.plan.run_owned(&mut inputs) {
-            Ok(results) => {
+        };
+        let results = match (step.is_checked, results) {
+            (true, Ok(results)) => {
                 let mut results = results.into_iter();
                 let mut next = || results.next().unwrap_or_else(|| unreachable!("a plan gives what was recorded"));
                 let loss = next();
@@ -132,16 +143,32 @@ impl<M: Module> Model<M> {
                 self.optimizer.count_update();
                 self.steps += 1;
                 self.plans.keep(step);
-                Ok(loss)
+                return Ok(loss);
             }
-            Err(_) => {
-                // Nothing has changed; one operation after the other tells the error at its place.
+            (_, results) => results,
+        };
+        // Nothing has changed. One operation after the other tells an error at its place, and whether a new plan is right.
+        self.put_back(state, &inputs[states])?;
+        drop(inputs);
+        let outcome = self.eager_batch(batch, weights, key, state);
+        let Ok(loss) = &outcome else {
+            self.plans.keep(step);
+            return outcome;
+        };
+        let mut eager = vec![loss.clone()];
+        self.visit_state(state, &mut |tensor| eager.push(tensor.clone()))?;
+        match results {
+            Ok(results) if results.iter().zip(&eager).all(|(a, b)| a.same_bits(b)) => {
+                step.is_checked = true;
                 self.plans.keep(step);
-                self.put_back(state, &inputs[states])?;
-                drop(inputs);
-                self.eager_batch(batch, weights, key, state)
             }
+            Ok(_) => self.plans.give_up(
+                "a step that was recorded gave other numbers than the same operations one by one: something in the \
+                 model changes from step to step and is neither a parameter nor a random key of the pass",
+            ),
+            Err(error) => self.plans.give_up(format!("a plan could not be run:\n{error}")),
         }
+        outcome
     }
 
     /// A step one operation at a time.
@@ -149,10 +176,10 @@ impl<M: Module> Model<M> {
         &mut self,
         batch: &Batch,
         weights: Option<&Tensor>,
-        key: Key,
+        key: &Key,
         state: &mut MetricState,
     ) -> Result<Tensor> {
-        let output = self.step(batch, weights, key, None)?;
+        let output = self.step(batch, weights, key.fold(self.steps), None)?;
         state.update(batch, &output, weights)?;
         Ok(output.loss)
     }
@@ -162,12 +189,13 @@ impl<M: Module> Model<M> {
         &mut self,
         batch: &Batch,
         weights: Option<&Tensor>,
-        key: Key,
+        key: &Key,
         state: &mut MetricState,
     ) -> Result<Tensor> {
         let trace = Trace::new();
         let traced = Batch { x: trace.input(&batch.x)?, y: trace.input(&batch.y)?, sample_weight: None };
         let weights = weights.map(|weights| trace.input(weights)).transpose()?;
+        let key = key.fold(self.steps).traced_by(&trace)?;
         let (mut specs, mut inputs) = (Vec::new(), Ok(()));
         self.visit_state(state, &mut |tensor| match trace.input(tensor) {
             Ok(input) => {
@@ -183,23 +211,20 @@ impl<M: Module> Model<M> {
             results.push(tensor.clone());
             *tensor = tensor.untraced();
         })?;
-        let mut output = outcome?;
-        let loss = output.loss.untraced();
+        let loss = outcome.as_ref().map(|output| output.loss.clone()).ok();
+        // The recording ends in any case: what is kept of it somewhere must not go on with it.
+        let plan = trace.finish(&loss.iter().chain(&results).collect::<Vec<_>>());
+        let output = outcome?;
         let is_steady = results.iter().map(Tensor::spec).eq(specs);
-        let update = output.update.take().filter(|_| is_steady);
-        match update {
+        match (plan, output.update) {
             _ if state.hides() => self.plans.give_up("a metric does not show what it keeps (Metric::visit)"),
-            _ if output.draws => self.plans.give_up("its layers draw random numbers"),
-            None => self.plans.give_up("a metric keeps tensors of other shapes from step to step"),
-            Some(update) => {
-                let all: Vec<&Tensor> = std::iter::once(&output.loss).chain(&results).collect();
-                match trace.finish(&all) {
-                    Ok(plan) => self.plans.recorded(StepPlan { plan, update, is_checked: false }),
-                    Err(error) => self.plans.give_up(format!("no plan can be made of a step:\n{error}")),
-                }
+            (Ok(plan), Some(update)) if is_steady => {
+                self.plans.recorded(StepPlan { plan, update, is_checked: false });
             }
+            (Ok(_), _) => self.plans.give_up("a metric keeps tensors of other shapes from step to step"),
+            (Err(error), _) => self.plans.give_up(format!("no plan can be made of a step:\n{error}")),
         }
-        Ok(loss)
+        Ok(output.loss.untraced())
     }
 
     /// Calls `f` with every tensor that a step changes, always in the same order.

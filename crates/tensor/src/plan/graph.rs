@@ -127,12 +127,15 @@ impl Graph {
         before - self.steps.len()
     }
 
-    /// Puts the steps last whose results only leave: they may overwrite what came in, and until then a step that fails has
-    /// changed nothing. Returns how many others there are.
+    /// Puts the steps last whose results only leave and that cannot fail, being pointwise: they may overwrite what came in,
+    /// and a step that fails before has changed nothing. Returns how many others there are.
     pub(crate) fn put_leaving_last(&mut self) -> usize {
         let mut is_read = vec![false; self.values.len()];
         self.steps.iter().flat_map(|step| &step.x).for_each(|x| is_read[x.value] = true);
-        let leaves = |step: &Step| !step.is_check(&self.values) && !step.y.iter().any(|&y| is_read[y]);
+        let leaves = |step: &Step| {
+            let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
+            !step.y.iter().any(|&y| is_read[y]) && step.op.pointwise(&specs).is_some()
+        };
         let (last, first): (Vec<Step>, Vec<Step>) = std::mem::take(&mut self.steps).into_iter().partition(leaves);
         let others = first.len();
         self.steps = first.into_iter().chain(last).collect();

@@ -14,7 +14,8 @@ use memory::Memory;
 use run::Bases;
 
 /// A computation that was recorded: a fixed list of operations from inputs to results. What it gives has the bits that
-/// the same operations give when each is run by itself; but shapes are inferred, errors about them found and memory laid
+/// the same operations give when each is run by itself on inputs that lie dense; an operation that no result needs is left
+/// out, and so are its errors. But shapes are inferred, errors about them found and memory laid
 /// out once, when the plan is made.
 ///
 /// ```

@@ -4,8 +4,9 @@ use super::Distribution;
 use super::polynomials::{ln_f32, ln_f64, quantile, turn_f32, turn_f64};
 use crate::cpu::parallel::{Shared, for_chunks};
 use crate::cpu::simd::{Kernel, dispatch};
+use crate::random::Philox;
 use crate::scalar::Real;
-use crate::{DType, Element, Key, Result, View, ViewMut, with_element};
+use crate::{DType, Element, Result, View, ViewMut, with_element};
 use std::marker::PhantomData;
 
 /// Elements that a thread draws at a time: whole runs.
@@ -24,7 +25,7 @@ trait Draw<T, const N: usize>: Sync {
 }
 
 /// Fills `y`, in the precision that its type computes in.
-pub(super) fn draw(distribution: Distribution, key: Key, a: f64, b: f64, y: &mut ViewMut<'_>) -> Result<()> {
+pub(super) fn draw(distribution: Distribution, key: Philox, a: f64, b: f64, y: &mut ViewMut<'_>) -> Result<()> {
     match (distribution, y.dtype()) {
         (Distribution::Bernoulli, _) => fill(key, &Bernoulli { limit: limit(a) }, y.slice::<bool>()?),
         (Distribution::Uniform, DType::F64) => fill(key, &WideUniform { a, b, top: b.next_down() }, y.slice::<f64>()?),
@@ -165,7 +166,7 @@ impl Draw<f64, 2> for WideTruncated {
 }
 
 /// `x · scale` where the draw is within the share that is kept.
-pub(super) fn dropout(key: Key, share: f64, scale: f64, x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
+pub(super) fn dropout(key: Philox, share: f64, scale: f64, x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
     let limit = limit(share);
     match x.dtype() {
         DType::F64 => mask::<f64, f64>(key, limit, scale, &x.contiguous()?, y.slice()?),
@@ -175,7 +176,7 @@ pub(super) fn dropout(key: Key, share: f64, scale: f64, x: &View<'_>, y: &mut Vi
 }
 
 /// Keeps elements of type `T`, scaled in `C`.
-fn mask<T: Element, C: Real>(key: Key, limit: u64, scale: C, x: &[T], y: &mut [T]) {
+fn mask<T: Element, C: Real>(key: Philox, limit: u64, scale: C, x: &[T], y: &mut [T]) {
     let shared = Shared::new(y);
     for_chunks(x.len(), CHUNK, 2, |start, end| {
         // SAFETY: chunks are disjoint ranges of the result, which has as many elements as the operand.
@@ -185,7 +186,7 @@ fn mask<T: Element, C: Real>(key: Key, limit: u64, scale: C, x: &[T], y: &mut [T
 }
 
 struct MaskKernel<'a, T, C> {
-    key: Key,
+    key: Philox,
     limit: u64,
     scale: C,
     /// The number of the first block.
@@ -215,7 +216,7 @@ impl<T: Element, C: Real> Kernel for MaskKernel<'_, T, C> {
 }
 
 /// Fills a tensor, `N` elements from each block.
-fn fill<T: Element, D: Draw<T, N>, const N: usize>(key: Key, draw: &D, y: &mut [T]) {
+fn fill<T: Element, D: Draw<T, N>, const N: usize>(key: Philox, draw: &D, y: &mut [T]) {
     let n = y.len();
     let shared = Shared::new(y);
     for_chunks(n, CHUNK, 8, |start, end| {
@@ -226,7 +227,7 @@ fn fill<T: Element, D: Draw<T, N>, const N: usize>(key: Key, draw: &D, y: &mut [
 }
 
 struct FillKernel<'a, T, D, const N: usize> {
-    key: Key,
+    key: Philox,
     draw: &'a D,
     /// The number of the first block.
     first: u64,

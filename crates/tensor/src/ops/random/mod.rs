@@ -20,12 +20,14 @@ mod polynomials;
 
 use super::elementwise::typed;
 use super::{Apply, Operand, Value};
+use crate::random::Philox;
 use crate::run::infer;
 use crate::scalar::Program;
 use crate::{
     Argument, Arity, CpuCall, DType, Device, Error, Expr, Key, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
     Tensor,
 };
+use std::borrow::Borrow;
 
 /// What is drawn, and what the two parameters beside the key mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,13 +153,49 @@ fn check_parameters(op: &str, x: &[Spec]) -> Result<()> {
     }
 }
 
-fn key(x: &[crate::View<'_>]) -> Result<Key> {
+fn key(x: &[crate::View<'_>]) -> Result<Philox> {
     let half = |x: &crate::View<'_>| Ok(x.contiguous::<i64>()?[0] as u64);
-    Ok(Key::from_halves(half(&x[0])?, half(&x[1])?))
+    Ok(Philox::new(half(&x[0])?, half(&x[1])?))
 }
 
 fn parameter(x: &crate::View<'_>) -> Result<f64> {
     Ok(x.contiguous::<f64>()?[0])
+}
+
+/// The key for a purpose, as [`Key::fold`]: the halves of one as those of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FoldKey {
+    n: u64,
+}
+
+impl Op for FoldKey {
+    fn name(&self) -> &str {
+        "fold_key"
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        check_key("fold_key", x)?;
+        Ok([Spec::new(Shape::default(), DType::I64); 2].into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        for (y, half) in y.iter_mut().zip(key(x)?.fold(self.n).halves()) {
+            y.slice::<i64>()?[0] = half;
+        }
+        Ok(())
+    }
+}
+
+/// The halves of a folded key from those of a key.
+pub(crate) fn fold([seed, stream]: &[Tensor; 2], n: u64) -> [Tensor; 2] {
+    let halves = Tensor::apply(&FoldKey { n }, &[seed, stream]);
+    // Halves are of the right types, and sixteen bytes are there.
+    halves.ok().and_then(|halves| halves.into_array()).expect("the halves of a key make those of another")
 }
 
 /// Random silence.
@@ -168,7 +206,7 @@ pub trait DropoutOps: Value + Apply<Dropout> {
     /// # Errors
     /// Elements that are no floating-point numbers; a rate that is no number, or outside of 0 to 1.
     #[track_caller]
-    fn dropout(&self, key: Key, rate: impl Operand<Self>) -> Result<Self> {
+    fn dropout(&self, key: impl Borrow<Key>, rate: impl Operand<Self>) -> Result<Self> {
         let rate = rate.operand();
         let valid = rate.tensor().spec() == Spec::new(Shape::default(), DType::F64)
             && (0.0..=1.0).contains(&rate.tensor().item()?);
@@ -178,7 +216,7 @@ pub trait DropoutOps: Value + Apply<Dropout> {
         }
         let share = 1.0 - rate.tensor().item()?;
         let scale = if share > 0.0 { 1.0 / share } else { 0.0 };
-        let [seed, stream] = key.operands();
+        let [seed, stream] = key.borrow().operands();
         let [seed, stream, share, scale] =
             [seed, stream, Tensor::number(share), Tensor::number(scale)].map(Self::constant);
         Self::apply_one(Dropout, &[self, &seed, &stream, &share, &scale])
@@ -188,7 +226,7 @@ impl<V: Value + Apply<Dropout>> DropoutOps for V {}
 
 /// Draws from a distribution; the callers are the methods of [`Key`].
 #[track_caller]
-pub(crate) fn draw(key: Key, op: Random, a: f64, b: f64) -> Result<Tensor> {
+pub(crate) fn draw(key: &Key, op: Random, a: f64, b: f64) -> Result<Tensor> {
     let [seed, stream] = key.operands();
     Tensor::apply_one(op, &[&seed, &stream, &Tensor::number(a), &Tensor::number(b)])
 }
@@ -198,7 +236,7 @@ mod tests {
     use super::*;
 
     /// What a listing gives for each element: its arguments as they say, in single precision or double.
-    fn listed(pointwise: &Pointwise, x: &[f64], key: Key, share: f64, scale: f64) -> Vec<f64> {
+    fn listed(pointwise: &Pointwise, x: &[f64], key: &Key, share: f64, scale: f64) -> Vec<f64> {
         let kept = |i: usize| f64::from(f64::from(key.bits(i as u64 / 4)[i % 4]) < share * 2f64.powi(32));
         let run = |i: usize| {
             let arguments = pointwise.arguments.iter().map(|argument| match argument {
@@ -227,10 +265,10 @@ mod tests {
             let scale = if share > 0.0 { 1.0 / share } else { 0.0 };
             let specs = [&x, &seed, &stream, &Tensor::number(share), &Tensor::number(scale)].map(Tensor::spec);
             let pointwise = Dropout.pointwise(&specs).unwrap();
-            let expected = listed(&pointwise, &x.to_vec_as::<f64>(), key, share, scale);
+            let expected = listed(&pointwise, &x.to_vec_as::<f64>(), &key, share, scale);
             let expected = Tensor::from_vec(expected, [203]).unwrap();
             let expected = crate::ops::CastOps::cast(&expected, dtype).unwrap();
-            assert!(x.dropout(key, rate).unwrap().same_bits(&expected), "{dtype} {rate}");
+            assert!(x.dropout(&key, rate).unwrap().same_bits(&expected), "{dtype} {rate}");
         }
         let op = Random {
             distribution: Distribution::Bernoulli,
@@ -242,7 +280,7 @@ mod tests {
         let specs = [&seed, &stream, &Tensor::number(0.4), &Tensor::number(0.0)].map(Tensor::spec);
         let pointwise = op.pointwise(&specs).unwrap();
         assert_eq!(pointwise.to_string(), "a = kept by operands 0 to 2\nbool a");
-        let expected: Vec<f64> = listed(&pointwise, &[0.0; 203], key, 0.4, 0.0);
+        let expected: Vec<f64> = listed(&pointwise, &[0.0; 203], &key, 0.4, 0.0);
         assert_eq!(key.bernoulli([203], 0.4).unwrap().to_vec_as::<f64>(), expected);
     }
 }
