@@ -123,7 +123,7 @@ impl Key {
     /// given there.
     ///
     /// # Errors
-    /// None for now.
+    /// As [`Trace::input`].
     pub fn traced_by(&self, trace: &Trace) -> Result<Key> {
         let [seed, stream] = self.philox.halves().map(Tensor::uniform_value);
         let halves = [trace.input(&seed)?, trace.input(&stream)?];

@@ -5,6 +5,7 @@ use crate::data::{ClassWeight, Dataset, batch_weights};
 use crate::history::{History, Params, StopReason};
 use crate::interrupt::Interrupt;
 use crate::model::{MetricState, Model};
+use crate::plans::Given;
 use crate::progress::{Progress, Verbosity};
 use crate::{Error, Result};
 use kiln_nn::module::{load_parameters, named_parameters};
@@ -324,7 +325,8 @@ impl<M: Module> Run<'_, M> {
                 None => train.batch_range(start, end)?,
             };
             let weights = batch_weights(&batch, class_weights)?;
-            let loss = self.model.train_batch(&batch, weights.as_ref(), &key.fold(LAYERS), &mut state)?;
+            let given = Given { batch: &batch, weights: weights.as_ref(), key: &key.fold(LAYERS) };
+            let loss = self.model.train_batch(given, &mut state)?;
             self.progress.step(i + 1, || state.logs(""));
             if watched {
                 let mut logs = state.logs("");

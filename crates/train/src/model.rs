@@ -2,7 +2,7 @@
 
 use crate::data::{Batch, Dataset, Inputs};
 use crate::history::Logs;
-use crate::plans::Plans;
+use crate::plans::{Given, Plans};
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLoss, Loss};
 use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
@@ -28,6 +28,7 @@ pub struct Model<M: Module = Network> {
     pub(crate) weighted_metrics: Vec<Box<dyn Metric>>,
     /// Batches trained on so far: the position in the stream of random numbers.
     pub(crate) steps: u64,
+    /// Recorded steps, and why there are none.
     pub(crate) plans: Plans,
 }
 
@@ -250,7 +251,8 @@ impl<M: Module> Model<M> {
     pub fn train_on_batch(&mut self, x: &Tensor, y: &Tensor) -> Result<Logs> {
         let batch = Dataset::new(x.clone(), y.clone())?.batch_range(0, Inputs::count(x))?;
         let mut state = self.metric_state();
-        self.train_batch(&batch, None, &Key::new(0), &mut state)?;
+        // Its metrics are fresh for every batch, and the first step of metrics is never a plan.
+        self.eager_batch(Given { batch: &batch, weights: None, key: &Key::new(0) }, &mut state)?;
         Ok(state.logs(""))
     }
 

@@ -27,6 +27,16 @@ pub(crate) struct Plans {
     by_request: bool,
 }
 
+/// What a step of training is given beside the model's state.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) batch: &'a Batch,
+    /// The weights of the samples, those of their classes included.
+    pub(crate) weights: Option<&'a Tensor>,
+    /// The run's key for layers; a step folds its number into it.
+    pub(crate) key: &'a Key,
+}
+
 /// One step of training.
 struct StepPlan {
     plan: Plan,
@@ -78,16 +88,10 @@ impl fmt::Debug for Plans {
 
 impl<M: Module> Model<M> {
     /// One step of training, and its batch in the metrics; returns the loss, which nobody has read yet.
-    pub(crate) fn train_batch(
-        &mut self,
-        batch: &Batch,
-        weights: Option<&Tensor>,
-        key: &Key,
-        state: &mut MetricState,
-    ) -> Result<Tensor> {
+    pub(crate) fn train_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         // The first step gives metrics and optimizer their tensors.
         if self.plans.eager.is_some() || state.is_fresh() || !self.optimizer.can_record() {
-            return self.eager_batch(batch, weights, key, state);
+            return self.eager_batch(given, state);
         }
         let trainable = self.trainable();
         if self.plans.trainable != trainable {
@@ -95,17 +99,21 @@ impl<M: Module> Model<M> {
             self.plans.trainable = trainable;
         }
         // Along what lies otherwise sums may be taken in another order than along the dense copies of a recording.
-        let mut is_dense = [&batch.x, &batch.y].into_iter().chain(weights).all(|x| x.layout().is_contiguous());
+        let of_batch = [&given.batch.x, &given.batch.y].into_iter().chain(given.weights);
+        let mut is_dense = of_batch.into_iter().all(|x| x.layout().is_contiguous());
         self.visit_state(state, &mut |tensor| is_dense &= tensor.layout().is_contiguous())?;
-        if !is_dense {
-            return self.eager_batch(batch, weights, key, state);
+        match (is_dense, self.plans.plans.is_empty()) {
+            (false, _) => self.eager_batch(given, state),
+            (true, true) => self.record_batch(given, state),
+            (true, false) => self.planned_batch(given, state),
         }
-        if self.plans.plans.is_empty() {
-            return self.record_batch(batch, weights, key, state);
-        }
-        let mut inputs = vec![batch.x.clone(), batch.y.clone()];
-        inputs.extend(weights.cloned());
-        inputs.extend(key.fold(self.steps).operands());
+    }
+
+    /// A step by a plan that fits it, or by one that is made of it.
+    fn planned_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
+        let mut inputs = vec![given.batch.x.clone(), given.batch.y.clone()];
+        inputs.extend(given.weights.cloned());
+        inputs.extend(given.key.fold(self.steps).operands());
         let of_batch = inputs.len();
         // Taken out, so that what is updated is nobody else's; what stands there meanwhile lives in no memory.
         let taken = self.visit_state(state, &mut |tensor| {
@@ -118,7 +126,7 @@ impl<M: Module> Model<M> {
         });
         let Ok(Some((mut step, numbers))) = step else {
             self.put_back(state, &inputs[of_batch..])?;
-            return step.and_then(|_| self.record_batch(batch, weights, key, state));
+            return step.and_then(|_| self.record_batch(given, state));
         };
         let states = of_batch..inputs.len();
         inputs.extend(numbers.into_iter().map(Tensor::number));
@@ -127,30 +135,21 @@ impl<M: Module> Model<M> {
             true => step.plan.run_owned(&mut inputs),
             false => step.plan.run(&inputs.iter().collect::<Vec<_>>()),
         }));
-        let results = match results {
-            Ok(results) => results,
-            Err(panic) => {
-                self.put_back(state, &inputs[states])?;
-                resume_unwind(panic);
-            }
-        };
-        let results = match (step.is_checked, results) {
-            (true, Ok(results)) => {
-                let mut results = results.into_iter();
-                let mut next = || results.next().unwrap_or_else(|| unreachable!("a plan gives what was recorded"));
-                let loss = next();
-                self.visit_state(state, &mut |tensor| *tensor = next())?;
-                self.optimizer.count_update();
-                self.steps += 1;
-                self.plans.keep(step);
-                return Ok(loss);
-            }
-            (_, results) => results,
-        };
+        if step.is_checked && matches!(results, Ok(Ok(_))) {
+            let mut results = results.into_iter().flatten().flatten();
+            let mut next = || results.next().unwrap_or_else(|| unreachable!("a plan gives what was recorded"));
+            let loss = next();
+            self.visit_state(state, &mut |tensor| *tensor = next())?;
+            self.optimizer.count_update();
+            self.steps += 1;
+            self.plans.keep(step);
+            return Ok(loss);
+        }
         // Nothing has changed. One operation after the other tells an error at its place, and whether a new plan is right.
         self.put_back(state, &inputs[states])?;
         drop(inputs);
-        let outcome = self.eager_batch(batch, weights, key, state);
+        let results = results.unwrap_or_else(|panic| resume_unwind(panic));
+        let outcome = self.eager_batch(given, state);
         let Ok(loss) = &outcome else {
             self.plans.keep(step);
             return outcome;
@@ -172,30 +171,20 @@ impl<M: Module> Model<M> {
     }
 
     /// A step one operation at a time.
-    fn eager_batch(
-        &mut self,
-        batch: &Batch,
-        weights: Option<&Tensor>,
-        key: &Key,
-        state: &mut MetricState,
-    ) -> Result<Tensor> {
+    pub(crate) fn eager_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
+        let Given { batch, weights, key } = given;
         let output = self.step(batch, weights, key.fold(self.steps), None)?;
         state.update(batch, &output, weights)?;
         Ok(output.loss)
     }
 
     /// [`Model::eager_batch`], and a plan of it.
-    fn record_batch(
-        &mut self,
-        batch: &Batch,
-        weights: Option<&Tensor>,
-        key: &Key,
-        state: &mut MetricState,
-    ) -> Result<Tensor> {
+    fn record_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let trace = Trace::new();
-        let traced = Batch { x: trace.input(&batch.x)?, y: trace.input(&batch.y)?, sample_weight: None };
-        let weights = weights.map(|weights| trace.input(weights)).transpose()?;
-        let key = key.fold(self.steps).traced_by(&trace)?;
+        let batch = given.batch;
+        let batch = Batch { x: trace.input(&batch.x)?, y: trace.input(&batch.y)?, sample_weight: None };
+        let weights = given.weights.map(|weights| trace.input(weights)).transpose()?;
+        let key = given.key.fold(self.steps).traced_by(&trace)?;
         let (mut specs, mut inputs) = (Vec::new(), Ok(()));
         self.visit_state(state, &mut |tensor| match trace.input(tensor) {
             Ok(input) => {
@@ -204,8 +193,8 @@ impl<M: Module> Model<M> {
             }
             Err(error) => inputs = Err(error),
         })?;
-        let output = inputs.map_err(Into::into).and_then(|()| self.step(&traced, weights.as_ref(), key, Some(&trace)));
-        let outcome = output.and_then(|output| state.update(&traced, &output, weights.as_ref()).map(|()| output));
+        let output = inputs.map_err(Into::into).and_then(|()| self.step(&batch, weights.as_ref(), key, Some(&trace)));
+        let outcome = output.and_then(|output| state.update(&batch, &output, weights.as_ref()).map(|()| output));
         let mut results = Vec::new();
         self.visit_state(state, &mut |tensor| {
             results.push(tensor.clone());

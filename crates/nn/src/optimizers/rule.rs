@@ -100,6 +100,7 @@ pub struct Step {
     pub keep: f64,
     /// What [`Step::apply`] multiplies the gradient by first, a number of rank 0: less than 1 where its norm is clipped.
     pub scale: Tensor,
+    /// What becomes of the numbers that the rule gives.
     pub(super) numbers: Numbers,
 }
 

@@ -208,13 +208,14 @@ pub trait DropoutOps: Value + Apply<Dropout> {
     #[track_caller]
     fn dropout(&self, key: impl Borrow<Key>, rate: impl Operand<Self>) -> Result<Self> {
         let rate = rate.operand();
-        let valid = rate.tensor().spec() == Spec::new(Shape::default(), DType::F64)
-            && (0.0..=1.0).contains(&rate.tensor().item()?);
-        if !valid {
-            let text = format!("the rate {} is no number from 0 to 1", rate.tensor());
+        let rate = rate.tensor();
+        let is_number = rate.spec() == Spec::new(Shape::default(), DType::F64);
+        let dropped = if is_number { rate.item()? } else { f64::NAN };
+        if !(0.0..=1.0).contains(&dropped) {
+            let text = format!("the rate {rate} is no number from 0 to 1");
             return Err(Error::argument("dropout", text).at(std::panic::Location::caller()));
         }
-        let share = 1.0 - rate.tensor().item()?;
+        let share = 1.0 - dropped;
         let scale = if share > 0.0 { 1.0 / share } else { 0.0 };
         let [seed, stream] = key.borrow().operands();
         let [seed, stream, share, scale] =
