@@ -4,6 +4,7 @@
 use super::expr::{Binary, Compare, Expr, Logic, Node, Unary};
 use super::{Mask, Real, Scalar};
 use crate::DType;
+use crate::ops::Distribution;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -168,9 +169,13 @@ pub enum Argument {
     Number(DType),
     /// The element's number in row-major order, from 0.
     Index,
-    /// 1 where the element's random draw of 32 bits is below a share of 2³², else 0. The key's two halves and the share are
-    /// operands of rank 0, of which `key` is the first; `ops/random` says which draw an element has.
-    Kept {
+    /// The element's random number, as [`Random`](crate::ops::Random) of this distribution and type draws it (`true` is
+    /// 1). The key's two halves and the parameters are operands of rank 0, of which `key` is the first.
+    Random {
+        /// What is drawn.
+        distribution: Distribution,
+        /// The type that it is rounded to.
+        dtype: DType,
         /// The number of the operand that holds the key's first half.
         key: usize,
     },
@@ -205,7 +210,10 @@ impl fmt::Display for Pointwise {
                     Argument::Element(dtype) => writeln!(f, "element {dtype}"),
                     Argument::Number(dtype) => writeln!(f, "number {dtype}"),
                     Argument::Index => writeln!(f, "index"),
-                    Argument::Kept { key } => writeln!(f, "kept by operands {key} to {}", key + 2),
+                    Argument::Random { distribution, dtype, key } => {
+                        let last = key + 1 + distribution.parameters();
+                        writeln!(f, "{} {dtype} of operands {key} to {last}", distribution.name())
+                    }
                 },
                 Step::Literal(bits) => writeln!(f, "{compute} {:?}", f64::from_bits(bits)),
                 Step::Unary(op, a) => writeln!(f, "{compute} {} {}", op.name(), Name(a)),

@@ -42,6 +42,23 @@ pub enum Distribution {
     Bernoulli,
 }
 
+impl Distribution {
+    /// The name in error texts and listings.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Distribution::Uniform => "uniform",
+            Distribution::Normal => "normal",
+            Distribution::TruncatedNormal => "truncated_normal",
+            Distribution::Bernoulli => "bernoulli",
+        }
+    }
+
+    /// How many parameters say which one it is.
+    pub(crate) fn parameters(self) -> usize {
+        if self == Distribution::Bernoulli { 1 } else { 2 }
+    }
+}
+
 /// A tensor of independent random numbers, from the two halves of a key and two parameters of type `f64`, all of rank 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Random {
@@ -57,12 +74,7 @@ pub struct Random {
 
 impl Op for Random {
     fn name(&self) -> &str {
-        match self.distribution {
-            Distribution::Uniform => "uniform",
-            Distribution::Normal => "normal",
-            Distribution::TruncatedNormal => "truncated_normal",
-            Distribution::Bernoulli => "bernoulli",
-        }
+        self.distribution.name()
     }
 
     fn arity(&self) -> Arity {
@@ -89,10 +101,9 @@ impl Op for Random {
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        // The others draw words for several elements at once, and compute in types of their own.
-        let outputs = infer(self, x).ok().filter(|_| self.distribution == Distribution::Bernoulli)?;
-        let mut pointwise = typed(&[], DType::F32, Program::new::<false>(1, &[Expr::input(0)]), &outputs);
-        pointwise.arguments.push(Argument::Kept { key: 0 });
+        let outputs = infer(self, x).ok()?;
+        let mut pointwise = typed(&[], self.dtype, Program::new::<false>(1, &[Expr::input(0)]), &outputs);
+        pointwise.arguments.push(Argument::Random { distribution: self.distribution, dtype: self.dtype, key: 0 });
         Some(pointwise)
     }
 }
@@ -132,7 +143,8 @@ impl Op for Dropout {
         let [element, kept, scale] = [0, 1, 2].map(Expr::<false>::input);
         let y = Scalar::select(kept.equals(Scalar::lit(0.0)), Scalar::lit(0.0), element * scale);
         let mut pointwise = typed(&x[..1], x[0].dtype, Program::new(3, &[y]), &outputs);
-        pointwise.arguments.extend([Argument::Kept { key: 1 }, Argument::Number(DType::F64)]);
+        let kept = Argument::Random { distribution: Distribution::Bernoulli, dtype: DType::Bool, key: 1 };
+        pointwise.arguments.extend([kept, Argument::Number(DType::F64)]);
         Some(pointwise)
     }
 }
@@ -235,53 +247,66 @@ pub(crate) fn draw(key: &Key, op: Random, a: f64, b: f64) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::CastOps;
 
-    /// What a listing gives for each element: its arguments as they say, in single precision or double.
-    fn listed(pointwise: &Pointwise, x: &[f64], key: &Key, share: f64, scale: f64) -> Vec<f64> {
-        let kept = |i: usize| f64::from(f64::from(key.bits(i as u64 / 4)[i % 4]) < share * 2f64.powi(32));
-        let run = |i: usize| {
-            let arguments = pointwise.arguments.iter().map(|argument| match argument {
-                Argument::Element(_) => x[i],
-                Argument::Number(_) => scale,
-                Argument::Kept { .. } => kept(i),
-                Argument::Index => i as f64,
-            });
-            match pointwise.compute {
-                DType::F64 => pointwise.program.call(&arguments.collect::<Vec<f64>>())[0],
-                _ => f64::from(pointwise.program.call(&arguments.map(|a| a as f32).collect::<Vec<f32>>())[0]),
+    /// What a listing gives for each element, by its arguments as they say, in the type that it computes in.
+    fn listed(pointwise: &Pointwise, shape: Shape, operands: &[&Tensor]) -> Vec<f64> {
+        let columns = pointwise.arguments.iter().enumerate().map(|(i, argument)| match *argument {
+            Argument::Element(_) => operands[i].to_vec_as::<f64>(),
+            // In a listing of dropout: after the element and the four operands of the draw.
+            Argument::Number(_) => vec![operands[4].item().unwrap(); shape.count()],
+            Argument::Index => (0..shape.count()).map(|i| i as f64).collect(),
+            Argument::Random { distribution, dtype, key } => {
+                let op = Random { distribution, shape, dtype, device: Device::Cpu };
+                let unused = Tensor::number(0.0);
+                let mut of_draw = operands[key..key + 2 + distribution.parameters()].to_vec();
+                of_draw.resize(4, &unused);
+                Tensor::apply_one(op, &of_draw).unwrap().to_vec_as::<f64>()
             }
+        });
+        let columns: Vec<Vec<f64>> = columns.collect();
+        let element = |i: usize| match pointwise.compute {
+            DType::F64 => pointwise.program.call(&columns.iter().map(|x| x[i]).collect::<Vec<f64>>())[0],
+            _ => f64::from(pointwise.program.call(&columns.iter().map(|x| x[i] as f32).collect::<Vec<f32>>())[0]),
         };
-        (0..x.len()).map(run).collect()
+        (0..shape.count()).map(element).collect()
+    }
+
+    /// Whether the listing of `op` gives the bits of its kernel.
+    fn agrees(op: &dyn Op, shape: Shape, operands: &[&Tensor]) {
+        let specs: Vec<Spec> = operands.iter().map(|x| x.spec()).collect();
+        let pointwise = op.pointwise(&specs).unwrap();
+        let kernel = Tensor::apply(op, operands).unwrap().one().unwrap();
+        let listing = Tensor::from_vec(listed(&pointwise, shape, operands), shape).unwrap();
+        let listing = listing.cast(pointwise.outputs[0]).unwrap();
+        assert!(kernel.same_bits(&listing), "{op:?} by\n{pointwise}");
     }
 
     #[test]
     fn a_listing_draws_what_the_kernel_does() {
-        let key = Key::new(3).fold(1);
+        let shape = Shape::from_slice(&[203]);
+        let [seed, stream] = Key::new(3).fold(1).operands();
+        let [a, b] = [0.25, 1.5].map(Tensor::number);
+        for distribution in
+            [Distribution::Uniform, Distribution::Normal, Distribution::TruncatedNormal, Distribution::Bernoulli]
+        {
+            let wanted = |dtype: &DType| dtype.is_float() != (distribution == Distribution::Bernoulli);
+            for dtype in DType::ALL.into_iter().filter(wanted).filter(|dtype| !dtype.is_integer()) {
+                let op = Random { distribution, shape, dtype, device: Device::Cpu };
+                agrees(&op, shape, &[&seed, &stream, &a, &b]);
+            }
+        }
         for (dtype, rate) in
             [(DType::F32, 0.3), (DType::F64, 0.3), (DType::F32, 0.0), (DType::F32, 1.0), (DType::F16, 0.7)]
         {
             let x = Key::new(1).normal_as([203], 0.0, 1.0, dtype).unwrap();
-            let [seed, stream] = key.operands();
             let share = 1.0 - rate;
             let scale = if share > 0.0 { 1.0 / share } else { 0.0 };
-            let specs = [&x, &seed, &stream, &Tensor::number(share), &Tensor::number(scale)].map(Tensor::spec);
-            let pointwise = Dropout.pointwise(&specs).unwrap();
-            let expected = listed(&pointwise, &x.to_vec_as::<f64>(), &key, share, scale);
-            let expected = Tensor::from_vec(expected, [203]).unwrap();
-            let expected = crate::ops::CastOps::cast(&expected, dtype).unwrap();
-            assert!(x.dropout(&key, rate).unwrap().same_bits(&expected), "{dtype} {rate}");
+            let [share, scale] = [share, scale].map(Tensor::number);
+            agrees(&Dropout, shape, &[&x, &seed, &stream, &share, &scale]);
         }
-        let op = Random {
-            distribution: Distribution::Bernoulli,
-            shape: Shape::from_slice(&[203]),
-            dtype: DType::Bool,
-            device: Device::Cpu,
-        };
-        let [seed, stream] = key.operands();
-        let specs = [&seed, &stream, &Tensor::number(0.4), &Tensor::number(0.0)].map(Tensor::spec);
-        let pointwise = op.pointwise(&specs).unwrap();
-        assert_eq!(pointwise.to_string(), "a = kept by operands 0 to 2\nbool a");
-        let expected: Vec<f64> = listed(&pointwise, &[0.0; 203], &key, 0.4, 0.0);
-        assert_eq!(key.bernoulli([203], 0.4).unwrap().to_vec_as::<f64>(), expected);
+        let op = Random { distribution: Distribution::Normal, shape, dtype: DType::F16, device: Device::Cpu };
+        let pointwise = op.pointwise(&[&seed, &stream, &a, &b].map(Tensor::spec)).unwrap();
+        assert_eq!(pointwise.to_string(), "a = normal f16 of operands 0 to 3\nf16 a");
     }
 }
