@@ -3,6 +3,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln::nn::optimizers::{IntoOptimizer, ParameterUpdate};
 use kiln::prelude::*;
+use std::cell::Cell;
 use std::hint::black_box;
 
 type Outcome = kiln::tensor::Result<Tensor>;
@@ -25,6 +26,8 @@ fn elementwise(c: &mut Criterion) {
     let matrix = normal(&[1024, 1024]);
     measure(c, "add 1M", 1 << 20, || x.add(&y));
     measure(c, "add row 1024x1024", 1 << 20, || matrix.add(&row));
+    let (image, channels) = (normal(&[32, 30, 30, 16]), normal(&[16]));
+    measure(c, "add channels 32x30x30x16", 32 * 900 * 16, || image.add(&channels));
     measure(c, "add transposed 1024x1024", 1 << 20, || matrix.add(&matrix.t()?));
     measure(c, "exp 1M", 1 << 20, || x.exp());
     measure(c, "tanh 1M", 1 << 20, || x.tanh());
@@ -39,6 +42,25 @@ fn reductions(c: &mut Criterion) {
     measure(c, "sum columns 1024x1024", 1 << 20, || x.sum(0));
     measure(c, "softmax 1024x1024", 1 << 20, || x.softmax(-1));
     measure(c, "argmax 1024x1024", 1 << 20, || x.argmax(-1));
+    let logits = normal(&[1024, 10]);
+    let labels = Tensor::from_vec((0..1024).map(|i| i % 10).collect::<Vec<i64>>(), [1024]).expect("1024 labels");
+    measure(c, "softmax 1024x10", 10240, || logits.softmax(-1));
+    measure(c, "argmax 1024x10", 10240, || logits.argmax(-1));
+    measure(c, "cross_entropy 1024x10", 10240, || logits.cross_entropy(&labels));
+}
+
+fn indexing(c: &mut Criterion) {
+    // More than any cache holds, as a data set is.
+    let (data, key) = (Tensor::zeros([60_000, 784]).expect("190 MB"), Key::new(2));
+    let batches: Vec<Tensor> = (0..256)
+        .map(|batch| (0..32).map(|i| key.below(32 * batch + i, 60_000) as i64).collect::<Vec<_>>())
+        .map(|indices| Tensor::from_vec(indices, [32]).expect("32 indices"))
+        .collect();
+    let next = Cell::new(0);
+    measure(c, "index_select 32 of 60000x784", 32 * 784, || {
+        next.set((next.get() + 1) % batches.len());
+        data.index_select(0, &batches[next.get()])
+    });
 }
 
 fn products(c: &mut Criterion) {
@@ -77,5 +99,5 @@ fn training(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, elementwise, reductions, products, training);
+criterion_group!(benches, elementwise, reductions, indexing, products, training);
 criterion_main!(benches);

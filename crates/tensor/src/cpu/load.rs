@@ -1,4 +1,4 @@
-//! Elements of any type as numbers of the type that a kernel computes in.
+//! Elements of any type as numbers of the type that a kernel computes in; and memory that is asked for early.
 
 use super::simd::{self, Kernel};
 use crate::Element;
@@ -41,4 +41,19 @@ impl<T: Element, C: Real> Kernel for Convert<'_, T, C> {
             self.to[i] = C::load(self.from[i]);
         }
     }
+}
+
+/// Asks for the start of a slice that is needed soon: what follows, up to the end of a page, the processor asks for itself.
+#[inline]
+pub(crate) fn prefetch<T>(slice: &[T]) {
+    const LINE: usize = 64;
+    const MOST: usize = 16 * LINE;
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..size_of_val(slice).min(MOST)).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address lies inside the slice, and a prefetch changes no memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().cast::<i8>().add(at)) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (slice, LINE, MOST);
 }

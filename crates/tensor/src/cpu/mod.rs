@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod float;
 pub mod gemm;
+mod handover;
 pub mod load;
 pub mod parallel;
 pub mod scratch;

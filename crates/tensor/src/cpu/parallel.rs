@@ -1,7 +1,7 @@
 //! Splitting work over threads so that the bits do not depend on how many there are: chunks have a fixed size that
 //! follows from the problem alone, and whoever combines them does so in their order.
 
-use super::simd;
+use super::{handover, simd};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -70,27 +70,16 @@ pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
 /// It goes from the first part upwards and the others from the last downwards, so that everybody meets the same data
 /// the next time.
 fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
-    let (taken, from_end, helping) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(helpers));
+    let (taken, from_end) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let is_left = || taken.fetch_add(1, Ordering::Relaxed) < count;
+    let help = || {
+        while is_left() {
+            task(count - 1 - from_end.fetch_add(1, Ordering::Relaxed));
+        }
+    };
     let start = Instant::now();
-    let own_end = rayon::in_place_scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(|_| {
-                while is_left() {
-                    task(count - 1 - from_end.fetch_add(1, Ordering::Relaxed));
-                }
-                helping.fetch_sub(1, Ordering::Relaxed);
-            });
-        }
-        (0..).take_while(|_| is_left()).for_each(&task);
-        // The end of the scope would go to sleep over the last few microseconds.
-        let own_end = Instant::now();
-        while helping.load(Ordering::Relaxed) > 0 && own_end.elapsed() < LINGER {
-            std::hint::spin_loop();
-        }
-        own_end
-    });
-    if own_end.elapsed() > LINGER + (own_end - start) {
+    let waited = handover::with_help(helpers, LINGER, &help, || (0..).take_while(|_| is_left()).for_each(&task));
+    if 2 * waited > start.elapsed() + LINGER {
         // The others took twice as long and more for the same work: perhaps something else has their cores.
         note_delay();
     }
@@ -129,6 +118,9 @@ fn is_crowded() -> bool {
 /// How long a thread that has helped stays awake for more: longer than the serial work between the parallel operations
 /// of a training step, short enough to cost nothing that matters.
 const LINGER: Duration = Duration::from_micros(200);
+
+/// How often a thread that attends looks for help that is wanted before it looks for other work of the pool's.
+const POLLS: usize = 64;
 
 /// Threads that stay awake now.
 static ATTENDANTS: AtomicUsize = AtomicUsize::new(0);
@@ -173,11 +165,15 @@ fn attend() {
         ATTENDING.set(true);
         let mut idle = Instant::now();
         while idle.elapsed() < LINGER {
-            for _ in 0..16 {
-                if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            for _ in 0..POLLS {
+                if handover::lend_a_hand() {
                     idle = Instant::now();
                 }
-                (0..16).for_each(|_| std::hint::spin_loop());
+                std::hint::spin_loop();
+            }
+            // Whatever else the pool has to do.
+            if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                idle = Instant::now();
             }
         }
         ATTENDING.set(false);

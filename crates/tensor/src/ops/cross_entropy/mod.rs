@@ -1,6 +1,6 @@
 //! Cross-entropy between logits and class labels, fused: the probabilities are never stored.
 
-use super::softmax::softmax_in_place;
+use super::softmax;
 use super::{Apply, Value};
 use crate::cpu::parallel;
 use crate::scalar::Real;
@@ -114,15 +114,9 @@ fn forward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<(
     let labels = checked_labels(&x[1], n)?;
     let logits = x[0].contiguous::<T>()?;
     let shared = parallel::Shared::new(y.slice::<T>()?);
-    parallel::for_chunks(labels.len(), (4096 / n.max(1)).max(1), 4 * n, |start, end| {
-        let mut row = vec![C::default(); n];
-        // SAFETY: chunks are disjoint ranges of the result.
-        let out = unsafe { shared.slice(start, end) };
-        for (i, out) in (start..end).zip(out) {
-            row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
-            softmax_in_place(&mut row, true);
-            *out = (-row[labels[i]]).store();
-        }
+    softmax::for_rows(&logits, n, true, |number, row: softmax::Row<'_, C>| {
+        // SAFETY: each row has one element of the result.
+        unsafe { *shared.get().add(number) = (-row.get(labels[number])).store() }
     });
     Ok(())
 }
@@ -132,16 +126,13 @@ fn backward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<
     let labels = checked_labels(&x[1], n)?;
     let (logits, dy) = (x[0].contiguous::<T>()?, x[2].contiguous::<T>()?);
     let shared = parallel::Shared::new(y.slice::<T>()?);
-    parallel::for_chunks(labels.len(), (4096 / n.max(1)).max(1), 4 * n, |start, end| {
-        let mut row = vec![C::default(); n];
-        for i in start..end {
-            row.iter_mut().zip(&logits[i * n..]).for_each(|(r, &x)| *r = C::load(x));
-            softmax_in_place(&mut row, false);
-            row[labels[i]] = row[labels[i]] - C::lit(1.0);
-            // SAFETY: rows are disjoint ranges of the result.
-            let out = unsafe { shared.slice(i * n, (i + 1) * n) };
-            let scale = C::load(dy[i]);
-            out.iter_mut().zip(&row).for_each(|(out, &r)| *out = (r * scale).store());
+    softmax::for_rows(&logits, n, false, |number, row: softmax::Row<'_, C>| {
+        let (label, scale) = (labels[number], C::load(dy[number]));
+        // SAFETY: rows are disjoint ranges of the result.
+        let y = unsafe { shared.slice(number * n, (number + 1) * n) };
+        for (i, y) in y.iter_mut().enumerate() {
+            let share = if i == label { C::lit(1.0) } else { C::lit(0.0) };
+            *y = ((row.get(i) - share) * scale).store();
         }
     });
     Ok(())

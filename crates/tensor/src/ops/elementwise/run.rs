@@ -103,7 +103,14 @@ fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: O
     // periods are products of the last dimensions of one shape, so each divides the next.
     let step = sources.iter().filter_map(|source| source.walk()?.period).fold(LANES, lcm);
     let direct = sources.iter().all(|source| source.walk().is_none()) && targets.iter().all(|target| target.direct);
-    let longest = if direct { usize::MAX } else { (BLOCK / step).max(1) * step };
+    // What repeats is brought into its block once, so that the block may be as long as the first-level cache allows.
+    let steady = targets.iter().all(|target| target.direct)
+        && sources.iter().all(|source| source.walk().is_none_or(|walk| walk.period.is_some()));
+    let longest = match (direct, steady) {
+        (true, _) => usize::MAX,
+        (_, true) => (LONGEST_PERIOD / step).max(1) * step,
+        _ => (BLOCK / step).max(1) * step,
+    };
     parallel::for_ranges(shape.count(), LANES, COST, |range| {
         run_range(block, &sources, &numbers, &targets, longest, range)
     });

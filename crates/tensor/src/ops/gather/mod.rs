@@ -2,6 +2,8 @@
 //! negative ones are too.
 
 use super::{Apply, Value, ViewOps};
+use crate::cpu::load::prefetch;
+use crate::cpu::parallel;
 use crate::{
     Arity, CpuCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
 };
@@ -35,6 +37,9 @@ pub struct IndexAdd {
     /// The axis that the indices run along.
     pub axis: usize,
 }
+
+/// Elements that a thread copies at a time.
+const CHUNK: usize = 1 << 13;
 
 fn check_index(op: &str, index: Spec) -> Result<()> {
     match index.dtype.is_integer() {
@@ -220,8 +225,22 @@ impl Op for IndexSelect {
         with_element!(x[0].dtype(), T => {
             let y = y[0].slice::<T>()?;
             if let (Some(from), true) = (x[0].as_slice::<T>(), inner > 0) {
-                let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
-                y.chunks_mut(inner).zip(pieces).for_each(|(y, p)| y.copy_from_slice(&from[p..p + inner]));
+                let piece = |number: usize| {
+                    let start = (number / at.len() * length + at[number % at.len()]) * inner;
+                    &from[start..start + inner]
+                };
+                let (pieces, y) = (outer * at.len(), parallel::Shared::new(y));
+                // Mostly it waits for memory.
+                parallel::for_chunks(pieces, (CHUNK / inner).max(1), 4 * inner, |start, end| {
+                    // SAFETY: chunks are disjoint ranges of the result.
+                    let y = unsafe { y.slice(start * inner, end * inner) };
+                    for (number, y) in (start..end).zip(y.chunks_mut(inner)) {
+                        if number + 1 < end {
+                            prefetch(piece(number + 1));
+                        }
+                        y.copy_from_slice(piece(number));
+                    }
+                });
             } else if inner > 0 {
                 // Slice by slice: as a whole a view may be larger than memory.
                 for (place, &i) in at.iter().enumerate() {

@@ -75,6 +75,10 @@ impl Op for ArgReduce {
     }
 }
 
+/// Rows up to this length are worked on side by side, so many at a time.
+const SHORT: usize = 32;
+const ROWS: usize = 16;
+
 /// Rows whose elements are adjacent.
 struct DenseRows<'a, R> {
     op: &'a ArgReduce,
@@ -86,8 +90,14 @@ impl<'a, T: Element, R: Iterator<Item = &'a [T]>> simd::Kernel for DenseRows<'_,
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        for (result, row) in self.results.iter_mut().zip(self.rows) {
-            *result = self.op.place(row) as i64;
+        let mut rows = self.rows;
+        for results in self.results.chunks_mut(ROWS) {
+            let mut group: [&[T]; ROWS] = [&[]; ROWS];
+            group.iter_mut().zip(rows.by_ref().take(results.len())).for_each(|(slot, row)| *slot = row);
+            match group[0].len() <= SHORT {
+                true => self.op.places(&group[..results.len()], results),
+                false => results.iter_mut().zip(group).for_each(|(y, row)| *y = self.op.place(row) as i64),
+            }
         }
     }
 }
@@ -98,6 +108,29 @@ fn is_nan<T: Element>(x: T) -> bool {
 }
 
 impl ArgReduce {
+    /// The positions of the best elements of short rows of one length, each row in a lane of its own.
+    #[inline(always)]
+    fn places<T: Element>(&self, rows: &[&[T]], places: &mut [i64]) {
+        let n = rows[0].len().min(SHORT);
+        let mut turned = [[T::default(); ROWS]; SHORT];
+        for (lane, row) in rows.iter().enumerate() {
+            for i in 0..n {
+                turned[i][lane] = row[i];
+            }
+        }
+        let (mut best, mut at) = (turned[0], [0u32; ROWS]);
+        for (i, turned) in turned[..n].iter().enumerate().skip(1) {
+            for lane in 0..ROWS {
+                let (x, so_far) = (turned[lane], best[lane]);
+                // The first NaN stays.
+                let beaten = self.better(x, so_far) | (is_nan(x) & !is_nan(so_far));
+                best[lane] = if beaten { x } else { so_far };
+                at[lane] = if beaten { i as u32 } else { at[lane] };
+            }
+        }
+        places.iter_mut().zip(at).for_each(|(place, at)| *place = i64::from(at));
+    }
+
     /// The position of the best element of a row.
     #[inline(always)]
     fn place<T: Element>(&self, row: &[T]) -> usize {

@@ -1,9 +1,24 @@
-//! Softmax a row at a time.
+//! Softmax along rows: long ones one at a time, short ones side by side.
+
+#![expect(clippy::needless_range_loop, reason = "the same lane of several arrays")]
 
 use super::Softmax;
 use crate::cpu::{parallel, simd};
 use crate::scalar::Real;
 use crate::{Element, Result, View, ViewMut};
+use std::marker::PhantomData;
+
+/// Rows up to this length, as those of most classifiers are, are turned so that each has a lane of its own: the sum over a
+/// short row costs more than its exponentials.
+const SHORT: usize = LANES;
+/// Short rows that are worked on together: a register of the widest set.
+const ROWS: usize = 16;
+/// Lanes of the sum over one row.
+const LANES: usize = 32;
+/// Elements that a thread takes at a time.
+const CHUNK: usize = 2048;
+/// Additions that an element costs: most of it is the exponential.
+const COST: usize = 8;
 
 /// Softmax of every row along the op's axis, computed in `C`.
 pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
@@ -12,19 +27,21 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
     let inner: usize = shape.iter().skip(op.axis + 1).product();
     let x = x.contiguous::<T>()?;
     let shared = parallel::Shared::new(y.slice::<T>()?);
+    if inner == 1 {
+        for_rows(&x, n, op.log, |number, row: Row<'_, C>| {
+            // SAFETY: rows are disjoint ranges of the result.
+            let y = unsafe { shared.slice(number * n, (number + 1) * n) };
+            y.iter_mut().enumerate().for_each(|(i, y)| *y = row.get(i).store());
+        });
+        return Ok(());
+    }
     let rows = x.len().checked_div(n).unwrap_or(0);
-    parallel::for_chunks(rows, (4096 / n.max(1)).max(1), 4 * n, |start, end| {
+    parallel::for_chunks(rows, (CHUNK / n.max(1)).max(1), COST * n, |start, end| {
         let mut buffer = vec![C::default(); n];
         for row in start..end {
             let first = row / inner * n * inner + row % inner;
-            if inner == 1 {
-                // SAFETY: rows are disjoint ranges of the result.
-                let y = unsafe { shared.slice(first, first + n) };
-                simd::dispatch(DenseRow { x: &x[first..first + n], y, buffer: &mut buffer, log: op.log });
-                continue;
-            }
             buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
-            softmax_in_place(&mut buffer, op.log);
+            simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
             for (i, b) in buffer.iter().enumerate() {
                 // SAFETY: the indices of different rows are disjoint and lie inside the result.
                 unsafe { *shared.get().add(first + i * inner) = b.store() }
@@ -34,21 +51,77 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
     Ok(())
 }
 
-/// A row whose elements are adjacent.
-struct DenseRow<'a, T, C> {
-    x: &'a [T],
-    y: &'a mut [T],
-    buffer: &'a mut [C],
-    log: bool,
+/// The softmax of a row or its logarithm, element by element.
+pub(crate) struct Row<'a, C> {
+    values: &'a [C],
+    stride: usize,
 }
 
-impl<T: Element, C: Real> simd::Kernel for DenseRow<'_, T, C> {
+impl<C: Real> Row<'_, C> {
+    #[inline(always)]
+    pub(crate) fn get(&self, i: usize) -> C {
+        self.values[i * self.stride]
+    }
+}
+
+/// Gives `finish` the number and the softmax, or its logarithm, of each row of `n` elements of `x`.
+pub(crate) fn for_rows<T: Element, C: Real>(x: &[T], n: usize, log: bool, finish: impl Fn(usize, Row<'_, C>) + Sync) {
+    let rows = x.len().checked_div(n).unwrap_or(0);
+    let chunk = (CHUNK / n.max(1)).max(1).next_multiple_of(if n <= SHORT { ROWS } else { 1 });
+    parallel::for_chunks(rows, chunk, COST * n, |start, end| {
+        let (rows, finish) = (&x[start * n..end * n], |number, row: Row<'_, C>| finish(start + number, row));
+        match n <= SHORT {
+            true => simd::dispatch(ShortRows { rows, n, log, finish, to: PhantomData }),
+            false => simd::dispatch(LongRows { rows, buffer: &mut vec![C::default(); n], log, finish }),
+        }
+    });
+}
+
+struct LongRows<'a, T, C, F> {
+    rows: &'a [T],
+    buffer: &'a mut [C],
+    log: bool,
+    finish: F,
+}
+
+impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for LongRows<'_, T, C, F> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        self.buffer.iter_mut().zip(self.x).for_each(|(b, &x)| *b = C::load(x));
-        softmax_row(self.buffer, self.log);
-        self.y.iter_mut().zip(self.buffer).for_each(|(y, b)| *y = b.store());
+        for (number, row) in self.rows.chunks_exact(self.buffer.len()).enumerate() {
+            self.buffer.iter_mut().zip(row).for_each(|(b, &x)| *b = C::load(x));
+            softmax_row(self.buffer, self.log);
+            (self.finish)(number, Row { values: self.buffer, stride: 1 });
+        }
+    }
+}
+
+struct ShortRows<'a, T, C, F> {
+    rows: &'a [T],
+    n: usize,
+    log: bool,
+    finish: F,
+    to: PhantomData<C>,
+}
+
+impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for ShortRows<'_, T, C, F> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let n = self.n.min(SHORT);
+        // The same place of all rows is adjacent. Lanes without a row hold some numbers that nobody looks at.
+        let mut turned = [[C::default(); ROWS]; SHORT];
+        for (group, rows) in self.rows.chunks(n * ROWS).enumerate() {
+            for (lane, row) in rows.chunks_exact(n).enumerate() {
+                for i in 0..n {
+                    turned[i][lane] = C::load(row[i]);
+                }
+            }
+            softmax_turned(&mut turned[..n], self.log);
+            for lane in 0..rows.len() / n {
+                (self.finish)(group * ROWS + lane, Row { values: &turned.as_flattened()[lane..], stride: ROWS });
+            }
+        }
     }
 }
 
@@ -63,11 +136,6 @@ impl<C: Real> simd::Kernel for RowKernel<'_, C> {
     fn run(self) {
         softmax_row(self.row, self.log);
     }
-}
-
-/// Softmax of one row in place, or its logarithm.
-pub(crate) fn softmax_in_place<C: Real>(row: &mut [C], log: bool) {
-    simd::dispatch(RowKernel { row, log });
 }
 
 /// The arithmetic, for the caller's instruction set.
@@ -90,7 +158,6 @@ fn softmax_row<C: Real>(row: &mut [C], log: bool) {
 /// A fold of mapped elements in fixed lanes, so that it vectorizes and every instruction set rounds alike.
 #[inline(always)]
 fn fold<C: Real>(x: &[C], empty: C, map: impl Fn(C) -> C, step: impl Fn(C, C) -> C) -> C {
-    const LANES: usize = 32;
     let mut lanes = [empty; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
@@ -109,4 +176,83 @@ fn fold<C: Real>(x: &[C], empty: C, map: impl Fn(C) -> C, step: impl Fn(C, C) ->
         }
     }
     lanes[0]
+}
+
+/// [`softmax_row`] of turned rows, to the same bits.
+#[inline(always)]
+fn softmax_turned<C: Real>(x: &mut [[C; ROWS]], log: bool) {
+    let top = fold_turned(x, |a, x| x.max(a));
+    for x in &mut *x {
+        for lane in 0..ROWS {
+            x[lane] = x[lane] - top[lane];
+        }
+    }
+    let mut exponentials = [[C::default(); ROWS]; SHORT];
+    let exponentials = &mut exponentials[..x.len()];
+    for (e, x) in exponentials.iter_mut().zip(&*x) {
+        for lane in 0..ROWS {
+            e[lane] = x[lane].exp();
+        }
+    }
+    let mut total = fold_turned(exponentials, |a, x| a + x);
+    if log {
+        total.iter_mut().for_each(|total| *total = total.ln());
+        for x in x {
+            for lane in 0..ROWS {
+                x[lane] = x[lane] - total[lane];
+            }
+        }
+        return;
+    }
+    total.iter_mut().for_each(|total| *total = C::lit(1.0) / *total);
+    for (x, e) in x.iter_mut().zip(exponentials) {
+        for lane in 0..ROWS {
+            x[lane] = e[lane] * total[lane];
+        }
+    }
+}
+
+/// [`fold`] of turned rows in the same order: of a short row each element is in a lane of its own.
+#[inline(always)]
+fn fold_turned<C: Real>(x: &[[C; ROWS]], step: impl Fn(C, C) -> C) -> [C; ROWS] {
+    let mut folded = [[C::default(); ROWS]; SHORT];
+    folded[..x.len()].copy_from_slice(x);
+    let (mut count, mut width) = (x.len(), x.len().next_power_of_two());
+    while width > 1 {
+        width /= 2;
+        for i in width..count {
+            for lane in 0..ROWS {
+                folded[i - width][lane] = step(folded[i - width][lane], folded[i][lane]);
+            }
+        }
+        count = count.min(width);
+    }
+    folded[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::simd::{Isa, with_isa};
+
+    #[test]
+    fn short_rows_have_the_bits_of_long_ones() {
+        for (n, log) in (1..=SHORT).flat_map(|n| [(n, false), (n, true)]) {
+            let x: Vec<f32> = (0..n * 37).map(|i| ((i * 7919) % 1013) as f32 * 0.03 - 9.0).collect();
+            let mut expected = x.clone();
+            expected.chunks_mut(n).for_each(|row| softmax_row(row, log));
+            for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
+                let mut found = vec![0f32; x.len()];
+                let shared = parallel::Shared::new(&mut found);
+                with_isa(isa, || {
+                    for_rows(&x, n, log, |number, row: Row<'_, f32>| {
+                        // SAFETY: rows are disjoint.
+                        let y = unsafe { shared.slice(number * n, (number + 1) * n) };
+                        y.iter_mut().enumerate().for_each(|(i, y)| *y = row.get(i));
+                    });
+                });
+                assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{n} {log} {isa:?}");
+            }
+        }
+    }
 }

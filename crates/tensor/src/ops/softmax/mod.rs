@@ -2,7 +2,7 @@
 
 mod cpu;
 
-pub(crate) use cpu::softmax_in_place;
+pub(crate) use cpu::{Row, for_rows};
 
 use super::{Apply, CastOps, Value};
 use crate::{CpuCall, DType, Error, Op, Result, Spec, Specs};
