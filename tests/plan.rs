@@ -31,8 +31,8 @@ fn agree(f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>, example: &[Tensor], input
     assert_same(&plan.run(&borrowed).unwrap(), &eager, what);
     let mut own = inputs.iter().map(copy).collect::<Result<Vec<_>>>().unwrap();
     let of_own = f(&own).unwrap();
-    assert_same(&plan.run_owned(&mut own).unwrap(), &of_own, what);
-    assert!(own.is_empty());
+    plan.run_in_place(&mut own).unwrap();
+    assert_same(&own, &of_own, what);
     plan
 }
 
@@ -156,15 +156,16 @@ fn a_run_that_fails_changes_nothing() {
     let inputs = |index: i64| vec![Tensor::ones([100]).unwrap(), Tensor::ones([3]).unwrap(), Tensor::new([index])];
     let mut plan = Plan::of(f, &inputs(0)).unwrap();
     let mut own = inputs(7);
-    assert_eq!(plan.run_owned(&mut own).unwrap_err().kind(), ErrorKind::Index);
+    assert_eq!(plan.run_in_place(&mut own).unwrap_err().kind(), ErrorKind::Index);
     assert_same(&own, &inputs(7), "inputs");
     own[2] = Tensor::new([2i64]);
-    assert_same(&plan.run_owned(&mut own).unwrap(), &f(&inputs(2)).unwrap(), "the next run");
+    plan.run_in_place(&mut own).unwrap();
+    assert_same(&own, &f(&inputs(2)).unwrap(), "the next run");
     // What fails leaves too, beside an update that is nobody else's operand.
     let f = |x: &[Tensor]| Ok(vec![x[0].exp()?, x[1].index_select(0, &x[2])?]);
     let mut plan = Plan::of(f, &inputs(0)).unwrap();
     let mut own = inputs(7);
-    assert!(plan.run_owned(&mut own).is_err());
+    assert!(plan.run_in_place(&mut own).is_err());
     assert_same(&own, &inputs(7), "inputs");
 }
 
@@ -202,13 +203,13 @@ fn a_training_step() {
     // What is given away is updated where it lies.
     let mut own = step_inputs(3);
     let places: Vec<_> = own[3..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
-    let results = plan.run_owned(&mut own).unwrap();
-    let after: Vec<_> = results[1..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
+    plan.run_in_place(&mut own).unwrap();
+    let after: Vec<_> = own[1..].iter().map(|x| x.as_slice::<f32>().unwrap().as_ptr()).collect();
     assert_eq!(places, after);
     // But not where somebody else holds it.
     let mut own = step_inputs(3);
     let held = own.clone();
-    plan.run_owned(&mut own).unwrap();
+    plan.run_in_place(&mut own).unwrap();
     held.iter().zip(step_inputs(3)).for_each(|(held, before)| assert!(held.same_bits(&before)));
     let text = plan.explain();
     assert!(text.contains("matmul(input 0, input 3)") && text.contains("in place of"), "{text}");

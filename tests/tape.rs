@@ -3,7 +3,7 @@
 use approx::assert_abs_diff_eq;
 use kiln_autograd::ops::*;
 use kiln_autograd::{
-    DType, ErrorKind, GradCheck, Result, Tape, Tensor, Var, checkpoint, gradients, hvp, jvp, value_and_grad, vjp,
+    DType, ErrorKind, GradCheck, Result, Tape, Tensor, Var, Watch, checkpoint, gradients, hvp, jvp, value_and_grad, vjp,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -277,4 +277,22 @@ fn differences_are_as_wide_as_their_numbers_are_large() {
         GradCheck::new().run(|x| x[0].square(), &[Tensor::new([x])]).unwrap();
     }
     GradCheck::new().run(|x| x[0].log(), &[Tensor::new([1e6])]).unwrap();
+}
+
+#[test]
+fn a_watch_sees_the_way_back() {
+    let (watch, tape) = (Watch::new(), Tape::new());
+    let x = tape.watch(&watch.input("the distances", &Tensor::new([4.0f32, 0.0])));
+    let loss = watch.within("norm", || x.sqrt()).unwrap().sum(..).unwrap();
+    let error = loss.backward().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFinite);
+    let text = error.to_string();
+    assert!(text.starts_with("sqrt: the result f32 [2] is not finite: inf at [1], 1 of 2 elements\n"), "{text}");
+    assert!(text.contains("\n  operand 1, f32 [2], ") && text.contains("\n  in the gradient of `sqrt`"), "{text}");
+    // Off the watch the same goes through.
+    let x = tape.watch(&Tensor::new([4.0f32, 0.0]));
+    assert_eq!(
+        numbers(&x.sqrt().unwrap().sum(..).unwrap().backward().unwrap().get(&x).unwrap()),
+        [0.25, f64::INFINITY]
+    );
 }

@@ -657,3 +657,26 @@ fn a_batch_that_a_plan_refuses_is_an_error_as_ever_and_loses_nothing() {
     assert_same_bits(&eager.0, &planned.0);
     assert_same_bits(&eager.1, &planned.1);
 }
+
+#[test]
+fn a_watch_names_where_numbers_got_lost() {
+    let data = points(64, 3);
+    let build = |rate: f64| {
+        let model = Sequential::new([2]).add(Dense::new(4).activation("relu"));
+        model.add(Dense::new(1)).compile(Sgd::new(rate), "mse", ["mae"]).unwrap()
+    };
+    let fit = || quiet().batch_size(32).epochs(3);
+    let mut model = build(1e25);
+    let error = model.fit(&data, fit().check_finite()).unwrap_err().to_string();
+    assert!(error.contains("is not finite") && error.contains("\n  operand 1, f32 ["), "{error}");
+    assert!(error.contains("in layer `dense_1`"), "{error}");
+    // The model is as it was before that step.
+    for (name, weight) in weights(&model) {
+        assert!(weight.to_vec_as::<f64>().iter().all(|w| w.is_finite()), "{name}");
+    }
+    // Where nothing is wrong, a watched run has the bits of one that is not.
+    let (mut watched, mut plain) = (build(0.01), build(0.01));
+    let history = watched.fit(&data, fit().check_finite()).unwrap();
+    assert_eq!(history.get("loss"), plain.fit(&data, fit()).unwrap().get("loss"));
+    assert_same_bits(&weights(&watched), &weights(&plain));
+}

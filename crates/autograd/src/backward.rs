@@ -276,7 +276,10 @@ impl Walk {
                     .map(|o| if keep(o) { self.gradients[o].clone() } else { self.gradients[o].take() })
                     .collect();
                 dy.resize(step.y.len(), None);
-                self.step(&step, &dy, &need)?;
+                self.step(&step, &dy, &need).map_err(|e| match e.kind() {
+                    ErrorKind::NotFinite => e.note(format_args!("in the gradient of `{}`", step.rule.name())),
+                    _ => e,
+                })?;
             }
             passed(self, i, &step.inputs)?;
         }

@@ -33,5 +33,5 @@ pub use var::Var;
 pub use kiln_tensor::{
     Aliases, Arity, Axes, CpuCall, DType, Device, Dual, DynOp, Element, Error, ErrorKind, Expr, IntoAxes, IntoShape,
     Isa, Key, Layout, MAX_RANK, Mask, Number, Op, Outputs, Plan, PlanMemory, Result, Scalar, Shape, Spec, Specs,
-    Tensor, Trace, View, ViewMut, bf16, f16, io, keep, ops, with_element, with_isa,
+    Tensor, Trace, View, ViewMut, Watch, bf16, f16, io, keep, ops, with_element, with_isa,
 };

@@ -2,7 +2,7 @@
 
 use crate::module::Module;
 use crate::{Activation, Initializer, Parameter, Pass, Result};
-use kiln_autograd::{DType, Key, Shape, Var};
+use kiln_autograd::{DType, Key, Shape, Var, Watch};
 use std::fmt::Debug;
 
 /// A weight that a layer has.
@@ -114,14 +114,23 @@ impl Built {
     /// # Errors
     /// A batch that does not fit; the error names the layer.
     pub fn call(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
-        self.layer.call(x, &self.weights, pass).map_err(|e| e.in_layer(&self.name))
+        self.within(x, || self.layer.call(x, &self.weights, pass))
+    }
+
+    /// Runs a part of the layer on `x`, under its name in errors.
+    fn within(&self, x: &Var, part: impl FnOnce() -> Result<Var>) -> Result<Var> {
+        let y = match Watch::of(x.tensor()) {
+            Some(watch) => watch.within(&self.name, part),
+            None => part(),
+        };
+        y.map_err(|e| e.in_layer(&self.name))
     }
 }
 
 impl Module for Built {
     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
         let y = self.call(x, pass)?;
-        self.layer.activation().apply(&y).map_err(|e| e.in_layer(&self.name))
+        self.within(&y, || self.layer.activation().apply(&y))
     }
 
     fn logits(&self, x: &Var, pass: &mut Pass) -> Result<Var> {

@@ -34,6 +34,6 @@ pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{
     Aliases, Arity, Axes, CpuCall, DType, Device, Differentiable, Dual, DynOp, Element, Expr, GradCheck, Gradients,
     IntoShape, Isa, Keep, Key, Layout, Mask, Number, Op, Outputs, Plan, PlanMemory, Scalar, Shape, Spec, Specs, Tape,
-    Tensor, Trace, Var, View, ViewMut, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep, ops, value_and_grad,
-    vjp, with_isa,
+    Tensor, Trace, Var, View, ViewMut, Watch, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep, ops,
+    value_and_grad, vjp, with_isa,
 };

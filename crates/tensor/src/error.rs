@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Tape,
     /// A recorded value was read on the host, or belongs to another recording: no plan can be made.
     Escape,
+    /// A result that is watched holds NaN or an infinity.
+    NotFinite,
 }
 
 /// An error with the operation's name, a sentence about the operands, the caller's line, and a hint.
@@ -91,6 +93,13 @@ impl Error {
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Adds a line about the circumstances.
+    #[must_use]
+    pub fn note(mut self, note: impl fmt::Display) -> Error {
+        self.detail.message += &format!("\n  {note}");
         self
     }
 

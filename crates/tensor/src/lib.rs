@@ -23,6 +23,7 @@ mod shape;
 mod storage;
 mod tensor;
 mod trace;
+mod watch;
 
 pub use axes::{Axes, IntoAxes, keep};
 pub use cpu::buffer::release_cached;
@@ -35,8 +36,9 @@ pub use layout::Layout;
 pub use op::{Aliases, Arity, DynOp, Op, Outputs, Spec, Specs};
 pub use plan::{Plan, PlanMemory};
 pub use random::Key;
-pub use run::{CpuCall, View, ViewMut};
+pub use run::{CpuCall, Elements, View, ViewMut};
 pub use scalar::{Argument, Dual, Expr, ExprMask, Mask, Pointwise, Scalar};
 pub use shape::{IntoShape, MAX_RANK, Shape};
 pub use tensor::{IntoTensor, Number, Tensor};
 pub use trace::Trace;
+pub use watch::Watch;

@@ -2,14 +2,16 @@
 //! what a kernel sees: the call, its inputs and outputs.
 
 use crate::cpu::buffer::Buffer;
+use crate::cpu::scratch::Scratch;
 use crate::layout::for_each_row;
 use crate::op::{Aliases, Outputs, Specs};
 use crate::storage::Storage;
 use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
 use smallvec::SmallVec;
-use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt::{self, Debug};
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::panic::Location;
 
 /// A checked call of the kernel of the operation `O`. Only Kiln makes one, so a kernel can rely on it: inputs and outputs
@@ -65,6 +67,36 @@ impl<'a, O: ?Sized> CpuCall<'a, O> {
         let x: Vec<View<'_>> = x.iter().map(View::apart).collect::<Result<_>>()?;
         let mut y: Vec<ViewMut<'_>> = y.iter_mut().map(ViewMut::reborrow).collect();
         compute(op, &specs, &x, &mut y)
+    }
+}
+
+/// The elements of an input in row-major order: where they lie, or a copy that lives as long as this.
+pub struct Elements<'a, T>(Source<'a, T>);
+
+enum Source<'a, T> {
+    InPlace(&'a [T]),
+    Copied(Scratch<T>),
+}
+
+impl<T> Deref for Elements<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        match &self.0 {
+            Source::InPlace(slice) => slice,
+            Source::Copied(copy) => copy,
+        }
+    }
+}
+
+impl<T: Debug> Debug for Elements<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T> From<Scratch<T>> for Elements<'_, T> {
+    fn from(copy: Scratch<T>) -> Self {
+        Elements(Source::Copied(copy))
     }
 }
 
@@ -139,35 +171,32 @@ impl<'a> View<'a> {
     /// # Errors
     /// The elements have another type, there is no memory for the copy, or an output lies in their place
     /// ([`CpuCall::parts_in_place`]).
-    pub fn contiguous<T: Element>(&self) -> Result<Cow<'a, [T]>> {
+    pub fn contiguous<T: Element>(&self) -> Result<Elements<'a, T>> {
         if let Some(slice) = self.as_slice() {
-            return Ok(Cow::Borrowed(slice));
+            return Ok(Elements(Source::InPlace(slice)));
         }
         if self.dtype != T::DTYPE {
             return Err(other_type(self.dtype, T::DTYPE));
         }
         self.apart()?;
-        let mut out = Vec::new();
-        if out.try_reserve_exact(self.layout.shape.count()).is_err() {
-            return Err(no_memory(VIEW, self.spec()));
-        }
+        let mut out = Scratch::room(self.layout.shape.count()).ok_or_else(|| no_memory(VIEW, self.spec()))?;
         let start = self.start.cast::<T>();
         for_each_row(&self.layout(), |offset, length, stride| {
             // SAFETY: `for_each_row` visits exactly the elements of the layout, all inside the storage.
             out.extend((0..length as isize).map(|i| unsafe { *start.offset(offset + i * stride) }));
         });
-        Ok(Cow::Owned(out))
+        Ok(out.into())
     }
 
     /// The elements as indices, from any integer type.
     ///
     /// # Errors
     /// The elements are no integers.
-    pub fn indices(&self, op: &str) -> Result<Vec<i64>> {
+    pub fn indices(&self, op: &str) -> Result<Elements<'a, i64>> {
         match self.dtype {
-            DType::U8 => Ok(self.contiguous::<u8>()?.iter().map(|&i| i64::from(i)).collect()),
-            DType::I32 => Ok(self.contiguous::<i32>()?.iter().map(|&i| i64::from(i)).collect()),
-            DType::I64 => Ok(self.contiguous::<i64>()?.into_owned()),
+            DType::U8 => Ok(self.contiguous::<u8>()?.iter().map(|&i| i64::from(i)).collect::<Scratch<_>>().into()),
+            DType::I32 => Ok(self.contiguous::<i32>()?.iter().map(|&i| i64::from(i)).collect::<Scratch<_>>().into()),
+            DType::I64 => self.contiguous(),
             other => Err(Error::dtype(op, format!("indices must be integers, found {other}"))),
         }
     }

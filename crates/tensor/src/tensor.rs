@@ -1,5 +1,6 @@
 //! The tensor: a value that is cheap to clone and never changes. Creation from Rust data, and reading it back.
 
+use crate::cpu::scratch::Scratch;
 use crate::storage::{Storage, Uniform};
 use crate::{DType, Device, Element, Error, ErrorKind, IntoShape, Layout, Result, Shape, Spec, with_element};
 use std::panic::Location;
@@ -344,12 +345,19 @@ pub(crate) fn room<T>(op: &str, count: usize, spec: Spec) -> Result<Vec<T>> {
     let mut out = Vec::new();
     match out.try_reserve_exact(count) {
         Ok(()) => Ok(out),
-        Err(_) => {
-            let gigabytes = count as f64 * size_of::<T>() as f64 / 1e9;
-            let text = format!("there is no memory for {} {}: {gigabytes:.1} GB", spec.dtype, spec.shape);
-            Err(Error::new(ErrorKind::Memory, op, text).help("take a part of it first: .slice(axis, range)"))
-        }
+        Err(_) => Err(no_room::<T>(op, count, spec)),
     }
+}
+
+/// [`room`] for as long as a kernel runs.
+pub(crate) fn scratch_room<T: Copy>(op: &str, count: usize, spec: Spec) -> Result<Scratch<T>> {
+    Scratch::room(count).ok_or_else(|| no_room::<T>(op, count, spec))
+}
+
+fn no_room<T>(op: &str, count: usize, spec: Spec) -> Error {
+    let gigabytes = count as f64 * size_of::<T>() as f64 / 1e9;
+    let text = format!("there is no memory for {} {}: {gigabytes:.1} GB", spec.dtype, spec.shape);
+    Error::new(ErrorKind::Memory, op, text).help("take a part of it first: .slice(axis, range)")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::op::Outputs;
 use crate::plan::{Graph, Operand, Origin, Plan, Step, Value};
 use crate::run::run;
 use crate::storage::Storage;
+use crate::watch::{self, Watching};
 use crate::{Error, ErrorKind, Layout, Op, Result, Tensor, with_element};
 use std::fmt;
 use std::panic::Location;
@@ -35,6 +36,8 @@ struct Shared {
     recording: Mutex<Recording>,
     /// Whether the plan is made: what comes after is not part of it.
     is_finished: AtomicBool,
+    /// Of a [`Watch`](crate::Watch), which looks at results and records nothing.
+    watching: Option<Watching>,
 }
 
 /// A value of a recording, and where its elements are now.
@@ -42,6 +45,8 @@ pub(crate) struct Traced {
     trace: Trace,
     value: usize,
     pub(crate) storage: Storage,
+    /// Where a value that is watched came from.
+    pub(crate) origin: Option<watch::Origin>,
 }
 
 #[derive(Default)]
@@ -55,6 +60,20 @@ impl Trace {
     /// An empty recording.
     pub fn new() -> Trace {
         Trace::default()
+    }
+
+    /// One that watches instead.
+    pub(crate) fn watching(watching: Watching) -> Trace {
+        Trace(Arc::new(Shared { watching: Some(watching), ..Shared::default() }))
+    }
+
+    pub(crate) fn watch(&self) -> Option<&Watching> {
+        self.0.watching.as_ref()
+    }
+
+    /// `x` with a watch over its use.
+    pub(crate) fn watched(&self, x: Tensor, origin: watch::Origin) -> Tensor {
+        self.carried(x, 0, Some(origin))
     }
 
     fn recording(&self) -> MutexGuard<'_, Recording> {
@@ -79,7 +98,11 @@ impl Trace {
     }
 
     fn carried_by(&self, x: Tensor, value: usize) -> Tensor {
-        let traced = Traced { trace: self.clone(), value, storage: x.storage };
+        self.carried(x, value, None)
+    }
+
+    fn carried(&self, x: Tensor, value: usize, origin: Option<watch::Origin>) -> Tensor {
+        let traced = Traced { trace: self.clone(), value, storage: x.storage, origin };
         Tensor { storage: Storage::Traced(Arc::new(traced)), layout: x.layout, dtype: x.dtype }
     }
 
@@ -126,7 +149,11 @@ impl Traced {
         !self.trace.0.is_finished.load(Ordering::Relaxed)
     }
 
-    /// Runs `op`, one of whose operands is recorded, and records it.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Runs `op`, one of whose operands is recorded or watched, and records it or looks at its results.
     pub(crate) fn record(
         &self,
         op: &dyn Op,
@@ -134,6 +161,9 @@ impl Traced {
         y: &mut Outputs,
         at: &'static Location<'static>,
     ) -> Result<()> {
+        if let Some(watching) = self.trace.watch() {
+            return watching.run(&self.trace, op, x, y, at);
+        }
         let plain: Vec<Tensor> = x.iter().map(|x| x.untraced()).collect();
         let first = y.len();
         run(op, &plain.iter().collect::<Vec<_>>(), &mut [], y, at)?;

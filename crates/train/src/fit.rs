@@ -31,6 +31,7 @@ pub struct Fit<'a> {
     validation_freq: usize,
     validation_batch_size: Option<usize>,
     class_weight: Option<ClassWeight>,
+    check_finite: bool,
     callbacks: Vec<Box<dyn Callback>>,
 }
 
@@ -56,6 +57,7 @@ impl Default for Fit<'_> {
             validation_freq: 1,
             validation_batch_size: None,
             class_weight: None,
+            check_finite: false,
             callbacks: Vec::new(),
         }
     }
@@ -155,6 +157,15 @@ impl<'a> Fit<'a> {
     #[must_use]
     pub fn class_weight(mut self, weight: ClassWeight) -> Self {
         self.class_weight = Some(weight);
+        self
+    }
+
+    /// Stops at the first operation whose result holds NaN or an infinity, with an error that names it, its layer and line,
+    /// and what its operands span; the model is as it was before that step. Every operation is run by itself and its
+    /// result looked at, so it is for finding out where a loss gets lost and not for every day.
+    #[must_use]
+    pub fn check_finite(mut self) -> Self {
+        self.check_finite = true;
         self
     }
 
@@ -326,7 +337,10 @@ impl<M: Module> Run<'_, M> {
             };
             let weights = batch_weights(&batch, class_weights)?;
             let given = Given { batch: &batch, weights: weights.as_ref(), key: &key.fold(LAYERS) };
-            let loss = self.model.train_batch(given, &mut state)?;
+            let loss = match fit.check_finite {
+                true => self.model.watched_batch(given, &mut state)?,
+                false => self.model.train_batch(given, &mut state)?,
+            };
             self.progress.step(i + 1, || state.logs(""));
             if watched {
                 let mut logs = state.logs("");

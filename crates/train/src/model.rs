@@ -19,7 +19,7 @@ const INFERENCE_BATCH: usize = 256;
 pub struct Model<M: Module = Network> {
     pub(crate) module: M,
     /// The path of each parameter, which the optimizer keeps its state under.
-    paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     pub(crate) optimizer: Optimizer,
     pub(crate) loss: Box<dyn Loss>,
     /// The same loss of logits, where the model ends in the activation that it is fused with.

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::data::Batch;
 use crate::model::{MetricState, Model};
 use kiln_nn::optimizers::RecordedUpdate;
-use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace};
+use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace, Watch};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -132,11 +132,11 @@ impl<M: Module> Model<M> {
         inputs.extend(numbers.into_iter().map(Tensor::number));
         // Whatever a kernel does, what was taken out is put back.
         let results = catch_unwind(AssertUnwindSafe(|| match step.is_checked {
-            true => step.plan.run_owned(&mut inputs),
+            true => step.plan.run_in_place(&mut inputs).map(|()| Vec::new()),
             false => step.plan.run(&inputs.iter().collect::<Vec<_>>()),
         }));
         if step.is_checked && matches!(results, Ok(Ok(_))) {
-            let mut results = results.into_iter().flatten().flatten();
+            let mut results = inputs.into_iter();
             let mut next = || results.next().unwrap_or_else(|| unreachable!("a plan gives what was recorded"));
             let loss = next();
             self.visit_state(state, &mut |tensor| *tensor = next())?;
@@ -176,6 +176,34 @@ impl<M: Module> Model<M> {
         let output = self.step(batch, weights, key.fold(self.steps), None)?;
         state.update(batch, &output, weights)?;
         Ok(output.loss)
+    }
+
+    /// [`Model::eager_batch`] under a watch for results that are not finite, before which everything is as it was.
+    pub(crate) fn watched_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
+        let watch = Watch::new();
+        let (batch, mut before) = (given.batch, Vec::new());
+        let batch = Batch { x: watch.input("x", &batch.x), y: watch.input("y", &batch.y), sample_weight: None };
+        let weights = given.weights.map(|weights| watch.input("the weights of samples", weights));
+        self.visit_named(state, &mut |name, tensor| {
+            before.push(tensor.clone());
+            *tensor = watch.input(&name.to_string(), tensor);
+        })?;
+        let outcome = self.eager_batch(Given { batch: &batch, weights: weights.as_ref(), ..given }, state);
+        match outcome {
+            Ok(loss) => {
+                self.visit_state(state, &mut |tensor| *tensor = tensor.untraced())?;
+                Ok(loss.untraced())
+            }
+            Err(error) => {
+                // Slots that a first step has made before it failed stay.
+                let mut known = 0;
+                self.visit_state(state, &mut |_| known += 1)?;
+                let before = if known == before.len() { &before[..] } else { &before[..self.paths.len()] };
+                self.visit_state(state, &mut |tensor| *tensor = tensor.untraced())?;
+                self.put_back(state, before)?;
+                Err(error)
+            }
+        }
     }
 
     /// [`Model::eager_batch`], and a plan of it.
@@ -218,12 +246,21 @@ impl<M: Module> Model<M> {
 
     /// Calls `f` with every tensor that a step changes, always in the same order.
     fn visit_state(&mut self, state: &mut MetricState, f: &mut dyn FnMut(&mut Tensor)) -> Result<()> {
-        self.module.parameters_mut(&mut |_, parameter| f(&mut parameter.tensor));
-        self.optimizer.visit(&mut |_, _, tensor| {
-            f(tensor);
+        self.visit_named(state, &mut |_, tensor| f(tensor))
+    }
+
+    /// [`Model::visit_state`] with names for readers.
+    fn visit_named(
+        &mut self,
+        state: &mut MetricState,
+        f: &mut dyn FnMut(fmt::Arguments<'_>, &mut Tensor),
+    ) -> Result<()> {
+        self.module.parameters_mut(&mut |path, parameter| f(format_args!("{path}"), &mut parameter.tensor));
+        self.optimizer.visit(&mut |parameter, slot, tensor| {
+            f(format_args!("the optimizer's {slot} of {parameter}"), tensor);
             Ok(())
         })?;
-        state.visit(f)
+        state.visit(&mut |tensor| f(format_args!("a metric's state"), tensor))
     }
 
     /// Gives every tensor of a state back what was taken out.

@@ -1,14 +1,14 @@
 //! How kernels that are written for `f32` and `f64` take half precision: converted to single, and rounded once.
 
-use crate::{DType, Element, Result, View, ViewMut, with_element};
-use std::borrow::Cow;
+use crate::cpu::scratch::Scratch;
+use crate::{DType, Element, Elements, Result, View, ViewMut, with_element};
 
 /// The elements in single precision.
-pub(crate) fn as_single<'a>(x: &View<'a>) -> Result<Cow<'a, [f32]>> {
+pub(crate) fn as_single<'a>(x: &View<'a>) -> Result<Elements<'a, f32>> {
     if x.dtype() == DType::F32 {
         return x.contiguous();
     }
-    with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| v.to_f32()).collect()))
+    with_element!(x.dtype(), T => Ok(x.contiguous::<T>()?.iter().map(|v| v.to_f32()).collect::<Scratch<_>>().into()))
 }
 
 /// Computes a result in single precision, and rounds it once where it is stored in half.
@@ -16,10 +16,10 @@ pub(crate) fn in_single(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Resul
     if y.dtype() == DType::F32 {
         return f(y.slice()?);
     }
-    let mut wide = vec![0f32; y.shape().count()];
+    let mut wide = Scratch::filled(y.shape().count(), 0f32);
     f(&mut wide)?;
     with_element!(y.dtype(), T => {
-        y.slice::<T>()?.iter_mut().zip(wide).for_each(|(y, v)| *y = T::from_f32(v));
+        y.slice::<T>()?.iter_mut().zip(&*wide).for_each(|(y, &v)| *y = T::from_f32(v));
     });
     Ok(())
 }

@@ -11,7 +11,7 @@ pub(crate) use graph::{Graph, Operand, Origin, Step, Value};
 use crate::cpu::buffer::Buffer;
 use crate::{Error, ErrorKind, Layout, Result, Spec, Tensor, Trace};
 use memory::Memory;
-use run::Bases;
+use run::{Bases, Results};
 
 /// A computation that was recorded: a fixed list of operations from inputs to results. What it gives has the bits that
 /// the same operations give when each is run by itself on inputs that lie dense; an operation that no result needs is left
@@ -35,6 +35,7 @@ pub struct Plan {
     memory: Memory,
     arena: Buffer,
     bases: Bases,
+    results: Results,
     /// Operations that were left out because nothing needs them, or because an earlier one is the same.
     dead: usize,
     repeated: usize,
@@ -81,7 +82,17 @@ impl Plan {
             return Err(Error::new(ErrorKind::Memory, "plan", text).help("use a smaller batch"));
         };
         let calls = graph.steps.iter().map(|step| Call::new(step, &graph.values)).collect();
-        Ok(Plan { graph, calls, outputs, memory, arena, bases: Bases::default(), dead, repeated })
+        Ok(Plan {
+            graph,
+            calls,
+            outputs,
+            memory,
+            arena,
+            bases: Bases::default(),
+            results: Results::default(),
+            dead,
+            repeated,
+        })
     }
 }
 

@@ -12,6 +12,15 @@ use std::panic::Location;
 #[derive(Default)]
 pub(super) struct Bases(Vec<*mut u8>);
 
+/// The memory of results.
+#[derive(Default)]
+pub(super) struct Results {
+    /// Of the run that is going on.
+    storages: Vec<Storage>,
+    /// Of the last run, for results that take no input's place: used again once nobody looks at them.
+    spare: Vec<Option<Storage>>,
+}
+
 // SAFETY: between runs, when a plan can move to another thread, nobody reads the addresses.
 unsafe impl Send for Bases {}
 // SAFETY: they are read and written through `&mut Plan` alone.
@@ -26,39 +35,57 @@ impl Plan {
     #[track_caller]
     pub fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let at = Location::caller();
-        let mut inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
-        self.replay(&mut inputs).map_err(|e| e.at(at))
+        let mut tensors: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+        self.replay(&mut tensors).map_err(|e| e.at(at))?;
+        Ok(tensors.split_off(inputs.len()))
     }
 
-    /// Runs the plan on inputs that the caller no longer needs, and takes them away: a result takes the memory of one
-    /// where it can, so that what is updated lies where it lay.
+    /// Runs the plan on the tensors of a list and puts the results in their place: a result takes the memory of an input
+    /// where it can, so that what is updated lies where it lay. Nothing is allocated when the list has been used before and
+    /// nobody else holds its tensors or the results of the last run.
     ///
     /// # Errors
     /// As [`Plan::run`]; the inputs are all there then, as they were.
     #[track_caller]
-    pub fn run_owned(&mut self, inputs: &mut Vec<Tensor>) -> Result<Vec<Tensor>> {
+    pub fn run_in_place(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {
         let at = Location::caller();
-        let results = self.replay(inputs).map_err(|e| e.at(at))?;
-        inputs.clear();
-        Ok(results)
+        let inputs = tensors.len();
+        self.replay(tensors).map_err(|e| e.at(at))?;
+        tensors.drain(..inputs);
+        Ok(())
     }
 
-    fn replay(&mut self, inputs: &mut [Tensor]) -> Result<Vec<Tensor>> {
+    /// Runs the plan on `tensors` and appends the results.
+    fn replay(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {
+        let outcome = self.try_replay(tensors);
+        // Whether it has worked or not, what an input has lent is the input's alone again.
+        self.results.storages.clear();
+        outcome
+    }
+
+    fn try_replay(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {
+        let inputs = &mut **tensors;
         self.check(inputs)?;
         for input in inputs.iter_mut() {
             input.escape();
             *input = input.untraced().dense()?;
         }
-        let mut results: Vec<Storage> = Vec::with_capacity(self.memory.results.len());
-        for result in &self.memory.results {
+        let Results { storages: results, spare } = &mut self.results;
+        spare.resize(self.memory.results.len(), None);
+        for (result, spare) in self.memory.results.iter().zip(&mut **spare) {
             let value = &self.graph.values[result.value];
             let donated = result.donor.filter(|&input| inputs[input].storage.is_unique());
-            results.push(match donated {
-                Some(input) => inputs[input].storage.clone(),
-                None => {
+            let free = spare.take_if(|spare| spare.is_unique());
+            let storage = match (donated, free) {
+                (Some(input), _) => inputs[input].storage.clone(),
+                (None, Some(free)) => free,
+                (None, None) => {
                     Storage::cpu(value.shape.count(), value.dtype).ok_or_else(|| no_memory("plan", value.spec()))?
                 }
-            });
+            };
+            // What may take an input's place will be an input of the next run, and has to be nobody else's then.
+            *spare = result.donor.is_none().then(|| storage.clone());
+            results.push(storage);
         }
         self.bases.0.clear();
         for (value, place) in self.graph.values.iter().zip(&self.memory.places) {
@@ -74,16 +101,16 @@ impl Plan {
         for i in 0..self.calls.len() {
             self.step(i).map_err(|e| e.at(self.graph.steps[i].at))?;
         }
-        let outputs = self.outputs.iter().map(|output| {
+        for output in &self.outputs {
             let storage = match (self.memory.places[output.value], &self.graph.values[output.value].origin) {
-                (Place::Input(number), _) => inputs[number].storage.clone(),
-                (Place::Result(number), _) => results[number].clone(),
+                (Place::Input(number), _) => tensors[number].storage.clone(),
+                (Place::Result(number), _) => self.results.storages[number].clone(),
                 (_, Origin::Constant(storage)) => storage.clone(),
                 _ => unreachable!("a result lies in no arena"),
             };
-            Tensor { storage, layout: output.layout, dtype: output.dtype }
-        });
-        Ok(outputs.collect())
+            tensors.push(Tensor { storage, layout: output.layout, dtype: output.dtype });
+        }
+        Ok(())
     }
 
     fn check(&self, inputs: &[Tensor]) -> Result<()> {
@@ -126,18 +153,17 @@ impl Plan {
         }
         // SAFETY: a result lies in memory of its own, but for the operand whose place it takes as the operation allows;
         // buffers are initialised, and aligned for every element.
-        let target = |(&value, spec): (&usize, &Spec)| unsafe { ViewMut::at(bases[value], *spec) };
+        let target = |output: usize| unsafe { ViewMut::at(bases[step.y[output]], results[output]) };
         let workspace = &self.memory.workspaces[i];
         // SAFETY: this part of the arena is the step's alone.
         let workspace =
             unsafe { std::slice::from_raw_parts_mut(self.arena.as_ptr().add(workspace.start), workspace.len()) };
-        let mut y = step.y.iter().zip(results).map(target);
-        // One, as nearly always, stays on the stack.
-        match (y.next(), y.next()) {
-            (Some(one), None) => call_kernel(&*step.op, &x, &mut [one], workspace),
-            (one, two) => {
-                call_kernel(&*step.op, &x, &mut one.into_iter().chain(two).chain(y).collect::<Vec<_>>(), workspace)
-            }
+        // As many as an optimizer's rule has stay on the stack.
+        match step.y.len() {
+            1 => call_kernel(&*step.op, &x, &mut [target(0)], workspace),
+            2 => call_kernel(&*step.op, &x, &mut [0, 1].map(target), workspace),
+            3 => call_kernel(&*step.op, &x, &mut [0, 1, 2].map(target), workspace),
+            n => call_kernel(&*step.op, &x, &mut (0..n).map(target).collect::<Vec<_>>(), workspace),
         }
     }
 

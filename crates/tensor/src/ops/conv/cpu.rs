@@ -8,6 +8,7 @@
 use crate::cpu::float::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{self, Isa, Kernel, dispatch_on, dispatch_vectors};
 use crate::cpu::tile::{Product, Row, TileKernel};
 
@@ -124,7 +125,7 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
                 input: output[i],
                 output: (conv.input[i] - first).div_ceil(conv.stride[i]),
                 stride: 1,
-                taps: taps.to_vec(),
+                taps: taps.iter().copied().collect(),
             };
             let windows = Windows {
                 batch: conv.batch,
@@ -156,9 +157,9 @@ pub fn backward_input<T: Float>(conv: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
 
 /// The kernel elements through which inputs `first, first + stride, …` are covered, and the outputs that they lead to:
 /// element `k` leads input `first + i · stride` to output `i + tap`. Ascending by output.
-fn phase(conv: &Conv2d, axis: usize, first: usize) -> [Vec<isize>; 2] {
+fn phase(conv: &Conv2d, axis: usize, first: usize) -> [Scratch<isize>; 2] {
     let stride = conv.stride[axis] as isize;
-    let mut found = [Vec::new(), Vec::new()];
+    let mut found = [Scratch::default(), Scratch::default()];
     for k in (0..conv.kernel[axis] as isize).rev() {
         let distance = first as isize + conv.padding[axis][0] as isize - k * conv.dilation[axis] as isize;
         if distance.rem_euclid(stride) == 0 {
@@ -223,7 +224,7 @@ pub fn backward_weight<T: Float>(conv: &Conv2d, x: &[T], dy: &[T], dw: &mut [T],
     let parts = (flops / TASK_FLOPS).clamp(1, most).min(outputs.div_ceil(block));
     let rows = weight_rows(conv, &windows);
     let row_parts = rows.len().div_ceil(BLOCK_PIXELS);
-    let mut sums = vec![T::zero(); (parts - 1) * len];
+    let mut sums = Scratch::filled((parts - 1) * len, T::zero());
     let (first, others) = (Shared::from_ptr(dw.as_mut_ptr()), Shared::from_ptr(sums.as_mut_ptr()));
     let isa = simd::isa();
     parallel::for_each(parts * row_parts, parallel && flops >= PARALLEL_FLOPS, |index| {
@@ -247,11 +248,11 @@ pub fn backward_weight<T: Float>(conv: &Conv2d, x: &[T], dy: &[T], dw: &mut [T],
 }
 
 /// Where the rows of the weights' matrix lie: in a region, and in the weights.
-fn weight_rows(conv: &Conv2d, windows: &Windows) -> Vec<Row> {
+fn weight_rows(conv: &Conv2d, windows: &Windows) -> Scratch<Row> {
     let (pitch, channels) = (windows.pitch() as isize, conv.channels / conv.groups);
-    let mut rows = Vec::with_capacity(conv.kernel[0] * conv.kernel[1] * channels);
-    for row in &windows.rows.taps {
-        for column in &windows.columns.taps {
+    let mut rows = Scratch::default();
+    for row in &*windows.rows.taps {
+        for column in &*windows.columns.taps {
             for channel in 0..channels as isize {
                 let c = (rows.len() * conv.filters) as isize;
                 rows.push(Row { a: row * pitch + column * conv.channels as isize + channel, c });

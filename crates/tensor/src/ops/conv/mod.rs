@@ -62,7 +62,7 @@ impl Conv2d {
         };
         let (groups, kernel) = (self.groups, [rows, columns]);
         let numbers = self.stride.iter().chain(&self.dilation).chain(&kernel).chain(std::slice::from_ref(&groups));
-        if let Some(bad) = numbers.chain(&self.padding.concat()).find(|&&n| n > LARGEST) {
+        if let Some(bad) = numbers.chain(self.padding.as_flattened()).find(|&&n| n > LARGEST) {
             return Err(Error::argument(
                 name,
                 format!("{bad} is no sensible stride, padding, dilation or kernel size"),

@@ -4,12 +4,12 @@ use core::ops::Range;
 
 use crate::cpu::float::Float;
 use crate::cpu::scratch;
+use crate::cpu::scratch::Scratch;
 
 /// Most output pixels of a block, unless one row has more; also most rows of a block.
 pub const BLOCK_PIXELS: usize = 252;
 
 /// One spatial axis: output `o` sees the input at `o · stride + taps[t]`, which may lie outside of `0..input`.
-#[derive(Clone, Debug)]
 pub struct Axis {
     /// Length of the input.
     pub input: usize,
@@ -18,7 +18,7 @@ pub struct Axis {
     /// Input positions per output position.
     pub stride: usize,
     /// Position of each tap for output 0, in the order of the weights.
-    pub taps: Vec<isize>,
+    pub taps: Scratch<isize>,
 }
 
 impl Axis {
@@ -43,7 +43,6 @@ impl Axis {
 }
 
 /// The windows over images `[batch, rows.input, columns.input, channels]`.
-#[derive(Clone, Debug)]
 pub struct Windows {
     /// Number of images.
     pub batch: usize,
@@ -90,7 +89,7 @@ impl Windows {
     ///
     /// A run is the channels of a pixel (those of one group); pixels next to each other make one run of a whole row of
     /// taps where there is one group.
-    pub fn taps(&self, groups: usize) -> (Vec<isize>, usize) {
+    pub fn taps(&self, groups: usize) -> (Scratch<isize>, usize) {
         let (pitch, channels) = (self.pitch() as isize, self.channels as isize);
         let merged = groups == 1 && !self.columns.taps.is_empty() && self.columns.consecutive();
         let columns = if merged { &self.columns.taps[..1] } else { &self.columns.taps };

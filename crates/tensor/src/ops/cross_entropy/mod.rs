@@ -3,6 +3,7 @@
 use super::softmax;
 use super::{Apply, Value};
 use crate::cpu::parallel;
+use crate::cpu::scratch::Scratch;
 use crate::scalar::Real;
 use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Spec, Specs, View, ViewMut};
 
@@ -38,7 +39,7 @@ fn check(x: &[Spec]) -> Result<()> {
 }
 
 /// The labels, each checked to be one of `classes`.
-fn checked_labels(labels: &View<'_>, classes: usize) -> Result<Vec<usize>> {
+fn checked_labels(labels: &View<'_>, classes: usize) -> Result<Scratch<usize>> {
     let labels = labels.indices("cross_entropy")?;
     let valid = |(row, &label): (usize, &i64)| match usize::try_from(label) {
         Ok(label) if label < classes => Ok(label),

@@ -3,6 +3,7 @@
 
 use crate::View;
 use crate::cpu::load::load;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Kernel;
 use crate::cpu::{parallel, simd};
 use crate::scalar::{Integer, Real};
@@ -93,26 +94,26 @@ pub(crate) fn computed_in(dtype: DType) -> DType {
 
 fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: Operands<'_>, y: &mut [ViewMut<'_>]) {
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
-    let mut sources: SmallVec<[Source<C>; 8]> = SmallVec::new();
+    let (mut sources, mut walks): (SmallVec<[Source<C>; 8]>, SmallVec<[Walk<C>; 4]>) = Default::default();
     if indexed {
-        sources.push(Source::Gathered(Walk::index(shape)));
+        sources.push(Source::Gathered);
+        walks.push(Walk::index(shape));
     }
-    sources.extend(x.iter().map(|x| Source::new(x, shape)));
+    for x in x {
+        let source = Source::new(x, shape);
+        if let Source::Gathered = source {
+            walks.push(Walk::new(x, shape));
+        }
+        sources.push(source);
+    }
     let targets: SmallVec<[Target<C>; 4]> = y.iter_mut().map(Target::new).collect();
     // Blocks of a common multiple of all periods look the same to every operand that repeats. There is a small one:
     // periods are products of the last dimensions of one shape, so each divides the next.
-    let step = sources.iter().filter_map(|source| source.walk()?.period).fold(LANES, lcm);
-    let direct = sources.iter().all(|source| source.walk().is_none()) && targets.iter().all(|target| target.direct);
-    // What repeats is brought into its block once, so that the block may be as long as the first-level cache allows.
-    let steady = targets.iter().all(|target| target.direct)
-        && sources.iter().all(|source| source.walk().is_none_or(|walk| walk.period.is_some()));
-    let longest = match (direct, steady) {
-        (true, _) => usize::MAX,
-        (_, true) => (LONGEST_PERIOD / step).max(1) * step,
-        _ => (BLOCK / step).max(1) * step,
-    };
+    let step = walks.iter().filter_map(|walk| walk.period).fold(LANES, lcm);
+    let direct = walks.is_empty() && targets.iter().all(|target| target.direct);
+    let longest = if direct { usize::MAX } else { (BLOCK / step).max(1) * step };
     parallel::for_ranges(shape.count(), LANES, COST, |range| {
-        run_range(block, &sources, &numbers, &targets, longest, range)
+        run_range(block, &sources, &walks, &numbers, &targets, longest, range)
     });
 }
 
@@ -135,6 +136,7 @@ impl<F: BlockFn, C: Real> Kernel for BlockCall<'_, F, C> {
 fn run_range<C: Real>(
     block: Block<'_, C>,
     sources: &[Source<C>],
+    walks: &[Walk<C>],
     numbers: &[C],
     targets: &[Target<C>],
     longest: usize,
@@ -142,16 +144,16 @@ fn run_range<C: Real>(
 ) {
     let longest = longest.min(range.len());
     // What is not read or written where it lies goes through a block of its own.
-    let mut gathered: Vec<(&Walk<C>, Cursor, Vec<C>)> = Vec::new();
-    for walk in sources.iter().filter_map(Source::walk) {
-        let (mut cursor, mut block) = (Cursor::new(&walk.layout, range.start), vec![C::default(); longest]);
+    let mut gathered: SmallVec<[(&Walk<C>, Cursor, Scratch<C>); 8]> = SmallVec::new();
+    for walk in walks {
+        let (mut cursor, mut block) = (Cursor::new(&walk.layout, range.start), Scratch::filled(longest, C::default()));
         if walk.period.is_some() {
             cursor.gather(walk, &mut block);
         }
         gathered.push((walk, cursor, block));
     }
-    let mut converted: SmallVec<[Option<Vec<C>>; 4]> =
-        targets.iter().map(|target| (!target.direct).then(|| vec![C::default(); longest])).collect();
+    let mut converted: SmallVec<[Option<Scratch<C>>; 4]> =
+        targets.iter().map(|target| (!target.direct).then(|| Scratch::filled(longest, C::default()))).collect();
     let mut at = range.start;
     while at < range.end {
         let length = longest.min(range.end - at);
@@ -165,7 +167,7 @@ fn run_range<C: Real>(
         for source in sources {
             x.extend(match source {
                 Source::Direct(start) => Some(start.wrapping_add(at)),
-                Source::Gathered(_) => blocks.next(),
+                Source::Gathered => blocks.next(),
             });
         }
         x.extend(numbers.iter().map(std::ptr::from_ref));
@@ -226,12 +228,14 @@ fn number<C: Real>(x: &View<'_>) -> C {
 enum Source<C> {
     /// Dense and already of the type that is computed in: read where it lies.
     Direct(*const C),
-    /// Brought into a block first.
-    Gathered(Box<Walk<C>>),
+    /// Brought into a block first, by a walk of its own.
+    Gathered,
 }
 
 // SAFETY: a source is only read, and the tensor behind it outlives the operation.
 unsafe impl<C> Sync for Source<C> {}
+// SAFETY: as above.
+unsafe impl<C> Sync for Walk<C> {}
 
 /// Where an operand lies, and how to bring a run of it into a block.
 struct Walk<C> {
@@ -249,26 +253,19 @@ impl<C: Real> Source<C> {
         let same_type = with_element!(x.dtype(), T => TypeId::of::<T>() == TypeId::of::<C>());
         match same_type && x.shape().count() == shape.count() && x.is_contiguous() {
             true => Source::Direct(x.as_ptr().cast()),
-            false => Source::Gathered(Walk::new(x, shape)),
-        }
-    }
-
-    fn walk(&self) -> Option<&Walk<C>> {
-        match self {
-            Source::Direct(_) => None,
-            Source::Gathered(walk) => Some(walk),
+            false => Source::Gathered,
         }
     }
 }
 
 impl<C: Real> Walk<C> {
     /// Through the numbers of the elements of `shape`.
-    fn index(shape: Shape) -> Box<Walk<C>> {
+    fn index(shape: Shape) -> Walk<C> {
         let layout = coalesce(&Layout::contiguous(shape));
-        Box::new(Walk { start: std::ptr::null(), layout, period: None, load: count_up })
+        Walk { start: std::ptr::null(), layout, period: None, load: count_up }
     }
 
-    fn new(x: &View<'_>, shape: Shape) -> Box<Walk<C>> {
+    fn new(x: &View<'_>, shape: Shape) -> Walk<C> {
         let layout = coalesce(&x.layout().broadcast_to(shape));
         // Broadcast dimensions that lead are one after coalescing.
         let period = match (layout.shape.dims(), layout.strides()) {
@@ -278,7 +275,7 @@ impl<C: Real> Walk<C> {
         };
         let period = period.filter(|&period| lcm(LANES, period) <= LONGEST_PERIOD);
         let load = with_element!(x.dtype(), T => load::<T, C> as unsafe fn(_, _, _, &mut [C]));
-        Box::new(Walk { start: x.as_ptr(), layout, period, load })
+        Walk { start: x.as_ptr(), layout, period, load }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{Apply, Value, ViewOps};
 use crate::cpu::load::prefetch;
 use crate::cpu::parallel;
+use crate::cpu::scratch::Scratch;
 use crate::{
     Arity, CpuCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
 };
@@ -49,12 +50,12 @@ fn check_index(op: &str, index: Spec) -> Result<()> {
 }
 
 /// The indices, each checked against the length of the axis.
-fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Vec<usize>> {
-    let valid = |(at, i): (usize, i64)| match usize::try_from(i) {
+fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Scratch<usize>> {
+    let valid = |(at, &i): (usize, &i64)| match usize::try_from(i) {
         Ok(i) if i < length => Ok(i),
         _ => Err(Error::index(op, format!("index {i} at position {at} is out of range 0..{length}"))),
     };
-    index.indices(op)?.into_iter().enumerate().map(valid).collect()
+    index.indices(op)?.iter().enumerate().map(valid).collect()
 }
 
 /// Every dimension of `small` but the axis, if there is one, is at most that of `large`.

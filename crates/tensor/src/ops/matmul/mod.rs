@@ -3,10 +3,10 @@
 use super::{Apply, Cast, CastOps, Value, ViewOps};
 use crate::cpu::gemm::{Strided, gemm};
 use crate::cpu::parallel;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::single::{as_single, in_single};
 use crate::layout::for_each_row;
 use crate::{Arity, CpuCall, DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut};
-use std::borrow::Cow;
 use std::panic::Location;
 
 /// `a · b` for `a` of shape `[…, m, k]` and `b` of `[…, k, n]`; the leading dimensions broadcast.
@@ -69,7 +69,7 @@ fn multiply<T: crate::cpu::float::Float>(a: &View<'_>, b: &View<'_>, shape: Shap
     let [m, n] = last_two(&shape);
     let k = a.shape()[a.shape().rank() - 1];
     let offsets = |layout: &Layout| {
-        let mut all = Vec::with_capacity(lead.count());
+        let mut all = Scratch::default();
         for_each_row(layout, |offset, length, stride| all.extend((0..length as isize).map(|i| offset + i * stride)));
         all
     };
@@ -122,7 +122,7 @@ fn through_integers(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
     let lead = Shape::from_slice(&y.shape()[..y.shape().rank() - 2]);
     let [m, n] = last_two(y.shape());
     let k = x[0].shape()[x[0].shape().rank() - 1];
-    let operand = |x: &View<'_>| -> Result<Cow<'static, [i64]>> {
+    let operand = |x: &View<'_>| -> Result<Scratch<i64>> {
         let mut dims = [0; MAX_RANK];
         let rank = lead.rank() + 2;
         dims[..rank - 2].copy_from_slice(&lead);

@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use crate::cpu::float::Float;
 use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{self, VectorKernel, dispatch_vectors};
 use crate::cpu::vector::{MOST_LANES, Vector};
 
@@ -70,7 +71,7 @@ impl Pool2d {
         assert_eq!([x, y], self.lens(), "lengths of input and output");
     }
 
-    fn spans(&self) -> [Vec<Span>; 2] {
+    fn spans(&self) -> [Scratch<Span>; 2] {
         let output = self.output();
         core::array::from_fn(|i| (0..output[i]).map(|o| self.span(i, o)).collect())
     }
@@ -102,8 +103,8 @@ const PARALLEL_STEPS: usize = 400_000;
 /// What all four kernels need.
 struct Plan<'p> {
     pool: &'p Pool2d,
-    rows: Vec<Span>,
-    columns: Vec<Span>,
+    rows: Scratch<Span>,
+    columns: Scratch<Span>,
 }
 
 impl<'p> Plan<'p> {

@@ -68,8 +68,9 @@ impl Window2d {
             return Err(Error::shape(name, format!("needs images [N, H, W, C], found {x}")));
         };
         let Window2d { kernel, stride, padding, dilation, ceil } = *self;
-        let sizes = [kernel, stride, dilation].concat();
-        if let Some(bad) = sizes.iter().chain(&padding.concat()).find(|&&n| n > LARGEST) {
+        let sizes = [kernel, stride, dilation];
+        let sizes = sizes.as_flattened();
+        if let Some(bad) = sizes.iter().chain(padding.as_flattened()).find(|&&n| n > LARGEST) {
             return Err(Error::argument(
                 name,
                 format!("{bad} is no sensible size, stride, padding or dilation of a window"),

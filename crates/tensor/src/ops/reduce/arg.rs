@@ -4,7 +4,7 @@ use super::run::partition;
 use crate::cpu::{parallel, simd};
 use crate::layout::for_each_row;
 use crate::ops::{Apply, Value};
-use crate::tensor::room;
+use crate::tensor::scratch_room;
 use crate::{
     Axes, CpuCall, DType, Element, Error, IntoAxes, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, with_element,
 };
@@ -51,7 +51,7 @@ impl Op for ArgReduce {
         let (x, y) = call.parts();
         let (folded, kept) = partition([&x[0].layout()], &self.flags(x[0].shape().rank()));
         let (folded, kept) = (folded.layout(0), kept.layout(0));
-        let mut bases = room(self.name(), y[0].shape().count(), y[0].spec())?;
+        let mut bases = scratch_room(self.name(), y[0].shape().count(), y[0].spec())?;
         for_each_row(&kept, |first, length, stride| bases.extend((0..length as isize).map(|i| first + i * stride)));
         let each = folded.shape.count();
         let results = parallel::Shared::new(y[0].slice::<i64>()?);

@@ -7,15 +7,16 @@
 
 use super::{Fold, FoldKind, Reduce};
 use crate::cpu::load::load;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::{parallel, simd};
 use crate::layout::for_each_run;
 use crate::ops::Function;
 use crate::scalar::{Integer, Real};
-use crate::tensor::room;
+use crate::tensor::scratch_room;
 use crate::{DType, Layout, MAX_RANK, Result, Shape, Spec, View, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
-use std::ops::Range;
+use std::iter::repeat_n;
 
 /// Independent accumulators along a row: two registers of the widest set.
 const LANES: usize = 32;
@@ -41,8 +42,8 @@ pub(crate) fn reduce<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const 
             let mut results = reduce_as::<F, P, f32, STATE, IN>(op, x)?;
             if results.iter().any(|&y| op.fold.is_doubtful(y)) {
                 let better = reduce_as::<F, P, f64, STATE, IN>(op, x)?;
-                let pairs = results.iter_mut().zip(better);
-                pairs.filter(|(y, _)| op.fold.is_doubtful(**y)).for_each(|(y, better)| *y = better as f32);
+                let pairs = results.iter_mut().zip(&*better);
+                pairs.filter(|(y, _)| op.fold.is_doubtful(**y)).for_each(|(y, better)| *y = *better as f32);
             }
             store(y, &results)
         }
@@ -82,7 +83,7 @@ impl<const IN: usize> Part<IN> {
 /// The flagged dimensions of layouts of one shape, and the others.
 pub(crate) fn partition<const IN: usize>(layouts: [&Layout; IN], flags: &[bool; MAX_RANK]) -> (Part<IN>, Part<IN>) {
     let pick = |flag: bool| {
-        let (mut dims, mut strides) = (Vec::new(), [[0; MAX_RANK]; IN]);
+        let (mut dims, mut strides) = (SmallVec::<[usize; MAX_RANK]>::new(), [[0; MAX_RANK]; IN]);
         let shape = layouts.first().map(|layout| layout.shape).unwrap_or_default();
         for axis in (0..shape.rank()).filter(|&a| flags[a] == flag && shape[a] != 1) {
             let step: [isize; IN] = std::array::from_fn(|i| layouts[i].strides()[axis]);
@@ -148,15 +149,15 @@ struct Job<'a, F, P, C, const STATE: usize, const IN: usize> {
 fn reduce_as<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize>(
     op: &Reduce<F, P, STATE, IN>,
     x: &[View<'_>],
-) -> Result<Vec<C>> {
+) -> Result<Scratch<C>> {
     let specs: [Spec; IN] = std::array::from_fn(|i| x[i].spec());
     let shape = op.folded(&specs)?;
     let layouts: [Layout; IN] = std::array::from_fn(|i| x[i].layout().broadcast_to(shape));
     let (folded, kept) = partition(layouts.each_ref(), &op.axes);
     let count = folded.shape.count();
     let job = Job { op, x: std::array::from_fn(|i| Source::new(&x[i])), folded, count };
-    let mut states = room(F::NAME, kept.shape.count(), Spec::new(kept.shape, x[0].dtype()))?;
-    states.resize(kept.shape.count(), op.fold.start::<C>());
+    let mut states = scratch_room(F::NAME, kept.shape.count(), Spec::new(kept.shape, x[0].dtype()))?;
+    states.extend(repeat_n(op.fold.start::<C>(), kept.shape.count()));
     // Whole rows are folded into a row of accumulators where the kept dimension is the dense one.
     let dense = |part: &Part<IN>| part.last().contains(&1) && part.last().iter().all(|&step| step == 0 || step == 1);
     if dense(&kept) && !dense(&job.folded) {
@@ -164,13 +165,13 @@ fn reduce_as<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const
     } else {
         job.rows(&kept, &mut states)?;
     }
-    Ok(states.into_iter().map(|state| op.fold.finish(state, count as f64)).collect())
+    Ok(states.iter().map(|&state| op.fold.finish(state, count as f64)).collect())
 }
 
 impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> Job<'_, F, P, C, STATE, IN> {
     /// Folds one element of the result after the other.
     fn rows(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) -> Result<()> {
-        let mut bases = room(F::NAME, states.len(), Spec::new(kept.shape, DType::I64))?;
+        let mut bases = scratch_room(F::NAME, states.len(), Spec::new(kept.shape, DType::I64))?;
         kept.for_each_run(|offsets, length, strides| {
             bases.extend((0..length as isize).map(|i| shifted(offsets, strides, i)));
         });
@@ -193,14 +194,14 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
         if self.folded.shape.rank() == 1 && self.count <= PART {
             return self.part(base, self.count, self.folded.last());
         }
-        let mut parts: Vec<([isize; IN], usize, [isize; IN])> = Vec::new();
+        let mut parts: Scratch<([isize; IN], usize, [isize; IN])> = Scratch::default();
         self.folded.for_each_run(|offsets, length, strides| {
             for first in (0..length).step_by(PART) {
                 let at = shifted(shifted(base, offsets, 1), strides, first as isize);
                 parts.push((at, PART.min(length - first), strides));
             }
         });
-        let mut partial = vec![self.op.fold.start::<C>(); parts.len()];
+        let mut partial = Scratch::filled(parts.len(), self.op.fold.start::<C>());
         let shared = parallel::Shared::new(&mut partial);
         let group = (PART / parts.first().map_or(1, |p| p.1)).max(1);
         parallel::for_chunks(parts.len(), group, PART / group, |start, end| {
@@ -232,23 +233,23 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
     fn columns(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) {
-        let mut runs: Vec<([isize; IN], usize, [isize; IN])> = Vec::new();
+        let mut runs: Scratch<([isize; IN], usize, [isize; IN])> = Scratch::default();
         self.folded.for_each_run(|offsets, length, strides| runs.push((offsets, length, strides)));
         // Blocks of adjacent results, none of them across the end of a dense run.
-        let mut blocks: Vec<([isize; IN], Range<usize>)> = Vec::new();
+        let mut blocks: Scratch<([isize; IN], [usize; 2])> = Scratch::default();
         let (mut at, across) = (0, kept.last());
         kept.for_each_run(|offsets, length, strides| {
             for first in (0..length).step_by(COLUMNS) {
                 let width = COLUMNS.min(length - first);
-                blocks.push((shifted(offsets, strides, first as isize), at + first..at + first + width));
+                blocks.push((shifted(offsets, strides, first as isize), [at + first, at + first + width]));
             }
             at += length;
         });
         let shared = parallel::Shared::new(states);
         parallel::for_chunks(blocks.len(), 1, self.count * COLUMNS, |start, end| {
-            for (offsets, range) in &blocks[start..end] {
+            for &(offsets, [first, end]) in &blocks[start..end] {
                 // SAFETY: blocks are disjoint ranges of the states.
-                self.block(*offsets, across, &runs, unsafe { shared.slice(range.start, range.end) });
+                self.block(offsets, across, &runs, unsafe { shared.slice(first, end) });
             }
         });
     }
@@ -267,7 +268,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             let follow = (0..IN).all(|i| across[i] == 1 && strides[i] == width as isize);
             if follow { COLUMNS / width } else { 1 }
         };
-        let mut pieces: Vec<Piece<IN>> = Vec::new();
+        let mut pieces: Scratch<Piece<IN>> = Scratch::default();
         for &(offsets, length, strides) in runs {
             let most = (ROWS_PART / width).min(CHAIN * abreast(strides)).next_multiple_of(abreast(strides));
             for first in (0..length).step_by(most) {
@@ -282,7 +283,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
         let longest = pieces.iter().map(|piece| piece.rows).max().unwrap_or(1);
         let together = ((ROWS_PART / width).min(CHAIN) / longest).max(1);
         let count = pieces.len().div_ceil(together);
-        let mut partial = vec![fold.start::<C>(); count * width];
+        let mut partial = Scratch::filled(count * width, fold.start::<C>());
         let shared = parallel::Shared::new(&mut partial);
         let chunk = (ROWS_PART / (together * longest * width)).max(1);
         parallel::for_chunks(count, chunk, together * longest * width, |start, end| {
@@ -319,6 +320,7 @@ fn shifted<const IN: usize>(offsets: [isize; IN], strides: [isize; IN], times: i
 }
 
 /// Rows at equal distances, folded by one thread.
+#[derive(Clone, Copy)]
 struct Piece<const IN: usize> {
     offsets: [isize; IN],
     rows: usize,

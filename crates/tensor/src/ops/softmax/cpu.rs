@@ -3,6 +3,7 @@
 #![expect(clippy::needless_range_loop, reason = "the same lane of several arrays")]
 
 use super::Softmax;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::{parallel, simd};
 use crate::scalar::Real;
 use crate::{Element, Result, View, ViewMut};
@@ -37,7 +38,7 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
     }
     let rows = x.len().checked_div(n).unwrap_or(0);
     parallel::for_chunks(rows, (CHUNK / n.max(1)).max(1), COST * n, |start, end| {
-        let mut buffer = vec![C::default(); n];
+        let mut buffer = Scratch::filled(n, C::default());
         for row in start..end {
             let first = row / inner * n * inner + row % inner;
             buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
@@ -72,7 +73,7 @@ pub(crate) fn for_rows<T: Element, C: Real>(x: &[T], n: usize, log: bool, finish
         let (rows, finish) = (&x[start * n..end * n], |number, row: Row<'_, C>| finish(start + number, row));
         match n <= SHORT {
             true => simd::dispatch(ShortRows { rows, n, log, finish, to: PhantomData }),
-            false => simd::dispatch(LongRows { rows, buffer: &mut vec![C::default(); n], log, finish }),
+            false => simd::dispatch(LongRows { rows, buffer: &mut Scratch::filled(n, C::default()), log, finish }),
         }
     });
 }
