@@ -363,7 +363,7 @@ impl Line {
 }
 
 fn terminal_columns() -> usize {
-    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+    console::Term::stdout().size_checked().map_or(80, |(_rows, columns)| usize::from(columns))
 }
 
 fn metric(name: &str, value: f64) -> String {
