@@ -40,3 +40,6 @@ pub use scalar::{Argument, Dual, Expr, ExprMask, Mask, Pointwise, Scalar};
 pub use shape::{IntoShape, MAX_RANK, Shape};
 pub use tensor::{IntoTensor, Number, Tensor};
 pub use trace::Trace;
+
+/// Whether the kernels were compiled with optimization, at any level. Without it they take up to a hundred times as long.
+pub const IS_OPTIMIZED: bool = !cfg!(unoptimized);

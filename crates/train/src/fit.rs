@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::model::{MetricState, Model};
 use crate::plans::Given;
 use crate::progress::{Progress, Verbosity};
-use crate::{Error, Result};
+use crate::{Error, Result, unoptimized};
 use kiln_nn::module::{load_parameters, named_parameters};
 use kiln_nn::{Key, Module, Tensor};
 use std::io::Stdout;
@@ -218,6 +218,7 @@ impl<M: Module> Model<M> {
         let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
         available.push("learning_rate");
         check_monitors(&fit.callbacks, &available)?;
+        unoptimized::warn_once(fit.verbose);
         let mut callbacks = std::mem::take(&mut fit.callbacks);
         let mut run = Run {
             model: self,
