@@ -15,11 +15,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// let text = Error::unknown("loss", "mean_squard_error", &["mean_squared_error"]).to_string();
 /// assert_eq!(text, "there is no loss `mean_squard_error`\n  help: did you mean `mean_squared_error`?");
 /// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A tensor operation, or a check of shapes and values in its manner.
-    Tensor(kiln_autograd::Error),
+    #[error(transparent)]
+    Tensor(#[from] kiln_autograd::Error),
     /// Any of these, inside a layer.
+    #[error("{}", Placed { layer, source })]
     Layer {
         /// The layer's path: `encoder/dense_1`.
         layer: String,
@@ -27,6 +30,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// A setting that cannot work.
+    #[error("{what}{}", HelpLine(help))]
     Config {
         /// Whose setting, and what is wrong with it.
         what: String,
@@ -34,6 +38,7 @@ pub enum Error {
         help: String,
     },
     /// A name that stands for nothing.
+    #[error("there is no {what} `{given}`{}", HelpLine(&unknown_help(suggestion.as_deref(), known)))]
     Unknown {
         /// The kind of thing: "loss", "optimizer".
         what: String,
@@ -78,37 +83,6 @@ fn unknown_help(suggestion: Option<&str>, known: &[String]) -> String {
         (None, []) => String::new(),
         (None, [one]) => format!("there is only `{one}`"),
         (None, _) => format!("there are {}", names::listing(known)),
-    }
-}
-
-impl From<kiln_autograd::Error> for Error {
-    fn from(error: kiln_autograd::Error) -> Error {
-        Error::Tensor(error)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // Shown in its place, so that its cause is the next.
-            Error::Tensor(error) => error.source(),
-            Error::Layer { source, .. } => Some(source),
-            Error::Config { .. } | Error::Unknown { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Tensor(error) => error.fmt(f),
-            Error::Layer { layer, source } => Placed { layer, source }.fmt(f),
-            Error::Config { what, help } => write!(f, "{what}{}", HelpLine(help)),
-            Error::Unknown { what, given, suggestion, known } => {
-                let help = unknown_help(suggestion.as_deref(), known);
-                write!(f, "there is no {what} `{given}`{}", HelpLine(&help))
-            }
-        }
     }
 }
 

@@ -40,7 +40,9 @@ pub enum ErrorKind {
 /// let text = a.matmul(&b).unwrap_err().to_string();
 /// assert!(text.starts_with("matmul: cannot multiply [32, 784] by [128, 10]"));
 /// ```
+#[derive(thiserror::Error)]
 pub struct Error {
+    #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     detail: Box<Detail>,
 }
@@ -129,12 +131,6 @@ impl Error {
     /// The operation, function or file that reports it.
     pub fn op(&self) -> &str {
         &self.detail.op
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.source.as_deref()?)
     }
 }
 

@@ -4,6 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+impl From<kiln_nn::TensorError> for Error {
+    fn from(error: kiln_nn::TensorError) -> Self {
+        Self::Nn(error.into())
+    }
+}
+
 /// A `Result` whose error is this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -20,9 +26,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     "EarlyStopping: `val_los` is not logged\n  help: did you mean `val_loss`?"
 /// );
 /// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file whose content is not what its format promises.
+    #[error("{}: {problem}{}", path.display(), HelpLine(help))]
     File {
         /// The file.
         path: PathBuf,
@@ -32,6 +40,7 @@ pub enum Error {
         help: String,
     },
     /// A setting that cannot work, found before any training step.
+    #[error("{what}{}", HelpLine(help))]
     Config {
         /// Whose setting, and what is wrong with it.
         what: String,
@@ -39,6 +48,7 @@ pub enum Error {
         help: String,
     },
     /// Values given in memory (labels, predictions, histories) that do not fit together.
+    #[error("{what}{}", HelpLine(help))]
     Data {
         /// Where, and what was found.
         what: String,
@@ -46,8 +56,10 @@ pub enum Error {
         help: String,
     },
     /// A layer, a loss, a metric, an optimizer or a tensor operation.
-    Nn(kiln_nn::Error),
+    #[error(transparent)]
+    Nn(#[from] kiln_nn::Error),
     /// The operating system refused to read, write or rename something.
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried: "read", "write", "create".
         action: &'static str,
@@ -89,40 +101,6 @@ impl Error {
             Self::Io { .. } | Self::Nn(_) => {}
         }
         self
-    }
-}
-
-impl From<kiln_nn::Error> for Error {
-    fn from(error: kiln_nn::Error) -> Self {
-        Self::Nn(error)
-    }
-}
-
-impl From<kiln_nn::TensorError> for Error {
-    fn from(error: kiln_nn::TensorError) -> Self {
-        Self::Nn(error.into())
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // Shown in its place, so that its cause is the next.
-            Self::Nn(error) => error.source(),
-            Self::Io { source, .. } => Some(source),
-            Self::File { .. } | Self::Config { .. } | Self::Data { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, problem, help } => write!(f, "{}: {problem}{}", path.display(), HelpLine(help)),
-            Self::Config { what, help } | Self::Data { what, help } => write!(f, "{what}{}", HelpLine(help)),
-            Self::Nn(error) => error.fmt(f),
-            Self::Io { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
-        }
     }
 }
 

@@ -58,7 +58,6 @@ pub fn to_safetensors<'a>(
             Ok((*name, TensorView::new(format_of(t.dtype()), t.shape().to_vec(), bytes).map_err(invalid)?))
         })
         .collect();
-    // The kind of map depends on the crate's feature `std`, which other crates of a program may turn on.
     ::safetensors::serialize(views?, Some(metadata.clone().into_iter().collect())).map_err(invalid)
 }
 
