@@ -28,6 +28,16 @@
 //! | `plot` | yes | a history as PNG or SVG |
 //! | `cuda` | no | prepared: it compiles everywhere, and [`Device::cuda`](tensor::Device::cuda) says what is missing |
 //! | `approx` | no | tensors in the macros of the crate `approx`: `assert_relative_eq!(a, b, max_relative = 1e-6)` |
+//!
+//! # Debug builds
+//!
+//! Compiled without optimization, Kiln takes up to a hundred times as long. Programs that are run without `--release` want
+//! this in the Cargo.toml at the root of their workspace; `fit` warns once where it is missing:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
 #![forbid(unsafe_code)]
 
 pub use kiln_autograd as autograd;

@@ -33,7 +33,7 @@ pub use sequential::{Network, Sequential};
 pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{
     Aliases, Arity, Axes, CpuCall, DType, Device, Differentiable, Dual, DynOp, Element, Expr, GradCheck, Gradients,
-    IntoShape, Isa, Keep, Key, Layout, Mask, Number, Op, Outputs, Plan, PlanMemory, Scalar, Shape, Spec, Specs, Tape,
-    Tensor, Trace, Var, View, ViewMut, Watch, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep, ops,
-    value_and_grad, vjp, with_isa,
+    IS_OPTIMIZED, IntoShape, Isa, Keep, Key, Layout, Mask, Number, Op, Outputs, Plan, PlanMemory, Scalar, Shape, Spec,
+    Specs, Tape, Tensor, Trace, Var, View, ViewMut, Watch, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep,
+    ops, value_and_grad, vjp, with_isa,
 };

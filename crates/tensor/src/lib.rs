@@ -42,3 +42,6 @@ pub use shape::{IntoShape, MAX_RANK, Shape};
 pub use tensor::{IntoTensor, Number, Tensor};
 pub use trace::Trace;
 pub use watch::Watch;
+
+/// Whether the kernels were compiled with optimization, at any level. Without it they take up to a hundred times as long.
+pub const IS_OPTIMIZED: bool = !cfg!(unoptimized);

@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::model::{MetricState, Model};
 use crate::plans::Given;
 use crate::progress::{Progress, Verbosity};
-use crate::{Error, Result};
+use crate::{Error, Result, unoptimized};
 use kiln_nn::module::{load_parameters, named_parameters};
 use kiln_nn::{Key, Module, Tensor};
 use std::io::Stdout;
@@ -229,6 +229,7 @@ impl<M: Module> Model<M> {
         let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
         available.push("learning_rate");
         check_monitors(&fit.callbacks, &available)?;
+        unoptimized::warn_once(fit.verbose);
         let mut callbacks = std::mem::take(&mut fit.callbacks);
         let mut run = Run {
             model: self,
@@ -417,5 +418,87 @@ impl<M: Module> Control for Run<'_, M> {
         }
         let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
         metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Compile;
+    use crate::callbacks::LambdaCallback;
+    use kiln_nn::Sequential;
+    use kiln_nn::layers::Dense;
+    use kiln_nn::metrics::{Mean, Metric};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// A mean that counts how often its state is read on the host.
+    #[derive(Clone, Debug)]
+    struct Counted {
+        mean: Mean,
+        reads: Arc<AtomicUsize>,
+    }
+
+    impl Metric for Counted {
+        fn name(&self) -> &str {
+            "counted"
+        }
+        fn rename(&mut self, _: &str) {}
+        fn type_name(&self) -> &str {
+            "Counted"
+        }
+        fn update(&mut self, y_true: &Tensor, y_pred: &Tensor, weights: Option<&Tensor>) -> kiln_nn::Result<()> {
+            self.mean.update(y_true, y_pred, weights)
+        }
+        fn values(&self) -> Vec<f64> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.mean.values()
+        }
+        fn reset(&mut self) {
+            self.mean.reset();
+        }
+        fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Tensor) -> kiln_nn::Result<()>) -> kiln_nn::Result<()> {
+            self.mean.visit(f)
+        }
+        fn arguments(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn boxed(&self) -> Box<dyn Metric> {
+            Box::new(self.clone())
+        }
+    }
+
+    /// 3 epochs of 20 batches; how often a metric was read between the first batch and the last callback.
+    fn reads(callback: LambdaCallback) -> (usize, History) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let metric: Box<dyn Metric> = Box::new(Counted { mean: Mean::new(), reads: reads.clone() });
+        let mut model = Sequential::new([2]).add(Dense::new(1)).compile("adam", "mse", vec![metric]).unwrap();
+        let x = Key::new(0).normal([40, 2], 0.0, 1.0).unwrap();
+        let data = Dataset::new(x, Tensor::ones([40, 1]).unwrap()).unwrap();
+        let begin = reads.clone();
+        let callback = callback.on_train_begin(move |_| {
+            begin.store(0, Ordering::Relaxed);
+            Ok(())
+        });
+        let fit = Fit::new().epochs(3).batch_size(2).verbose(Verbosity::Silent).callback(callback);
+        let history = model.fit(&data, fit).unwrap();
+        (reads.load(Ordering::Relaxed), history)
+    }
+
+    #[test]
+    fn values_are_read_where_somebody_looks() {
+        assert_eq!(reads(LambdaCallback::new()).0, 3, "once an epoch");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let (count, history) = reads(LambdaCallback::new().on_batch_end(move |batch, logs, _| {
+            sink.lock().unwrap().push((batch, logs.get("counted").unwrap()));
+            Ok(())
+        }));
+        assert_eq!(count, 3 * 20 + 3, "and after each batch");
+        // What a callback sees after the last batch is what the epoch reports.
+        let seen = seen.lock().unwrap();
+        let last: Vec<f64> = seen.iter().filter(|(batch, _)| *batch == 19).map(|(_, value)| *value).collect();
+        assert_eq!(last, history.get("counted").unwrap());
+        assert!(seen[0].1 != seen[1].1);
     }
 }

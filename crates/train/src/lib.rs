@@ -28,6 +28,7 @@ mod files;
 mod interrupt;
 mod model;
 mod plans;
+mod unoptimized;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
 pub use data::{Batch, ClassWeight, Dataset, Inputs};

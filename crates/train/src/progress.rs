@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 /// Columns of the bar itself.
 const BAR_WIDTH: usize = 20;
-/// A terminal is written to no more often than this; in between, a step costs one look at the clock.
-const REFRESH: Duration = Duration::from_millis(50);
+/// A line that is drawn over is drawn no more often than this, from one pass to the next too: for each, values are read.
+/// In between, a step costs one look at the clock.
+const REFRESH: Duration = Duration::from_millis(100);
 
 /// How much a run says while it goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +183,6 @@ impl<W: Write> Progress<W> {
         self.started = now;
         self.first_step = None;
         self.last_step = now;
-        self.last_draw = None;
     }
 
     fn step_at(&mut self, done: usize, now: Instant, logs: impl FnOnce() -> Logs) {
@@ -363,7 +363,7 @@ impl Line {
 }
 
 fn terminal_columns() -> usize {
-    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+    console::Term::stdout().size_checked().map_or(80, |(_rows, columns)| usize::from(columns))
 }
 
 fn metric(name: &str, value: f64) -> String {
@@ -468,11 +468,34 @@ mod tests {
         let mut run = Run::new(Some(1000), |progress| progress);
         run.step(1, 0, &logs());
         run.text();
-        let at = run.start + Duration::from_millis(49);
+        let at = run.start + Duration::from_millis(99);
         run.progress.step_at(2, at, || panic!("nobody looks at these values"));
         assert_eq!(run.text(), "");
-        run.step(3, 50, &logs());
+        run.step(3, 100, &logs());
         assert!(run.text().starts_with("\r   3/1000 "));
+    }
+
+    #[test]
+    fn values_are_read_ten_times_a_second_and_for_lines_never() {
+        // 4 passes of 500 steps of 1 ms, and their validations.
+        let read = |verbosity: Verbosity| {
+            let mut run = Run::new(Some(500), |_| Progress::new(Vec::new(), verbosity));
+            let mut reads = 0;
+            for pass in 0..4 {
+                let at = |step: usize| run.start + Duration::from_millis((500 * pass + step) as u64);
+                run.progress.begin_at(Some(500), at(0));
+                for step in 1..=500 {
+                    run.progress.step_at(step, at(step), || {
+                        reads += 1;
+                        logs()
+                    });
+                }
+                run.progress.end_at(&logs(), at(500));
+            }
+            reads
+        };
+        assert_eq!(read(Verbosity::Bar), 20);
+        assert_eq!([read(Verbosity::Line), read(Verbosity::Silent)], [0, 0]);
     }
 
     #[test]

@@ -16,8 +16,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &["kiln"]),
 ];
 
-/// Crates that the default build of `kiln` compiles, itself included.
-const MOST_CRATES: usize = 110;
+/// Crates that `kiln` compiles at most, itself included: in the default build, and without default features.
+const MOST_CRATES: usize = 64;
+const MOST_WITHOUT_DEFAULTS: usize = 49;
 
 /// Where `unsafe` may stand.
 const UNSAFE_ROOMS: &[&str] = &[
@@ -154,15 +155,16 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-/// A default build that has grown beyond what was agreed on, and one without default features that is no smaller.
+/// Builds that have grown beyond what was agreed on.
 fn crate_count() -> Result<Vec<String>, String> {
     let (all, fewest) = (crates(&[])?, crates(&["--no-default-features"])?);
     let mut problems = Vec::new();
-    if all > MOST_CRATES {
-        problems.push(format!("the default build compiles {all} crates; the most is {MOST_CRATES}"));
-    }
-    if fewest >= all {
-        problems.push(format!("the build without default features compiles {fewest} crates, the default build {all}"));
+    for (build, count, most) in
+        [("default build", all, MOST_CRATES), ("build without default features", fewest, MOST_WITHOUT_DEFAULTS)]
+    {
+        if count > most {
+            problems.push(format!("the {build} compiles {count} crates; the most is {most}"));
+        }
     }
     println!("the default build compiles {all} crates, {fewest} without default features");
     Ok(problems)

@@ -3,12 +3,13 @@
 use super::npy::{read_npy, write_npy};
 use super::{format, replace_file_with, unreadable, unwritable};
 use crate::{Error, Result, Tensor};
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use rawzip::path::{EntryPath, ZipFilePath};
+use rawzip::{CompressionMethod, ErrorKind, ZipArchive, ZipArchiveWriter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// An archive that unpacks to more bytes than this …
 const LARGE: u128 = if cfg!(test) { 1 << 20 } else { 256 << 20 };
@@ -28,16 +29,32 @@ fn is_bomb(unpacked: u128, packed: u128) -> bool {
 /// likely that it was built to fill the memory.
 pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
     let path = path.as_ref();
-    let broken = |e: zip::result::ZipError| Error::file(path, "is no valid npz file").caused_by(e);
-    let mut file = BufReader::new(File::open(path).map_err(unreadable(path))?);
+    let broken = |e: rawzip::Error| Error::file(path, "is no valid npz file").caused_by(e);
+    let file = File::open(path).map_err(unreadable(path))?;
     let mut start = Vec::new();
-    file.by_ref().take(32).read_to_end(&mut start).map_err(unreadable(path))?;
-    let packed = file.get_ref().metadata().map_err(unreadable(path))?.len();
-    let mut archive = ZipArchive::new(file).map_err(|e| format::not_a("npz", path, &start, &e.to_string()))?;
+    (&file).take(32).read_to_end(&mut start).map_err(unreadable(path))?;
+    let packed = file.metadata().map_err(unreadable(path))?.len();
+    // A record of the directory, the longest one included, is read at once.
+    let mut buffer = vec![0; rawzip::MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+    let archive =
+        ZipArchive::from_file(file, &mut buffer).map_err(|e| format::not_a("npz", path, &start, &e.to_string()))?;
     // Of all entries together, because they may share one compressed piece.
-    let mut unpacked = 0;
-    for i in 0..archive.len() {
-        unpacked += u128::from(archive.by_index_raw(i).map_err(broken)?.size());
+    let (mut count, mut unpacked) = (0, 0);
+    let mut entries = Vec::new();
+    let mut directory = archive.entries(&mut buffer);
+    while let Some(entry) = directory.next_entry().map_err(broken)? {
+        count += 1;
+        unpacked += u128::from(entry.uncompressed_size_hint());
+        let name = entry.file_path();
+        let Some(name) = name.as_bytes().strip_suffix(b".npy") else { continue };
+        let name = str::from_utf8(name).map_err(|e| Error::file(path, "has a name that is no text").caused_by(e))?;
+        if entry.flags().is_encrypted() {
+            return Err(Error::file(path.join(name), "is encrypted"));
+        }
+        entries.push((name.to_owned(), entry.compression_method(), entry.wayfinder()));
+    }
+    if count != archive.entries_hint() {
+        return Err(Error::file(path, format!("has {count} entries and claims {}", archive.entries_hint())));
     }
     if is_bomb(unpacked, packed.into()) {
         let text = format!("has {packed} bytes that claim to unpack to {unpacked}");
@@ -45,15 +62,20 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
         return Err(Error::file(path, text).help(help));
     }
     let mut arrays = BTreeMap::new();
-    for i in 0..archive.len() {
-        let mut entry = archive.by_index(i).map_err(broken)?;
-        let Some(name) = entry.name().map_err(broken)?.strip_suffix(".npy").map(str::to_owned) else { continue };
+    for (name, method, entry) in entries {
         let inside = path.join(&name);
         // The archive's own word for the size, which the array's header must confirm, bounds what is read.
-        let size = entry.size();
-        let array = read_npy(&mut entry, size, &inside)?;
-        // Reading on to the end also compares the checksum.
-        match entry.read(&mut [0]).map_err(unreadable(&inside))? {
+        let size = entry.uncompressed_size_hint();
+        let entry = archive.get_entry(entry).map_err(broken)?;
+        let content: &mut dyn Read = match method {
+            CompressionMethod::STORE => &mut BufReader::new(entry.reader()),
+            CompressionMethod::DEFLATE => &mut DeflateDecoder::new(entry.reader()),
+            other => return Err(Error::file(inside, format!("is compressed by {other}, which Kiln does not read"))),
+        };
+        let mut content = entry.verifying_reader(content);
+        let array = read_npy(&mut content, size, &inside)?;
+        // Reading on finds what comes after the size that the archive claims.
+        match content.read(&mut [0]).map_err(unreadable(&inside))? {
             0 => arrays.insert(name, array),
             _ => return Err(Error::file(inside, format!("goes on after the {size} bytes that the archive claims"))),
         };
@@ -75,7 +97,7 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
 /// ```
 ///
 /// # Errors
-/// As [`to_npy`](super::to_npy), a name that stands twice, and a file that cannot be written.
+/// As [`to_npy`](super::to_npy), a name that stands twice or that no archive can hold, and a file that cannot be written.
 pub fn save_npz<'a>(path: impl AsRef<Path>, arrays: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
     let path = path.as_ref();
     let arrays: Vec<(&str, &Tensor)> = arrays.into_iter().collect();
@@ -83,17 +105,31 @@ pub fn save_npz<'a>(path: impl AsRef<Path>, arrays: impl IntoIterator<Item = (&'
     if let Some((twice, _)) = arrays.iter().find(|(name, _)| !seen.insert(name)) {
         return Err(Error::argument("npz", format!("`{twice}` names two arrays")).help("give each its own name"));
     }
+    if let Some((name, _)) = arrays.iter().find(|(name, _)| path_of(name).is_none()) {
+        return Err(Error::argument("npz", format!("`{name}` is no path that a zip archive can hold"))
+            .help("keep to ASCII, or leave out `\\\\`, `//`, `.` and `..`"));
+    }
     let mut refused = Ok(());
     let written = replace_file_with(path, |temporary| {
-        let unpacked = write_npz(temporary, &arrays, CompressionMethod::Deflated, &mut refused)?;
+        let unpacked = write_npz(temporary, &arrays, CompressionMethod::DEFLATE, &mut refused)?;
         // What Kiln writes it also reads, however regular it is.
         if is_bomb(unpacked, std::fs::metadata(temporary)?.len().into()) {
-            write_npz(temporary, &arrays, CompressionMethod::Stored, &mut refused)?;
+            write_npz(temporary, &arrays, CompressionMethod::STORE, &mut refused)?;
         }
         Ok(())
     });
     refused?;
     written.map_err(unwritable(path))
+}
+
+/// The entry of an array. A name in ASCII is kept as it is. Any other has to be marked as UTF-8, and only paths without
+/// detours can be.
+fn path_of(name: &str) -> Option<EntryPath<'static>> {
+    let file = format!("{name}.npy");
+    if file.is_ascii() {
+        return Some(EntryPath::verbatim(file.into_bytes()));
+    }
+    (ZipFilePath::from_str(&file).as_str() == file).then(|| EntryPath::conformant(file))
 }
 
 /// Writes the archive and returns the size of what is in it. The reason why an array cannot be written at all goes to
@@ -104,22 +140,50 @@ fn write_npz(
     method: CompressionMethod,
     refused: &mut Result<()>,
 ) -> io::Result<u128> {
-    let mut archive = ZipWriter::new(BufWriter::new(File::create(path)?));
-    let options = SimpleFileOptions::default().compression_method(method).large_file(true);
+    let mut archive = ZipArchiveWriter::new(BufWriter::new(File::create(path)?));
     let mut unpacked = 0;
     for (name, tensor) in arrays {
-        archive.start_file(format!("{name}.npy"), options)?;
-        match write_npy(tensor, &mut archive) {
-            Ok(written) => written?,
-            Err(error) => {
+        let path = path_of(name).ok_or(io::ErrorKind::InvalidInput)?;
+        write_entry(&mut archive, path, method, &mut |target| {
+            write_npy(tensor, target).unwrap_or_else(|error| {
                 *refused = Err(error);
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-        }
+                Err(io::ErrorKind::InvalidInput.into())
+            })
+        })?;
         unpacked += tensor.count() as u128 * tensor.dtype().size() as u128;
     }
-    archive.finish()?.flush()?;
+    archive.finish().map_err(io_error)?;
     Ok(unpacked)
+}
+
+/// Adds an entry with what `write` gives.
+fn write_entry<W: Write>(
+    archive: &mut ZipArchiveWriter<W>,
+    path: EntryPath<'_>,
+    method: CompressionMethod,
+    write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut entry, content) = archive.new_file(path).compression_method(method).start().map_err(io_error)?;
+    let descriptor = if method == CompressionMethod::STORE {
+        let mut content = content.wrap(&mut entry);
+        write(&mut content)?;
+        content.finish().map_err(io_error)?.1
+    } else {
+        let mut content = content.wrap(DeflateEncoder::new(&mut entry, Compression::default()));
+        write(&mut content)?;
+        let (encoder, descriptor) = content.finish().map_err(io_error)?;
+        encoder.finish()?;
+        descriptor
+    };
+    entry.finish(descriptor).map(drop).map_err(io_error)
+}
+
+/// The error of the file that an archive is written to, such as a full disk, as it came from there.
+fn io_error(error: rawzip::Error) -> io::Error {
+    match error.into_kind() {
+        ErrorKind::IO(error) => error,
+        other => io::Error::other(other.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -129,10 +193,9 @@ mod tests {
     use crate::ops::ViewOps;
 
     /// An archive with an entry `x.npy`.
-    fn archive(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
-        let mut archive = ZipWriter::new(File::create(path).unwrap());
-        archive.start_file("x.npy", SimpleFileOptions::default().large_file(true)).unwrap();
-        write(&mut archive).unwrap();
+    fn archive(path: &Path, method: CompressionMethod, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) {
+        let mut archive = ZipArchiveWriter::new(File::create(path).unwrap());
+        write_entry(&mut archive, EntryPath::conformant("x.npy"), method, write).unwrap();
         archive.finish().unwrap();
     }
 
@@ -141,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bomb.npz");
         let zeros = Tensor::zeros([1]).unwrap().expand([1 << 20]).unwrap();
-        archive(&path, |target| write_npy(&zeros, target).unwrap());
+        archive(&path, CompressionMethod::DEFLATE, &mut |target| write_npy(&zeros, target).unwrap());
         let error = load_npz(&path).unwrap_err().to_string();
         assert!(error.contains("claim to unpack to 4194432"), "{error}");
         // Kiln's own files are never taken for one.
@@ -154,7 +217,7 @@ mod tests {
     fn a_size_that_the_header_does_not_confirm_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npz");
-        archive(&path, |target| {
+        archive(&path, CompressionMethod::DEFLATE, &mut |target| {
             write_npy(&Tensor::new([1, 2, 3]), target).unwrap()?;
             target.write_all(&[0; 1 << 19])
         });
@@ -170,7 +233,36 @@ mod tests {
         }
         std::fs::write(&path, bytes).unwrap();
         let error = load_npz(&path).unwrap_err().to_string();
-        assert!(error.contains("larger than its declared uncompressed size"), "{error}");
+        assert!(error.contains("Invalid checksum"), "{error}");
+    }
+
+    #[test]
+    fn a_changed_bit_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        let x = Tensor::new([1, 2, 0x0102_0304]);
+        archive(&path, CompressionMethod::STORE, &mut |target| write_npy(&x, target).unwrap());
+        assert!(load_npz(&path).unwrap()["x"].same_bits(&x));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(4).position(|four| four == [4, 3, 2, 1]).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = load_npz(&path).unwrap_err().to_string();
+        assert!(error.contains("Invalid checksum"), "{error}");
+    }
+
+    #[test]
+    fn any_name_comes_back_or_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        let x = Tensor::new([1, 2, 3]);
+        let names = ["", "/a", "a/../b", "a//b", "a\\b", "C:c", "d/", "größe/α", "."];
+        save_npz(&path, names.map(|name| (name, &x))).unwrap();
+        let read = load_npz(&path).unwrap();
+        assert_eq!(read.keys().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(names));
+        let refused = save_npz(&path, [("α//β", &x)]).unwrap_err().to_string();
+        assert!(refused.starts_with("npz: `α//β` is no path"), "{refused}");
+        assert_eq!(load_npz(&path).unwrap().len(), names.len());
     }
 
     #[test]

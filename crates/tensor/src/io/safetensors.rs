@@ -4,7 +4,7 @@ use super::{Encoding, format, read_tensor, replace_file, room_for, unreadable, u
 use crate::{DType, Error, Result, Shape, Tensor};
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -45,7 +45,8 @@ pub fn to_safetensors<'a>(
     let mut data: BTreeMap<&str, (&Tensor, Vec<u8>)> = BTreeMap::new();
     for (name, tensor) in tensors {
         let mut bytes = room_for(tensor, 0)?;
-        write_elements(tensor, &mut bytes).map_err(|e| invalid(e.into()))?;
+        write_elements(tensor, &mut bytes)
+            .map_err(|e| Error::argument("safetensors", "cannot be written").caused_by(e))?;
         if name == METADATA || data.insert(name, (tensor, bytes)).is_some() {
             let problem = if name == METADATA { "is the format's own name" } else { "names two tensors" };
             return Err(Error::argument("safetensors", format!("`{name}` {problem}")).help("give each its own name"));
@@ -57,8 +58,7 @@ pub fn to_safetensors<'a>(
             Ok((*name, TensorView::new(format_of(t.dtype()), t.shape().to_vec(), bytes).map_err(invalid)?))
         })
         .collect();
-    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    ::safetensors::serialize(views?, Some(metadata)).map_err(invalid)
+    ::safetensors::serialize(views?, Some(metadata.clone().into_iter().collect())).map_err(invalid)
 }
 
 /// The content of a safetensors file in memory; `name` stands for it in errors.

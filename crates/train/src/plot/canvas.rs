@@ -5,6 +5,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -110,10 +112,7 @@ impl Canvas {
             area.present().map_err(|error| error.to_string())?;
         }
         let averaged = average(&pixels, width as usize, AVERAGED as usize);
-        let size = (width / AVERAGED, height / AVERAGED);
-        let mut file = BitMapBackend::new(path, size);
-        file.blit_bitmap((0, 0), size, &averaged).map_err(|error| error.to_string())?;
-        file.present().map_err(|error| error.to_string())
+        encode_png(path, (width / AVERAGED, height / AVERAGED), &averaged).map_err(|error| error.to_string())
     }
 
     /// The drawing as SVG, at its logical size.
@@ -188,6 +187,15 @@ fn device((x, y): Point) -> (i32, i32) {
 
 fn device_length(length: f64) -> u32 {
     (length * f64::from(FINE)).round().max(1.0) as u32
+}
+
+/// Writes rows of red, green and blue.
+fn encode_png(path: &Path, (width, height): (u32, u32), pixels: &[u8]) -> Result<(), png::EncodingError> {
+    let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut image = encoder.write_header()?;
+    image.write_image_data(pixels)?;
+    image.finish()
 }
 
 /// Each pixel of the result is the mean of a square of `side` by `side` pixels.
