@@ -98,14 +98,18 @@ fn a_step_updates_parameters_where_they_lie() {
         let tensors = weights(model).into_iter();
         tensors.map(|(name, x)| (name, x.as_slice::<f32>().expect("parameters lie dense").as_ptr())).collect()
     };
-    let moves = |name: &str| name.contains("moving");
     let (x, y) = (&data.x().unwrap(), data.y());
-    model.train_on_batch(x, y).unwrap();
-    let before = places(&model);
-    model.train_on_batch(x, y).unwrap();
-    let (before, after): (Vec<_>, Vec<_>) =
-        before.into_iter().zip(places(&model)).filter(|(b, _)| !moves(&b.0)).unzip();
-    assert_eq!(before, after);
+    for eagerly in [true, false] {
+        model = model.run_eagerly(eagerly);
+        // Those that make a plan and check it need the old values, and write beside them.
+        (0..4).for_each(|_| _ = model.train_on_batch(x, y).unwrap());
+        let before = places(&model);
+        model.train_on_batch(x, y).unwrap();
+        let moves = |name: &str| name.contains("moving");
+        let (before, after): (Vec<_>, Vec<_>) =
+            before.into_iter().zip(places(&model)).filter(|(b, _)| !moves(&b.0)).unzip();
+        assert_eq!(before, after, "eagerly: {eagerly}");
+    }
 }
 
 #[test]
@@ -497,7 +501,8 @@ fn a_planned_step_has_the_bits_of_its_operations() {
     let net =
         || Sequential::new([2]).seed(3).add(Dense::new(9).activation("tanh")).add(Dense::new(2).activation("softmax"));
     let loss = "sparse_categorical_crossentropy";
-    let optimizers: Vec<(&str, Box<dyn Fn() -> Optimizer>, bool)> = vec![
+    let averaged = || Adam::new(0.01).use_ema(true);
+    let optimizers: Vec<(&str, Box<dyn Fn() -> Optimizer + '_>, bool)> = vec![
         ("sgd", Box::new(|| Sgd::new(0.1).into_optimizer().unwrap()), true),
         ("nesterov", Box::new(|| Sgd::new(0.1).momentum(0.9).nesterov(true).into_optimizer().unwrap()), true),
         ("schedule", Box::new(|| Adam::new(ExponentialDecay::new(0.1, 3, 0.7)).into_optimizer().unwrap()), true),
@@ -506,7 +511,8 @@ fn a_planned_step_has_the_bits_of_its_operations() {
         ("clipvalue", Box::new(|| RmsProp::new(0.01).clipvalue(0.01).into_optimizer().unwrap()), true),
         ("decay", Box::new(|| AdamW::new(0.01).weight_decay(0.1).into_optimizer().unwrap()), true),
         ("accumulation", Box::new(|| Adam::new(0.01).gradient_accumulation_steps(3).into_optimizer().unwrap()), false),
-        ("averages", Box::new(|| Adam::new(0.01).use_ema(true).into_optimizer().unwrap()), false),
+        ("averages", Box::new(|| Adam::new(0.01).use_ema(true).into_optimizer().unwrap()), true),
+        ("overwritten", Box::new(|| averaged().ema_overwrite_frequency(2).into_optimizer().unwrap()), false),
     ];
     for (name, optimizer, planned) in &optimizers {
         let build = || net().compile(optimizer(), loss, ["accuracy", "sparse_categorical_crossentropy"]).unwrap();
@@ -529,6 +535,30 @@ fn a_planned_step_has_the_bits_of_its_operations() {
     assert_plans_change_nothing(&|| classifier(4), &data, &quiet, true, "dropout");
     let build = || net().compile("adam", loss, metrics::SparseTopKCategoricalAccuracy::new().k(1)).unwrap();
     assert_plans_change_nothing(&build, &data, &quiet, true, "top k");
+}
+
+#[test]
+fn batches_one_by_one_evaluation_and_prediction_are_planned_to_the_same_bits() {
+    let (data, few) = (points(256 * 8 + 7, 5), points(64, 6));
+    let (x, y) = (few.x().unwrap(), few.y().clone());
+    let run = |eagerly| {
+        let mut model = classifier(4).run_eagerly(eagerly);
+        let logs: Vec<String> = (0..12).map(|_| format!("{:?}", model.train_on_batch(&x, &y).unwrap())).collect();
+        assert_eq!(model.explain().starts_with("plan of"), !eagerly, "{}", model.explain());
+        let measured = format!("{:?}", model.evaluate(&data).unwrap());
+        (logs, measured, model.predict(&data.x().unwrap()).unwrap(), weights(&model))
+    };
+    let (planned, eager) = (run(false), run(true));
+    assert_eq!((planned.0, planned.1), (eager.0, eager.1));
+    assert!(planned.2.same_bits(&eager.2));
+    assert_same_bits(&planned.3, &eager.3);
+    // A module that does something else each time is not planned.
+    let counted = |eagerly| {
+        let factor = |passes, _: &Tensor| 1.0 / (1.0 + passes as f64);
+        let odd = Odd { weight: Parameter::new(Tensor::ones([2, 1]).unwrap()), passes: AtomicU64::new(0), factor };
+        odd.compile("sgd", "mse", ()).unwrap().run_eagerly(eagerly).predict(&data.x().unwrap()).unwrap()
+    };
+    assert!(counted(false).same_bits(&counted(true)));
 }
 
 /// A weight times a number that `forward` makes of what it has counted, or of what it reads.

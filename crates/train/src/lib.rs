@@ -21,6 +21,7 @@ pub mod history;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod progress;
+mod repeat;
 pub mod report;
 pub mod text;
 

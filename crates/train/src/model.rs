@@ -3,6 +3,7 @@
 use crate::data::{Batch, Dataset, Inputs};
 use crate::history::Logs;
 use crate::plans::{Given, Plans};
+use crate::repeat::Repeat;
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLoss, Loss};
 use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
@@ -10,6 +11,9 @@ use kiln_nn::module::named_parameters;
 use kiln_nn::ops::{Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Trace, Var};
+
+/// Batches of [`Model::train_on_batch`] after which a plan is compared with its operations once more.
+const CHECKED_EVERY: u64 = 1024;
 
 /// Samples that [`Model::predict`] and [`Model::evaluate`] take at a time.
 const INFERENCE_BATCH: usize = 256;
@@ -30,6 +34,8 @@ pub struct Model<M: Module = Network> {
     pub(crate) steps: u64,
     /// Recorded steps, and why there are none.
     pub(crate) plans: Plans,
+    /// The metrics of [`Model::train_on_batch`].
+    on_batch: Option<MetricState>,
 }
 
 /// What can be compiled: a [`kiln_nn::Sequential`], or any module of your own.
@@ -73,6 +79,7 @@ pub trait Compile: IntoModule + Sized {
             weighted_metrics: Vec::new(),
             steps: 0,
             plans: Plans::default(),
+            on_batch: None,
         })
     }
 }
@@ -236,12 +243,13 @@ impl<M: Module> Model<M> {
         Ok(())
     }
 
-    /// The loss and the predictions of a batch, without training.
-    pub(crate) fn test_step(&self, batch: &Batch) -> Result<StepOutput> {
+    /// A batch in the metrics, without training.
+    fn test_batch(&self, batch: &Batch, state: &mut MetricState) -> Result<()> {
         let weights = batch.sample_weight.as_ref().map(|w| Var::new(w.clone()));
         let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
-        Ok(StepOutput { loss: loss.into_tensor(), predictions, update: None })
+        let output = StepOutput { loss: loss.into_tensor(), predictions, update: None };
+        state.update(batch, &output, batch.sample_weight.as_ref())
     }
 
     /// Trains on one batch: the loss before the update, and the metrics of this batch alone.
@@ -250,10 +258,15 @@ impl<M: Module> Model<M> {
     /// Samples or targets that do not fit the model or the loss.
     pub fn train_on_batch(&mut self, x: &Tensor, y: &Tensor) -> Result<Logs> {
         let batch = Dataset::new(x.clone(), y.clone())?.batch_range(0, Inputs::count(x))?;
-        let mut state = self.metric_state();
-        // Its metrics are fresh for every batch, and the first step of metrics is never a plan.
-        self.eager_batch(Given { batch: &batch, weights: None, key: &Key::new(0) }, &mut state)?;
-        Ok(state.logs(""))
+        let mut state = self.on_batch.take().unwrap_or_else(|| self.metric_state());
+        state.reset();
+        if self.steps.is_multiple_of(CHECKED_EVERY) {
+            self.plans.check_again();
+        }
+        self.train_batch(Given { batch: &batch, weights: None, key: &Key::new(0) }, &mut state)?;
+        let logs = state.logs("");
+        self.on_batch = Some(state);
+        Ok(logs)
     }
 
     /// The loss and the metrics on a dataset, in inference mode.
@@ -273,10 +286,31 @@ impl<M: Module> Model<M> {
     ) -> Result<Logs> {
         let mut state = self.metric_state();
         let batches = data.len().div_ceil(batch_size);
+        let mut repeat = Repeat::new(batches, self.plans.is_eager_by_request());
         for i in 0..batches {
             let batch = data.batch_range(i * batch_size, ((i + 1) * batch_size).min(data.len()))?;
-            let output = self.test_step(&batch)?;
-            state.update(&batch, &output, batch.sample_weight.as_ref())?;
+            // The first batch gives metrics their tensors.
+            if i == 0 {
+                self.test_batch(&batch, &mut state)?;
+                if state.hides() {
+                    repeat = Repeat::Eagerly;
+                }
+            } else {
+                let mut tensors = vec![batch.x.clone(), batch.y.clone()];
+                tensors.extend(batch.sample_weight.clone());
+                let of_batch = tensors.len();
+                state.visit(&mut |tensor| tensors.push(tensor.clone()))?;
+                let results = repeat.call(&tensors, |x| {
+                    let (of_batch, of_state) = x.split_at(of_batch);
+                    state.set(of_state)?;
+                    let (x, y) = (of_batch[0].clone(), of_batch[1].clone());
+                    self.test_batch(&Batch { x, y, sample_weight: of_batch.get(2).cloned() }, &mut state)?;
+                    let mut results = Vec::with_capacity(of_state.len());
+                    state.visit(&mut |tensor| results.push(tensor.clone()))?;
+                    Ok(results)
+                })?;
+                state.set(&results)?;
+            }
             progress(i + 1, batches, &state);
         }
         Ok(state.logs(""))
@@ -292,9 +326,13 @@ impl<M: Module> Model<M> {
             return Err(Error::data("predict: there is no sample", "give a batch of at least one"));
         }
         let mut outputs = Vec::new();
+        let mut repeat = Repeat::new(n.div_ceil(INFERENCE_BATCH), self.plans.is_eager_by_request());
         for start in (0..n).step_by(INFERENCE_BATCH) {
             let part = x.part(start, (start + INFERENCE_BATCH).min(n))?;
-            outputs.push(self.module.forward(&Var::new(part), &mut Pass::inference())?.into_tensor());
+            outputs.extend(repeat.call(&[part], |x| {
+                let x = Var::new(x[0].clone());
+                Ok(vec![self.module.forward(&x, &mut Pass::inference())?.into_tensor()])
+            })?);
         }
         match outputs.len() {
             1 => Ok(outputs.swap_remove(0)),
@@ -366,6 +404,12 @@ impl MetricState {
         Ok(())
     }
 
+    /// Forgets the batches, and keeps the tensors that they have made.
+    fn reset(&mut self) {
+        self.loss.reset();
+        self.metrics.iter_mut().chain(&mut self.weighted).for_each(|metric| metric.reset());
+    }
+
     /// Whether there was no batch yet.
     pub(crate) fn is_fresh(&self) -> bool {
         self.is_fresh
@@ -396,6 +440,16 @@ impl MetricState {
             visit(&mut **metric)?;
         }
         Ok(())
+    }
+
+    /// Puts tensors in the place of those that [`MetricState::visit`] shows.
+    fn set(&mut self, tensors: &[Tensor]) -> Result<()> {
+        let mut tensors = tensors.iter();
+        self.visit(&mut |tensor| {
+            if let Some(other) = tensors.next() {
+                *tensor = other.clone();
+            }
+        })
     }
 
     /// The values so far, each name with `prefix` before it. This reads them: nothing before does.

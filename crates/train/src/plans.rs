@@ -51,6 +51,10 @@ impl Plans {
         *self = Plans { eager, by_request: eagerly, ..Plans::default() };
     }
 
+    pub(crate) fn is_eager_by_request(&self) -> bool {
+        self.by_request
+    }
+
     /// Forgets what was recorded of a model that may have changed.
     pub(crate) fn forget(&mut self) {
         if !self.by_request {

@@ -63,14 +63,14 @@ impl Numbers {
 
 impl Optimizer {
     /// Whether [`Optimizer::record`] can: an update of a rule that is one operation for each parameter, of every step
-    /// alike. Accumulated gradients and averaged parameters make steps that differ, and the rules of users, and those that
-    /// look at whole tensors, are more than one operation.
+    /// alike. Accumulated gradients, and averages that replace the parameters now and then or are not begun, make steps that
+    /// differ; and the rules of users, and those that look at whole tensors, are more than one operation.
     pub fn can_record(&self) -> bool {
         let settings = &self.settings;
         self.rule.is_in_place(Sealed)
             && settings.gradient_accumulation_steps.unwrap_or(1) == 1
             && self.pending.1 == 0
-            && !settings.use_ema
+            && (!settings.use_ema || (settings.ema_overwrite_frequency.is_none() && self.iterations > 0))
     }
 
     /// [`Optimizer::apply`] on parameters that `trace` records. What changes from step to step, the learning rate and the
