@@ -4,7 +4,7 @@
 use kiln_autograd::ops::*;
 use kiln_autograd::{
     Aliases, Arity, CpuCall, DType, ErrorKind, Isa, Key, Op, Outputs, Plan, Result, Spec, Specs, Tape, Tensor, Trace,
-    Var, keep, value_and_grad, with_isa,
+    Var, Watch, keep, value_and_grad, with_isa,
 };
 
 #[track_caller]
@@ -404,4 +404,49 @@ fn operations_of_users_take_part() {
     let inputs = [Tensor::new([1.0f32, 2.0]), Tensor::new([5.0f32, 7.0])];
     let plan = agree(f, &inputs, &[inputs[1].clone(), inputs[0].clone()], "a user's operation");
     assert!(plan.explain().contains("sum_and_difference"));
+}
+
+/// A copy, which panics where the first element is negative.
+#[derive(Debug, Clone, PartialEq)]
+struct Fragile;
+
+impl Op for Fragile {
+    fn name(&self) -> &str {
+        "fragile"
+    }
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        Ok(x[0].into())
+    }
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        let x = x[0].contiguous::<f32>()?;
+        assert!(x[0] >= 0.0, "it breaks");
+        y[0].slice::<f32>()?.copy_from_slice(&x);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_leaves_nothing_behind_for_the_next_run() {
+    let numbers = || Tensor::new([1f32, 2.0, 3.0]);
+    let f = |x: &[Tensor]| Ok(vec![x[0].add(1.0)?, Tensor::apply_one(Fragile, &[&x[1]])?]);
+    let mut plan = Plan::of(f, &[numbers(), numbers()]).unwrap();
+    let mut list = vec![numbers(), numbers().neg().unwrap()];
+    let run = std::panic::AssertUnwindSafe(|| plan.run_in_place(&mut list));
+    assert!(std::panic::catch_unwind(run).is_err());
+    let kept = list[0].clone();
+    let mut other = vec![Tensor::new([100f32, 200.0, 300.0]), numbers()];
+    plan.run_in_place(&mut other).unwrap();
+    assert!(kept.same_bits(&numbers()));
+    assert_same(&other, &[Tensor::new([101f32, 201.0, 301.0]), numbers()], "after a panic");
+}
+
+#[test]
+fn what_is_watched_and_what_is_recorded_do_not_mix() {
+    let (trace, watch) = (Trace::new(), Watch::new());
+    let recorded = trace.input(&Tensor::new([1f32, 2.0])).unwrap();
+    let watched = watch.input("w", &Tensor::new([1f32, 2.0]));
+    for (a, b) in [(&recorded, &watched), (&watched, &recorded)] {
+        assert_eq!(a.mul(b).unwrap_err().kind(), ErrorKind::Escape);
+    }
 }

@@ -67,6 +67,10 @@ impl Trace {
         Trace(Arc::new(Shared { watching: Some(watching), ..Shared::default() }))
     }
 
+    pub(crate) fn is(&self, other: &Trace) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn watch(&self) -> Option<&Watching> {
         self.0.watching.as_ref()
     }

@@ -94,6 +94,13 @@ impl Watching {
         y: &mut Outputs,
         at: &'static Location<'static>,
     ) -> Result<()> {
+        let other = |x: &&Tensor| x.storage.traced().is_some_and(|other| other.is_live() && !other.trace().is(trace));
+        if x.iter().any(other) {
+            let text = "an operand is watched, and another is recorded or under another watch";
+            return Err(Error::new(ErrorKind::Escape, op.name(), text)
+                .help("finish one before the other begins")
+                .at(at));
+        }
         let plain: Vec<Tensor> = x.iter().map(|x| x.untraced()).collect();
         let first = y.len();
         run(op, &plain.iter().collect::<Vec<_>>(), &mut [], y, at)?;

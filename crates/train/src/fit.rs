@@ -161,7 +161,7 @@ impl<'a> Fit<'a> {
     }
 
     /// Stops at the first operation whose result holds NaN or an infinity, with an error that names it, its layer and line,
-    /// and what its operands span; the model is as it was before that step. Every operation is run by itself and its
+    /// and what its operands span; the parameters are as they were before that step. Metrics are not looked at. Every operation is run by itself and its
     /// result looked at, so it is for finding out where a loss gets lost and not for every day.
     #[must_use]
     pub fn check_finite(mut self) -> Self {

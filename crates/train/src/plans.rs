@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::data::Batch;
-use crate::model::{MetricState, Model};
+use crate::model::{MetricState, Model, StepOutput};
 use kiln_nn::optimizers::RecordedUpdate;
 use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace, Watch};
 use std::fmt;
@@ -192,22 +192,24 @@ impl<M: Module> Model<M> {
             before.push(tensor.clone());
             *tensor = watch.input(&name.to_string(), tensor);
         })?;
-        let outcome = self.eager_batch(Given { batch: &batch, weights: weights.as_ref(), ..given }, state);
-        match outcome {
-            Ok(loss) => {
-                self.visit_state(state, &mut |tensor| *tensor = tensor.untraced())?;
-                Ok(loss.untraced())
-            }
-            Err(error) => {
-                // Slots that a first step has made before it failed stay.
-                let mut known = 0;
-                self.visit_state(state, &mut |_| known += 1)?;
-                let before = if known == before.len() { &before[..] } else { &before[..self.paths.len()] };
-                self.visit_state(state, &mut |tensor| *tensor = tensor.untraced())?;
-                self.put_back(state, before)?;
-                Err(error)
-            }
+        let steps = self.steps;
+        let output =
+            catch_unwind(AssertUnwindSafe(|| self.step(&batch, weights.as_ref(), given.key.fold(self.steps), None)));
+        let mut known = 0;
+        self.visit_state(state, &mut |tensor| {
+            known += 1;
+            *tensor = tensor.untraced();
+        })?;
+        if self.steps == steps {
+            // Slots that a first step has made before it failed stay.
+            let before = if known == before.len() { &before[..] } else { &before[..self.paths.len()] };
+            self.put_back(state, before)?;
         }
+        let StepOutput { loss, predictions, .. } = output.unwrap_or_else(|panic| resume_unwind(panic))?;
+        // Metrics may well use infinities on the way to a number.
+        let output = StepOutput { loss: loss.untraced(), predictions: predictions.untraced(), update: None };
+        state.update(given.batch, &output, given.weights)?;
+        Ok(output.loss)
     }
 
     /// [`Model::eager_batch`], and a plan of it.

@@ -43,7 +43,9 @@ pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize
 /// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
 pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
     let threads = rayon::current_num_threads().min(count);
-    if !parallel || threads <= 1 {
+    // Who helps does the parts of a part alone: waiting for others it would take up whatever the pool has to do, for as long
+    // as that takes, and somebody waits for it.
+    if !parallel || threads <= 1 || HELPING.get() {
         (0..count).for_each(task);
         return;
     }
@@ -128,6 +130,8 @@ static ATTENDANTS: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// Parallel operations that this thread is in, one inside the other.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Whether this thread does a part of another's operation.
+    static HELPING: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread is among [`ATTENDANTS`], and has perhaps found work of any kind to do.
     static ATTENDING: Cell<bool> = const { Cell::new(false) };
 }
@@ -166,7 +170,10 @@ fn attend() {
         let mut idle = Instant::now();
         while idle.elapsed() < LINGER {
             for _ in 0..POLLS {
-                if handover::lend_a_hand() {
+                HELPING.set(true);
+                let helped = handover::lend_a_hand();
+                HELPING.set(false);
+                if helped {
                     idle = Instant::now();
                 }
                 std::hint::spin_loop();

@@ -19,6 +19,15 @@ thread_local! {
     static BUFFERS: Cell<Vec<Vec<Line>>> = const { Cell::new(Vec::new()) };
 }
 
+/// The list of buffers; none where the thread is ending and has given them up already.
+fn waiting() -> Vec<Vec<Line>> {
+    BUFFERS.try_with(Cell::take).unwrap_or_default()
+}
+
+fn put_back(buffers: Vec<Vec<Line>>) {
+    let _ = BUFFERS.try_with(|list| list.set(buffers));
+}
+
 /// So many buffers wait on a thread at most, and none that is larger.
 const MOST: usize = 16;
 const LARGEST: usize = 32 << 20;
@@ -35,12 +44,12 @@ impl<T: Copy> Scratch<T> {
     pub fn room(len: usize) -> Option<Scratch<T>> {
         const { assert!(align_of::<T>() <= align_of::<Line>() && size_of::<T>() > 0) };
         let count = len.checked_mul(size_of::<T>())?.div_ceil(size_of::<Line>());
-        let mut buffers = BUFFERS.take();
+        let mut buffers = waiting();
         // The smallest that is large enough, else the largest, which grows: so everybody finds his own again.
         let fit = |lines: &Vec<Line>| (lines.len() < count, lines.len().abs_diff(count));
         let best = (0..buffers.len()).min_by_key(|&i| fit(&buffers[i]));
         let lines = best.map(|i| buffers.swap_remove(i)).unwrap_or_default();
-        BUFFERS.set(buffers);
+        put_back(buffers);
         let mut scratch = Scratch { lines, len: 0, elements: PhantomData };
         scratch.grow(count).then_some(scratch)
     }
@@ -103,11 +112,11 @@ impl<T> DerefMut for Scratch<T> {
 
 impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
-        let mut buffers = BUFFERS.take();
+        let mut buffers = waiting();
         if (1..=LARGEST).contains(&size_of_val(&*self.lines)) && buffers.len() < MOST {
             buffers.push(core::mem::take(&mut self.lines));
         }
-        BUFFERS.set(buffers);
+        put_back(buffers);
     }
 }
 
@@ -146,6 +155,22 @@ pub fn with<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::{Scratch, with};
+
+    #[test]
+    fn a_thread_that_ends_has_memory_too() {
+        struct OnExit;
+        impl Drop for OnExit {
+            fn drop(&mut self) {
+                assert_eq!(*Scratch::filled(3, 2u8), [2; 3]);
+            }
+        }
+        thread_local!(static LAST: OnExit = const { OnExit });
+        let thread = std::thread::spawn(|| {
+            LAST.with(|_| ());
+            drop(Scratch::filled(3, 1u8));
+        });
+        assert!(thread.join().is_ok());
+    }
 
     #[test]
     fn nested_calls_do_not_share() {

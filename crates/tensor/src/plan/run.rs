@@ -57,6 +57,8 @@ impl Plan {
 
     /// Runs the plan on `tensors` and appends the results.
     fn replay(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {
+        // So it is at the start, where a kernel has panicked in the run before.
+        self.results.storages.clear();
         let outcome = self.try_replay(tensors);
         // Whether it has worked or not, what an input has lent is the input's alone again.
         self.results.storages.clear();
