@@ -6,6 +6,7 @@ mod errors;
 mod ops;
 mod plan;
 mod reported;
+mod steps;
 mod tape;
 mod training;
 mod values;

@@ -32,9 +32,12 @@
 //! # Debug builds
 //!
 //! Compiled without optimization, Kiln takes up to a hundred times as long. Programs that are run without `--release` want
-//! this in the Cargo.toml at the root of their workspace; `fit` warns once where it is missing:
+//! this in the Cargo.toml at the root of their workspace; `fit` warns once where the second part is missing. The first is for
+//! operations that a program calls itself, which are generic and so compiled with it.
 //!
 //! ```toml
+//! [profile.dev]
+//! opt-level = 1
 //! [profile.dev.package."*"]
 //! opt-level = 3
 //! ```

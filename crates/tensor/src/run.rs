@@ -409,8 +409,8 @@ pub(crate) fn run(
     y: &mut Outputs,
     at: &'static Location<'static>,
 ) -> Result<()> {
-    if let Some(traced) = x.iter().find_map(|x| x.storage.traced().filter(|traced| traced.is_live())) {
-        return traced.record(op, x, y, at);
+    if let Some(traced) = x.iter().find_map(|x| x.storage.traced().filter(|traced| traced.by.is_live())) {
+        return traced.by.run(op, x, y, at);
     }
     let mut specs: SmallVec<[Spec; FEW]> = SmallVec::new();
     for x in x {

@@ -12,7 +12,7 @@ pub(crate) enum Storage {
     Uniform(Uniform),
     /// A reference-counted block of the CPU's memory.
     Cpu(Arc<Buffer>),
-    /// One of these, and which value of a recording it is.
+    /// One of these, whose use is followed.
     Traced(Arc<Traced>),
 }
 

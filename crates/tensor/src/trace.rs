@@ -6,7 +6,7 @@ use crate::op::Outputs;
 use crate::plan::{Graph, Operand, Origin, Plan, Step, Value};
 use crate::run::run;
 use crate::storage::Storage;
-use crate::watch::{self, Watching};
+use crate::watch::{Origin as WatchedFrom, Watch};
 use crate::{Error, ErrorKind, Layout, Op, Result, Tensor, with_element};
 use std::fmt;
 use std::panic::Location;
@@ -36,17 +36,20 @@ struct Shared {
     recording: Mutex<Recording>,
     /// Whether the plan is made: what comes after is not part of it.
     is_finished: AtomicBool,
-    /// Of a [`Watch`](crate::Watch), which looks at results and records nothing.
-    watching: Option<Watching>,
 }
 
-/// A value of a recording, and where its elements are now.
+/// Elements whose use is followed, and by whom.
 pub(crate) struct Traced {
-    trace: Trace,
-    value: usize,
     pub(crate) storage: Storage,
-    /// Where a value that is watched came from.
-    pub(crate) origin: Option<watch::Origin>,
+    pub(crate) by: By,
+}
+
+/// Who follows the use of a tensor.
+pub(crate) enum By {
+    /// A recording, of which it is this value.
+    Trace(Trace, usize),
+    /// A watch, which knows where it came from.
+    Watch(Watch, WatchedFrom),
 }
 
 #[derive(Default)]
@@ -60,24 +63,6 @@ impl Trace {
     /// An empty recording.
     pub fn new() -> Trace {
         Trace::default()
-    }
-
-    /// One that watches instead.
-    pub(crate) fn watching(watching: Watching) -> Trace {
-        Trace(Arc::new(Shared { watching: Some(watching), ..Shared::default() }))
-    }
-
-    pub(crate) fn is(&self, other: &Trace) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    pub(crate) fn watch(&self) -> Option<&Watching> {
-        self.0.watching.as_ref()
-    }
-
-    /// `x` with a watch over its use.
-    pub(crate) fn watched(&self, x: Tensor, origin: watch::Origin) -> Tensor {
-        self.carried(x, 0, Some(origin))
     }
 
     fn recording(&self) -> MutexGuard<'_, Recording> {
@@ -102,12 +87,7 @@ impl Trace {
     }
 
     fn carried_by(&self, x: Tensor, value: usize) -> Tensor {
-        self.carried(x, value, None)
-    }
-
-    fn carried(&self, x: Tensor, value: usize, origin: Option<watch::Origin>) -> Tensor {
-        let traced = Traced { trace: self.clone(), value, storage: x.storage, origin };
-        Tensor { storage: Storage::Traced(Arc::new(traced)), layout: x.layout, dtype: x.dtype }
+        x.followed(By::Trace(self.clone(), value))
     }
 
     /// A plan of what leads from the inputs to `outputs`. The recording ends: what is computed of its tensors afterwards
@@ -135,57 +115,34 @@ impl Trace {
 
     /// `x` as an operation of the recording reads it.
     fn operand(&self, graph: &mut Graph, x: &Tensor) -> Result<Operand> {
-        let value = match x.storage.traced() {
-            Some(traced) if Arc::ptr_eq(&traced.trace.0, &self.0) => traced.value,
-            Some(traced) if traced.is_live() => {
-                let text = "the operands belong to two recordings";
-                return Err(Error::new(ErrorKind::Escape, "trace", text).help("finish one before the other begins"));
-            }
+        let value = match x.storage.traced().map(|traced| &traced.by) {
+            Some(By::Trace(trace, value)) if Arc::ptr_eq(&trace.0, &self.0) => *value,
+            Some(by) if by.is_live() => return Err(two_followers("trace")),
             _ => graph.constant(x.storage.untraced(), x.dtype),
         };
         Ok(Operand { value, layout: x.layout, dtype: x.dtype, is_number: x.is_number() })
     }
-}
 
-impl Traced {
-    /// Whether the recording goes on.
-    pub(crate) fn is_live(&self) -> bool {
-        !self.trace.0.is_finished.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    /// Runs `op`, one of whose operands is recorded or watched, and records it or looks at its results.
-    pub(crate) fn record(
-        &self,
-        op: &dyn Op,
-        x: &[&Tensor],
-        y: &mut Outputs,
-        at: &'static Location<'static>,
-    ) -> Result<()> {
-        if let Some(watching) = self.trace.watch() {
-            return watching.run(&self.trace, op, x, y, at);
-        }
+    /// Runs `op`, one of whose operands is recorded, and records it.
+    fn record(&self, op: &dyn Op, x: &[&Tensor], y: &mut Outputs, at: &'static Location<'static>) -> Result<()> {
         let plain: Vec<Tensor> = x.iter().map(|x| x.untraced()).collect();
         let first = y.len();
         run(op, &plain.iter().collect::<Vec<_>>(), &mut [], y, at)?;
-        let mut recording = self.trace.recording();
+        let mut recording = self.recording();
         let graph = &mut recording.graph;
-        let operands = x.iter().map(|x| self.trace.operand(graph, x)).collect::<Result<Vec<Operand>>>()?;
+        let operands = x.iter().map(|x| self.operand(graph, x)).collect::<Result<Vec<Operand>>>()?;
         let results = &mut y.as_mut_slice()[first..];
         if let ([x], [operand], [result]) = (&plain[..], &operands[..], &mut *results)
             && result.storage.is_same(&x.storage)
         {
             // A view is no step: what reads it reads the operand by another layout.
-            *result = self.trace.carried_by(result.clone(), operand.value);
+            *result = self.carried_by(result.clone(), operand.value);
             return Ok(());
         }
         let mut values = Vec::with_capacity(results.len());
         for result in results {
             let value = graph.add(Value { origin: Origin::Step, shape: *result.shape(), dtype: result.dtype() });
-            *result = self.trace.carried_by(result.clone(), value);
+            *result = self.carried_by(result.clone(), value);
             values.push(value);
         }
         graph.steps.push(Step { op: op.to_arc(), x: operands, y: values, at });
@@ -193,8 +150,44 @@ impl Traced {
     }
 }
 
+impl By {
+    /// Whether somebody still follows: a recording may have ended.
+    pub(crate) fn is_live(&self) -> bool {
+        match self {
+            By::Trace(trace, _) => !trace.0.is_finished.load(Ordering::Relaxed),
+            By::Watch(..) => true,
+        }
+    }
+
+    /// Runs `op`, one of whose operands is followed by this.
+    pub(crate) fn run(
+        &self,
+        op: &dyn Op,
+        x: &[&Tensor],
+        y: &mut Outputs,
+        at: &'static Location<'static>,
+    ) -> Result<()> {
+        match self {
+            By::Trace(trace, _) => trace.record(op, x, y, at),
+            By::Watch(watch, _) => watch.run(op, x, y, at),
+        }
+    }
+}
+
+/// Of an operation whose operands are followed by two that do not know of each other.
+pub(crate) fn two_followers(op: &str) -> Error {
+    let text = "the operands belong to two recordings, or to two watches, or to one of each";
+    Error::new(ErrorKind::Escape, op, text).help("finish one before the other begins")
+}
+
 impl Tensor {
-    /// The same elements, off every recording.
+    /// The same elements, followed.
+    pub(crate) fn followed(self, by: By) -> Tensor {
+        let traced = Traced { storage: self.storage, by };
+        Tensor { storage: Storage::Traced(Arc::new(traced)), layout: self.layout, dtype: self.dtype }
+    }
+
+    /// The same elements, off every recording and watch.
     #[must_use]
     pub fn untraced(&self) -> Tensor {
         Tensor { storage: self.storage.untraced().clone(), ..*self }
@@ -210,8 +203,8 @@ impl Tensor {
     /// [`Tensor::escape`] with the line that reads them.
     #[inline]
     pub(crate) fn escape_at(&self, at: Option<&'static Location<'static>>) {
-        if let Some(traced) = self.storage.traced() {
-            traced.trace.recording().escape.get_or_insert(at);
+        if let Some(By::Trace(trace, _)) = self.storage.traced().map(|traced| &traced.by) {
+            trace.recording().escape.get_or_insert(at);
         }
     }
 

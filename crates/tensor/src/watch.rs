@@ -2,11 +2,11 @@
 
 use crate::op::Outputs;
 use crate::run::run;
-use crate::trace::{Trace, Traced};
+use crate::trace::{By, two_followers};
 use crate::{Element, Error, ErrorKind, Op, Result, Tensor, with_element};
 use std::fmt::{self, Write};
 use std::panic::Location;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Stops the computation on the tensors that it has been given at the first operation whose result holds NaN or an
 /// infinity. The error names the operation, its line, and the range of each operand with where that came from.
@@ -25,26 +25,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// What follows from a watched tensor is watched: put one on a tape, and gradients are too. It costs a look at every
 /// result, and nothing is computed in place.
-#[derive(Clone, Debug)]
-pub struct Watch(Trace);
+#[derive(Clone, Debug, Default)]
+pub struct Watch(Arc<Layers>);
 
-/// What a watch keeps while it watches.
-#[derive(Default)]
-pub(crate) struct Watching {
-    /// The layers, one inside the other, that are being computed.
-    layers: Mutex<Vec<String>>,
-}
+/// The layers, one inside the other, that are being computed.
+#[derive(Debug, Default)]
+struct Layers(Mutex<Vec<String>>);
 
 /// Where a watched value came from.
 pub(crate) enum Origin {
     Input(String),
     Result { op: String, layer: String, at: &'static Location<'static> },
-}
-
-impl Default for Watch {
-    fn default() -> Watch {
-        Watch(Trace::watching(Watching::default()))
-    }
 }
 
 impl Watch {
@@ -54,52 +45,48 @@ impl Watch {
     }
 
     /// The same tensor, watched; `name` is what errors call it.
+    #[must_use]
     pub fn input(&self, name: &str, x: &Tensor) -> Tensor {
-        self.0.watched(x.untraced(), Origin::Input(name.to_owned()))
+        self.over(x.untraced(), Origin::Input(name.to_owned()))
+    }
+
+    fn over(&self, x: Tensor, from: Origin) -> Tensor {
+        x.followed(By::Watch(self.clone(), from))
     }
 
     /// The watch over a tensor.
     pub fn of(x: &Tensor) -> Option<Watch> {
-        let traced = x.storage.traced()?;
-        traced.trace().watch().map(|_| Watch(traced.trace().clone()))
+        match &x.storage.traced()?.by {
+            By::Watch(watch, _) => Some(watch.clone()),
+            By::Trace(..) => None,
+        }
     }
 
     /// Runs `f`, whose results errors name as the layer's.
     pub fn within<R>(&self, layer: &str, f: impl FnOnce() -> R) -> R {
         /// Leaves the layer, also when `f` panics.
-        struct Leave<'a>(&'a Watching);
+        struct Leave<'a>(&'a Layers);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                self.0.layers().pop();
+                self.0.lock().pop();
             }
         }
-        let Some(watching) = self.0.watch() else { return f() };
-        watching.layers().push(layer.to_owned());
-        let _leave = Leave(watching);
+        self.0.lock().push(layer.to_owned());
+        let _leave = Leave(&self.0);
         f()
-    }
-}
-
-impl Watching {
-    fn layers(&self) -> MutexGuard<'_, Vec<String>> {
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `op`, looks at its results, and watches them too.
     pub(crate) fn run(
         &self,
-        trace: &Trace,
         op: &dyn Op,
         x: &[&Tensor],
         y: &mut Outputs,
         at: &'static Location<'static>,
     ) -> Result<()> {
-        let other = |x: &&Tensor| x.storage.traced().is_some_and(|other| other.is_live() && !other.trace().is(trace));
-        if x.iter().any(other) {
-            let text = "an operand is watched, and another is recorded or under another watch";
-            return Err(Error::new(ErrorKind::Escape, op.name(), text)
-                .help("finish one before the other begins")
-                .at(at));
+        let is_mine = |by: &By| matches!(by, By::Watch(watch, _) if Arc::ptr_eq(&watch.0, &self.0));
+        if x.iter().filter_map(|x| x.storage.traced()).any(|traced| traced.by.is_live() && !is_mine(&traced.by)) {
+            return Err(two_followers(op.name()).at(at));
         }
         let plain: Vec<Tensor> = x.iter().map(|x| x.untraced()).collect();
         let first = y.len();
@@ -108,11 +95,16 @@ impl Watching {
             if !is_finite(result) {
                 return Err(not_finite(op, x, result));
             }
-            let layer = self.layers().join("/");
-            let origin = Origin::Result { op: op.name().to_owned(), layer, at };
-            *result = trace.watched(result.clone(), origin);
+            let layer = self.0.lock().join("/");
+            *result = self.over(result.clone(), Origin::Result { op: op.name().to_owned(), layer, at });
         }
         Ok(())
+    }
+}
+
+impl Layers {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,16 +121,22 @@ fn is_finite(x: &Tensor) -> bool {
 
 fn not_finite(op: &dyn Op, x: &[&Tensor], result: &Tensor) -> Error {
     let mut text = format!("the result {:?} is not finite: {}", result.spec(), Range::of(result));
+    let mut help =
+        "usual causes: a logarithm or a root of 0, a division by 0, an exponential of a large number, a rate too large";
     for (i, x) in x.iter().enumerate() {
-        let plain = x.untraced();
+        let (plain, range) = (x.untraced(), Range::of(x));
         let kind = if plain.is_number() { "a number".to_owned() } else { format!("{:?}", plain.spec()) };
-        let from = x.storage.traced().and_then(|traced| traced.origin()).map(ToString::to_string).unwrap_or_default();
+        let from = match x.storage.traced().map(|traced| &traced.by) {
+            Some(By::Watch(_, from)) => from.to_string(),
+            _ => String::new(),
+        };
         // Writing to a string does not fail.
-        let _ = write!(text, "\n  operand {}, {kind}, {}{from}", i + 1, Range::of(&plain));
+        let _ = write!(text, "\n  operand {}, {kind}, {range}{from}", i + 1);
+        if range.bad > 0 {
+            help = "an operand was not finite before: look where it comes from";
+        }
     }
-    Error::new(ErrorKind::NotFinite, op.name(), text).help(
-        "usual causes: a logarithm or a root of 0, a division by 0, an exponential of a large number, a rate too large",
-    )
+    Error::new(ErrorKind::NotFinite, op.name(), text).help(help)
 }
 
 impl fmt::Display for Origin {
@@ -169,6 +167,7 @@ struct Range {
 
 impl Range {
     fn of(x: &Tensor) -> Range {
+        let x = x.untraced();
         let mut range = Range { ends: None, bad: 0, first: (0.0, 0), shape: *x.shape() };
         let mut at = 0;
         with_element!(x.dtype(), T => x.for_each_block(|block: &[T]| range.take(block, &mut at)));
@@ -202,15 +201,21 @@ impl fmt::Display for Range {
             return write!(f, "{value} at {index:?}, {} of {} elements", self.bad, self.shape.count());
         }
         match self.ends {
-            Some([low, high]) if low == high => write!(f, "all {low}"),
-            Some([low, high]) => write!(f, "from {low} to {high}"),
+            Some([low, high]) if low == high => write!(f, "all {}", Short(low)),
+            Some([low, high]) => write!(f, "from {} to {}", Short(low), Short(high)),
             None => write!(f, "empty"),
         }
     }
 }
 
-impl Traced {
-    fn origin(&self) -> Option<&Origin> {
-        self.origin.as_ref()
+/// A number in few digits: those of its size, and four more or so.
+struct Short(f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.abs() {
+            size if size != 0.0 && !(1e-3..1e6).contains(&size) => write!(f, "{:.3e}", self.0),
+            _ => write!(f, "{}", (self.0 * 1e4).round() / 1e4),
+        }
     }
 }

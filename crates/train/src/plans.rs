@@ -182,13 +182,14 @@ impl<M: Module> Model<M> {
         Ok(output.loss)
     }
 
-    /// [`Model::eager_batch`] under a watch for results that are not finite, before which everything is as it was.
+    /// [`Model::eager_batch`] with the step under a watch for results that are not finite. One that fails changes no parameter,
+    /// and what the optimizer keeps only where a first step has made it.
     pub(crate) fn watched_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let watch = Watch::new();
         let (batch, mut before) = (given.batch, Vec::new());
         let batch = Batch { x: watch.input("x", &batch.x), y: watch.input("y", &batch.y), sample_weight: None };
         let weights = given.weights.map(|weights| watch.input("the weights of samples", weights));
-        self.visit_named(state, &mut |name, tensor| {
+        self.visit_learned(&mut |name, tensor| {
             before.push(tensor.clone());
             *tensor = watch.input(&name.to_string(), tensor);
         })?;
@@ -196,14 +197,14 @@ impl<M: Module> Model<M> {
         let output =
             catch_unwind(AssertUnwindSafe(|| self.step(&batch, weights.as_ref(), given.key.fold(self.steps), None)));
         let mut known = 0;
-        self.visit_state(state, &mut |tensor| {
+        self.visit_learned(&mut |_, tensor| {
             known += 1;
             *tensor = tensor.untraced();
         })?;
         if self.steps == steps {
-            // Slots that a first step has made before it failed stay.
-            let before = if known == before.len() { &before[..] } else { &before[..self.paths.len()] };
-            self.put_back(state, before)?;
+            // Parameters come first. A first step that has failed may have made slots that nothing stands for.
+            before.truncate(if known == before.len() { known } else { self.paths.len() });
+            self.put_back(state, &before)?;
         }
         let StepOutput { loss, predictions, .. } = output.unwrap_or_else(|panic| resume_unwind(panic))?;
         // Metrics may well use infinities on the way to a number.
@@ -252,21 +253,18 @@ impl<M: Module> Model<M> {
 
     /// Calls `f` with every tensor that a step changes, always in the same order.
     fn visit_state(&mut self, state: &mut MetricState, f: &mut dyn FnMut(&mut Tensor)) -> Result<()> {
-        self.visit_named(state, &mut |_, tensor| f(tensor))
+        self.visit_learned(&mut |_, tensor| f(tensor))?;
+        state.visit(f)
     }
 
-    /// [`Model::visit_state`] with names for readers.
-    fn visit_named(
-        &mut self,
-        state: &mut MetricState,
-        f: &mut dyn FnMut(fmt::Arguments<'_>, &mut Tensor),
-    ) -> Result<()> {
+    /// Those of them that are the model's, parameters first, with names for readers.
+    fn visit_learned(&mut self, f: &mut dyn FnMut(fmt::Arguments<'_>, &mut Tensor)) -> Result<()> {
         self.module.parameters_mut(&mut |path, parameter| f(format_args!("{path}"), &mut parameter.tensor));
         self.optimizer.visit(&mut |parameter, slot, tensor| {
             f(format_args!("the optimizer's {slot} of {parameter}"), tensor);
             Ok(())
         })?;
-        state.visit(&mut |tensor| f(format_args!("a metric's state"), tensor))
+        Ok(())
     }
 
     /// Gives every tensor of a state back what was taken out.

@@ -10,4 +10,5 @@ pub mod scratch;
 pub mod simd;
 pub mod single;
 pub mod tile;
+pub mod turned;
 pub mod vector;

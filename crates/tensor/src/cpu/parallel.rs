@@ -43,8 +43,8 @@ pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize
 /// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
 pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
     let threads = rayon::current_num_threads().min(count);
-    // Who helps does the parts of a part alone: waiting for others it would take up whatever the pool has to do, for as long
-    // as that takes, and somebody waits for it.
+    // A helper does the parts of its part alone. While it waited for others it would take up whatever the pool has to do,
+    // and the thread that it helps would have to wait for that.
     if !parallel || threads <= 1 || HELPING.get() {
         (0..count).for_each(task);
         return;
@@ -169,15 +169,14 @@ fn attend() {
         ATTENDING.set(true);
         let mut idle = Instant::now();
         while idle.elapsed() < LINGER {
+            HELPING.set(true);
             for _ in 0..POLLS {
-                HELPING.set(true);
-                let helped = handover::lend_a_hand();
-                HELPING.set(false);
-                if helped {
+                if handover::lend_a_hand() {
                     idle = Instant::now();
                 }
                 std::hint::spin_loop();
             }
+            HELPING.set(false);
             // Whatever else the pool has to do.
             if rayon::yield_now() == Some(rayon::Yield::Executed) {
                 idle = Instant::now();

@@ -7,8 +7,7 @@
 
 use crate::cpu::float::Float;
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::scratch;
-use crate::cpu::scratch::Scratch;
+use crate::cpu::scratch::{self, Scratch};
 use crate::cpu::simd::{self, Isa, Kernel, dispatch_on, dispatch_vectors};
 use crate::cpu::tile::{Product, Row, TileKernel};
 

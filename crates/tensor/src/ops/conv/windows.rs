@@ -3,8 +3,7 @@
 use core::ops::Range;
 
 use crate::cpu::float::Float;
-use crate::cpu::scratch;
-use crate::cpu::scratch::Scratch;
+use crate::cpu::scratch::{self, Scratch};
 
 /// Most output pixels of a block, unless one row has more; also most rows of a block.
 pub const BLOCK_PIXELS: usize = 252;

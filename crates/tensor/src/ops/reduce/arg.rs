@@ -1,6 +1,7 @@
 //! Positions of the largest and smallest elements.
 
 use super::run::partition;
+use crate::cpu::turned::{ROWS, SHORT, Turned, turn};
 use crate::cpu::{parallel, simd};
 use crate::layout::for_each_row;
 use crate::ops::{Apply, Value};
@@ -75,10 +76,6 @@ impl Op for ArgReduce {
     }
 }
 
-/// Rows up to this length are worked on side by side, so many at a time.
-const SHORT: usize = 32;
-const ROWS: usize = 16;
-
 /// Rows whose elements are adjacent.
 struct DenseRows<'a, R> {
     op: &'a ArgReduce,
@@ -112,12 +109,8 @@ impl ArgReduce {
     #[inline(always)]
     fn places<T: Element>(&self, rows: &[&[T]], places: &mut [i64]) {
         let n = rows[0].len().min(SHORT);
-        let mut turned = [[T::default(); ROWS]; SHORT];
-        for (lane, row) in rows.iter().enumerate() {
-            for i in 0..n {
-                turned[i][lane] = row[i];
-            }
-        }
+        let mut turned: Turned<T> = [[T::default(); ROWS]; SHORT];
+        turn(rows.iter().copied(), |x| x, &mut turned);
         let (mut best, mut at) = (turned[0], [0u32; ROWS]);
         for (i, turned) in turned[..n].iter().enumerate().skip(1) {
             for lane in 0..ROWS {

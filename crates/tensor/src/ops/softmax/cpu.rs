@@ -4,18 +4,15 @@
 
 use super::Softmax;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::turned::{ROWS, SHORT, Turned, turn};
 use crate::cpu::{parallel, simd};
 use crate::scalar::Real;
 use crate::{Element, Result, View, ViewMut};
 use std::marker::PhantomData;
 
-/// Rows up to this length, as those of most classifiers are, are turned so that each has a lane of its own: the sum over a
-/// short row costs more than its exponentials.
-const SHORT: usize = LANES;
-/// Short rows that are worked on together: a register of the widest set.
-const ROWS: usize = 16;
-/// Lanes of the sum over one row.
+/// Lanes of the sum over one row. Of a short row each element has one to itself, whichever way it is summed.
 const LANES: usize = 32;
+const _: () = assert!(SHORT <= LANES);
 /// Elements that a thread takes at a time.
 const CHUNK: usize = 2048;
 /// Additions that an element costs: most of it is the exponential.
@@ -110,14 +107,9 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for ShortRows<'
     #[inline(always)]
     fn run(self) {
         let n = self.n.min(SHORT);
-        // The same place of all rows is adjacent. Lanes without a row hold some numbers that nobody looks at.
-        let mut turned = [[C::default(); ROWS]; SHORT];
+        let mut turned: Turned<C> = [[C::default(); ROWS]; SHORT];
         for (group, rows) in self.rows.chunks(n * ROWS).enumerate() {
-            for (lane, row) in rows.chunks_exact(n).enumerate() {
-                for i in 0..n {
-                    turned[i][lane] = C::load(row[i]);
-                }
-            }
+            turn(rows.chunks_exact(n), C::load, &mut turned);
             softmax_turned(&mut turned[..n], self.log);
             for lane in 0..rows.len() / n {
                 (self.finish)(group * ROWS + lane, Row { values: &turned.as_flattened()[lane..], stride: ROWS });

@@ -1,0 +1,21 @@
+//! Short rows side by side: what costs one row a walk across the lanes of a register costs all of them an instruction per
+//! element.
+
+/// Rows that are worked on together: a register of the widest set.
+pub const ROWS: usize = 16;
+/// The longest rows for which it pays.
+pub const SHORT: usize = 32;
+
+/// Element `i` of each of [`ROWS`] rows, in `[i]`.
+pub type Turned<C> = [[C; ROWS]; SHORT];
+
+/// Puts rows of at most [`SHORT`] elements into the lanes of `turned`, each element through `load`. Lanes without a row
+/// keep what they hold.
+#[inline(always)]
+pub fn turn<'a, T: Copy + 'a, C>(rows: impl Iterator<Item = &'a [T]>, load: impl Fn(T) -> C, turned: &mut Turned<C>) {
+    for (lane, row) in rows.enumerate() {
+        for (place, &x) in turned.iter_mut().zip(row) {
+            place[lane] = load(x);
+        }
+    }
+}
