@@ -1,7 +1,7 @@
 //! A value that a tape may follow.
 
 use crate::ops::{Apply, Elementwise, Fold, Function, Reduce, Value};
-use crate::{Differentiable, Error, ErrorKind, Outputs, Result, Tape, Tensor};
+use crate::{Differentiable, Error, ErrorKind, Op, Outputs, Result, Tape, Tensor};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -57,15 +57,26 @@ impl Var {
     /// Runs an operation and records it, if an operand is on a tape.
     #[track_caller]
     fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Outputs<Var>> {
-        let at = Location::caller();
-        let tape = common_tape(op.name(), x).map_err(|e| e.at(at))?;
-        let tensors: smallvec::SmallVec<[&Tensor; 4]> = x.iter().map(|x| &x.tensor).collect();
-        let y = Tensor::apply(&op, &tensors).map_err(|e| e.at(at))?;
+        let (tape, y) = apply(op.as_op(), x)?;
         Ok(match tape {
             Some(tape) => tape.record(Arc::new(op), x, y),
-            None => y.into_iter().map(Var::new).collect(),
+            None => untracked(y),
         })
     }
+}
+
+/// The tape that is to follow the results, and these. Not generic, as it would be compiled for each operation in each
+/// crate.
+#[track_caller]
+fn apply(op: &dyn Op, x: &[&Var]) -> Result<(Option<Tape>, Outputs)> {
+    let at = Location::caller();
+    let tape = common_tape(op.name(), x).map_err(|e| e.at(at))?;
+    let tensors: smallvec::SmallVec<[&Tensor; 4]> = x.iter().map(|x| &x.tensor).collect();
+    Ok((tape, Tensor::apply(op, &tensors).map_err(|e| e.at(at))?))
+}
+
+fn untracked(y: Outputs) -> Outputs<Var> {
+    y.into_iter().map(Var::new).collect()
 }
 
 /// The one tape that the operands are on, if any.

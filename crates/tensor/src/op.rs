@@ -293,10 +293,15 @@ impl<O: Op + Clone + PartialEq> DynOp for O {
     }
 
     fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.as_any().type_id(), printed(self)).hash(&mut hasher);
-        hasher.finish()
+        digest(self)
     }
+}
+
+// Not generic, as it would be compiled for each operation in each crate.
+fn digest(op: &dyn Op) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (op.as_any().type_id(), printed(op)).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn printed(op: &dyn Op) -> String {

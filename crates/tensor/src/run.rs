@@ -332,10 +332,7 @@ impl Tensor {
     /// devices, and an operation that contradicts itself.
     #[track_caller]
     pub fn apply(op: &(impl Op + ?Sized), x: &[&Tensor]) -> Result<Outputs> {
-        let at = Location::caller();
-        let mut y = Outputs::default();
-        run(op.as_op(), x, &mut [], &mut y, at).map_err(|e| e.at(at))?;
-        Ok(y)
+        apply(op.as_op(), x, Location::caller())
     }
 
     /// Runs an operation on tensors that the caller no longer needs, letting outputs take over their memory where the
@@ -355,6 +352,13 @@ impl Tensor {
         run(op.as_op(), &refs, &mut donors, &mut y, at).map_err(|e| e.at(at))?;
         Ok(y)
     }
+}
+
+/// Not generic, as it would be compiled for each operation in each crate.
+fn apply(op: &dyn Op, x: &[&Tensor], at: &'static Location<'static>) -> Result<Outputs> {
+    let mut y = Outputs::default();
+    run(op, x, &mut [], &mut y, at).map_err(|e| e.at(at))?;
+    Ok(y)
 }
 
 /// So many operands need no heap: those of an optimizer's rule with its numbers.

@@ -47,6 +47,11 @@ impl Storage {
         Some(Storage::Cpu(Arc::new(buffer)))
     }
 
+    /// The memory of a vector; `None` where it has none.
+    pub(crate) fn taken<T: Element>(values: Vec<T>) -> Option<Storage> {
+        Buffer::take_over(values).map(|buffer| Storage::Cpu(Arc::new(buffer)))
+    }
+
     /// Where it is; a uniform value, which is everywhere, counts as the CPU's.
     pub(crate) fn device(&self) -> Device {
         match self {

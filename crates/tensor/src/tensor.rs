@@ -1,5 +1,6 @@
 //! The tensor: a value that is cheap to clone and never changes. Creation from Rust data, and reading it back.
 
+use crate::cpu::buffer;
 use crate::cpu::scratch::Scratch;
 use crate::storage::{Storage, Uniform};
 use crate::{DType, Device, Element, Error, ErrorKind, IntoShape, Layout, Result, Shape, Spec, with_element};
@@ -131,13 +132,18 @@ impl Tensor {
         from_elements("from_slice", values, shape.into_shape()?)
     }
 
-    /// [`Tensor::from_slice`] for a vector.
+    /// [`Tensor::from_slice`] for a vector. A large one is not copied: its memory becomes the tensor's.
     ///
     /// # Errors
     /// As [`Tensor::from_slice`].
     #[track_caller]
     pub fn from_vec<T: Element>(values: Vec<T>, shape: impl IntoShape) -> Result<Tensor> {
-        from_elements("from_vec", &values, shape.into_shape()?)
+        let shape = shape.into_shape()?;
+        if size_of_val(&*values) < buffer::LARGE || shape.count() != values.len() {
+            return from_elements("from_vec", &values, shape);
+        }
+        let storage = Storage::taken(values).unwrap_or_else(|| unreachable!("a large vector has memory"));
+        Ok(Tensor { storage, layout: Layout::contiguous(shape), dtype: T::DTYPE })
     }
 
     /// A scalar (rank 0) of type `dtype`. It lives in no memory.

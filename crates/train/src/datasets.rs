@@ -23,9 +23,10 @@ const PIXEL: f64 = 1.0 / 255.0;
 /// None: the files are known to be good.
 pub fn digits() -> Result<(Dataset, Dataset)> {
     macro_rules! file {
-        ($name:literal) => {
-            idx::parse(Path::new($name), include_bytes!(concat!("../data/digits/", $name)))?.try_into()?
-        };
+        ($name:literal) => {{
+            let bytes = include_bytes!(concat!("../data/digits/", $name));
+            idx::parse(Path::new($name), bytes.as_slice(), bytes.len())?.try_into()?
+        }};
     }
     let train = labelled(file!("train-images-idx3-ubyte.gz"), file!("train-labels-idx1-ubyte.gz"))?;
     let test = labelled(file!("t10k-images-idx3-ubyte.gz"), file!("t10k-labels-idx1-ubyte.gz"))?;

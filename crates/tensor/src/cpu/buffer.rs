@@ -1,13 +1,19 @@
 //! Aligned memory blocks, recycled: a training step asks for the same sizes again and again, and handing a block back
 //! is far cheaper than letting the system unmap and fault it in anew.
 
+use crate::Element;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
-/// Alignment of every block in bytes: a cache line, and the widest SIMD register.
+/// Alignment of every block in bytes: a cache line, and the widest SIMD register. Only a vector that was taken over keeps
+/// its own.
 pub const ALIGNMENT: usize = 64;
+
+/// A vector of so many bytes is taken over as it lies; a smaller one is copied to where it is read fastest.
+pub const LARGE: usize = 1 << 20;
 
 /// The most memory that waits for reuse. Beyond it a released block goes back to the system.
 const CACHE_BYTES: usize = 64 << 20;
@@ -15,8 +21,8 @@ const CACHE_BYTES: usize = 64 << 20;
 /// A block of memory that is always initialised (fresh blocks are zero, recycled ones hold old bytes).
 pub struct Buffer {
     start: NonNull<u8>,
-    /// The size of the block, a multiple of [`ALIGNMENT`].
-    block: usize,
+    /// How the block was allocated.
+    block: Layout,
     bytes: usize,
 }
 
@@ -55,12 +61,20 @@ impl Buffer {
         let mut cache = cache();
         if let Some(SendPtr(start)) = cache.blocks.get_mut(&block).and_then(Vec::pop) {
             cache.bytes -= block;
-            return Some(Buffer { start, block, bytes });
+            return Some(Buffer { start, block: layout, bytes });
         }
         drop(cache);
         // SAFETY: the layout has a size of at least 64.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Buffer { start, block, bytes })
+        Some(Buffer { start, block: layout, bytes })
+    }
+
+    /// The memory of a vector, which is not copied: a data set need not be in memory twice. `None` where there is none.
+    pub fn take_over<T: Element>(values: Vec<T>) -> Option<Buffer> {
+        let mut values = ManuallyDrop::new(values);
+        let block = Layout::array::<T>(values.capacity()).ok().filter(|block| block.size() > 0)?;
+        let start = NonNull::new(values.as_mut_ptr())?.cast();
+        Some(Buffer { start, block, bytes: values.len() * size_of::<T>() })
     }
 
     /// First byte.
@@ -76,14 +90,16 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        let size = self.block.size();
         let mut cache = cache();
-        if cache.bytes + self.block <= CACHE_BYTES {
-            cache.bytes += self.block;
-            cache.blocks.entry(self.block).or_default().push(SendPtr(self.start));
+        if self.block.align() == ALIGNMENT && cache.bytes + size <= CACHE_BYTES {
+            cache.bytes += size;
+            cache.blocks.entry(size).or_default().push(SendPtr(self.start));
         } else {
             drop(cache);
-            // SAFETY: the block was allocated with this layout, and nobody else owns it.
-            unsafe { dealloc(self.start.as_ptr(), system_layout(self.block)) }
+            // SAFETY: the block was allocated with this layout, as a vector's is by the global allocator, and nobody else
+            // owns it.
+            unsafe { dealloc(self.start.as_ptr(), self.block) }
         }
     }
 }
@@ -109,5 +125,15 @@ mod tests {
             assert!(Buffer::new(bytes).is_none(), "{bytes}");
         }
         assert_eq!(Buffer::new(65).map(|buffer| buffer.bytes()), Some(65));
+    }
+
+    #[test]
+    fn a_vector_stays_where_it_lies() {
+        let mut values = Vec::with_capacity(7);
+        values.extend([1.5f32, 2.5]);
+        let address = values.as_ptr();
+        let buffer = Buffer::take_over(values).unwrap();
+        assert_eq!((buffer.as_ptr().cast_const().cast(), buffer.bytes()), (address, 8));
+        assert!(Buffer::take_over(Vec::<i64>::new()).is_none());
     }
 }

@@ -45,15 +45,20 @@ pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
     let threads = rayon::current_num_threads().min(count);
     // A helper does the parts of its part alone. While it waited for others it would take up whatever the pool has to do,
     // and the thread that it helps would have to wait for that.
-    if !parallel || threads <= 1 || HELPING.get() {
-        (0..count).for_each(task);
-        return;
+    match !parallel || threads <= 1 || HELPING.get() {
+        true => (0..count).for_each(task),
+        false => spread(count, threads, &task),
     }
+}
+
+/// [`for_each`] on so many threads. What it calls is behind a pointer: compiled for each kernel, this took a fifth of the
+/// time that the crate took to compile.
+fn spread(count: usize, threads: usize, task: &(dyn Fn(usize) + Sync)) {
     // Few enough to cost nothing, enough for a thread that was held up to be helped out.
     let parts = count.min(8 * threads);
     // Whoever runs a part does so on the instruction set of the thread that it belongs to.
     let limit = simd::limit();
-    let run = |index: usize| simd::with_isa(limit, || part(count, parts, 1, index).for_each(&task));
+    let run = |index: usize| simd::with_isa(limit, || part(count, parts, 1, index).for_each(task));
     if rayon::current_thread_index().is_some() {
         attend_all(threads - 1 + usize::from(ATTENDING.get()));
         let _inside = Inside::enter();
@@ -62,16 +67,16 @@ pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
         (0..parts).for_each(run);
     } else {
         attend_all(threads - 1);
-        from_outside(parts, threads - 1, run);
+        from_outside(parts, threads - 1, &run);
     }
 }
 
-/// [`for_each`] for a thread that is none of the pool's. It takes part, which rayon's iterators do not let it: they move
+/// [`spread`] for a thread that is none of the pool's. It takes part, which rayon's iterators do not let it: they move
 /// all work into the pool, put the caller to sleep and wake it at the end.
 ///
 /// It goes from the first part upwards and the others from the last downwards, so that everybody meets the same data
 /// the next time.
-fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
+fn from_outside(count: usize, helpers: usize, task: &(dyn Fn(usize) + Sync)) {
     let (taken, from_end) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let is_left = || taken.fetch_add(1, Ordering::Relaxed) < count;
     let help = || {
@@ -80,7 +85,7 @@ fn from_outside(count: usize, helpers: usize, task: impl Fn(usize) + Sync) {
         }
     };
     let start = Instant::now();
-    let waited = handover::with_help(helpers, LINGER, &help, || (0..).take_while(|_| is_left()).for_each(&task));
+    let waited = handover::with_help(helpers, LINGER, &help, || (0..).take_while(|_| is_left()).for_each(task));
     if 2 * waited > start.elapsed() + LINGER {
         // The others took twice as long and more for the same work: perhaps something else has their cores.
         note_delay();

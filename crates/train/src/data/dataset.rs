@@ -267,11 +267,11 @@ fn index_tensor(indices: &[usize]) -> Result<Tensor> {
 impl TryFrom<RawArray> for Tensor {
     type Error = Error;
     fn try_from(array: RawArray) -> Result<Tensor> {
-        fn make<T: Element>(data: &[T], shape: &[usize]) -> Result<Tensor> {
-            Ok(Tensor::from_slice(data, shape)?)
+        fn make<T: Element>(data: Vec<T>, shape: Vec<usize>) -> Result<Tensor> {
+            Ok(Tensor::from_vec(data, shape)?)
         }
-        let shape = array.shape();
-        match array.data() {
+        let (shape, data) = array.into_parts();
+        match data {
             RawData::U8(data) => make(data, shape),
             RawData::I32(data) => make(data, shape),
             RawData::I64(data) => make(data, shape),

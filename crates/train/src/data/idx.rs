@@ -3,10 +3,11 @@
 //! Layout (<http://yann.lecun.com/exdb/mnist>): two zero bytes, a type byte, the rank, then each dimension as a
 //! big-endian `u32`, then the elements, big-endian, row-major.
 
-use super::{RawArray, RawData, read_file};
+use super::{RawArray, RawData};
 use crate::error::{Error, Result};
 use flate2::read::MultiGzDecoder;
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// More dimensions than any dataset has; a larger rank is a file of another kind.
@@ -24,16 +25,19 @@ const BEST_DEFLATE_RATIO: usize = 1032;
 /// header that promises more than the compressed file can hold is refused.
 pub fn read(path: impl AsRef<Path>) -> Result<RawArray> {
     let path = path.as_ref();
-    let bytes = read_file(path)?;
-    parse(path, &bytes)
+    let unreadable = |source| Error::io("read", path, source);
+    let file = File::open(path).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    parse(path, BufReader::new(file), usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<RawArray> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return read_array(path, bytes, bytes.len());
+/// Reads the file from `source`, which holds so many bytes: as it comes, so that it is in memory once.
+pub(crate) fn parse(path: &Path, mut source: impl BufRead, bytes: usize) -> Result<RawArray> {
+    let start = source.fill_buf().map_err(|source| Error::io("read", path, source))?;
+    if !start.starts_with(&[0x1f, 0x8b]) {
+        return read_array(path, source, bytes);
     }
-    let largest = bytes.len().saturating_mul(BEST_DEFLATE_RATIO);
-    read_array(path, MultiGzDecoder::new(bytes), largest)
+    read_array(path, MultiGzDecoder::new(source), bytes.saturating_mul(BEST_DEFLATE_RATIO))
 }
 
 /// The type byte's name, and the bytes of an element.
@@ -128,7 +132,7 @@ fn read_array(path: &Path, mut source: impl Read, largest: usize) -> Result<RawA
 fn read_elements(path: &Path, source: impl Read, wanted: usize, shape: &[usize]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(1);
-    source.take(limit).read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
+    source.take(limit).read_to_end(&mut bytes).map_err(|error| damaged(path, error))?;
     if bytes.len() == wanted {
         return Ok(bytes);
     }
@@ -142,12 +146,18 @@ fn read_header(path: &Path, source: &mut impl Read, bytes: &mut [u8]) -> Result<
         std::io::ErrorKind::UnexpectedEof => {
             Error::file(path, "is cut off inside its IDX header").with_help("download it again")
         }
-        _ => damaged(path, &error),
+        _ => damaged(path, error),
     })
 }
 
-fn damaged(path: &Path, error: &std::io::Error) -> Error {
-    Error::file(path, format!("its gzip stream is damaged: {error}")).with_help("download it again")
+fn damaged(path: &Path, error: std::io::Error) -> Error {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match error.kind() {
+        InvalidData | InvalidInput | UnexpectedEof => {
+            Error::file(path, format!("its gzip stream is damaged: {error}")).with_help("download it again")
+        }
+        _ => Error::io("read", path, error),
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +181,7 @@ mod tests {
     }
 
     fn parse_bytes(bytes: &[u8]) -> Result<RawArray> {
-        parse(Path::new("data/x-idx"), bytes)
+        parse(Path::new("data/x-idx"), bytes, bytes.len())
     }
 
     fn error(bytes: &[u8]) -> String {

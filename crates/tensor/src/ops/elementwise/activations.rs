@@ -1,7 +1,7 @@
 //! The activation functions of neural networks. Conventions are PyTorch's: at a kink the derivative is the one of the
 //! lower side.
 
-use super::unary_functions;
+use super::{compiled_here, unary_functions};
 use crate::ops::{Function, Operand, Value};
 use crate::{Result, Scalar};
 
@@ -77,6 +77,7 @@ macro_rules! parametric {
                 const NAME: &'static str = stringify!($name);
                 #[inline(always)]
                 fn call<S: Scalar>(&$self_, [$x]: [S; 1]) -> [S; 1] { [$body] }
+                compiled_here!(1);
             }
         )*
 
@@ -168,4 +169,5 @@ impl Function<2> for Prelu {
     fn call<S: Scalar>(&self, [x, slope]: [S; 2]) -> [S; 1] {
         [S::select(S::lit(0.0).lt(x.clone()), x.clone(), slope.times(x))]
     }
+    compiled_here!(2);
 }

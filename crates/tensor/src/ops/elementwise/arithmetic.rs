@@ -1,6 +1,6 @@
 //! Sums, products, quotients, remainders, extremes.
 
-use super::binary_functions;
+use super::{binary_functions, compiled_here};
 use crate::ops::{Function, Kind, Operand, Value};
 use crate::{DType, Element, Error, Mask, Result, Scalar, Tensor, with_element};
 use std::panic::Location;
@@ -81,6 +81,7 @@ impl Function<2> for Pow {
     fn call<S: Scalar>(&self, [a, b]: [S; 2]) -> [S; 1] {
         [a.pow(b)]
     }
+    compiled_here!(2);
 }
 
 /// Powers.

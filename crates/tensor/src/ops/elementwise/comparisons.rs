@@ -1,7 +1,7 @@
 //! Comparisons, connectives, and the choice between two values. None of them has a gradient but the last.
 
 use super::arithmetic::choice;
-use super::{binary_functions, unary_functions};
+use super::{binary_functions, compiled_here, unary_functions};
 use crate::ops::{Apply, Cast, Function, Kind, Operand, Value};
 use crate::{DType, Mask, Result, Scalar, Tensor};
 
@@ -59,6 +59,7 @@ impl Function<3> for Where {
     fn call<S: Scalar>(&self, [mask, a, b]: [S; 3]) -> [S; 1] {
         [S::select(holds(mask), a, b)]
     }
+    compiled_here!(3);
 }
 
 /// Whether two values are within a tolerance: `|a - b| <= atol + rtol · |b|`.
@@ -85,6 +86,7 @@ impl Function<2> for IsClose {
         let close = same.or(near);
         [truth(if self.equal_nan { close.or(both_nan) } else { close })]
     }
+    compiled_here!(2);
 }
 
 /// Choices by a mask.

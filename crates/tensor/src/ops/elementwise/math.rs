@@ -1,7 +1,7 @@
 //! Functions of one argument: powers, exponentials, angles, rounding.
 
 use super::arithmetic::check_number;
-use super::unary_functions;
+use super::{compiled_here, unary_functions};
 use crate::ops::{Function, Kind, Operand, Value};
 use crate::{Mask, Result, Scalar};
 
@@ -139,6 +139,7 @@ impl Function<3> for Clamp {
         let y = S::select(max.clone().le(low.clone()).or(max.clone().is_nan()), max, low);
         [S::select(x.clone().is_nan(), x.scaled(0.0), y)]
     }
+    compiled_here!(3);
 }
 
 /// Puts numbers in the place of NaN and the infinities.
@@ -161,6 +162,7 @@ impl Function<1> for NanToNum {
         let y = S::select(x.clone().equals(S::lit(f64::NEG_INFINITY)), S::lit(self.neginf), y);
         [S::select(x.is_nan(), S::lit(self.nan), y)]
     }
+    compiled_here!(1);
 }
 
 /// The way from `a` to `b` in the proportion `w`: `a + w · (b - a)`.
@@ -178,6 +180,7 @@ impl Function<3> for Lerp {
         let from_b = b - (S::lit(1.0) - w) * difference;
         [S::select(near, from_a, from_b)]
     }
+    compiled_here!(3);
 }
 
 /// Functions with parameters.

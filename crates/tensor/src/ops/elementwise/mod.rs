@@ -3,16 +3,20 @@
 mod activations;
 mod arithmetic;
 mod comparisons;
+mod compiled;
 mod function;
 mod math;
 mod run;
 
+pub(crate) use compiled::compiled_here;
 pub(crate) use function::{broadcast_all, check_numbers, typed};
 pub(crate) use run::create;
 
 pub use activations::*;
 pub use arithmetic::*;
 pub use comparisons::*;
+#[doc(hidden)]
+pub use compiled::{Compiled, CompiledGradient};
 pub use function::{Elementwise, ElementwiseGrad, Formula, Function, Itself, Kind};
 pub use math::*;
 
@@ -31,6 +35,7 @@ macro_rules! unary_functions {
                 const KIND: $crate::ops::Kind = $crate::ops::Kind::$kind;
                 #[inline(always)]
                 fn call<S: $crate::Scalar>(&self, [$x]: [S; 1]) -> [S; 1] { [$body] }
+                $crate::ops::elementwise::compiled_here!(1);
                 $(
                     const FROM_OUTPUT: bool = true;
                     #[inline(always)]
@@ -53,6 +58,13 @@ macro_rules! unary_functions {
             )*
         }
         impl<V: $crate::ops::Value> $trait for V {}
+
+        /// Shows a test every function of the family.
+        #[cfg(test)]
+        #[expect(non_snake_case, reason = "it has the name of the family")]
+        pub(super) fn $trait(test: &impl $crate::ops::elementwise::Visit<1>) {
+            $(test.visit($op);)*
+        }
     };
 }
 pub(crate) use unary_functions;
@@ -73,6 +85,7 @@ macro_rules! binary_functions {
                 const KIND: $crate::ops::Kind = $crate::ops::Kind::$kind;
                 #[inline(always)]
                 fn call<S: $crate::Scalar>(&self, [$a, $b]: [S; 2]) -> [S; 1] { [$body] }
+                $crate::ops::elementwise::compiled_here!(2);
                 $(
                     fn constant_partials(&self) -> Option<[f64; 2]> { Some($partials) }
                 )?
@@ -95,6 +108,19 @@ macro_rules! binary_functions {
             )*
         }
         impl<V: $crate::ops::Value> $trait for V {}
+
+        /// Shows a test every function of the family.
+        #[cfg(test)]
+        #[expect(non_snake_case, reason = "it has the name of the family")]
+        pub(super) fn $trait(test: &impl $crate::ops::elementwise::Visit<2>) {
+            $(test.visit($op);)*
+        }
     };
 }
 pub(crate) use binary_functions;
+
+/// A test of many functions.
+#[cfg(test)]
+trait Visit<const IN: usize> {
+    fn visit<F: Function<IN>>(&self, f: F);
+}

@@ -51,6 +51,11 @@ pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [Vi
     over(f, compute, false, x, y);
 }
 
+/// [`run`] for what is computed in floating point alone.
+pub(crate) fn run_float<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+    over_floats(f, compute, false, x, y);
+}
+
 /// Runs `f` over the elements' numbers, and the single numbers that follow.
 pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y: &mut [ViewMut<'_>]) {
     over(f, compute, true, numbers, y);
@@ -58,18 +63,23 @@ pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y:
 
 /// Runs `f` over the elements' numbers, if `indexed`, and the operands.
 fn over<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    let Some(shape) = y.first().map(|y| *y.shape()).filter(|shape| shape.count() > 0) else { return };
-    let (x, numbers) = x.split_at(x.len() - F::NUMBERS);
-    let operands = Operands { shape, indexed, x, numbers };
     match computed_in(compute) {
+        DType::I64 => {
+            // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
+            let block: Block<'_, Integer> = &|x, y, length| unsafe { f.block(x, y, length) };
+            walk(block, Operands::new::<F>(indexed, x, y), y);
+        }
+        _ => over_floats(f, compute, indexed, x, y),
+    }
+}
+
+fn over_floats<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
+    let operands = Operands::new::<F>(indexed, x, y);
+    match compute {
         DType::F64 => {
             walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), operands, y);
         }
-        DType::F32 => {
-            walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), operands, y);
-        }
-        // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
-        _ => walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, operands, y),
+        _ => walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), operands, y),
     }
 }
 
@@ -83,6 +93,14 @@ struct Operands<'a> {
     numbers: &'a [View<'a>],
 }
 
+impl<'a> Operands<'a> {
+    fn new<F: BlockFn>(indexed: bool, x: &'a [View<'a>], y: &[ViewMut<'_>]) -> Operands<'a> {
+        let shape = y.first().map(|y| *y.shape()).unwrap_or_default();
+        let (x, numbers) = x.split_at(x.len() - F::NUMBERS);
+        Operands { shape, indexed, x, numbers }
+    }
+}
+
 /// The type that numbers of type `dtype` are computed in: narrow floats in `f32`, integers and booleans in `i64`.
 pub(crate) fn computed_in(dtype: DType) -> DType {
     match dtype {
@@ -93,6 +111,9 @@ pub(crate) fn computed_in(dtype: DType) -> DType {
 }
 
 fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: Operands<'_>, y: &mut [ViewMut<'_>]) {
+    if y.is_empty() || shape.count() == 0 {
+        return;
+    }
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
     let (mut sources, mut walks): (SmallVec<[Source<C>; 8]>, SmallVec<[Walk<C>; 4]>) = Default::default();
     if indexed {

@@ -1,5 +1,6 @@
 //! What a reduction does with its elements: the trait that a fold implements, and the folds that there are.
 
+use super::{CompiledFold, compiled_here};
 use crate::{DType, Mask, Scalar};
 use std::fmt::Debug;
 
@@ -94,6 +95,12 @@ pub trait Fold<const STATE: usize = 1>: Debug + Clone + PartialEq + Send + Sync 
         let _ = y;
         S::lit(1.0).lt(S::lit(0.0))
     }
+
+    /// The code of the fold. Kiln's own have it compiled with them; leave it as it is.
+    #[doc(hidden)]
+    fn compiled() -> CompiledFold<Self, STATE> {
+        CompiledFold::here()
+    }
 }
 
 pub(super) fn is_infinite_or_nan<S: Scalar>(y: S) -> S::Mask {
@@ -107,6 +114,7 @@ pub struct Sum;
 impl Fold for Sum {
     const NAME: &'static str = "sum";
     const KIND: FoldKind = FoldKind::Sum;
+    compiled_here!(1);
     #[inline(always)]
     fn start<S: Scalar>(&self) -> [S; 1] {
         [S::lit(0.0)]
@@ -138,6 +146,7 @@ pub struct Mean;
 
 impl Fold for Mean {
     const NAME: &'static str = "mean";
+    compiled_here!(1);
     #[inline(always)]
     fn start<S: Scalar>(&self) -> [S; 1] {
         Sum.start()
@@ -174,6 +183,7 @@ impl Fold for Prod {
     const NAME: &'static str = "prod";
     const KIND: FoldKind = FoldKind::Sum;
     const RULE: FoldRule = FoldRule::ProductOfOthers;
+    compiled_here!(1);
     #[inline(always)]
     fn start<S: Scalar>(&self) -> [S; 1] {
         [S::lit(1.0)]
@@ -205,6 +215,7 @@ macro_rules! extremes {
             const NAME: &'static str = $name;
             const KIND: FoldKind = FoldKind::Extreme;
             const RULE: FoldRule = FoldRule::ShareTies;
+            compiled_here!(1);
             #[inline(always)]
             fn start<S: Scalar>(&self) -> [S; 1] { [S::lit($start)] }
             #[inline(always)]
@@ -232,6 +243,7 @@ pub struct LogSumExp;
 
 impl Fold<2> for LogSumExp {
     const NAME: &'static str = "logsumexp";
+    compiled_here!(2);
     #[inline(always)]
     fn start<S: Scalar>(&self) -> [S; 2] {
         [S::lit(f64::NEG_INFINITY), S::lit(0.0)]
@@ -271,6 +283,7 @@ pub struct Norm;
 
 impl Fold for Norm {
     const NAME: &'static str = "norm";
+    compiled_here!(1);
     #[inline(always)]
     fn start<S: Scalar>(&self) -> [S; 1] {
         Sum.start()

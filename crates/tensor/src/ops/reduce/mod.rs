@@ -13,8 +13,7 @@ pub use statistics::{Spread, StatisticsOps};
 
 use super::elementwise::{Elementwise, Itself, broadcast_all};
 use super::{Function, Value};
-use crate::{Arity, CpuCall, DType, Error, IntoAxes, MAX_RANK, Op, Result, Shape, Spec, Specs};
-use std::any::TypeId;
+use crate::{Arity, CpuCall, DType, DynOp, Error, IntoAxes, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut};
 
 /// Folds some dimensions of a tensor, or of what a function makes of several tensors that broadcast together: the sum of
 /// `(a - b)²` is one pass over both.
@@ -46,7 +45,7 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Reduc
 
     /// Whether the operand itself is folded.
     pub fn is_plain() -> bool {
-        TypeId::of::<P>() == TypeId::of::<Itself>()
+        P::IS_ITSELF
     }
 
     /// The type of what is folded.
@@ -88,9 +87,41 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Op fo
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let specs: [Spec; IN] = std::array::from_fn(|i| x[i].spec());
-        run::reduce(self, Self::elements(&specs)?, x, &mut y[0])
+        let elements = Self::elements(&specs)?;
+        // Told apart by a constant, so that the fold alone is compiled with the fold and not here once more.
+        if P::IS_ITSELF {
+            let plain: Option<&Reduce<F, Itself, STATE>> = self.as_any().downcast_ref();
+            let plain = plain.unwrap_or_else(|| unreachable!("{} is no other function", P::NAME));
+            (F::compiled().run)(plain, elements, x, &mut y[0])
+        } else {
+            run::reduce(self, elements, x, &mut y[0])
+        }
     }
 }
+
+/// The code of a fold alone: what [`Fold::compiled`] gives.
+#[derive(Debug)]
+pub struct CompiledFold<F, const STATE: usize> {
+    run: fn(&Reduce<F, Itself, STATE>, DType, &[View<'_>], &mut ViewMut<'_>) -> Result<()>,
+}
+
+impl<F: Fold<STATE>, const STATE: usize> CompiledFold<F, STATE> {
+    pub(crate) fn here() -> Self {
+        CompiledFold { run: run::reduce }
+    }
+}
+
+/// Among the items of a [`Fold`]'s implementation: has its code compiled there, as `elementwise/compiled.rs` does for a
+/// function.
+macro_rules! compiled_here {
+    ($state:literal) => {
+        #[inline(never)]
+        fn compiled() -> $crate::ops::reduce::CompiledFold<Self, $state> {
+            $crate::ops::reduce::CompiledFold::here()
+        }
+    };
+}
+use compiled_here;
 
 /// Folds over some axes: `..` for all, a number, or a list. The folded dimensions disappear; [`keep`](crate::keep) leaves
 /// them with length 1.

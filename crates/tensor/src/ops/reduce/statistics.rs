@@ -1,7 +1,7 @@
 //! Statistics composed of other operations, written once for tensors and for tracked values.
 
 use super::fold::is_infinite_or_nan;
-use super::{Fold, LogSumExp, Max, Mean, Min, Norm, Reduce, ReduceOps, Sum};
+use super::{Fold, LogSumExp, Max, Mean, Min, Norm, Reduce, ReduceOps, Sum, compiled_here};
 use crate::ops::{
     ArithmeticOps, CastOps, ComparisonOps, Function, Itself, MathOps, NegationOps, PowOps, SelectOps, Sub, Value,
     ViewOps,
@@ -201,6 +201,7 @@ impl Spread {
 
 impl Fold<2> for Spread {
     const NAME: &'static str = "var";
+    compiled_here!(2);
     #[inline(always)]
     fn start<S: Scalar>(&self) -> [S; 2] {
         [S::lit(0.0), S::lit(0.0)]
