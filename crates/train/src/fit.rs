@@ -223,6 +223,9 @@ impl<M: Module> Model<M> {
     pub fn fit(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
         fit.check()?;
         self.plans.forget();
+        if fit.check_finite {
+            self.plans.watched();
+        }
         let (train, validation) = fit.parts(data)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
         let names = self.log_names(validation.is_some());

@@ -429,15 +429,21 @@ impl MetricState {
 
     /// Calls `f` with every tensor that a batch changes, always in the same order.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&mut Tensor)) -> Result<()> {
-        let mut visit = |metric: &mut dyn Metric| {
-            metric.visit(&mut |_, tensor| {
-                f(tensor);
+        self.visit_named(&mut |_, _, tensor| f(tensor))
+    }
+
+    /// [`MetricState::visit`] with the names of the metric and of what it keeps there.
+    pub(crate) fn visit_named(&mut self, f: &mut dyn FnMut(&str, &str, &mut Tensor)) -> Result<()> {
+        let mut visit = |name: &str, metric: &mut dyn Metric| {
+            metric.visit(&mut |slot, tensor| {
+                f(name, slot, tensor);
                 Ok(())
             })
         };
-        visit(&mut self.loss)?;
+        visit("loss", &mut self.loss)?;
         for metric in self.metrics.iter_mut().chain(&mut self.weighted) {
-            visit(&mut **metric)?;
+            let name = metric.name().to_owned();
+            visit(&name, &mut **metric)?;
         }
         Ok(())
     }
