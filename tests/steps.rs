@@ -276,6 +276,7 @@ fn a_watch_names_where_numbers_got_lost() {
     let error = model.fit(&data, fit().check_finite()).unwrap_err().to_string();
     assert!(error.contains("is not finite") && error.contains("\n  operand 1, f32 ["), "{error}");
     assert!(error.contains("in layer `dense_1`"), "{error}");
+    assert!(error.contains("\n  in epoch 1, batch 2\n"), "{error}");
     assert!(model.explain().starts_with("no plan: check_finite"), "{}", model.explain());
     // The model is as it was before that step.
     for (name, weight) in weights(&model) {
@@ -286,6 +287,16 @@ fn a_watch_names_where_numbers_got_lost() {
     let history = watched.fit(&data, fit().check_finite()).unwrap();
     assert_eq!(history.get("loss"), plain.fit(&data, fit()).unwrap().get("loss"));
     assert_same_bits(&weights(&watched), &weights(&plain));
+    // Validation is watched as well.
+    let mut x = vec![0.5f32; 80];
+    x[70] = f32::INFINITY;
+    let odd = Dataset::new(Tensor::from_vec(x, [40, 2]).unwrap(), Tensor::ones([40, 1]).unwrap()).unwrap();
+    let fit = || fit().validation_data(&odd).validation_batch_size(8);
+    let error = build(0.01).fit(&data, fit().check_finite()).unwrap_err().to_string();
+    assert!(error.contains("is x\n") && error.contains("in epoch 1, validation batch 5\n"), "{error}");
+    assert!(error.contains("in layer `dense`"), "{error}");
+    let history = build(0.01).fit(&data, fit()).unwrap();
+    assert!(!history.last("val_loss").unwrap().is_finite());
 }
 
 #[test]
