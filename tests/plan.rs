@@ -241,7 +241,7 @@ fn what_nobody_needs_is_left_out_and_what_repeats_is_computed_once() {
     let plan = agree(f, &x, &x, "repeats");
     let text = plan.explain();
     assert!(
-        text.starts_with("plan of 5 steps, 1 inputs, 3 results (9 operations recorded, 2 not needed, 2 repeated)"),
+        text.starts_with("plan of 5 steps, 1 input, 3 results (9 operations recorded, 2 not needed, 2 repeated)"),
         "{text}"
     );
 }

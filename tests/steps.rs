@@ -276,6 +276,8 @@ fn a_watch_names_where_numbers_got_lost() {
     let error = model.fit(&data, fit().check_finite()).unwrap_err().to_string();
     assert!(error.contains("is not finite") && error.contains("\n  operand 1, f32 ["), "{error}");
     assert!(error.contains("in layer `dense_1`"), "{error}");
+    assert!(error.contains("\n  in epoch 1, batch 2\n"), "{error}");
+    assert!(model.explain().starts_with("no plan: check_finite"), "{}", model.explain());
     // The model is as it was before that step.
     for (name, weight) in weights(&model) {
         assert!(weight.to_vec_as::<f64>().iter().all(|w| w.is_finite()), "{name}");
@@ -285,4 +287,38 @@ fn a_watch_names_where_numbers_got_lost() {
     let history = watched.fit(&data, fit().check_finite()).unwrap();
     assert_eq!(history.get("loss"), plain.fit(&data, fit()).unwrap().get("loss"));
     assert_same_bits(&weights(&watched), &weights(&plain));
+    // Validation is watched as well.
+    let mut x = vec![0.5f32; 80];
+    x[70] = f32::INFINITY;
+    let odd = Dataset::new(Tensor::from_vec(x, [40, 2]).unwrap(), Tensor::ones([40, 1]).unwrap()).unwrap();
+    let fit = || fit().validation_data(&odd).validation_batch_size(8);
+    let error = build(0.01).fit(&data, fit().check_finite()).unwrap_err().to_string();
+    assert!(error.contains("is x\n") && error.contains("in epoch 1, validation batch 5\n"), "{error}");
+    assert!(error.contains("in layer `dense`"), "{error}");
+    let history = build(0.01).fit(&data, fit()).unwrap();
+    assert!(!history.last("val_loss").unwrap().is_finite());
+}
+
+#[test]
+fn a_plan_is_told_by_the_names_of_what_it_is_given() {
+    let net = Sequential::new([2]).add(Dense::new(4).activation("relu")).add(Dropout::new(0.5)).add(Dense::new(3));
+    let mut model = net.compile("adam", "mse", ["mae"]).unwrap();
+    let data = points(64, 3);
+    let data = Dataset::new(data.x().unwrap(), Tensor::ones([64, 3]).unwrap()).unwrap();
+    model.fit(&data, quiet().batch_size(16)).unwrap();
+    let text = model.explain();
+    for line in [
+        "= matmul(x, dense/kernel)  f32 [16, 4] at byte 0 of the arena  crates/nn/src/layers/dense.rs:",
+        "= relu(",
+        "= relu_grad(",
+        "= fold_key(key/seed, key/stream)",
+        "= squared_error(y, ",
+        "= squared_error_grad(y, ",
+        "adam/velocity of dense_1/bias, adam/number 1",
+        "in place of adam/momentum of dense/kernel",
+        "= add_both(mae/total, mae/weight, ",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("input ") && text.lines().count() < 40, "{text}");
 }

@@ -67,6 +67,17 @@ impl Error {
         }
     }
 
+    /// Adds a line about the circumstances; an [`Error::Unknown`] has no room for one and stays as it is.
+    #[must_use]
+    pub fn note(self, note: impl fmt::Display) -> Error {
+        match self {
+            Error::Tensor(error) => Error::Tensor(error.note(note)),
+            Error::Layer { layer, source } => Error::Layer { layer, source: Box::new(source.note(note)) },
+            Error::Config { what, help } => Error::Config { what: format!("{what}\n  {note}"), help },
+            other @ Error::Unknown { .. } => other,
+        }
+    }
+
     /// The error as one of the layer `name`. Nested layers make a path.
     #[must_use]
     pub fn in_layer(self, name: &str) -> Error {

@@ -91,6 +91,19 @@ impl Error {
         Self::Io { action, path: path.as_ref().into(), source }
     }
 
+    /// Adds a line about the circumstances; an [`Error::Io`] has no room for one and stays as it is.
+    #[must_use]
+    pub fn note(self, note: impl fmt::Display) -> Self {
+        let noted = |what: String| format!("{what}\n  {note}");
+        match self {
+            Self::File { path, problem, help } => Self::File { path, problem: noted(problem), help },
+            Self::Config { what, help } => Self::Config { what: noted(what), help },
+            Self::Data { what, help } => Self::Data { what: noted(what), help },
+            Self::Nn(error) => Self::Nn(error.note(note)),
+            io @ Self::Io { .. } => io,
+        }
+    }
+
     /// The same error with a `help:` line; an [`Error::Io`] or [`Error::Nn`] has no room for one and stays as it is.
     #[must_use]
     pub fn with_help(mut self, text: impl Into<String>) -> Self {
@@ -135,6 +148,15 @@ mod tests {
         let io = Error::io("read", "no/such", io::Error::new(io::ErrorKind::NotFound, "gone"));
         assert_eq!(io.to_string(), "cannot read no/such: gone");
         assert!(io.source().is_some());
+    }
+
+    #[test]
+    fn a_note_stands_above_the_help() {
+        let noted = |error: Error| error.note("in epoch 1").to_string();
+        let text = "1 label\n  in epoch 1\n  help: give two";
+        assert_eq!(noted(Error::data("1 label", "give two")), text);
+        let inner = kiln_nn::Error::config("1 label", "give two").in_layer("dense");
+        assert_eq!(noted(inner.into()), "1 label\n  in epoch 1\n  in layer `dense`\n  help: give two");
     }
 
     #[test]

@@ -161,7 +161,8 @@ impl<'a> Fit<'a> {
     }
 
     /// Stops at the first operation whose result holds NaN or an infinity, with an error that names it, its layer and line,
-    /// and what its operands span; the parameters are as they were before that step. Metrics are not looked at. Every operation is run by itself and its
+    /// what its operands span, and the epoch and the batch, counted from 1; the parameters are as they were before that step.
+    /// Batches of validation are looked at too, metrics are not. Every operation is run by itself and its
     /// result looked at, so it is for finding out where a loss gets lost and not for every day.
     #[must_use]
     pub fn check_finite(mut self) -> Self {
@@ -223,6 +224,9 @@ impl<M: Module> Model<M> {
     pub fn fit(&mut self, data: &Dataset, mut fit: Fit<'_>) -> Result<History> {
         fit.check()?;
         self.plans.forget();
+        if fit.check_finite {
+            self.plans.watched();
+        }
         let (train, validation) = fit.parts(data)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
         let names = self.log_names(validation.is_some());
@@ -297,10 +301,13 @@ impl<M: Module> Run<'_, M> {
         let validates = (epoch + 1).is_multiple_of(fit.validation_freq);
         if let Some(validation) = validation.filter(|_| validates && self.stop.is_none()) {
             let batch_size = fit.validation_batch_size.unwrap_or(fit.batch_size);
-            let progress = &mut self.progress;
-            let measured = self.model.evaluate_with(validation, batch_size, |done, total, _| {
+            let (progress, mut batches) = (&mut self.progress, 0);
+            let measured = self.model.evaluate_with(validation, batch_size, fit.check_finite, |done, total, _| {
+                batches = done;
                 progress.validation_step(done, total, || logs.clone());
-            })?;
+            });
+            let place = || format!("in epoch {}, validation batch {}", epoch + 1, batches + 1);
+            let measured = measured.map_err(|error| if fit.check_finite { error.note(place()) } else { error })?;
             measured.iter().for_each(|(name, value)| logs.set(format!("val_{name}"), value));
         }
         if self.log_rate {
@@ -339,7 +346,10 @@ impl<M: Module> Run<'_, M> {
             let weights = batch_weights(&batch, class_weights)?;
             let given = Given { batch: &batch, weights: weights.as_ref(), key: &key.fold(LAYERS) };
             let loss = match fit.check_finite {
-                true => self.model.watched_batch(given, &mut state)?,
+                true => {
+                    let place = || format!("in epoch {}, batch {}", epoch + 1, i + 1);
+                    self.model.watched_batch(given, &mut state).map_err(|error| error.note(place()))?
+                }
                 false => self.model.train_batch(given, &mut state)?,
             };
             self.progress.step(i + 1, || state.logs(""));

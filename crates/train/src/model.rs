@@ -10,7 +10,7 @@ use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
 use kiln_nn::module::named_parameters;
 use kiln_nn::ops::{Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
-use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Trace, Var};
+use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Trace, Var, Watch};
 
 /// Batches of [`Model::train_on_batch`] after which a plan is compared with its operations once more.
 const CHECKED_EVERY: u64 = 1024;
@@ -244,11 +244,16 @@ impl<M: Module> Model<M> {
     }
 
     /// A batch in the metrics, without training.
-    fn test_batch(&self, batch: &Batch, state: &mut MetricState) -> Result<()> {
-        let weights = batch.sample_weight.as_ref().map(|w| Var::new(w.clone()));
-        let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
+    fn test_batch(&self, batch: &Batch, watch: Option<&Watch>, state: &mut MetricState) -> Result<()> {
+        let given = |name, x: &Tensor| Var::new(watch.map_or_else(|| x.clone(), |watch| watch.input(name, x)));
+        let (x, y) = (given("x", &batch.x), given("y", &batch.y));
+        let weights = batch.sample_weight.as_ref().map(|w| given("the weights of samples", w));
         let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
-        let output = StepOutput { loss: loss.into_tensor(), predictions, update: None };
+        let mut output = StepOutput { loss: loss.into_tensor(), predictions, update: None };
+        if watch.is_some() {
+            // Metrics may well use infinities on the way to a number.
+            (output.loss, output.predictions) = (output.loss.untraced(), output.predictions.untraced());
+        }
         state.update(batch, &output, batch.sample_weight.as_ref())
     }
 
@@ -274,24 +279,27 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// Samples or targets that do not fit the model or the loss.
     pub fn evaluate(&self, data: &Dataset) -> Result<Logs> {
-        self.evaluate_with(data, INFERENCE_BATCH, |_, _, _| {})
+        self.evaluate_with(data, INFERENCE_BATCH, false, |_, _, _| {})
     }
 
-    /// [`Model::evaluate`] with a batch size, telling `progress` after each batch how many of how many are done.
+    /// [`Model::evaluate`] with a batch size, under a watch for results that are not finite or not, telling `progress` after
+    /// each batch how many of how many are done.
     pub(crate) fn evaluate_with(
         &self,
         data: &Dataset,
         batch_size: usize,
+        is_watched: bool,
         mut progress: impl FnMut(usize, usize, &MetricState),
     ) -> Result<Logs> {
         let mut state = self.metric_state();
         let batches = data.len().div_ceil(batch_size);
-        let mut repeat = Repeat::new(batches, self.plans.is_eager_by_request());
+        let watch = is_watched.then(Watch::new);
+        let mut repeat = Repeat::new(batches, is_watched || self.plans.is_eager_by_request());
         for i in 0..batches {
             let batch = data.batch_range(i * batch_size, ((i + 1) * batch_size).min(data.len()))?;
             // The first batch gives metrics their tensors.
             if i == 0 {
-                self.test_batch(&batch, &mut state)?;
+                self.test_batch(&batch, watch.as_ref(), &mut state)?;
                 if state.hides() {
                     repeat = Repeat::Eagerly;
                 }
@@ -304,7 +312,8 @@ impl<M: Module> Model<M> {
                     let (of_batch, of_state) = x.split_at(of_batch);
                     state.set(of_state)?;
                     let (x, y) = (of_batch[0].clone(), of_batch[1].clone());
-                    self.test_batch(&Batch { x, y, sample_weight: of_batch.get(2).cloned() }, &mut state)?;
+                    let batch = Batch { x, y, sample_weight: of_batch.get(2).cloned() };
+                    self.test_batch(&batch, watch.as_ref(), &mut state)?;
                     let mut results = Vec::with_capacity(of_state.len());
                     state.visit(&mut |tensor| results.push(tensor.clone()))?;
                     Ok(results)
@@ -429,15 +438,21 @@ impl MetricState {
 
     /// Calls `f` with every tensor that a batch changes, always in the same order.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&mut Tensor)) -> Result<()> {
-        let mut visit = |metric: &mut dyn Metric| {
-            metric.visit(&mut |_, tensor| {
-                f(tensor);
+        self.visit_named(&mut |_, _, tensor| f(tensor))
+    }
+
+    /// [`MetricState::visit`] with the names of the metric and of what it keeps there.
+    pub(crate) fn visit_named(&mut self, f: &mut dyn FnMut(&str, &str, &mut Tensor)) -> Result<()> {
+        let mut visit = |name: &str, metric: &mut dyn Metric| {
+            metric.visit(&mut |slot, tensor| {
+                f(name, slot, tensor);
                 Ok(())
             })
         };
-        visit(&mut self.loss)?;
+        visit("loss", &mut self.loss)?;
         for metric in self.metrics.iter_mut().chain(&mut self.weighted) {
-            visit(&mut **metric)?;
+            let name = metric.name().to_owned();
+            visit(&name, &mut **metric)?;
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub(crate) struct Plans {
     eager: Option<String>,
     /// Whether that was asked for.
     by_request: bool,
+    /// Whether steps were run under a watch, of which no plan is made.
+    is_watched: bool,
 }
 
 /// What a step of training is given beside the model's state.
@@ -40,6 +42,8 @@ pub(crate) struct Given<'a> {
 /// One step of training.
 struct StepPlan {
     plan: Plan,
+    /// What readers are told of its inputs.
+    names: Vec<String>,
     update: RecordedUpdate,
     /// Whether it has been compared with a step that ran one operation at a time.
     is_checked: bool,
@@ -67,6 +71,11 @@ impl Plans {
         self.plans.iter_mut().for_each(|step| step.is_checked = false);
     }
 
+    /// Tells readers that steps are watched until plans are forgotten.
+    pub(crate) fn watched(&mut self) {
+        self.is_watched = true;
+    }
+
     fn give_up(&mut self, why: impl Into<String>) {
         self.plans.clear();
         self.eager = Some(why.into());
@@ -78,8 +87,11 @@ impl Plans {
                 "no plan: the updates of this optimizer, with these settings, are not one operation each\n".to_owned()
             }
             (Some(why), _) => format!("no plan: each operation is run by itself, because {why}\n"),
+            (None, []) if self.is_watched => {
+                "no plan: check_finite runs each operation by itself and looks at its result\n".to_owned()
+            }
             (None, []) => "no plan yet: the second batch of a shape makes one\n".to_owned(),
-            (None, plans) => plans.iter().map(|step| step.plan.explain()).collect(),
+            (None, plans) => plans.iter().map(|step| step.plan.explain_with(&step.names)).collect(),
         }
     }
 }
@@ -240,15 +252,32 @@ impl<M: Module> Model<M> {
         let plan = trace.finish(&loss.iter().chain(&results).collect::<Vec<_>>());
         let output = outcome?;
         let is_steady = results.iter().map(Tensor::spec).eq(specs);
+        let names = self.names(weights.is_some(), plan.as_ref().map_or(0, |plan| plan.inputs().len()), state)?;
         match (plan, output.update) {
             _ if state.hides() => self.plans.give_up("a metric does not show what it keeps (Metric::visit)"),
             (Ok(plan), Some(update)) if is_steady => {
-                self.plans.recorded(StepPlan { plan, update, is_checked: false });
+                self.plans.recorded(StepPlan { plan, names, update, is_checked: false });
             }
             (Ok(_), _) => self.plans.give_up("a metric keeps tensors of other shapes from step to step"),
             (Err(error), _) => self.plans.give_up(format!("no plan can be made of a step:\n{error}")),
         }
         Ok(output.loss.untraced())
+    }
+
+    /// What a recorded step is given, in the order of its inputs; those beyond the state are the numbers of the update.
+    fn names(&mut self, weights: bool, inputs: usize, state: &mut MetricState) -> Result<Vec<String>> {
+        let mut names: Vec<String> = ["x", "y"].map(str::to_owned).into();
+        names.extend(weights.then(|| "weights".to_owned()));
+        names.extend(["key/seed", "key/stream"].map(str::to_owned));
+        let rule = self.optimizer.name().to_lowercase();
+        self.module.parameters(&mut |path, _| names.push(path.to_owned()));
+        self.optimizer.visit(&mut |parameter, slot, _| {
+            names.push(format!("{rule}/{slot} of {parameter}"));
+            Ok(())
+        })?;
+        state.visit_named(&mut |metric, slot, _| names.push(format!("{metric}/{slot}")))?;
+        names.extend((names.len()..inputs).zip(1..).map(|(_, n)| format!("{rule}/number {n}")));
+        Ok(names)
     }
 
     /// Calls `f` with every tensor that a step changes, always in the same order.

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 pub use kiln_nn::names::{did_you_mean, listing, suggest};
 
-/// A logged value as Keras prints it: four decimals, or scientific below 0.001 in size.
+/// From here on, four decimals are wider than scientific notation.
+const LARGE: f64 = 1e6;
+
+/// A logged value as Keras prints it: four decimals, or scientific below 0.001 in size; but scientific from a million on
+/// too, where Keras prints every digit, and a plain 0.
 ///
 /// # Examples
 /// ```
@@ -12,6 +16,7 @@ pub use kiln_nn::names::{did_you_mean, listing, suggest};
 /// assert_eq!(log_value(0.29876), "0.2988");
 /// assert_eq!(log_value(0.001), "0.0010");
 /// assert_eq!(log_value(0.0005), "5.0000e-04");
+/// assert_eq!(log_value(123_456_789.0), "1.2346e+08");
 /// assert_eq!(log_value(f64::NAN), "nan");
 /// ```
 pub fn log_value(value: f64) -> String {
@@ -20,7 +25,7 @@ pub fn log_value(value: f64) -> String {
     } else if value.is_infinite() {
         if value > 0.0 { "inf" } else { "-inf" }.to_owned()
     // Keras compares a 32-bit float with 0.001, and that of 0.001 (the commonest learning rate) is a little above it.
-    } else if f64::from(value.abs() as f32) > 1e-3 {
+    } else if value == 0.0 || (f64::from(value.abs() as f32) > 1e-3 && value.abs() < LARGE) {
         format!("{value:.4}")
     } else {
         scientific(value, 4)
@@ -58,7 +63,10 @@ mod tests {
         for (value, text) in [
             (1.66, "1.6600"),
             (-1234.5, "-1234.5000"),
-            (0.0, "0.0000e+00"),
+            (0.0, "0.0000"),
+            (999_999.0, "999999.0000"),
+            (-1e6, "-1.0000e+06"),
+            (1.7e38, "1.7000e+38"),
             (-1.5e-4, "-1.5000e-04"),
             (2.5e-120, "2.5000e-120"),
             (f64::INFINITY, "inf"),

@@ -2,4 +2,3 @@
 #![forbid(unsafe_code)]
 
 pub mod new_op;
-pub mod refs;

@@ -13,7 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kiln-nn", &["kiln-autograd"]),
     ("kiln-train", &["kiln-nn"]),
     ("kiln", &["kiln-tensor", "kiln-autograd", "kiln-nn", "kiln-train"]),
-    ("xtask", &["kiln"]),
+    ("xtask", &[]),
+    ("xtask-refs", &["kiln"]),
 ];
 
 /// Crates that `kiln` compiles at most, itself included: in the default build, and without default features.

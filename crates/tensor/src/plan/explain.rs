@@ -2,7 +2,7 @@
 
 use super::memory::Place;
 use super::{Operand, Origin, Plan};
-use crate::Layout;
+use crate::{Layout, Op};
 use std::fmt::{self, Write};
 
 /// What a plan needs of memory, in bytes.
@@ -25,51 +25,70 @@ impl Plan {
     /// A line for each step, with where its results lie and the line of the program that asked for it; and what the plan
     /// needs of memory.
     pub fn explain(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(&mut text);
-        text
+        self.explain_with(&[])
     }
 
+    /// [`Plan::explain`] with names for the inputs, in their order; what has none is `input 0` and so on.
+    ///
+    /// ```
+    /// use kiln_tensor::{Plan, Tensor, ops::*};
+    /// let inputs = [Tensor::new([1.0f32, 2.0]), Tensor::new([3.0f32, 4.0])];
+    /// let plan = Plan::of(|x| Ok(vec![x[0].mul(&x[1])?.sum(..)?]), &inputs)?;
+    /// let text = plan.explain_with(&["signal".to_owned(), "weights".to_owned()]);
+    /// assert!(text.starts_with("plan of 2 steps, 2 inputs, 1 result (2 operations recorded, 0 not needed, 0 repeated)"));
+    /// assert!(text.contains("#2 = mul(signal, weights)  f32 [2] at byte 0 of the arena  "));
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    pub fn explain_with(&self, names: &[String]) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = Explained { plan: self, names }.write(&mut text);
+        text
+    }
+}
+
+/// A plan with the names of its inputs.
+struct Explained<'a> {
+    plan: &'a Plan,
+    names: &'a [String],
+}
+
+impl Explained<'_> {
     fn write(&self, f: &mut impl Write) -> fmt::Result {
-        let recorded = self.graph.steps.len() + self.dead + self.repeated;
-        write!(
-            f,
-            "plan of {} steps, {} inputs, {} results",
-            self.graph.steps.len(),
-            self.graph.inputs.len(),
-            self.outputs.len()
-        )?;
-        writeln!(f, " ({recorded} operations recorded, {} not needed, {} repeated)", self.dead, self.repeated)?;
-        let PlanMemory { arena, least, sum } = self.memory();
+        let Plan { graph, calls, outputs, memory, dead, repeated, .. } = self.plan;
+        let (steps, inputs) = (Counted(graph.steps.len(), "step"), Counted(graph.inputs.len(), "input"));
+        write!(f, "plan of {steps}, {inputs}, {}", Counted(outputs.len(), "result"))?;
+        let recorded = Counted(graph.steps.len() + dead + repeated, "operation");
+        writeln!(f, " ({recorded} recorded, {dead} not needed, {repeated} repeated)")?;
+        let PlanMemory { arena, least, sum } = self.plan.memory();
         writeln!(
             f,
-            "memory: {} for {} of values, of which {} are needed at once",
+            "memory: an arena of {} for {} of values, of which {} are needed at once",
             Size(arena),
             Size(sum),
             Size(least)
         )?;
-        for (i, (step, call)) in self.graph.steps.iter().zip(&self.calls).enumerate() {
+        for (i, (step, call)) in graph.steps.iter().zip(calls).enumerate() {
             let names = |values: &[usize]| values.iter().map(|&value| self.name(value)).collect::<Vec<_>>().join(", ");
             let operands: Vec<String> = step.x.iter().map(|x| self.operand(x)).collect();
-            write!(f, "{} = {}({})", names(&step.y), step.op.name(), operands.join(", "))?;
+            write!(f, "{} = {}({})", names(&step.y), title(&*step.op), operands.join(", "))?;
             for (output, (&y, spec)) in step.y.iter().zip(&call.results).enumerate() {
                 write!(f, "  {spec:?}")?;
-                match (self.memory.places[y], self.memory.shares[i][output]) {
+                match (memory.places[y], memory.shares[i][output]) {
                     (_, Some(input)) => write!(f, " in place of {}", self.name(step.x[input].value))?,
-                    (Place::Arena(offset), None) => write!(f, " at {offset}")?,
+                    (Place::Arena(offset), None) => write!(f, " at byte {offset} of the arena")?,
                     _ => {}
                 }
             }
-            writeln!(f, "  {}:{}", step.at.file(), step.at.line())?;
+            writeln!(f, "  {}:{}", short(step.at.file()), step.at.line())?;
         }
-        let outputs: Vec<String> = self.outputs.iter().map(|output| self.operand(output)).collect();
+        let outputs: Vec<String> = outputs.iter().map(|output| self.operand(output)).collect();
         writeln!(f, "results: {}", outputs.join(", "))
     }
 
     fn name(&self, value: usize) -> String {
-        match self.graph.values[value].origin {
-            Origin::Input(number) => format!("input {number}"),
+        match self.plan.graph.values[value].origin {
+            Origin::Input(number) => self.names.get(number).cloned().unwrap_or_else(|| format!("input {number}")),
             Origin::Constant(_) => "constant".to_owned(),
             Origin::Step => format!("#{value}"),
         }
@@ -78,18 +97,50 @@ impl Plan {
     /// An operand, with the shape of a view.
     fn operand(&self, x: &Operand) -> String {
         let name = self.name(x.value);
-        match self.graph.values[x.value].origin {
+        let values = &self.plan.graph.values;
+        match values[x.value].origin {
             Origin::Constant(_) if x.layout.shape.rank() == 0 => name,
             Origin::Constant(_) => format!("{name} {}", x.layout.shape),
-            _ if x.layout == Layout::contiguous(self.graph.values[x.value].shape) => name,
+            _ if x.layout == Layout::contiguous(values[x.value].shape) => name,
             _ => format!("{name} as {}", x.layout.shape),
         }
     }
 }
 
+/// The name of an operation. The gradient of a function goes by the function's name, for the sake of errors; here they stand
+/// side by side.
+fn title(op: &dyn Op) -> String {
+    const GRADIENTS: [&str; 3] = ["ElementwiseGrad ", "Formula ", "Elementwise(FoldGradient "];
+    let printed = format!("{op:?}");
+    let suffix = if GRADIENTS.iter().any(|kind| printed.starts_with(kind)) { "_grad" } else { "" };
+    format!("{}{suffix}", op.name())
+}
+
+/// A source file without the folders above the crate's: of an absolute path, what begins at `crates/` or at the folder that
+/// holds `src`.
+fn short(file: &str) -> String {
+    let is_absolute = file.starts_with('/') || file.starts_with("\\") || file.get(1..2) == Some(":");
+    if !is_absolute {
+        return file.to_owned();
+    }
+    let parts: Vec<&str> = file.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
+    let last = |name: &str| parts.iter().rposition(|part| *part == name);
+    let crate_folder = last("crates").or_else(|| last("src").and_then(|at| at.checked_sub(1)));
+    parts[crate_folder.unwrap_or(parts.len().saturating_sub(3))..].join("/")
+}
+
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.explain())
+    }
+}
+
+/// So many of something.
+struct Counted(usize, &'static str);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
     }
 }
 
@@ -102,6 +153,29 @@ impl fmt::Display for Size {
             bytes if bytes < 10_000 => write!(f, "{bytes} B"),
             bytes if bytes < 10_000_000 => write!(f, "{:.1} kB", bytes as f64 / 1e3),
             bytes => write!(f, "{:.1} MB", bytes as f64 / 1e6),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_without_the_folders_above() {
+        for (file, told) in [
+            ("tests/plan.rs", "tests/plan.rs"),
+            ("src/main.rs", "src/main.rs"),
+            ("/home/me/kiln/crates/nn/src/layers/dense.rs", "crates/nn/src/layers/dense.rs"),
+            (
+                "/home/me/.cargo/registry/src/index-1f/kiln-nn-0.1.0/src/layers/dense.rs",
+                "kiln-nn-0.1.0/src/layers/dense.rs",
+            ),
+            ("C:\\kiln\\crates\\nn\\src\\loss.rs", "crates/nn/src/loss.rs"),
+            ("/a/b/c/examples/mine.rs", "c/examples/mine.rs"),
+            ("/mine.rs", "mine.rs"),
+        ] {
+            assert_eq!(short(file), told);
         }
     }
 }

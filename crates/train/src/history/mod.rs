@@ -4,10 +4,12 @@
 mod files;
 mod logs;
 mod overfitting;
+mod series;
 
 pub use logs::Logs;
 pub(crate) use logs::sort_key;
 pub use overfitting::{FitVerdict, Overfitting};
+pub(crate) use series::Series;
 
 use crate::callbacks::{Direction, Mode};
 use crate::text::log_value;
@@ -17,8 +19,9 @@ use std::fmt;
 /// The values of a whole training run, one series a name, each as long as there were epochs.
 ///
 /// A value that was not logged in an epoch is NaN there, so that a series always lines up with [`History::epochs`]
-/// (a validation every second epoch included). Epochs count from 0, as in Keras; what is printed for people counts
-/// from 1.
+/// (a validation every second epoch included). A NaN that was measured is still a value: [`History::last`] returns it,
+/// and tables print `nan`, where they print `-` for what was not logged. Epochs count from 0, as in Keras; what is
+/// printed for people counts from 1.
 ///
 /// # Examples
 /// ```
@@ -38,7 +41,7 @@ pub struct History {
     pub stopped: Option<StopReason>,
     epochs: Vec<usize>,
     seconds: Vec<f64>,
-    series: Vec<(String, Vec<f64>)>,
+    series: Vec<(String, Series)>,
 }
 
 /// What a run was asked for: the arguments of `fit` that a reader of its history wants to know.
@@ -130,11 +133,13 @@ impl History {
         let rows = self.len();
         self.epochs.push(epoch);
         self.seconds.push(seconds);
-        for (name, value) in logs.iter() {
-            self.series_mut(name, rows).push(value);
+        for name in logs.names() {
+            if let Err(at) = self.place(name) {
+                self.series.insert(at, (name.to_owned(), Series::absent(rows)));
+            }
         }
-        for (_, values) in &mut self.series {
-            values.resize(rows + 1, f64::NAN);
+        for (name, series) in &mut self.series {
+            series.push(logs.get(name));
         }
     }
 
@@ -150,7 +155,12 @@ impl History {
 
     /// The values logged under `name`, one an epoch, NaN where it was not logged; `None` if it never was.
     pub fn get(&self, name: &str) -> Option<&[f64]> {
-        self.place(name).ok().map(|at| self.series[at].1.as_slice())
+        self.series(name).map(Series::values)
+    }
+
+    /// The same, with what was not logged apart from a NaN that was measured.
+    pub(crate) fn series(&self, name: &str) -> Option<&Series> {
+        self.place(name).ok().map(|at| &self.series[at].1)
     }
 
     /// The logged names, in the order of [`Logs`].
@@ -160,7 +170,7 @@ impl History {
 
     /// The names with their series, in the order of [`Logs`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[f64])> {
-        self.series.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+        self.series.iter().map(|(name, series)| (name.as_str(), series.values()))
     }
 
     /// How many epochs ran.
@@ -173,12 +183,12 @@ impl History {
         self.epochs.is_empty()
     }
 
-    /// The last value of `name` that was logged.
+    /// The last value of `name` that was logged, which is NaN where that was measured.
     pub fn last(&self, name: &str) -> Option<f64> {
-        self.get(name)?.iter().rev().copied().find(|value| !value.is_nan())
+        self.series(name)?.iter().rev().flatten().next()
     }
 
-    /// The epoch in which `name` was best, the first of equals; `None` if it was never logged as a number, or if
+    /// The epoch in which `name` was best, the first of equals; `None` if it was never logged but as NaN, or if
     /// [`Mode::Auto`] cannot tell the direction from its name.
     pub fn best_epoch(&self, name: &str, mode: Mode) -> Option<usize> {
         self.best_row(name, mode).map(|row| self.epochs[row])
@@ -207,9 +217,9 @@ impl History {
         self.stopped = later.stopped.clone().map(|reason| reason.shifted(shift));
     }
 
-    /// The values of row `row`, NaN where nothing was logged.
+    /// What was logged in row `row`.
     fn row_logs(&self, row: usize) -> Logs {
-        self.iter().map(|(name, values)| (name, values[row])).collect()
+        self.series.iter().filter_map(|(name, series)| Some((name, series.at(row)?))).collect()
     }
 
     /// The row (not the epoch number) in which `name` was best.
@@ -229,18 +239,6 @@ impl History {
     fn place(&self, name: &str) -> Result<usize, usize> {
         self.series.binary_search_by(|(other, _)| sort_key(other).cmp(&sort_key(name)))
     }
-
-    /// The series called `name`, made of `rows` NaN where it is new.
-    fn series_mut(&mut self, name: &str, rows: usize) -> &mut Vec<f64> {
-        let at = match self.place(name) {
-            Ok(at) => at,
-            Err(at) => {
-                self.series.insert(at, (name.to_owned(), vec![f64::NAN; rows]));
-                at
-            }
-        };
-        &mut self.series[at].1
-    }
 }
 
 /// An aligned table with a row for each epoch, then the best epoch (starred) and why the run stopped.
@@ -253,8 +251,8 @@ impl fmt::Display for History {
         let best = self.best_row(monitor, Mode::Min);
         let mut columns: Vec<Vec<String>> = Vec::new();
         columns.push(column("epoch", self.epochs.iter().map(|epoch| (epoch + 1).to_string())));
-        for (name, values) in self.iter() {
-            columns.push(column(name, values.iter().map(|&value| cell(value))));
+        for (name, series) in &self.series {
+            columns.push(column(name, series.iter().map(cell)));
         }
         columns.push(column("seconds", self.seconds.iter().map(|value| format!("{value:.2}"))));
         for row in 0..=self.len() {
@@ -284,8 +282,8 @@ fn column(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// A value, or a dash where nothing was logged.
-fn cell(value: f64) -> String {
-    if value.is_nan() { "-".to_owned() } else { log_value(value) }
+fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), log_value)
 }
 
 #[cfg(test)]
@@ -372,7 +370,30 @@ stopped: early stopping after epoch 4: `val_loss` was best in epoch 4";
         history.stopped = Some(StopReason::NotFinite { epoch: 0, batch: 2 });
         assert_eq!(
             history.to_string(),
-            "epoch  loss  seconds\n    1     -     0.10\nstopped: the loss was not finite in epoch 1, batch 3"
+            "epoch  loss  seconds\n    1   nan     0.10\nstopped: the loss was not finite in epoch 1, batch 3"
         );
+    }
+
+    #[test]
+    fn what_was_measured_is_shown_and_what_was_not_is_a_dash() {
+        let mut history = History::new();
+        history.push(0, &Logs::from([("loss", 2e9), ("val_loss", 0.5)]), 0.1);
+        history.push(1, &Logs::from([("loss", f64::INFINITY)]), 0.1);
+        let mut later = History::new();
+        later.push(0, &Logs::from([("loss", f64::NAN), ("val_loss", f64::NAN)]), 0.1);
+        later.push(1, &Logs::from([("loss", f64::NAN)]), 0.1);
+        history.append(&later);
+        let expected = "\
+epoch        loss  val_loss  seconds
+    1  2.0000e+09    0.5000     0.10 *
+    2         inf         -     0.10
+    3         nan       nan     0.10
+    4         nan         -     0.10
+* best val_loss: 0.5000 in epoch 1";
+        assert_eq!(history.to_string(), expected);
+        assert!(history.last("loss").unwrap().is_nan());
+        assert!(history.last("val_loss").unwrap().is_nan());
+        assert_eq!(history.best_epoch("loss", Mode::Min), Some(0));
+        assert_eq!(later.best_epoch("loss", Mode::Min), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Reading a history: does it show overfitting, from which epoch, and how would one say it. Draws nothing.
 
-use super::History;
+use super::{History, Series};
 use crate::callbacks::Mode;
 use crate::text::log_value;
 use std::fmt;
@@ -31,7 +31,7 @@ pub enum FitVerdict {
 /// The signs of overfitting in a history: numbers, a verdict and (as `Display`) a sentence.
 ///
 /// Losses are those of `loss` and `val_loss`; "now" is the mean of the last (at most three) epochs after the best
-/// one, so that a single odd epoch does not decide.
+/// one, so that a single odd epoch does not decide; but a last value that is not finite is what it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overfitting {
     /// The judgement.
@@ -80,11 +80,17 @@ impl History {
             loss_at_best: f64::NAN,
             loss: f64::NAN,
         };
-        let (Some(loss), Some(val_loss)) = (self.get("loss"), self.get("val_loss")) else {
+        let (Some(losses), Some(val_losses)) = (self.series("loss"), self.series("val_loss")) else {
             return unknown;
         };
-        let Some(best) = self.best_row("val_loss", Mode::Min) else { return unknown };
-        let logged: Vec<usize> = (0..self.len()).filter(|&row| !val_loss[row].is_nan()).collect();
+        let lost = |series: &Series| series.iter().rev().flatten().next().filter(|value| !value.is_finite());
+        let (loss, val_loss) = (losses.values(), val_losses.values());
+        let Some(best) = self.best_row("val_loss", Mode::Min) else {
+            // Every validation loss is NaN.
+            return Overfitting { verdict: FitVerdict::Diverging, ..unknown };
+        };
+        let (lost_loss, lost_val_loss) = (lost(losses), lost(val_losses));
+        let logged: Vec<usize> = (0..self.len()).filter(|&row| val_losses.at(row).is_some()).collect();
         let after: Vec<usize> = logged.iter().copied().filter(|&row| row > best).collect();
         // With nothing after the best epoch, "now" is the best epoch itself.
         let recent = if after.is_empty() { vec![best] } else { tail(&after, 3).to_vec() };
@@ -92,12 +98,11 @@ impl History {
             verdict: FitVerdict::Unknown,
             best_epoch: Some(self.epochs()[best]),
             best_val_loss: val_loss[best],
-            val_loss: mean(val_loss, &recent),
+            val_loss: lost_val_loss.unwrap_or_else(|| mean(val_loss, &recent)),
             loss_at_best: loss[best],
-            loss: mean(loss, &recent),
+            loss: lost_loss.unwrap_or_else(|| mean(loss, &recent)),
         };
-        let last_loss_is_lost = loss.last().is_some_and(|value| !value.is_finite());
-        if last_loss_is_lost || !report.val_loss.is_finite() {
+        if lost_loss.is_some() || !report.val_loss.is_finite() {
             report.verdict = FitVerdict::Diverging;
         } else if logged.len() >= FEWEST_EPOCHS {
             report.verdict = judge(&report, after.len());
@@ -215,6 +220,11 @@ mod tests {
         let lost = report(&[(1.0, 1.0), (0.5, 0.6), (f64::NAN, f64::INFINITY)]);
         assert!(lost.to_string().contains("no longer finite"), "{lost}");
         assert_eq!(lost.verdict, FitVerdict::Diverging);
+        let never = report(&[(f64::NAN, f64::NAN)]);
+        assert!(never.to_string().contains("no longer finite"), "{never}");
+        assert_eq!((never.verdict, never.best_epoch), (FitVerdict::Diverging, None));
+        let now = report(&[(1.0, 1.0), (0.5, 0.6), (0.4, f64::NAN)]);
+        assert_eq!((now.verdict, now.best_epoch), (FitVerdict::Diverging, Some(1)));
         assert!(report(&[]).to_string().starts_with("nothing can be said"));
     }
 

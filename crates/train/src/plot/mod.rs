@@ -126,8 +126,8 @@ impl Plot {
         let panel = |(title, names): (String, Vec<&'a str>)| {
             let metric = |name: &'a str| Metric {
                 name,
-                train: history.get(name),
-                validation: history.get(&format!("val_{name}")),
+                train: history.series(name),
+                validation: history.series(&format!("val_{name}")),
             };
             let metrics: Vec<Metric> = names.into_iter().map(metric).collect();
             let title = match metrics.as_slice() {
@@ -263,6 +263,14 @@ mod tests {
         }
         odd.plot(&path).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("not finite"));
+        // An epoch without validation is none whose loss got lost.
+        let mut seldom = history(1, &["loss", "val_loss"]);
+        seldom.append(&history(1, &["loss"]));
+        seldom.plot(&path).unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("not finite"));
+        seldom.append(&odd);
+        seldom.push(9, &Logs::from([("val_loss", f64::INFINITY)]), 0.1);
+        seldom.plot(&path).unwrap();
         history(2, &["accuracy", "auc"]).plot(&path).unwrap();
     }
 

@@ -2,14 +2,15 @@
 
 use super::canvas::{Align, Canvas, Point};
 use super::scale::Scale;
+use crate::history::Series;
 use plotters::style::RGBAColor;
 
 /// A metric with its training and validation values; both are as long as the epochs.
 #[derive(Clone, Debug)]
 pub struct Metric<'a> {
     pub name: &'a str,
-    pub train: Option<&'a [f64]>,
-    pub validation: Option<&'a [f64]>,
+    pub train: Option<&'a Series>,
+    pub validation: Option<&'a Series>,
 }
 
 /// What a panel shows.
@@ -23,7 +24,7 @@ pub struct Panel<'a> {
     pub best: Option<usize>,
     /// The series that made it the best, as logged.
     pub monitor: &'a str,
-    /// Whether NaN and infinite training values are worth a mark: for losses they are.
+    /// Whether NaN and infinite values are worth a mark: for losses they are.
     pub marks_lost: bool,
 }
 
@@ -92,7 +93,7 @@ impl Panel<'_> {
 
     fn vertical(&self) -> Scale {
         let values = self.metrics.iter().flat_map(|metric| [metric.train, metric.validation]);
-        Scale::around(values.flatten().flatten().copied())
+        Scale::around(values.flatten().flat_map(Series::values).copied())
     }
 
     /// Draws the panel between two corners; `hue` is the colour of its first metric.
@@ -120,13 +121,13 @@ impl Panel<'_> {
         }
         for (at, metric) in self.metrics.iter().enumerate() {
             let [dark, light] = HUES[(hue + at) % HUES.len()];
-            if let Some(values) = metric.train {
+            if let Some(series) = metric.train {
                 legend.push((Mark::Solid(dark), self.line_name(metric.name, "training")));
-                self.draw_line(canvas, &frame, values, Mark::Solid(dark), &mut drawn);
+                self.draw_line(canvas, &frame, series, Mark::Solid(dark), &mut drawn);
             }
-            if let Some(values) = metric.validation {
+            if let Some(series) = metric.validation {
                 legend.push((Mark::Dashed(light), self.line_name(metric.name, "validation")));
-                self.draw_line(canvas, &frame, values, Mark::Dashed(light), &mut drawn);
+                self.draw_line(canvas, &frame, series, Mark::Dashed(light), &mut drawn);
             }
         }
         if let Some(best) = self.best {
@@ -178,17 +179,17 @@ impl Panel<'_> {
         canvas.text(&title, (left + 12.0, middle), LABEL_SIZE, INK, Align::Upwards);
     }
 
-    /// A line and, where there are few, its points. Training breaks where a value is not finite; validation goes on
-    /// across NaN, for that is how an epoch without validation looks.
-    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, values: &[f64], mark: Mark, drawn: &mut Drawn) {
+    /// A line and, where there are few, its points. It breaks where a value is not finite; validation goes on across
+    /// epochs without one.
+    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, series: &Series, mark: Mark, drawn: &mut Drawn) {
         let (is_dashed, colour) = match mark {
             Mark::Dashed(colour) => (true, colour),
             Mark::Solid(colour) => (false, colour),
             Mark::Best | Mark::Lost => return,
         };
         let mut runs: Vec<Vec<Point>> = vec![Vec::new()];
-        for (&epoch, &value) in self.epochs.iter().zip(values) {
-            if value.is_finite() {
+        for (&epoch, value) in self.epochs.iter().zip(series.iter()) {
+            if let Some(value) = value.filter(|value| value.is_finite()) {
                 let point = frame.at(epoch as f64, value);
                 if let Some(run) = runs.last_mut() {
                     let before = run.last().copied().unwrap_or(point);
@@ -196,7 +197,7 @@ impl Panel<'_> {
                     drawn.points.extend(along);
                     run.push(point);
                 }
-            } else if !(is_dashed && value.is_nan()) {
+            } else if value.is_some() || !is_dashed {
                 runs.push(Vec::new());
             }
         }
@@ -223,8 +224,9 @@ impl Panel<'_> {
             let is_validation = self.monitor.strip_prefix("val_") == Some(metric.name);
             let validation = metric.validation.filter(|_| is_validation);
             let train = metric.train.filter(|_| self.monitor == metric.name);
-            for (values, colour) in [(validation, light), (train, dark)] {
-                let Some(value) = values.map(|values| values[best]) else { continue };
+            for (series, colour) in [(validation, light), (train, dark)] {
+                let value = series.and_then(|series| series.at(best)).filter(|value| value.is_finite());
+                let Some(value) = value else { continue };
                 let point = frame.at(self.epochs[best] as f64, value);
                 canvas.dot(point, 6.5, colour);
                 canvas.dot(point, 4.0, RGBAColor(255, 255, 255, 1.0));
@@ -232,12 +234,12 @@ impl Panel<'_> {
         }
     }
 
-    /// Crosses at the upper edge where a training value is not finite; false if there are none.
+    /// Crosses at the upper edge where a value is not finite; false if there are none.
     fn draw_lost(&self, canvas: &mut Canvas, frame: &Frame, drawn: &mut Drawn) -> bool {
         let mut any = false;
-        for values in self.metrics.iter().filter_map(|metric| metric.train) {
-            for (&epoch, value) in self.epochs.iter().zip(values) {
-                if !value.is_finite() {
+        for series in self.metrics.iter().flat_map(|metric| [metric.train, metric.validation]).flatten() {
+            for (&epoch, value) in self.epochs.iter().zip(series.iter()) {
+                if value.is_some_and(|value| !value.is_finite()) {
                     let x = frame.at(epoch as f64, 0.0).0;
                     let place = (x, frame.top + 6.0);
                     cross(canvas, place);

@@ -2,10 +2,10 @@
 
 use super::call::Call;
 use super::{layers, tolerance};
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{Manifest, number, numbers, text};
-use crate::refs::train::{callbacks, optimizers, supported};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{Manifest, number, numbers, text};
+use crate::train::{callbacks, optimizers, supported};
 use kiln::autograd::{DType, Tensor};
 use kiln::nn::metrics::{self, Metric};
 use kiln::nn::module::{load_parameters, named_parameters};

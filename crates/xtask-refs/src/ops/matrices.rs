@@ -2,7 +2,7 @@
 
 use super::Row;
 use super::call::{Call, one};
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::Var;
 use kiln::autograd::ops::*;
 

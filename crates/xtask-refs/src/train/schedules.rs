@@ -1,8 +1,8 @@
 //! Schedules: the rate at each step.
 
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{number, numbers, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{number, numbers, text};
 use kiln::nn::schedules::Schedule;
 use serde_json::{Map, Value, json};
 

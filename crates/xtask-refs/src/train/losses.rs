@@ -1,9 +1,9 @@
 //! Losses: the value and the gradient of the predictions.
 
 use super::{config, supported};
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{Manifest, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{Manifest, text};
 use kiln::autograd::{Tape, Tensor, Var, gradients};
 use kiln::nn::losses;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Things that a manifest writes as calls: `Conv2D(6, 3, padding=same, relu)` becomes a name, values by position and
 //! values by name.
 
-use crate::refs::Stop;
+use crate::Stop;
 use serde_json::{Map, Value, json};
 
 /// A name with arguments. A bare name is a call without any.

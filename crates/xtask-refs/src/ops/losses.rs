@@ -2,7 +2,7 @@
 
 use super::Row;
 use super::call::{Call, constant, one};
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Tensor, Var};
 

@@ -1,7 +1,7 @@
 //! Keras's layers as a manifest writes them, as layers here.
 
 use super::call::Call;
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::nn::layers::*;
 use kiln::nn::{Activation as Function, Layer, Sequential};
 use serde_json::{Value, json};

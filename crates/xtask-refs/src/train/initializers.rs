@@ -1,9 +1,9 @@
 //! Initializers: the parameters of their distributions exactly, and what they draw from statistics.
 
 use super::supported;
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{Manifest, number, numbers, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{Manifest, number, numbers, text};
 use kiln::autograd::{DType, Key, Tensor};
 use kiln::nn::init::{Distribution, Initializer, fans, gain};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use super::Row;
 use super::call::{Call, positions};
 use super::shapes::windows;
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Var};
 

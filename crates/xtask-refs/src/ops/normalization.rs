@@ -3,7 +3,7 @@
 use super::Row;
 use super::call::{Call, constant, one};
 use super::shapes::axis;
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Tensor, Var};
 

@@ -1,8 +1,8 @@
 //! Callbacks on a recorded series: the state machines of the library behind a run that does nothing else.
 
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{number, numbers, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{number, numbers, text};
 use kiln::train::callbacks::{Callback, Control, EarlyStopping, Mode, ReduceLrOnPlateau, Snapshot};
 use kiln::train::{Logs, StopReason};
 use serde_json::Value;
@@ -95,7 +95,7 @@ fn mode(config: &Value, otherwise: Mode) -> Mode {
 }
 
 /// Early stopping with Keras's defaults, which restore nothing and ask for no improvement beyond 0.
-pub(in crate::refs) fn early_stopping(config: &Value, otherwise: Mode) -> Result<EarlyStopping, Stop> {
+pub(crate) fn early_stopping(config: &Value, otherwise: Mode) -> Result<EarlyStopping, Stop> {
     let callback = EarlyStopping::new().monitor("val_loss").patience(0).min_delta(0.0).restore_best_weights(false);
     let mut callback = callback.mode(mode(config, otherwise)).verbose(false);
     for (name, value) in settings(config) {
@@ -116,7 +116,7 @@ pub(in crate::refs) fn early_stopping(config: &Value, otherwise: Mode) -> Result
 }
 
 /// Keras's `ReduceLROnPlateau`.
-pub(in crate::refs) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlateau, Stop> {
+pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlateau, Stop> {
     let mut callback = ReduceLrOnPlateau::new().monitor("val_loss").mode(mode(config, otherwise));
     for (name, value) in settings(config) {
         let x = number(value).unwrap_or(0.0);

@@ -1,9 +1,9 @@
 //! scikit-learn's scores of whole arrays: the confusion matrix and what follows from it, and the metrics that both have.
 
 use super::supported;
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{number, numbers, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{number, numbers, text};
 use kiln::autograd::Tensor;
 use kiln::nn::metrics;
 use kiln::train::report::{Normalize, Scores};

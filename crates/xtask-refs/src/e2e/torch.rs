@@ -1,8 +1,8 @@
 //! A PyTorch model as a module: its `forward` is written in the manifest as a chain, `conv1 -> bn1 -> relu -> fc`.
 
 use super::call::Call;
-use crate::refs::Stop;
-use crate::refs::files::Manifest;
+use crate::Stop;
+use crate::files::Manifest;
 use kiln::autograd::ops::*;
 use kiln::autograd::{Tensor, Var};
 use kiln::nn::{Activation, Module, Parameter, Pass, Result};

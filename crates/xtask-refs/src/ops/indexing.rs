@@ -3,7 +3,7 @@
 use super::Row;
 use super::call::{Call, one, positions};
 use super::shapes::{axis, range};
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Shape, Tensor, Var};
 use serde_json::Value as Json;

@@ -1,7 +1,7 @@
 //! Recorded numbers of PyTorch, Keras and scikit-learn: what the library has must agree with them.
 
 use std::path::Path;
-use xtask::refs::{Category, run};
+use xtask_refs::{Category, run};
 
 #[test]
 fn agrees_with_recorded_numbers() {

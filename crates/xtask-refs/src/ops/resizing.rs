@@ -2,7 +2,7 @@
 
 use super::Row;
 use super::call::{Call, filled, positions};
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::Var;
 use kiln::autograd::ops::*;
 
@@ -31,7 +31,7 @@ fn sizes(c: &Call) -> Result<Vec<(usize, usize, f64)>, Stop> {
     let given = c.ints("size")?;
     let spatial = x.shape().rank() - 2;
     let factors: Vec<f64> = match c.get("scale_factor") {
-        Some(value) => crate::refs::files::numbers(value).unwrap_or_default(),
+        Some(value) => crate::files::numbers(value).unwrap_or_default(),
         None => vec![],
     };
     let recompute = c.flag("recompute_scale_factor");

@@ -1,5 +1,6 @@
 //! Compares this library with recorded numbers of PyTorch, Keras and scikit-learn: reads the manifests below a folder,
 //! runs each sample through the public API, and counts. What the library does not have is listed by name, never passed.
+#![forbid(unsafe_code)]
 
 mod compare;
 mod e2e;

@@ -1,7 +1,7 @@
 //! The arguments of one recorded call, by name.
 
-use crate::refs::Stop;
-use crate::refs::files::{Manifest, number, text};
+use crate::Stop;
+use crate::files::{Manifest, number, text};
 use kiln::autograd::ops::{CastOps, Value as _};
 use kiln::autograd::{Axes, DType, Shape, Tape, Tensor, Var};
 use serde_json::{Map, Value};
@@ -113,7 +113,7 @@ impl Call {
         match self.get(name) {
             None => Ok(vec![]),
             Some(value) => {
-                let all = crate::refs::files::numbers(value)
+                let all = crate::files::numbers(value)
                     .ok_or_else(|| Stop::Failed(format!("`{name}` is no list of integers")))?;
                 Ok(all.into_iter().map(|x| x as isize).collect())
             }

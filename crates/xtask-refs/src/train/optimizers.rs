@@ -1,9 +1,9 @@
 //! Optimizers: the parameters after each of the steps with given gradients.
 
 use super::{schedules, supported};
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{Manifest, number, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{Manifest, number, text};
 use kiln::autograd::Tensor;
 use kiln::autograd::ops::ViewOps;
 use kiln::nn::optimizers::{self, Optimizer, ParameterUpdate};
@@ -37,7 +37,7 @@ pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
 }
 
 /// The optimizer that an entry's `optimizer` and `config` describe, in Keras's terms.
-pub(in crate::refs) fn keras(entry: &Value) -> Result<Optimizer, Stop> {
+pub(crate) fn keras(entry: &Value) -> Result<Optimizer, Stop> {
     let mut config = entry.get("config").cloned().unwrap_or(json!({}));
     if let Some(rate) = config.get("learning_rate").filter(|rate| rate.is_object()) {
         let schedule = schedules::keras(text(rate, "schedule"), rate.get("config"))?;
@@ -65,7 +65,7 @@ const TORCH: &[(&str, &str)] = &[
 ];
 
 /// The same in PyTorch's terms.
-pub(in crate::refs) fn torch(entry: &Value) -> Result<Optimizer, Stop> {
+pub(crate) fn torch(entry: &Value) -> Result<Optimizer, Stop> {
     let name = text(entry, "optimizer");
     let given = entry.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
     if matches!(name, "Rprop" | "Adafactor") {

@@ -2,10 +2,10 @@
 
 use super::tolerance;
 use super::torch::{Torch, names};
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{Manifest, number, numbers, text};
-use crate::refs::train::optimizers;
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{Manifest, number, numbers, text};
+use crate::train::optimizers;
 use kiln::autograd::ops::*;
 use kiln::autograd::{Key, Tensor, Var};
 use kiln::nn::module::named_parameters;

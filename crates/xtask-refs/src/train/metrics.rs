@@ -1,9 +1,9 @@
 //! Metrics: the result after each batch, and after a reset and one batch more.
 
 use super::{config, supported};
-use crate::refs::Stop;
-use crate::refs::compare::Tolerance;
-use crate::refs::files::{Manifest, numbers, text};
+use crate::Stop;
+use crate::compare::Tolerance;
+use crate::files::{Manifest, numbers, text};
 use kiln::nn::metrics::{self, Metric};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use super::Row;
 use super::call::{Call, one, positions};
-use crate::refs::Stop;
+use crate::Stop;
 use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Shape, Tensor, Var};
 
