@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use super::float::Float;
 use super::vector::Vector;
+use crate::{DType, Element};
 
 /// An instruction set, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +84,14 @@ pub fn dispatch_up_to_avx2<K: Kernel>(kernel: K) -> K::Out {
         Isa::Avx2 | Isa::Avx512 => unsafe { on_avx2(kernel) },
         _ => kernel.run(),
     }
+}
+
+/// [`dispatch`] for a kernel that reads elements of type `T`: only that for `f32`, which training waits for, has a
+/// version for AVX-512.
+#[inline]
+pub fn dispatch_for<T: Element, K: Kernel>(kernel: K) -> K::Out {
+    // Told apart by a constant, so that the other is not compiled.
+    if const { matches!(T::DTYPE, DType::F32) } { dispatch(kernel) } else { dispatch_up_to_avx2(kernel) }
 }
 
 /// Runs `kernel` compiled for `isa`, or for the best that the CPU has where that is less.

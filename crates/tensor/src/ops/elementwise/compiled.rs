@@ -5,7 +5,7 @@
 //! Kiln's own is therefore reached through pointers to code that was compiled with it.
 
 use super::function::{Elementwise, ElementwiseGrad, Formula, Function};
-use super::run::{run, run_float};
+use super::run::run;
 use crate::scalar::Program;
 use crate::{DType, View, ViewMut};
 
@@ -32,7 +32,7 @@ pub struct CompiledGradient<F, const IN: usize, const OUT: usize> {
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> CompiledGradient<F, IN, OUT> {
     pub(crate) fn here() -> Self {
-        CompiledGradient { run: run_float, program: ElementwiseGrad::program, formula: ElementwiseGrad::derive_formula }
+        CompiledGradient { run, program: ElementwiseGrad::program, formula: ElementwiseGrad::derive_formula }
     }
 }
 

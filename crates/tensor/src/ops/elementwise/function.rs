@@ -245,6 +245,7 @@ const MOST_INPUTS: usize = 8;
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
     const NUMBERS: usize = F::NUMBERS;
+    const WHOLE: bool = !matches!(F::KIND, Kind::Float);
 
     #[inline(always)]
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
@@ -537,6 +538,8 @@ impl Op for Formula {
 }
 
 impl BlockFn for Program {
+    const WHOLE: bool = true;
+
     #[inline(always)]
     unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
         for start in (0..length).step_by(BLOCK) {

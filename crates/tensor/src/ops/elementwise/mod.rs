@@ -10,7 +10,7 @@ mod run;
 
 pub(crate) use compiled::compiled_here;
 pub(crate) use function::{broadcast_all, check_numbers, typed};
-pub(crate) use run::create;
+pub(crate) use run::{computed_in, create};
 
 pub use activations::*;
 pub use arithmetic::*;

@@ -30,6 +30,8 @@ const COST: usize = 1;
 pub(crate) trait BlockFn: Sync {
     /// How many of the last operands are single numbers.
     const NUMBERS: usize = 0;
+    /// Whether it is ever computed in whole numbers: else it is not compiled for them.
+    const WHOLE: bool = false;
 
     /// Computes `length` elements, a multiple of [`LANES`]. Mark it `#[inline(always)]`.
     ///
@@ -51,11 +53,6 @@ pub(crate) fn run<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [Vi
     over(f, compute, false, x, y);
 }
 
-/// [`run`] for what is computed in floating point alone.
-pub(crate) fn run_float<F: BlockFn>(f: &F, compute: DType, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    over_floats(f, compute, false, x, y);
-}
-
 /// Runs `f` over the elements' numbers, and the single numbers that follow.
 pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y: &mut [ViewMut<'_>]) {
     over(f, compute, true, numbers, y);
@@ -63,18 +60,11 @@ pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y:
 
 /// Runs `f` over the elements' numbers, if `indexed`, and the operands.
 fn over<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    match computed_in(compute) {
-        DType::I64 => {
-            // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
-            let block: Block<'_, Integer> = &|x, y, length| unsafe { f.block(x, y, length) };
-            walk(block, Operands::new::<F>(indexed, x, y), y);
-        }
-        _ => over_floats(f, compute, indexed, x, y),
-    }
-}
-
-fn over_floats<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     let operands = Operands::new::<F>(indexed, x, y);
+    if F::WHOLE && computed_in(compute) == DType::I64 {
+        // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
+        return walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, operands, y);
+    }
     match compute {
         DType::F64 => {
             walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), operands, y);

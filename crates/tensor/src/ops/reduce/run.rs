@@ -11,6 +11,7 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::{parallel, simd};
 use crate::layout::for_each_run;
 use crate::ops::Function;
+use crate::ops::elementwise::computed_in;
 use crate::scalar::{Integer, Real};
 use crate::tensor::scratch_room;
 use crate::{DType, Layout, MAX_RANK, Result, Shape, Spec, View, ViewMut, with_element};
@@ -36,8 +37,11 @@ pub(crate) fn reduce<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const 
     x: &[View<'_>],
     y: &mut ViewMut<'_>,
 ) -> Result<()> {
+    // A constant, so that what is never needed is not compiled.
+    if const { !matches!(F::KIND, FoldKind::Float) } && computed_in(elements) == DType::I64 {
+        return store(y, &reduce_as::<F, P, Integer, STATE, IN>(op, x)?);
+    }
     match elements {
-        DType::F64 => store(y, &reduce_as::<F, P, f64, STATE, IN>(op, x)?),
         DType::F32 | DType::F16 | DType::BF16 => {
             let mut results = reduce_as::<F, P, f32, STATE, IN>(op, x)?;
             if results.iter().any(|&y| op.fold.is_doubtful(y)) {
@@ -47,8 +51,7 @@ pub(crate) fn reduce<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const 
             }
             store(y, &results)
         }
-        _ if F::KIND == FoldKind::Float => store(y, &reduce_as::<F, P, f64, STATE, IN>(op, x)?),
-        _ => store(y, &reduce_as::<F, P, Integer, STATE, IN>(op, x)?),
+        _ => store(y, &reduce_as::<F, P, f64, STATE, IN>(op, x)?),
     }
 }
 

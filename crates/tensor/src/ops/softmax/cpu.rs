@@ -69,8 +69,11 @@ pub(crate) fn for_rows<T: Element, C: Real>(x: &[T], n: usize, log: bool, finish
     parallel::for_chunks(rows, chunk, COST * n, |start, end| {
         let (rows, finish) = (&x[start * n..end * n], |number, row: Row<'_, C>| finish(start + number, row));
         match n <= SHORT {
-            true => simd::dispatch(ShortRows { rows, n, log, finish, to: PhantomData }),
-            false => simd::dispatch(LongRows { rows, buffer: &mut Scratch::filled(n, C::default()), log, finish }),
+            true => simd::dispatch_for::<T, _>(ShortRows { rows, n, log, finish, to: PhantomData }),
+            false => {
+                let buffer = &mut Scratch::filled(n, C::default());
+                simd::dispatch_for::<T, _>(LongRows { rows, buffer, log, finish });
+            }
         }
     });
 }
