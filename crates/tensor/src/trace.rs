@@ -99,6 +99,12 @@ impl Trace {
     #[track_caller]
     pub fn finish(self, outputs: &[&Tensor]) -> Result<Plan> {
         let here = Location::caller();
+        let (graph, outputs) = self.end(outputs, here)?;
+        Plan::new(graph, outputs).map_err(|e| e.at(here))
+    }
+
+    /// Ends the recording; gives what was recorded, and what of it the results are.
+    pub(crate) fn end(self, outputs: &[&Tensor], here: &'static Location<'static>) -> Result<(Graph, Vec<Operand>)> {
         let mut recording = self.recording();
         self.0.is_finished.store(true, Ordering::Relaxed);
         let results: Result<Vec<Operand>> = outputs.iter().map(|x| self.operand(&mut recording.graph, x)).collect();
@@ -110,7 +116,7 @@ impl Trace {
             let error = error.help("keep it a tensor: .gt, .select and .clamp decide element by element");
             return Err(error.at(at.unwrap_or(here)));
         }
-        Plan::new(graph, results?).map_err(|e| e.at(here))
+        Ok((graph, results?))
     }
 
     /// `x` as an operation of the recording reads it.

@@ -8,6 +8,7 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use super::float::Float;
+use crate::scalar::Real;
 
 /// A cache line, so that a buffer is aligned for the widest vectors.
 #[derive(Clone, Copy)]
@@ -54,9 +55,20 @@ impl<T: Copy> Scratch<T> {
         scratch.grow(count).then_some(scratch)
     }
 
+    /// The first byte of the buffer, aligned to a cache line.
+    pub fn as_mut_ptr(&mut self) -> *mut T {
+        self.lines.as_mut_ptr().cast()
+    }
+
     /// `len` elements, each `value`, as `vec![value; len]`.
     pub fn filled(len: usize, value: T) -> Scratch<T> {
-        std::iter::repeat_n(value, len).collect()
+        let mut scratch: Scratch<T> = Scratch::room(len).expect("there is no memory for part of an operation");
+        for i in 0..len {
+            // SAFETY: there is room for so many, and the lines are aligned for them.
+            unsafe { scratch.as_mut_ptr().add(i).write(value) }
+        }
+        scratch.len = len;
+        scratch
     }
 
     /// Appends an element.
@@ -92,11 +104,22 @@ impl<T: Copy> Scratch<T> {
     }
 }
 
+#[expect(private_bounds, reason = "the crate's own types")]
+impl<C: Real> Scratch<C> {
+    /// `len` numbers, whatever they are: for a block that is about to be written.
+    pub fn arbitrary(len: usize) -> Scratch<C> {
+        let mut scratch = Scratch::room(len).expect("there is no memory for part of an operation");
+        // All bits are valid for the types that are computed in, and `room` has initialised so many.
+        scratch.len = len;
+        scratch
+    }
+}
+
 impl<T> Deref for Scratch<T> {
     type Target = [T];
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines are aligned for elements, and the first `len` have been written, or are floats, of which all
+        // SAFETY: the lines are aligned for elements, and the first `len` have been written, or are numbers, of which all
         // bits are valid, in lines that are initialised.
         unsafe { core::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }

@@ -22,8 +22,8 @@ impl Plan {
         PlanMemory { arena: self.memory.bytes, least: self.memory.least, sum: self.memory.sum }
     }
 
-    /// A line for each step, with where its results lie and the line of the program that asked for it; and what the plan
-    /// needs of memory.
+    /// A line for each step, with where its results lie and the line of the program that asked for it; which steps run
+    /// together; and what the plan needs of memory.
     pub fn explain(&self) -> String {
         self.explain_with(&[])
     }
@@ -69,6 +69,13 @@ impl Explained<'_> {
             Size(least)
         )?;
         for (i, (step, call)) in graph.steps.iter().zip(calls).enumerate() {
+            let chain = self.plan.chains.iter().find(|chain| chain.steps.contains(&i));
+            if let Some(chain) = chain.filter(|chain| chain.steps.start == i) {
+                let steps = Counted(chain.steps.len(), "step");
+                let (pieces, most) = (Counted(chain.pieces.count(), "piece"), chain.pieces.largest());
+                writeln!(f, "{steps} together, in {pieces} of {most} elements at most:")?;
+            }
+            f.write_str(if chain.is_some() { "  " } else { "" })?;
             let names = |values: &[usize]| values.iter().map(|&value| self.name(value)).collect::<Vec<_>>().join(", ");
             let operands: Vec<String> = step.x.iter().map(|x| self.operand(x)).collect();
             write!(f, "{} = {}({})", names(&step.y), title(&*step.op), operands.join(", "))?;
@@ -77,6 +84,7 @@ impl Explained<'_> {
                 match (memory.places[y], memory.shares[i][output]) {
                     (_, Some(input)) => write!(f, " in place of {}", self.name(step.x[input].value))?,
                     (Place::Arena(offset), None) => write!(f, " at byte {offset} of the arena")?,
+                    (Place::Piece(_), None) => f.write_str(" in pieces alone")?,
                     _ => {}
                 }
             }

@@ -1,5 +1,6 @@
 //! What a recording holds: values, and the steps between them; and its simplification.
 
+use super::fuse::gather;
 use crate::storage::Storage;
 use crate::{DType, Layout, Op, Shape, Spec};
 use std::collections::HashMap;
@@ -128,8 +129,9 @@ impl Graph {
     }
 
     /// Puts the steps last whose results only leave and that cannot fail, being pointwise: they may overwrite what came in,
-    /// and a step that fails before has changed nothing. Returns how many others there are.
-    pub(crate) fn put_leaving_last(&mut self) -> usize {
+    /// and a step that fails before has changed nothing. Returns how many others there are; among these, those come
+    /// together that can run together, on at least so many elements.
+    pub(crate) fn put_leaving_last(&mut self, least: usize) -> usize {
         let mut is_read = vec![false; self.values.len()];
         self.steps.iter().flat_map(|step| &step.x).for_each(|x| is_read[x.value] = true);
         let leaves = |step: &Step| {
@@ -138,7 +140,7 @@ impl Graph {
         };
         let (last, first): (Vec<Step>, Vec<Step>) = std::mem::take(&mut self.steps).into_iter().partition(leaves);
         let others = first.len();
-        self.steps = first.into_iter().chain(last).collect();
+        self.steps = gather(first, &self.values, least).into_iter().chain(last).collect();
         others
     }
 

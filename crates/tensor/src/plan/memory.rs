@@ -1,5 +1,6 @@
 //! Where every value of a plan lies: in one arena, by lifetimes, which are known before anything runs.
 
+use super::fuse::Chain;
 use super::graph::{Graph, Operand, Origin, Step};
 use crate::cpu::buffer::ALIGNMENT;
 use std::ops::Range;
@@ -13,6 +14,8 @@ pub(super) enum Place {
     Constant,
     /// From this byte of the arena on.
     Arena(usize),
+    /// Piece by piece, from this byte of the memory for a piece on.
+    Piece(usize),
     /// In the memory of a result, by number.
     Result(usize),
     /// No step has it any more.
@@ -37,6 +40,8 @@ pub(super) struct Memory {
     pub(super) shares: Vec<Vec<Option<usize>>>,
     /// For each step, the part of the arena that is its workspace.
     pub(super) workspaces: Vec<Range<usize>>,
+    /// For each chain, the bytes that its values need in a piece.
+    pub(super) pieces: Vec<usize>,
     /// Size of the arena in bytes.
     pub(super) bytes: usize,
     /// The bytes alive at once at most: no arena can be smaller.
@@ -45,8 +50,10 @@ pub(super) struct Memory {
     pub(super) sum: usize,
 }
 
-/// A part of the arena: its size, and the steps from the first to the last that need it.
+/// A part of the arena, or of a chain's memory for a piece: its size, and the steps from the first to the last that need
+/// it.
 struct Block {
+    chain: Option<usize>,
     bytes: usize,
     first: usize,
     last: usize,
@@ -55,8 +62,11 @@ struct Block {
 
 impl Memory {
     /// The first `others` steps may not overwrite what came in.
-    pub(super) fn new(graph: &Graph, outputs: &[Operand], others: usize) -> Memory {
+    pub(super) fn new(graph: &Graph, chains: &[Chain], outputs: &[Operand], others: usize) -> Memory {
         let Graph { values, steps, .. } = graph;
+        // What a chain reads or writes is needed from its first step to its last, for its steps take turns.
+        let chain_of = |i: usize| chains.iter().position(|chain| chain.steps.contains(&i));
+        let together = |i: usize| chain_of(i).map_or(i..i + 1, |chain| chains[chain].steps.clone());
         let mut leaves = vec![false; values.len()];
         outputs.iter().for_each(|output| leaves[output.value] = true);
         let mut last = vec![0; values.len()];
@@ -74,9 +84,18 @@ impl Memory {
         // Blocks of values, then of workspaces. A result in the place of an operand is in its block.
         let mut blocks: Vec<Block> = Vec::new();
         let mut block_of = vec![None; values.len()];
+        // Whose place another value has taken.
+        let mut given = vec![false; values.len()];
         for (i, step) in steps.iter().enumerate() {
             let mut shares = vec![None; step.y.len()];
+            let (chain, steps_together) = (chain_of(i), together(i));
             for (output, &y) in step.y.iter().enumerate() {
+                let inside = chain.filter(|_| !leaves[y] && steps_together.contains(&last[y]));
+                // Where another step of the chain would still read other parts of it than those of the piece.
+                let is_cut = |value: usize| {
+                    let mut reads = steps[steps_together.clone()].iter().flat_map(|step| &step.x);
+                    steps_together.len() > 1 && reads.any(|x| x.value == value && !x.is_whole(&values[value]))
+                };
                 let donor = (0..step.x.len()).find(|&input| {
                     let value = step.x[input].value;
                     !shares.contains(&Some(input))
@@ -86,12 +105,24 @@ impl Memory {
                         // What leaves may take the place of what came in, and what stays that of what stays.
                         && match memory.places[value] {
                             Place::Input(_) => leaves[y] && i >= others,
-                            Place::Arena(_) => !leaves[y],
+                            Place::Arena(_) => !leaves[y] && inside.is_none(),
+                            Place::Piece(_) => inside.is_some(),
                             _ => false,
                         }
+                        && !is_cut(value)
                 });
                 shares[output] = donor;
-                let donor = donor.map(|input| step.x[input].value);
+                // What an earlier step of the chain was the last to read makes room piece by piece as well.
+                let earlier = || {
+                    let read = steps[steps_together.start..i].iter().flat_map(|step| &step.x).map(|x| x.value);
+                    read.filter(|_| inside.is_none() && !leaves[y]).find(|&value| {
+                        let fits = (values[value].shape, values[value].dtype) == (values[y].shape, values[y].dtype);
+                        let is_over = last[value] < i && !given[value] && !leaves[value];
+                        fits && is_over && matches!(memory.places[value], Place::Arena(_)) && !is_cut(value)
+                    })
+                };
+                let donor = donor.map(|input| step.x[input].value).or_else(earlier);
+                donor.into_iter().for_each(|value| given[value] = true);
                 if leaves[y] {
                     let donor = donor.and_then(|value| match memory.places[value] {
                         Place::Input(number) => Some(number),
@@ -103,25 +134,33 @@ impl Memory {
                 }
                 let block = donor.and_then(|value| block_of[value]).unwrap_or(blocks.len());
                 if block == blocks.len() {
-                    blocks.push(Block { bytes: values[y].bytes(), first: i, last: i, offset: 0 });
+                    let (bytes, first) = match inside {
+                        Some(chain) => (chains[chain].pieces.largest() * values[y].dtype.size(), i),
+                        None => (values[y].bytes(), steps_together.start),
+                    };
+                    blocks.push(Block { chain: inside, bytes, first, last: i, offset: 0 });
                 }
-                blocks[block].last = blocks[block].last.max(last[y]);
+                let end = if inside.is_some() { last[y] } else { together(last[y]).end - 1 };
+                blocks[block].last = blocks[block].last.max(end);
                 block_of[y] = Some(block);
-                memory.places[y] = Place::Arena(0);
-                memory.sum += values[y].bytes();
+                memory.places[y] = if inside.is_some() { Place::Piece(0) } else { Place::Arena(0) };
+                if inside.is_none() {
+                    memory.sum += values[y].bytes();
+                }
             }
             memory.shares.push(shares);
         }
         let specs = |step: &Step| step.x.iter().map(Operand::spec).collect::<Vec<_>>();
         let of_values = blocks.len();
         for (i, step) in steps.iter().enumerate() {
-            blocks.push(Block { bytes: step.op.workspace(&specs(step)), first: i, last: i, offset: 0 });
+            blocks.push(Block { chain: None, bytes: step.op.workspace(&specs(step)), first: i, last: i, offset: 0 });
         }
-        memory.bytes = place(&mut blocks);
+        memory.bytes = place(&mut blocks, None);
+        memory.pieces = (0..chains.len()).map(|chain| place(&mut blocks, Some(chain))).collect();
         memory.least = least(&blocks, steps.len());
         for (place, block) in memory.places.iter_mut().zip(&block_of) {
-            if let Some(block) = block {
-                *place = Place::Arena(blocks[*block].offset);
+            if let Some(block) = block.map(|block| &blocks[block]) {
+                *place = if block.chain.is_some() { Place::Piece(block.offset) } else { Place::Arena(block.offset) };
             }
         }
         let workspaces = blocks[of_values..].iter();
@@ -145,10 +184,11 @@ fn rounded(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT)
 }
 
-/// Gives every block its offset, the largest first, each in the smallest gap that it fits between those that are needed
+/// Gives every block of the chain, or of the arena, its offset, the largest first, each in the smallest gap that it fits between those that are needed
 /// at the same time; returns where the last one ends.
-fn place(blocks: &mut [Block]) -> usize {
-    let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].bytes > 0).collect();
+fn place(blocks: &mut [Block], chain: Option<usize>) -> usize {
+    let mut order: Vec<usize> =
+        (0..blocks.len()).filter(|&i| blocks[i].bytes > 0 && blocks[i].chain == chain).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(blocks[i].bytes), blocks[i].first));
     let (mut placed, mut end): (Vec<usize>, usize) = (Vec::new(), 0);
     for i in order {
@@ -175,10 +215,10 @@ fn place(blocks: &mut [Block]) -> usize {
     end
 }
 
-/// The most bytes that are needed at one time.
+/// The most bytes of the arena that are needed at one time.
 fn least(blocks: &[Block], steps: usize) -> usize {
     let mut change = vec![0isize; steps + 1];
-    for block in blocks {
+    for block in blocks.iter().filter(|block| block.chain.is_none()) {
         change[block.first] += rounded(block.bytes) as isize;
         change[block.last + 1] -= rounded(block.bytes) as isize;
     }

@@ -1,6 +1,7 @@
 //! A recorded computation as a plan: simplified, every value placed in memory, and run again as often as wanted.
 
 mod explain;
+mod fuse;
 mod graph;
 mod memory;
 mod run;
@@ -10,6 +11,7 @@ pub(crate) use graph::{Graph, Operand, Origin, Step, Value};
 
 use crate::cpu::buffer::Buffer;
 use crate::{Error, ErrorKind, Layout, Result, Spec, Tensor, Trace};
+use fuse::Chain;
 use memory::Memory;
 use run::{Bases, Results};
 
@@ -31,6 +33,8 @@ pub struct Plan {
     graph: Graph,
     /// What each step is asked with.
     calls: Vec<Call>,
+    /// Steps that run together.
+    chains: Vec<Chain>,
     outputs: Vec<Operand>,
     memory: Memory,
     arena: Buffer,
@@ -72,11 +76,17 @@ impl Plan {
         trace.finish(&outputs.iter().collect::<Vec<_>>())
     }
 
-    pub(crate) fn new(mut graph: Graph, mut outputs: Vec<Operand>) -> Result<Plan> {
+    pub(crate) fn new(graph: Graph, outputs: Vec<Operand>) -> Result<Plan> {
+        Plan::in_pieces(graph, outputs, fuse::PIECE, fuse::LEAST)
+    }
+
+    /// A plan in which chains of at least so many elements run in pieces of `piece` at most.
+    fn in_pieces(mut graph: Graph, mut outputs: Vec<Operand>, piece: usize, least: usize) -> Result<Plan> {
         let repeated = graph.remove_repeats(&mut outputs);
         let dead = graph.remove_dead(&outputs);
-        let others = graph.put_leaving_last();
-        let memory = Memory::new(&graph, &outputs, others);
+        let others = graph.put_leaving_last(least);
+        let chains = fuse::chains(&graph, piece, least);
+        let memory = Memory::new(&graph, &chains, &outputs, others);
         let Some(arena) = Buffer::new(memory.bytes) else {
             let text = format!("there is no memory for intermediate results: {:.1} GB", memory.bytes as f64 / 1e9);
             return Err(Error::new(ErrorKind::Memory, "plan", text).help("use a smaller batch"));
@@ -85,6 +95,7 @@ impl Plan {
         Ok(Plan {
             graph,
             calls,
+            chains,
             outputs,
             memory,
             arena,

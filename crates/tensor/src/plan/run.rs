@@ -1,12 +1,16 @@
 //! Running a plan: the addresses of this run, then one kernel after the other.
 
+use super::fuse::{Chain, Piece, Pieces};
 use super::memory::Place;
 use super::{Call, Origin, Plan, Read};
+use crate::cpu::parallel;
+use crate::cpu::scratch::Scratch;
 use crate::run::{Copies, FEW, View, ViewMut, call_kernel, no_memory};
 use crate::storage::Storage;
-use crate::{DType, Error, Result, Spec, Tensor};
+use crate::{DType, Error, Layout, Result, Spec, Tensor};
 use smallvec::SmallVec;
 use std::panic::Location;
+use std::sync::{Mutex, PoisonError};
 
 /// Where each value begins in the run that is going on; kept from run to run for its memory alone.
 #[derive(Default)]
@@ -97,11 +101,21 @@ impl Plan {
                 // SAFETY: offsets lie inside the arena.
                 (Place::Arena(offset), _) => unsafe { self.arena.as_ptr().add(offset) },
                 (Place::Result(number), _) => results[number].as_ptr().cast_mut(),
-                (Place::Constant | Place::Nowhere, _) => std::ptr::null_mut(),
+                (Place::Constant | Place::Piece(_) | Place::Nowhere, _) => std::ptr::null_mut(),
             });
         }
-        for i in 0..self.calls.len() {
-            self.step(i).map_err(|e| e.at(self.graph.steps[i].at))?;
+        let (mut i, mut chain) = (0, 0);
+        while i < self.calls.len() {
+            match self.chains.get(chain).filter(|chain| chain.steps.start == i) {
+                Some(Chain { steps, .. }) => {
+                    self.chain(chain)?;
+                    (i, chain) = (steps.end, chain + 1);
+                }
+                None => {
+                    self.step(i)?;
+                    i += 1;
+                }
+            }
         }
         for output in &self.outputs {
             let storage = match (self.memory.places[output.value], &self.graph.values[output.value].origin) {
@@ -136,7 +150,6 @@ impl Plan {
     /// Runs one kernel.
     fn step(&self, i: usize) -> Result<()> {
         let (step, Call { operands, results }, bases) = (&self.graph.steps[i], &self.calls[i], &self.bases.0);
-        let copies = Copies::default();
         let mut x: SmallVec<[View<'_>; FEW]> = SmallVec::new();
         for Read { value, bytes, layout, spec } in operands {
             // SAFETY: `check` and `replay` have seen that an input lies dense and has the elements that were recorded;
@@ -144,29 +157,99 @@ impl Plan {
             // operand's layout lay inside of its value.
             x.push(unsafe { View::at(bases[*value].add(*bytes), layout, *spec) });
         }
-        for (output, (&value, spec)) in step.y.iter().zip(results).enumerate() {
-            match self.memory.shares[i][output] {
-                Some(input) if bases[operands[input].value] == bases[value] => x[input].share(&copies),
+        // SAFETY: a result lies in memory of its own, but for the operand whose place it takes as the operation allows;
+        // buffers are aligned for every element.
+        unsafe { self.call(i, &x, |output| (bases[step.y[output]], results[output])) }
+    }
+
+    /// Runs the kernels of a chain on one piece after the other.
+    fn chain(&self, index: usize) -> Result<()> {
+        let Chain { steps, pieces } = &self.chains[index];
+        let parallel = pieces.elements().saturating_mul(steps.len()) > parallel::SERIAL_LIMIT;
+        let failure = Mutex::new(None);
+        parallel::for_each(pieces.count(), parallel, |number| {
+            let piece = pieces.piece(number);
+            let outcome = match Scratch::<u8>::room(self.memory.pieces[index]) {
+                Some(mut room) => steps.clone().try_for_each(|i| self.in_piece(i, pieces, &piece, room.as_mut_ptr())),
+                None => Err(no_memory("plan", Spec::new(pieces.dense(&piece).1, DType::U8))),
+            };
+            if let Err(error) = outcome {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Runs one kernel on a piece. What only its chain reads lies in `room`.
+    fn in_piece(&self, i: usize, pieces: &Pieces, piece: &Piece, room: *mut u8) -> Result<()> {
+        let (step, Call { operands, results }) = (&self.graph.steps[i], &self.calls[i]);
+        let (first, shape) = pieces.dense(piece);
+        // SAFETY: offsets lie inside the room, and the piece inside the value.
+        let start = |value: usize, offset: isize| unsafe {
+            match self.memory.places[value] {
+                Place::Piece(at) => room.add(at),
+                _ => self.bases.0[value].offset(offset),
+            }
+        };
+        let mut layouts: SmallVec<[(isize, Layout); FEW]> = SmallVec::new();
+        for Read { value, layout, .. } in operands {
+            layouts.push(match self.memory.places[*value] {
+                Place::Piece(_) => (0, Layout::contiguous(shape)),
+                _ => pieces.narrow(layout, piece),
+            });
+        }
+        let mut x: SmallVec<[View<'_>; FEW]> = SmallVec::new();
+        for (Read { value, bytes, spec, .. }, (offset, layout)) in operands.iter().zip(&layouts) {
+            let spec = if spec.is_number() { *spec } else { Spec::new(layout.shape, spec.dtype) };
+            let start = start(*value, *bytes as isize + offset * spec.dtype.size() as isize);
+            // SAFETY: as in `step`; a piece of an operand lies inside it. What lies in the room has been written by an
+            // earlier step of the chain.
+            x.push(unsafe { View::at(start, layout, spec) });
+        }
+        let target = |output: usize| {
+            let spec = Spec::new(shape, results[output].dtype);
+            (start(step.y[output], first * spec.dtype.size() as isize), spec)
+        };
+        // SAFETY: as in `step`; pieces are disjoint parts of a result, and the room is this thread's alone.
+        unsafe { self.call(i, &x, target) }
+    }
+
+    /// Calls the kernel of a step with these operands and results, each at an address.
+    ///
+    /// # Safety
+    /// There is room for the results, aligned and initialised for numbers, and nothing else lies there but an operand whose
+    /// place one takes.
+    unsafe fn call(&self, i: usize, x: &[View<'_>], y: impl Fn(usize) -> (*mut u8, Spec)) -> Result<()> {
+        let step = &self.graph.steps[i];
+        let copies = Copies::default();
+        let mut x: SmallVec<[View<'_>; FEW]> = x.iter().copied().collect();
+        for (output, share) in self.memory.shares[i].iter().enumerate() {
+            let (start, spec) = y(output);
+            match *share {
+                Some(input) if x[input].as_ptr() == start.cast_const() => x[input].share(&copies),
                 // A byte of the arena that is neither 0 nor 1 would not be a valid `bool`.
-                // SAFETY: the value has this many bytes, and nothing else lies there now.
-                _ if spec.dtype == DType::Bool => unsafe { bases[value].write_bytes(0, spec.shape.count()) },
+                // SAFETY: the result has this many bytes, and nothing else lies there now.
+                _ if spec.dtype == DType::Bool => unsafe { start.write_bytes(0, spec.shape.count()) },
                 _ => {}
             }
         }
-        // SAFETY: a result lies in memory of its own, but for the operand whose place it takes as the operation allows;
-        // buffers are initialised, and aligned for every element.
-        let target = |output: usize| unsafe { ViewMut::at(bases[step.y[output]], results[output]) };
+        let target = |output: usize| {
+            let (start, spec) = y(output);
+            // SAFETY: the caller's promise.
+            unsafe { ViewMut::at(start, spec) }
+        };
         let workspace = &self.memory.workspaces[i];
-        // SAFETY: this part of the arena is the step's alone.
+        // SAFETY: this part of the arena is the step's alone; steps of a chain have none.
         let workspace =
             unsafe { std::slice::from_raw_parts_mut(self.arena.as_ptr().add(workspace.start), workspace.len()) };
         // As many as an optimizer's rule has stay on the stack.
-        match step.y.len() {
+        let outcome = match step.y.len() {
             1 => call_kernel(&*step.op, &x, &mut [target(0)], workspace),
             2 => call_kernel(&*step.op, &x, &mut [0, 1].map(target), workspace),
             3 => call_kernel(&*step.op, &x, &mut [0, 1, 2].map(target), workspace),
             n => call_kernel(&*step.op, &x, &mut (0..n).map(target).collect::<Vec<_>>(), workspace),
-        }
+        };
+        outcome.map_err(|e| e.at(step.at))
     }
 
     /// What the plan is given, in order.

@@ -157,14 +157,20 @@ fn run_range<C: Real>(
     // What is not read or written where it lies goes through a block of its own.
     let mut gathered: SmallVec<[(&Walk<C>, Cursor, Scratch<C>); 8]> = SmallVec::new();
     for walk in walks {
-        let (mut cursor, mut block) = (Cursor::new(&walk.layout, range.start), Scratch::filled(longest, C::default()));
-        if walk.period.is_some() {
-            cursor.gather(walk, &mut block);
+        let (mut cursor, mut block) = (Cursor::new(&walk.layout, range.start), Scratch::arbitrary(longest));
+        if let Some(period) = walk.period {
+            let mut known = period.min(longest);
+            cursor.gather(walk, &mut block[..known]);
+            while known < longest {
+                let more = known.min(longest - known);
+                block.copy_within(..more, known);
+                known += more;
+            }
         }
         gathered.push((walk, cursor, block));
     }
     let mut converted: SmallVec<[Option<Scratch<C>>; 4]> =
-        targets.iter().map(|target| (!target.direct).then(|| Scratch::filled(longest, C::default()))).collect();
+        targets.iter().map(|target| (!target.direct).then(|| Scratch::arbitrary(longest))).collect();
     let mut at = range.start;
     while at < range.end {
         let length = longest.min(range.end - at);
