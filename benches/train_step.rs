@@ -37,7 +37,7 @@ fn cnn() -> Result<Model> {
 
 /// Images around one random prototype for each of ten classes, made a block at a time to keep the peak of memory low.
 fn stand_in(n: usize, shape: &[usize], seed: u64) -> Result<Dataset> {
-    const ROWS: usize = 500;
+    const ROWS: usize = 100;
     let key = Key::new(7);
     let pixels: usize = shape.iter().product();
     let prototypes = key.normal([10, pixels], 0.0, 0.3)?;

@@ -46,9 +46,11 @@ impl<T: Copy> Scratch<T> {
         const { assert!(align_of::<T>() <= align_of::<Line>() && size_of::<T>() > 0) };
         let count = len.checked_mul(size_of::<T>())?.div_ceil(size_of::<Line>());
         let mut buffers = waiting();
-        // The smallest that is large enough, else the largest, which grows: so everybody finds his own again.
+        // The smallest that is large enough, else the largest, which grows: so everybody finds his own again, and nearly
+        // always among the last.
         let fit = |lines: &Vec<Line>| (lines.len() < count, lines.len().abs_diff(count));
-        let best = (0..buffers.len()).min_by_key(|&i| fit(&buffers[i]));
+        let own = buffers.iter().rposition(|lines| lines.len() == count);
+        let best = own.or_else(|| (0..buffers.len()).min_by_key(|&i| fit(&buffers[i])));
         let lines = best.map(|i| buffers.swap_remove(i)).unwrap_or_default();
         put_back(buffers);
         let mut scratch = Scratch { lines, len: 0, elements: PhantomData };
