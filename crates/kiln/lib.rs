@@ -33,7 +33,7 @@
 //!
 //! Compiled without optimization, Kiln takes up to a hundred times as long. Programs that are run without `--release` want
 //! this in the Cargo.toml at the root of their workspace; `fit` warns once where the second part is missing. The first is for
-//! operations that a program calls itself, which are generic and so compiled with it.
+//! functions, folds and kernels of the program's own.
 //!
 //! ```toml
 //! [profile.dev]
