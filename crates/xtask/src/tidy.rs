@@ -174,7 +174,7 @@ fn crate_count() -> Result<Vec<String>, String> {
 
 /// How many crates `kiln` compiles, itself included.
 fn crates(features: &[&str]) -> Result<usize, String> {
-    let tree = ["tree", "--offline", "--package", "kiln", "--edges", "normal,build", "--prefix", "none"];
+    let tree = ["tree", "--locked", "--package", "kiln", "--edges", "normal,build", "--prefix", "none"];
     let tree = cargo(&[&tree, features].concat())?;
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(" (").next()).map(str::trim).collect();
     Ok(names.len())

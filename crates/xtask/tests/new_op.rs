@@ -24,7 +24,7 @@ fn compiles() {
     // The folder of this build, where the dependencies may have been compiled already.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     let output = Command::new(cargo)
-        .args(["check", "--offline", "--package", "kiln", "--test", "main", "--target-dir"])
+        .args(["check", "--locked", "--package", "kiln", "--test", "main", "--target-dir"])
         .arg(target)
         .current_dir(&copy)
         .output()
