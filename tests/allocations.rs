@@ -98,16 +98,16 @@ fn of_classifier(layers: Sequential, x: &Tensor, classes: usize) -> Result<usize
             optimizer.apply(&mut updates)?;
             continue;
         };
-        let update = optimizer.record(&mut updates, &trace)?;
+        optimizer.record(&mut updates, &trace)?;
         module.parameters_mut(&mut |_, parameter| results.push(parameter.tensor.clone()));
         optimizer.visit(&mut |_, _, slot| {
             results.push(slot.clone());
             Ok(())
         })?;
-        plan = Some((trace.finish(&results.iter().collect::<Vec<_>>())?, update));
+        plan = Some(trace.finish(&results.iter().collect::<Vec<_>>())?);
     }
-    let (mut plan, update) = plan.expect("the second step is recorded");
-    let numbers = optimizer.numbers(&update)?.expect("Adam's updates are alike");
+    let mut plan = plan.expect("the second step is recorded");
+    let numbers = optimizer.numbers();
     let mut state = Vec::new();
     module.parameters_mut(&mut |_, parameter| state.push(parameter.tensor.untraced()));
     optimizer.visit(&mut |_, _, slot| {

@@ -4,6 +4,7 @@
 use crate::training::{assert_same_bits, classifier, points, quiet, weights};
 use kiln::nn::losses::LossFn;
 use kiln::nn::optimizers::Sgd;
+use kiln::nn::optimizers::{Iteration, Settings, Step, UpdateRule};
 use kiln::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,6 +67,35 @@ fn assert_plans_change_nothing(
     }
 }
 
+/// A rule of several operations, with a slot and a number that changes from update to update.
+#[derive(Debug, Clone)]
+struct Damped(Settings);
+
+impl UpdateRule for Damped {
+    fn name(&self) -> &str {
+        "Damped"
+    }
+    fn settings(&self) -> &Settings {
+        &self.0
+    }
+    fn arguments(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    fn boxed(&self) -> Box<dyn UpdateRule> {
+        Box::new(self.clone())
+    }
+    fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)> {
+        vec![("mean", Tensor::filled(parameter, 0.0))]
+    }
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        vec![1.0 / iteration.number.sqrt()]
+    }
+    fn update(&self, step: &Step, x: Vec<Tensor>) -> kiln::nn::Result<Vec<Tensor>> {
+        let mean = x[2].mul(0.9)?.add(&x[1].mul(&step.numbers[0])?)?;
+        Ok(vec![x[0].sub(&mean.mul(&step.rate)?)?, mean])
+    }
+}
+
 #[test]
 fn a_planned_step_has_the_bits_of_its_operations() {
     use kiln::nn::optimizers::*;
@@ -82,29 +112,64 @@ fn a_planned_step_has_the_bits_of_its_operations() {
         ("global_clipnorm", Box::new(|| Adam::new(0.01).global_clipnorm(0.05).into_optimizer().unwrap()), true),
         ("clipvalue", Box::new(|| RmsProp::new(0.01).clipvalue(0.01).into_optimizer().unwrap()), true),
         ("decay", Box::new(|| AdamW::new(0.01).weight_decay(0.1).into_optimizer().unwrap()), true),
-        ("accumulation", Box::new(|| Adam::new(0.01).gradient_accumulation_steps(3).into_optimizer().unwrap()), false),
+        ("accumulation", Box::new(|| Adam::new(0.01).gradient_accumulation_steps(3).into_optimizer().unwrap()), true),
         ("averages", Box::new(|| Adam::new(0.01).use_ema(true).into_optimizer().unwrap()), true),
         (
             "overwritten",
             Box::new(|| Adam::new(0.01).use_ema(true).ema_overwrite_frequency(2).into_optimizer().unwrap()),
-            false,
+            true,
+        ),
+        (
+            "everything",
+            Box::new(|| {
+                let adam = AdamW::new(ExponentialDecay::new(0.1, 3, 0.7)).global_clipnorm(0.1).use_ema(true);
+                adam.ema_overwrite_frequency(3).gradient_accumulation_steps(2).into_optimizer().unwrap()
+            }),
+            true,
+        ),
+        (
+            "of a user",
+            Box::new(|| {
+                Damped(Settings { clipnorm: Some(0.1), weight_decay: Some(0.1), ..Settings::default() })
+                    .into_optimizer()
+                    .unwrap()
+            }),
+            true,
         ),
     ];
     for (name, optimizer, planned) in &optimizers {
         let build = || net().compile(optimizer(), loss, ["accuracy", "sparse_categorical_crossentropy"]).unwrap();
         assert_plans_change_nothing(&build, &data, &quiet, *planned, name);
     }
-    for name in ["sgd", "rmsprop", "adam", "adamw", "nadam", "adamax", "radam", "adagrad", "adadelta", "lion", "ftrl"] {
+    for name in [
+        "sgd",
+        "rmsprop",
+        "adam",
+        "adamw",
+        "nadam",
+        "adamax",
+        "radam",
+        "adagrad",
+        "adadelta",
+        "lion",
+        "ftrl",
+        "lamb",
+        "adafactor",
+    ] {
         let build = || net().compile(name, loss, "accuracy").unwrap();
         assert_plans_change_nothing(&build, &data, &quiet, true, name);
-    }
-    for name in ["lamb", "adafactor"] {
-        let build = || net().compile(name, loss, ()).unwrap();
-        assert_plans_change_nothing(&build, &data, &quiet, false, name);
     }
     let normalized = || net().add(BatchNormalization::new()).add(Dense::new(2).activation("softmax"));
     let build = || normalized().compile("adam", loss, ["accuracy"]).unwrap();
     assert_plans_change_nothing(&build, &data, &quiet, true, "batch normalization");
+    for name in ["adam", "lamb"] {
+        let build = || {
+            let mut model = net().compile(name, loss, ["accuracy"]).unwrap();
+            model.module_mut().parameters_mut(&mut |path, parameter| parameter.trainable = path != "dense/kernel");
+            model
+        };
+        assert_plans_change_nothing(&build, &data, &quiet, true, "a frozen parameter");
+    }
     let weighted = || quiet().class_weight(ClassWeight::Balanced).validation_split(0.2);
     let build = || net().compile("adam", loss, ()).unwrap().weighted_metrics(["accuracy"]).unwrap();
     assert_plans_change_nothing(&build, &data, &weighted, true, "class weights");
@@ -314,7 +379,7 @@ fn a_plan_is_told_by_the_names_of_what_it_is_given() {
         "= fold_key(key/seed, key/stream)",
         "= squared_error(y, ",
         "= squared_error_grad(y, ",
-        "adam/velocity of dense_1/bias, adam/number 1",
+        "adam/velocity of dense_1/bias, constant, constant, adam/number 1",
         "in place of adam/momentum of dense/kernel",
         "= add_both(mae/total, mae/weight, ",
     ] {

@@ -157,7 +157,7 @@ impl<M: Module> Model<M> {
 
     /// What a step of training does: the plans that have been recorded, or why there is none.
     pub fn explain(&self) -> String {
-        self.plans.explain(self.optimizer.can_record())
+        self.plans.explain()
     }
 
     /// The module, to be changed.

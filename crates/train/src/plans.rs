@@ -4,13 +4,13 @@
 use crate::Result;
 use crate::data::Batch;
 use crate::model::{MetricState, Model, StepOutput};
-use kiln_nn::optimizers::RecordedUpdate;
+use kiln_nn::optimizers::{Optimizer, RecordedUpdate};
 use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace, Watch};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Plans that are kept: those of the last shapes of batches.
-const KEPT: usize = 4;
+/// Plans that are kept: those of the last shapes of batches and kinds of updates.
+const KEPT: usize = 8;
 /// After so many recordings in a row without a step that one of them serves, steps are run one operation at a time.
 const FRUITLESS: usize = 8;
 
@@ -81,11 +81,8 @@ impl Plans {
         self.eager = Some(why.into());
     }
 
-    pub(crate) fn explain(&self, can_record: bool) -> String {
+    pub(crate) fn explain(&self) -> String {
         match (&self.eager, &self.plans[..]) {
-            (None, _) if !can_record => {
-                "no plan: the updates of this optimizer, with these settings, are not one operation each\n".to_owned()
-            }
             (Some(why), _) => format!("no plan: each operation is run by itself, because {why}\n"),
             (None, []) if self.is_watched => {
                 "no plan: check_finite runs each operation by itself and looks at its result\n".to_owned()
@@ -136,16 +133,13 @@ impl<M: Module> Model<M> {
             let stand_in = Tensor::filled(tensor.spec(), 0.0);
             inputs.push(std::mem::replace(tensor, stand_in));
         });
-        let step = taken.map(|()| self.plans.take(&inputs)).and_then(|step| match step {
-            Some(step) => Ok(self.optimizer.numbers(&step.update)?.map(|numbers| (step, numbers))),
-            None => Ok(None),
-        });
-        let Ok(Some((mut step, numbers))) = step else {
+        let step = taken.map(|()| self.plans.take(&inputs, &self.optimizer));
+        let Ok(Some(mut step)) = step else {
             self.put_back(state, &inputs[of_batch..])?;
             return step.and_then(|_| self.record_batch(given, state));
         };
         let states = of_batch..inputs.len();
-        inputs.extend(numbers.into_iter().map(Tensor::number));
+        inputs.extend(self.optimizer.numbers().into_iter().map(Tensor::number));
         // Whatever a kernel does, what was taken out is put back.
         let results = catch_unwind(AssertUnwindSafe(|| match step.is_checked {
             true => step.plan.run_in_place(&mut inputs).map(|()| Vec::new()),
@@ -156,7 +150,7 @@ impl<M: Module> Model<M> {
             let mut next = || results.next().unwrap_or_else(|| unreachable!("a plan gives what was recorded"));
             let loss = next();
             self.visit_state(state, &mut |tensor| *tensor = next())?;
-            self.optimizer.count_update();
+            self.optimizer.count_step(&step.update);
             self.steps += 1;
             self.plans.keep(step);
             return Ok(loss);
@@ -252,7 +246,7 @@ impl<M: Module> Model<M> {
         let plan = trace.finish(&loss.iter().chain(&results).collect::<Vec<_>>());
         let output = outcome?;
         let is_steady = results.iter().map(Tensor::spec).eq(specs);
-        let names = self.names(weights.is_some(), plan.as_ref().map_or(0, |plan| plan.inputs().len()), state)?;
+        let names = self.names(weights.is_some(), state)?;
         match (plan, output.update) {
             _ if state.hides() => self.plans.give_up("a metric does not show what it keeps (Metric::visit)"),
             (Ok(plan), Some(update)) if is_steady => {
@@ -265,7 +259,7 @@ impl<M: Module> Model<M> {
     }
 
     /// What a recorded step is given, in the order of its inputs; those beyond the state are the numbers of the update.
-    fn names(&mut self, weights: bool, inputs: usize, state: &mut MetricState) -> Result<Vec<String>> {
+    fn names(&mut self, weights: bool, state: &mut MetricState) -> Result<Vec<String>> {
         let mut names: Vec<String> = ["x", "y"].map(str::to_owned).into();
         names.extend(weights.then(|| "weights".to_owned()));
         names.extend(["key/seed", "key/stream"].map(str::to_owned));
@@ -276,7 +270,7 @@ impl<M: Module> Model<M> {
             Ok(())
         })?;
         state.visit_named(&mut |metric, slot, _| names.push(format!("{metric}/{slot}")))?;
-        names.extend((names.len()..inputs).zip(1..).map(|(_, n)| format!("{rule}/number {n}")));
+        names.extend(self.optimizer.number_names().iter().map(|name| format!("{rule}/{name}")));
         Ok(names)
     }
 
@@ -314,12 +308,14 @@ impl<M: Module> Model<M> {
 }
 
 impl Plans {
-    /// The plan that was made for tensors like these, and numbers; it is taken out.
-    fn take(&mut self, inputs: &[Tensor]) -> Option<StepPlan> {
+    /// The plan that was made for tensors like these, numbers and the optimizer's next step; it is taken out.
+    fn take(&mut self, inputs: &[Tensor], optimizer: &Optimizer) -> Option<StepPlan> {
         let fits = |spec: &Spec, x: &Tensor| x.spec() == *spec && x.spec().is_number() == spec.is_number();
         let serves = |step: &StepPlan| {
             let specs = step.plan.inputs();
-            inputs.len() <= specs.len() && specs.iter().zip(inputs).all(|(spec, x)| fits(spec, x))
+            optimizer.repeats(&step.update)
+                && inputs.len() <= specs.len()
+                && specs.iter().zip(inputs).all(|(spec, x)| fits(spec, x))
         };
         let found = self.plans.iter().position(serves)?;
         Some(self.plans.remove(found))

@@ -13,7 +13,7 @@ pub use norms::*;
 use record::Numbers;
 pub use record::RecordedUpdate;
 use rule::Sealed;
-pub use rule::{Step, UpdateRule};
+pub use rule::{Iteration, Step, UpdateRule};
 pub use rules::*;
 pub use settings::{Convention, LearningRate, Settings};
 
@@ -73,7 +73,10 @@ struct Entry {
     spec: Spec,
     slots: Vec<(&'static str, Tensor)>,
     average: Option<Tensor>,
+    /// The sum of the gradients that wait for an update.
     accumulated: Option<Tensor>,
+    /// Whether there are any in the sum, or it is that of the last update.
+    is_begun: bool,
 }
 
 impl Clone for Optimizer {
@@ -103,6 +106,27 @@ impl Function<2> for Blend {
     #[inline(always)]
     fn call_with<S: Scalar>(&self, [old, new]: [S; 2], numbers: &[S]) -> [S; 1] {
         [numbers[0].clone() * old + numbers[1].clone() * new]
+    }
+}
+
+/// `[sum, gradient]` to the sum with the gradient some times more, from nothing where none is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Accumulate;
+
+impl Function<2> for Accumulate {
+    const NAME: &'static str = "accumulate";
+    /// Whether the sum is begun, 1 or 0, and how often the gradient counts.
+    const NUMBERS: usize = 2;
+
+    fn call<S: Scalar>(&self, x: [S; 2]) -> [S; 1] {
+        self.call_with(x, &[S::lit(1.0), S::lit(1.0)])
+    }
+
+    #[inline(always)]
+    fn call_with<S: Scalar>(&self, [sum, gradient]: [S; 2], numbers: &[S]) -> [S; 1] {
+        // What a sum was is not multiplied by 0: it may be no number.
+        let sum = S::select(S::lit(0.0).lt(numbers[0].clone()), sum, S::lit(0.0));
+        [sum + numbers[1].clone() * gradient]
     }
 }
 
@@ -216,26 +240,34 @@ impl Optimizer {
     /// # Errors
     /// As there.
     pub fn apply_weighted(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
-        self.apply_with(parameters, weight, &Numbers::Plain)
+        self.apply_with(parameters, weight, |number| Ok(Tensor::number(number)))
     }
 
-    fn apply_with(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64, numbers: &Numbers) -> Result<()> {
+    /// [`Optimizer::apply_weighted`] with the numbers as what `operand` makes of them.
+    fn apply_with(
+        &mut self,
+        parameters: &mut [ParameterUpdate<'_>],
+        weight: f64,
+        operand: impl FnMut(f64) -> Result<Tensor>,
+    ) -> Result<()> {
         self.check(parameters)?;
         if !(weight.is_finite() && weight >= 0.0) {
             let text = format!("{}: gradients cannot count {weight} times", self.name());
             return Err(Error::config(text, "give the number of samples behind them"));
         }
         self.prepare(parameters)?;
-        let window = self.settings.gradient_accumulation_steps.unwrap_or(1);
+        let iteration = self.iteration();
+        let numbers = self.upcoming(&iteration, weight).try_map(operand)?;
+        let window = self.window();
         if window > 1 {
-            self.accumulate(parameters, weight)?;
+            self.accumulate(parameters, weight, &numbers)?;
             if self.pending.1 < window {
                 self.steps += 1;
                 return Ok(());
             }
-            self.release(parameters)?;
+            self.release(parameters, &numbers.share)?;
         }
-        self.update(parameters, numbers)?;
+        self.update(parameters, &iteration, numbers)?;
         self.steps += 1;
         Ok(())
     }
@@ -249,8 +281,10 @@ impl Optimizer {
             return Ok(());
         }
         self.prepare(parameters)?;
-        self.release(parameters)?;
-        self.update(parameters, &Numbers::Plain)
+        let iteration = self.iteration();
+        let numbers = self.upcoming(&iteration, 0.0).try_map(|number| Ok(Tensor::number(number)))?;
+        self.release(parameters, &numbers.share)?;
+        self.update(parameters, &iteration, numbers)
     }
 
     /// Replaces the parameters by their moving averages, where these are kept: the end of training.
@@ -295,9 +329,14 @@ impl Optimizer {
                 Some(after) => self.entries.swap(i, i + after),
                 None => {
                     let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
-                    let entry = Entry { name: name.to_owned(), spec, slots, average: None, accumulated: None };
+                    let name = name.to_owned();
+                    let entry = Entry { name, spec, slots, average: None, accumulated: None, is_begun: false };
                     self.entries.insert(i, entry);
                 }
+            }
+            if self.window() > 1 {
+                let sum = Spec::new(spec.shape, updated_in(spec.dtype));
+                self.entries[i].accumulated.get_or_insert_with(|| Tensor::filled(sum, 0.0));
             }
             let known = self.entries[i].spec;
             if known != spec {
@@ -308,44 +347,66 @@ impl Optimizer {
         Ok(())
     }
 
-    fn accumulate(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
-        for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
+    /// Of how many steps one update is made.
+    fn window(&self) -> u64 {
+        self.settings.gradient_accumulation_steps.unwrap_or(1)
+    }
+
+    fn accumulate(
+        &mut self,
+        parameters: &mut [ParameterUpdate<'_>],
+        weight: f64,
+        numbers: &Numbers<Tensor>,
+    ) -> Result<()> {
+        for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
-            let sum = match entry.accumulated.take() {
-                Some(sum) => blend(sum, Tensor::number(1.0), gradient, weight)?,
-                None => gradient.mul(weight)?,
-            };
-            entry.accumulated = Some(sum);
+            let Some(sum) = self.entries[i].accumulated.take() else { continue };
+            let x = vec![sum, gradient, numbers.begun[i].clone(), numbers.weight.clone()];
+            let sum = Tensor::apply_owned(&Elementwise::<_, 2, 1>(Accumulate), x)?.one()?;
+            (self.entries[i].accumulated, self.entries[i].is_begun) = (Some(sum), true);
         }
         self.pending = (self.pending.0 + weight, self.pending.1 + 1);
         Ok(())
     }
 
     /// Hands the mean of the accumulated gradients to the parameters: none where all together count nothing.
-    fn release(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
-        if self.pending.0 == 0.0 {
-            self.entries.iter_mut().for_each(|entry| entry.accumulated = None);
-            self.pending = (0.0, 0);
-            return Ok(());
-        }
-        let share = 1.0 / self.pending.0;
-        for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
-            if let Some(sum) = entry.accumulated.take() {
+    fn release(&mut self, parameters: &mut [ParameterUpdate<'_>], share: &Tensor) -> Result<()> {
+        let counts = self.pending.0 != 0.0;
+        for (parameter, entry) in parameters.iter_mut().zip(&self.entries) {
+            if let Some(sum) = entry.accumulated.as_ref().filter(|_| entry.is_begun && counts) {
                 parameter.gradient = Some(sum.mul(share)?);
             }
         }
-        self.pending = (0.0, 0);
+        self.released();
         Ok(())
     }
 
-    /// The number of the next update, its rate, and the rule's product for it.
-    fn upcoming(&self) -> (f64, f64, f64) {
-        let t = (self.iterations + 1) as f64;
-        (t, self.learning_rate(), self.rule.product(t, self.product))
+    /// Nothing waits for an update any more.
+    fn released(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.is_begun = false);
+        self.pending = (0.0, 0);
     }
 
-    fn update(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: &Numbers) -> Result<()> {
-        let (t, rate, product) = self.upcoming();
+    /// What is known of the next update.
+    fn iteration(&self) -> Iteration {
+        let number = (self.iterations + 1) as f64;
+        Iteration { number, rate: self.learning_rate(), product: self.rule.product(number, self.product) }
+    }
+
+    /// Whether averages replace the parameters after the next update.
+    fn overwrites(&self) -> bool {
+        let every = self.settings.ema_overwrite_frequency.filter(|_| self.settings.use_ema);
+        every.is_some_and(|every| (self.iterations + 1).is_multiple_of(every))
+    }
+
+    fn update(
+        &mut self,
+        parameters: &mut [ParameterUpdate<'_>],
+        iteration: &Iteration,
+        numbers: Numbers<Tensor>,
+    ) -> Result<()> {
+        let one = Tensor::number(1.0);
+        let mut step = Step { rate: numbers.rate, numbers: numbers.rule, keep: one.clone(), scale: one.clone() };
         let whole = match self.settings.global_clipnorm {
             Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
@@ -353,8 +414,9 @@ impl Optimizer {
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
-            let keep = self.keep(parameter.name, rate);
-            let mut step = Step { t, rate, product, keep, scale, numbers: numbers.clone() };
+            step.scale = scale;
+            let decays = self.decays(parameter.name) && !self.settings.weight_decay_in_gradient;
+            step.keep = if decays { numbers.keep.clone() } else { one.clone() };
             let entry = &mut self.entries[i];
             let dtype = parameter.value.dtype();
             let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
@@ -369,11 +431,11 @@ impl Optimizer {
             }));
             x[0] = x[0].cast(updated_in(dtype))?;
             if !self.rule.is_in_place(Sealed) {
-                if step.keep != 1.0 {
-                    x[0] = x[0].mul(std::mem::replace(&mut step.keep, 1.0))?;
+                if decays {
+                    x[0] = x[0].mul(&std::mem::replace(&mut step.keep, one.clone()))?;
                 }
                 if self.settings.clipnorm.or(self.settings.global_clipnorm).is_some() {
-                    gradient = gradient.mul(&std::mem::replace(&mut step.scale, Tensor::number(1.0)))?;
+                    gradient = gradient.mul(&std::mem::replace(&mut step.scale, one.clone()))?;
                 }
             }
             let wanted: Vec<Spec> = x.iter().map(Tensor::spec).collect();
@@ -397,20 +459,15 @@ impl Optimizer {
         if self.settings.use_ema {
             self.average(parameters)?;
         }
-        self.product = product;
+        self.product = iteration.product;
         self.iterations += 1;
         Ok(())
     }
 
-    /// How much a parameter loses to decay: not where the gradient has it.
-    fn decay(&self, name: &str) -> f64 {
+    /// Whether a parameter decays.
+    fn decays(&self, name: &str) -> bool {
         let excluded = self.settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str()));
-        self.settings.weight_decay.filter(|_| !excluded).unwrap_or(0.0)
-    }
-
-    /// What is left of a parameter by decay, where that is not the gradient's.
-    fn keep(&self, name: &str, rate: f64) -> f64 {
-        if self.settings.weight_decay_in_gradient { 1.0 } else { 1.0 - self.decay(name) * rate }
+        self.settings.weight_decay.is_some_and(|decay| decay != 0.0) && !excluded
     }
 
     /// A gradient clipped, and decayed where it has the decay; and a factor that is left for the rule. All gradients
@@ -430,8 +487,8 @@ impl Optimizer {
         if let Some(limit) = settings.clipvalue {
             gradient = gradient.clamp(-limit, limit)?;
         }
-        let decay = self.decay(parameter.name);
-        if settings.weight_decay_in_gradient && decay != 0.0 {
+        let decay = settings.weight_decay.filter(|_| settings.weight_decay_in_gradient && self.decays(parameter.name));
+        if let Some(decay) = decay {
             let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
             let value = parameter.value.cast(gradient.dtype())?;
             gradient = blend(gradient, scaled, value, decay)?;
@@ -442,8 +499,7 @@ impl Optimizer {
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
         // The first average is the parameter itself, not a part of it beside zeros.
         let momentum = if self.iterations == 0 { 0.0 } else { self.settings.ema_momentum };
-        let overwrite =
-            self.settings.ema_overwrite_frequency.is_some_and(|every| (self.iterations + 1).is_multiple_of(every));
+        let overwrites = self.overwrites();
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let dtype = parameter.value.dtype();
             let value = parameter.value.cast(updated_in(dtype))?;
@@ -451,7 +507,7 @@ impl Optimizer {
                 Some(average) => blend(average, Tensor::number(momentum), value, 1.0 - momentum)?,
                 None => value,
             };
-            if overwrite {
+            if overwrites {
                 *parameter.value = average.cast(dtype)?;
             }
             entry.average = Some(average);
@@ -486,7 +542,7 @@ impl Optimizer {
         for entry in &self.entries {
             let slots = entry.slots.iter().map(|(name, tensor)| (*name, tensor));
             let average = entry.average.iter().map(|tensor| ("average", tensor));
-            let accumulated = entry.accumulated.iter().map(|tensor| ("accumulated", tensor));
+            let accumulated = entry.accumulated.iter().filter(|_| entry.is_begun).map(|tensor| ("accumulated", tensor));
             let all = slots.chain(average).chain(accumulated);
             state.extend(all.map(|(name, tensor)| (format!("{}/{name}", entry.name), tensor.clone())));
         }
@@ -533,7 +589,8 @@ impl Optimizer {
                 *tensor = saved(&key, tensor.spec())?.ok_or_else(|| missing(self.name(), &key))?;
             }
             let (average, accumulated) = (saved(&key("average"), kept)?, saved(&key("accumulated"), kept)?);
-            entries.push(Entry { name: parameter.name.to_owned(), spec, slots, average, accumulated });
+            let is_begun = accumulated.is_some();
+            entries.push(Entry { name: parameter.name.to_owned(), spec, slots, average, accumulated, is_begun });
         }
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);

@@ -1,6 +1,6 @@
 //! The rules that look at a whole tensor: its norm, or the means of its rows and columns.
 
-use super::rule::{Rule, Step, zeros};
+use super::rule::{Iteration, Rule, Step, zeros};
 use super::settings::{Range, optimizers};
 use crate::Result;
 use kiln_autograd::ops::{
@@ -92,17 +92,20 @@ impl Rule for Lamb {
         zeros(&["momentum", "velocity"], parameter)
     }
 
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        [self.beta_1, self.beta_2].map(|beta| 1.0 / (1.0 - beta.powf(iteration.number))).into()
+    }
+
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Lamb { beta_1, beta_2, epsilon, .. } = *self;
-        let (mean, square) = (1.0 / (1.0 - beta_1.powf(step.t)), 1.0 / (1.0 - beta_2.powf(step.t)));
-        let mut y = step.apply_squaring(Direction { beta_1, beta_2, epsilon }, x, &[mean, square])?;
+        let mut y = step.apply_squaring(Direction { beta_1, beta_2, epsilon }, x, &step.numbers)?;
         let direction = y.remove(1);
         let (size, length) = (y[0].norm(2.0, ..)?, direction.norm(2.0, ..)?);
         // Of a parameter or a direction that is 0, the quotient says nothing.
         let usable = size.gt(0)?.logical_and(&length.gt(0)?)?;
         let ratio = usable.select(&size.div(&length)?, 1.0)?;
         let parameter = y.remove(0);
-        y.insert(0, descend(parameter, direction, ratio.mul(step.rate)?)?);
+        y.insert(0, descend(parameter, direction, ratio.mul(&step.rate)?)?);
         Ok(y)
     }
 }
@@ -147,13 +150,20 @@ impl Rule for Adafactor {
         }
     }
 
+    /// The share of the old mean square, the share of the new one, and the rate.
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        let Iteration { number, rate, .. } = *iteration;
+        let beta = 1.0 - number.powf(self.beta_2_decay);
+        vec![beta, 1.0 - beta, if self.relative_step { rate.min(1.0 / number.sqrt()) } else { rate }]
+    }
+
     fn update(&self, step: &Step, mut x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let slots = x.split_off(2);
         let mut both = step.apply_squaring::<_, 2, 2>(Same, x, &[])?;
         let (gradient, parameter) = (both.remove(1), both.remove(0));
-        let beta = 1.0 - step.t.powf(self.beta_2_decay);
+        let [old_share, new_share, rate] = &step.numbers[..] else { unreachable!("three numbers") };
         let square = gradient.square()?.add(self.epsilon_1)?;
-        let blend = |old: &Tensor, new: &Tensor| old.mul(beta)?.add(&new.mul(1.0 - beta)?);
+        let blend = |old: &Tensor, new: &Tensor| old.mul(old_share)?.add(&new.mul(new_share)?);
         let (slots, power) = match &slots[..] {
             [rows, columns] => {
                 let rows = blend(rows, &square.mean(-1)?)?;
@@ -169,7 +179,6 @@ impl Rule for Adafactor {
         };
         let direction = gradient.mul(&power.rsqrt()?)?;
         let root_mean_square = |x: &Tensor| x.norm(2.0, ..)?.div((x.count().max(1) as f64).sqrt());
-        let rate = if self.relative_step { step.rate.min(1.0 / step.t.sqrt()) } else { step.rate };
         let size = root_mean_square(&parameter)?.clamp(self.epsilon_2, f64::INFINITY)?;
         let excess = root_mean_square(&direction)?.div(self.clip_threshold)?.clamp(1.0, f64::INFINITY)?;
         let y = descend(parameter, direction, size.mul(rate)?.div(&excess)?)?;

@@ -1,121 +1,145 @@
 //! An update that is recorded as part of a step of training: its numbers, which change from step to step, become inputs of
-//! the recording, and later steps ask the rule for them alone.
+//! the recording, and later steps ask for them alone.
 
-use super::{Optimizer, ParameterUpdate, Sealed, Step, updated_in};
+use super::{Iteration, Optimizer, ParameterUpdate};
 use crate::Result;
-use kiln_autograd::{Op, Spec, Tensor, Trace};
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
+use kiln_autograd::{Tensor, Trace};
 
 /// An update as [`Optimizer::record`] has seen it.
 #[derive(Debug)]
-pub struct RecordedUpdate(Vec<Call>);
+pub struct RecordedUpdate {
+    kind: Kind,
+    /// The entries whose parameters had a gradient.
+    with_gradient: Vec<usize>,
+}
 
-/// The update of one parameter.
+/// What a step does: steps of the same kind are the same operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// Whether it updates the parameters, or accumulates their gradients only.
+    pub(super) updates: bool,
+    /// Whether averages replace the parameters after it.
+    pub(super) overwrites: bool,
+}
+
+/// The numbers of a step, which are operands of its operations.
 #[derive(Debug)]
-struct Call {
-    /// The number of the optimizer's entry.
-    entry: usize,
-    op: Arc<dyn Op>,
-    /// What stands for the parameter, its gradient and its slots when only numbers are asked for.
-    x: Vec<Tensor>,
+pub(super) struct Numbers<T> {
+    /// The learning rate.
+    pub(super) rate: T,
+    /// What decay leaves of a parameter.
+    pub(super) keep: T,
+    /// How often the gradients count in an accumulation.
+    pub(super) weight: T,
+    /// What makes a mean of accumulated gradients.
+    pub(super) share: T,
+    /// The rule's own.
+    pub(super) rule: Vec<T>,
+    /// For each entry whether gradients have been accumulated for it, 1 or 0; none where none ever are.
+    pub(super) begun: Vec<T>,
 }
 
-/// What becomes of the numbers of an update.
-#[derive(Debug, Clone, Default)]
-pub(super) enum Numbers {
-    /// Operands of the kernels.
-    #[default]
-    Plain,
-    /// Operands that are inputs of a recording.
-    Recorded(Trace, Rc<RefCell<Vec<Arc<dyn Op>>>>),
-    /// They are gathered, and nothing is computed.
-    Gathered(Rc<RefCell<Gathered>>),
-}
-
-/// The numbers so far, and whether the rule has asked for the operation that was expected.
-#[derive(Debug, Default)]
-pub(super) struct Gathered {
-    numbers: Vec<f64>,
-    expected: Option<Arc<dyn Op>>,
-    is_other: bool,
-}
-
-impl Gathered {
-    /// Takes the numbers of an operation.
-    pub(super) fn take<O: Op + PartialEq>(&mut self, op: &O, numbers: impl Iterator<Item = f64>) {
-        let expected = self.expected.take();
-        self.is_other |= expected.is_none_or(|expected| expected.as_any().downcast_ref() != Some(op));
-        self.numbers.extend(numbers);
+impl<T> Numbers<T> {
+    /// `f` of each, always in the same order.
+    pub(super) fn try_map<U>(self, mut f: impl FnMut(T) -> Result<U>) -> Result<Numbers<U>> {
+        Ok(Numbers {
+            rate: f(self.rate)?,
+            keep: f(self.keep)?,
+            weight: f(self.weight)?,
+            share: f(self.share)?,
+            rule: self.rule.into_iter().map(&mut f).collect::<Result<_>>()?,
+            begun: self.begun.into_iter().map(&mut f).collect::<Result<_>>()?,
+        })
     }
-}
 
-impl Numbers {
-    /// A number as an operand.
-    pub(super) fn operand(&self, number: f64) -> Result<Tensor> {
-        match self {
-            Numbers::Recorded(trace, _) => Ok(trace.input(&Tensor::number(number))?),
-            Numbers::Plain | Numbers::Gathered(_) => Ok(Tensor::number(number)),
-        }
+    fn into_vec(self) -> Vec<T> {
+        let mut all = Vec::with_capacity(4 + self.rule.len() + self.begun.len());
+        all.extend([self.rate, self.keep, self.weight, self.share]);
+        all.extend(self.rule);
+        all.extend(self.begun);
+        all
     }
 }
 
 impl Optimizer {
-    /// Whether [`Optimizer::record`] can: an update of a rule that is one operation for each parameter, of every step
-    /// alike. Accumulated gradients, and averages that replace the parameters now and then or are not begun, make steps that
-    /// differ; and the rules of users, and those that look at whole tensors, are more than one operation.
+    /// Whether [`Optimizer::record`] can: every tensor that is kept from step to step exists. Averages begin with the
+    /// first update.
     pub fn can_record(&self) -> bool {
-        let settings = &self.settings;
-        self.rule.is_in_place(Sealed)
-            && settings.gradient_accumulation_steps.unwrap_or(1) == 1
-            && self.pending.1 == 0
-            && (!settings.use_ema || (settings.ema_overwrite_frequency.is_none() && self.iterations > 0))
+        let accumulates = self.window() > 1;
+        let is_complete = |entry: &super::Entry| {
+            (entry.accumulated.is_some() || !accumulates) && (entry.average.is_some() || !self.settings.use_ema)
+        };
+        self.entries.iter().all(is_complete)
     }
 
     /// [`Optimizer::apply`] on parameters that `trace` records. What changes from step to step, the learning rate and the
-    /// corrections of moments, becomes its next inputs; [`Optimizer::numbers`] gives them for another step.
+    /// corrections of moments, becomes its next inputs; [`Optimizer::numbers`] gives them for another step that
+    /// [`Optimizer::repeats`].
     ///
     /// # Errors
     /// As there.
     pub fn record(&mut self, parameters: &mut [ParameterUpdate<'_>], trace: &Trace) -> Result<RecordedUpdate> {
-        let with_gradient: Vec<usize> = (0..parameters.len()).filter(|&i| parameters[i].gradient.is_some()).collect();
-        let ops = Rc::default();
-        self.apply_with(parameters, 1.0, &Numbers::Recorded(trace.clone(), Rc::clone(&ops)))?;
-        let ops = ops.take();
-        let call = |(entry, op): (usize, Arc<dyn Op>)| {
-            let known = &self.entries[entry];
-            let stand_in = |spec: Spec| Tensor::filled(Spec::new(spec.shape, updated_in(spec.dtype)), 0.0);
-            let slots = known.slots.iter().map(|slot| slot.1.spec());
-            Call { entry, op, x: [known.spec; 2].into_iter().chain(slots).map(stand_in).collect() }
-        };
-        Ok(RecordedUpdate(with_gradient.into_iter().zip(ops).map(call).collect()))
+        let with_gradient = (0..parameters.len()).filter(|&i| parameters[i].gradient.is_some()).collect();
+        let update = RecordedUpdate { kind: self.kind(), with_gradient };
+        self.apply_with(parameters, 1.0, |number| Ok(trace.input(&Tensor::number(number))?))?;
+        Ok(update)
     }
 
-    /// The numbers of the next update, in the order of the inputs that [`Optimizer::record`] has made; `None` where the
-    /// next update is not the operations that were recorded.
-    ///
-    /// # Errors
-    /// Those of the rule.
-    pub fn numbers(&self, update: &RecordedUpdate) -> Result<Option<Vec<f64>>> {
-        let (t, rate, product) = self.upcoming();
-        let gathered: Rc<RefCell<Gathered>> = Rc::default();
-        for Call { entry, op, x } in &update.0 {
-            gathered.borrow_mut().expected = Some(Arc::clone(op));
-            let keep = self.keep(&self.entries[*entry].name, rate);
-            let numbers = Numbers::Gathered(Rc::clone(&gathered));
-            let step = Step { t, rate, product, keep, scale: Tensor::number(1.0), numbers };
-            self.rule.update(&step, x.clone())?;
+    /// Whether the next step is the operations of a recorded one: with accumulated gradients, and averages that replace
+    /// parameters now and then, not each is.
+    pub fn repeats(&self, update: &RecordedUpdate) -> bool {
+        update.kind == self.kind()
+    }
+
+    /// The numbers of the next step, in the order of the inputs that [`Optimizer::record`] has made.
+    pub fn numbers(&self) -> Vec<f64> {
+        self.upcoming(&self.iteration(), 1.0).into_vec()
+    }
+
+    /// What the numbers are, for readers.
+    pub fn number_names(&self) -> Vec<String> {
+        let numbers = self.upcoming(&self.iteration(), 1.0);
+        let named = ["rate", "decay", "weight of the gradients", "share of a gradient"].map(str::to_owned);
+        let own = (1..=numbers.rule.len()).map(|n| format!("number {n}"));
+        let begun = self.entries.iter().take(numbers.begun.len());
+        named.into_iter().chain(own).chain(begun.map(|entry| format!("is begun of {}", entry.name))).collect()
+    }
+
+    /// Counts a step that a recording has done in this optimizer's place.
+    pub fn count_step(&mut self, update: &RecordedUpdate) {
+        if self.window() > 1 {
+            for &entry in &update.with_gradient {
+                self.entries[entry].is_begun = true;
+            }
+            self.pending = (self.pending.0 + 1.0, self.pending.1 + 1);
         }
-        let Gathered { numbers, is_other, .. } = gathered.take();
-        Ok((!is_other).then_some(numbers))
+        if update.kind.updates {
+            let Iteration { product, .. } = self.iteration();
+            self.released();
+            self.product = product;
+            self.iterations += 1;
+        }
+        self.steps += 1;
     }
 
-    /// Counts an update that a recording has done in this optimizer's place.
-    pub fn count_update(&mut self) {
-        self.product = self.upcoming().2;
-        self.iterations += 1;
-        self.steps += 1;
+    /// What the next step does.
+    fn kind(&self) -> Kind {
+        let updates = self.pending.1 + 1 >= self.window();
+        Kind { updates, overwrites: updates && self.overwrites() }
+    }
+
+    /// The numbers of the next step, whose gradients count `weight` times.
+    pub(super) fn upcoming(&self, iteration: &Iteration, weight: f64) -> Numbers<f64> {
+        let is_begun = |entry: &super::Entry| f64::from(u8::from(entry.is_begun));
+        let decay = self.settings.weight_decay.filter(|_| !self.settings.weight_decay_in_gradient);
+        Numbers {
+            rate: iteration.rate,
+            keep: 1.0 - decay.unwrap_or(0.0) * iteration.rate,
+            weight,
+            share: 1.0 / (self.pending.0 + weight),
+            rule: self.rule.numbers(iteration),
+            begun: if self.window() > 1 { self.entries.iter().map(is_begun).collect() } else { Vec::new() },
+        }
     }
 
     /// Shows each tensor that is kept for a parameter, with the names of the parameter and of the slot.

@@ -1,11 +1,10 @@
 //! How one parameter is updated: the rule's own arithmetic, in one pass over memory with what is common to all rules.
 
 use super::Settings;
-use super::record::Numbers;
 use super::settings::Range;
 use crate::Result;
 use kiln_autograd::ops::{Elementwise, Function};
-use kiln_autograd::{DType, DynOp, Scalar, Spec, Tensor};
+use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::Value;
 use std::fmt;
 
@@ -26,6 +25,13 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// The tensors it keeps for a parameter, by name, as they are before the first update. For parameters of half
     /// precision it is asked with `f32`, and updates them in it: squares of gradients need its range.
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
+
+    /// The numbers beside the rate that change from update to update, which [`UpdateRule::update`] finds in
+    /// [`Step::numbers`]. Only these and what it is given may change between updates: a step of `fit` is recorded, and run
+    /// again with other numbers.
+    fn numbers(&self, _iteration: &Iteration) -> Vec<f64> {
+        Vec::new()
+    }
 
     /// From `[parameter, gradient, slots…]`, the new `[parameter, slots…]`, of the same shapes and types. The parameter has
     /// been decayed and the gradient clipped already.
@@ -57,6 +63,17 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     }
 }
 
+/// What is known of an update before it: what a rule computes its numbers from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Iteration {
+    /// Its number, from 1.
+    pub number: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// [`UpdateRule::product`] for it.
+    pub product: f64,
+}
+
 /// What nobody else can name.
 #[derive(Debug, Clone, Copy)]
 pub struct Sealed;
@@ -64,6 +81,9 @@ pub struct Sealed;
 /// What the built-in rules fill in; the rest of [`UpdateRule`] is the macro's.
 pub(super) trait Rule {
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        vec![iteration.rate]
+    }
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>>;
     /// Each setting with what it can be.
     fn ranges(&self) -> Vec<(&'static str, f64, Range)>;
@@ -84,24 +104,20 @@ pub(super) fn filled(names: &[&'static str], parameter: Spec, value: f64) -> Vec
     names.iter().map(|&name| (name, Tensor::filled(parameter, value))).collect()
 }
 
-/// One update of one parameter: its number, its rate, and what parameter and gradient are multiplied by before the rule.
+/// One update of one parameter: its numbers, and what parameter and gradient are multiplied by before the rule.
 ///
-/// What changes from step to step goes to the kernel as numbers, operands of rank 0, so that every step is the same
-/// operation.
+/// What changes from step to step is tensors of rank 0 without a type of their own, as `2.0` in `x.mul(2.0)`, so that every
+/// step is the same operation.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The number of the update, from 1.
-    pub t: f64,
     /// The learning rate.
-    pub rate: f64,
-    /// [`UpdateRule::product`] for this update.
-    pub product: f64,
+    pub rate: Tensor,
+    /// [`UpdateRule::numbers`] of this update.
+    pub numbers: Vec<Tensor>,
     /// What [`Step::apply`] multiplies the parameter by first: 1 minus its decay.
-    pub keep: f64,
-    /// What [`Step::apply`] multiplies the gradient by first, a number of rank 0: less than 1 where its norm is clipped.
+    pub keep: Tensor,
+    /// What [`Step::apply`] multiplies the gradient by first: less than 1 where its norm is clipped.
     pub scale: Tensor,
-    /// What becomes of the numbers that the rule gives.
-    pub(super) numbers: Numbers,
 }
 
 impl Step {
@@ -114,7 +130,7 @@ impl Step {
         &self,
         rule: F,
         x: Vec<Tensor>,
-        numbers: &[f64],
+        numbers: &[Tensor],
     ) -> Result<Vec<Tensor>> {
         self.prepared::<_, IN, OUT, false>(rule, f64::INFINITY, x, numbers)
     }
@@ -126,7 +142,7 @@ impl Step {
         &self,
         rule: F,
         x: Vec<Tensor>,
-        numbers: &[f64],
+        numbers: &[Tensor],
     ) -> Result<Vec<Tensor>> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { 1e153 } else { 1e18 };
         self.prepared::<_, IN, OUT, true>(rule, most, x, numbers)
@@ -138,7 +154,7 @@ impl Step {
         &self,
         rule: F,
         x: Vec<Tensor>,
-        numbers: &[f64],
+        numbers: &[Tensor],
     ) -> Result<Vec<Tensor>> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { f64::MAX / 3.0 } else { 1e38 };
         self.prepared::<_, IN, OUT, true>(rule, most, x, numbers)
@@ -149,27 +165,15 @@ impl Step {
         rule: F,
         most: f64,
         mut x: Vec<Tensor>,
-        numbers: &[f64],
+        numbers: &[Tensor],
     ) -> Result<Vec<Tensor>> {
         let smallest = match x.first().map(Tensor::dtype) {
             Some(DType::F64) => f64::MIN_POSITIVE,
             _ => f64::from(f32::MIN_POSITIVE),
         };
         let op = Elementwise::<_, IN, OUT>(Prepared::<_, HELD> { rule, most, smallest });
-        match &self.numbers {
-            Numbers::Plain => {}
-            Numbers::Recorded(_, ops) => ops.borrow_mut().push(op.to_arc()),
-            Numbers::Gathered(gathered) => {
-                gathered.borrow_mut().take(&op, std::iter::once(self.keep).chain(numbers.iter().copied()));
-                return Ok(x);
-            }
-        }
         x.reserve(2 + numbers.len());
-        x.push(self.numbers.operand(self.keep)?);
-        x.push(self.scale.clone());
-        for &number in numbers {
-            x.push(self.numbers.operand(number)?);
-        }
+        x.extend([&self.keep, &self.scale].into_iter().chain(numbers).cloned());
         Ok(Tensor::apply_owned(&op, x)?.into_iter().collect())
     }
 }

@@ -1,6 +1,6 @@
 //! The rules that look at each element alone: one function each, so that an update is one pass over memory.
 
-use super::rule::{Rule, Step, filled, zeros};
+use super::rule::{Iteration, Rule, Step, filled, zeros};
 use super::settings::{Range, optimizers};
 use super::{Convention, LearningRate};
 use crate::Result;
@@ -285,18 +285,26 @@ impl Rule for Sgd {
         if self.momentum == 0.0 { Vec::new() } else { zeros(&["momentum"], parameter) }
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let (rate, momentum) = (step.rate, self.momentum);
-        if momentum == 0.0 {
-            return step.apply(Descend {}, x, &[rate]);
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        let rate = iteration.rate;
+        if self.momentum == 0.0 {
+            return vec![rate];
         }
-        let first = if step.t == 1.0 { 0.0 } else { self.dampening };
+        let first = if iteration.number == 1.0 { 0.0 } else { self.dampening };
         let (into, out, own) = match self.settings.convention {
             Convention::Keras => (-rate, 1.0, -rate),
             Convention::PyTorch => (1.0 - first, -rate, 1.0),
         };
-        let (look, ahead) = if self.nesterov { (momentum, own) } else { (1.0, 0.0) };
-        step.apply(Velocity { momentum, look }, x, &[into, out, ahead])
+        vec![into, out, if self.nesterov { own } else { 0.0 }]
+    }
+
+    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let momentum = self.momentum;
+        if momentum == 0.0 {
+            return step.apply(Descend {}, x, &step.numbers);
+        }
+        let look = if self.nesterov { momentum } else { 1.0 };
+        step.apply(Velocity { momentum, look }, x, &step.numbers)
     }
 }
 
@@ -323,22 +331,26 @@ impl Rule for RmsProp {
         let (inside, outside) = self.settings.convention.places(epsilon);
         let f = RmsStep { rho, momentum, inside, outside, centered };
         match x.len() {
-            3 => step.apply_squaring::<_, 3, 2>(f, x, &[step.rate]),
-            4 => step.apply_squaring::<_, 4, 3>(f, x, &[step.rate]),
-            _ => step.apply_squaring::<_, 5, 4>(f, x, &[step.rate]),
+            3 => step.apply_squaring::<_, 3, 2>(f, x, &step.numbers),
+            4 => step.apply_squaring::<_, 4, 3>(f, x, &step.numbers),
+            _ => step.apply_squaring::<_, 5, 4>(f, x, &step.numbers),
         }
     }
 }
 
-/// Adam's step from its settings, with the corrections folded into the rate and, for PyTorch, into epsilon.
+/// Adam's rate and epsilon, with the corrections folded into them.
+fn adam_numbers(a: &Adam, iteration: &Iteration) -> Vec<f64> {
+    let root = (1.0 - a.beta_2.powf(iteration.number)).sqrt();
+    let rate = iteration.rate * root / (1.0 - a.beta_1.powf(iteration.number));
+    vec![rate, if a.settings.convention == Convention::PyTorch { a.epsilon * root } else { a.epsilon }]
+}
+
+/// Adam's step from its settings.
 fn adam(a: &Adam, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-    let Adam { beta_1, beta_2, epsilon, amsgrad, .. } = *a;
-    let root = (1.0 - beta_2.powf(step.t)).sqrt();
-    let rate = step.rate * root / (1.0 - beta_1.powf(step.t));
-    let epsilon = if a.settings.convention == Convention::PyTorch { epsilon * root } else { epsilon };
+    let Adam { beta_1, beta_2, amsgrad, .. } = *a;
     match amsgrad {
-        true => step.apply_squaring(AmsGradStep { beta_1, beta_2 }, x, &[rate, epsilon]),
-        false => step.apply_squaring(AdamStep { beta_1, beta_2 }, x, &[rate, epsilon]),
+        true => step.apply_squaring(AmsGradStep { beta_1, beta_2 }, x, &step.numbers),
+        false => step.apply_squaring(AdamStep { beta_1, beta_2 }, x, &step.numbers),
     }
 }
 
@@ -356,6 +368,10 @@ impl Rule for Adam {
             true => zeros(&["momentum", "velocity", "velocity_hat"], parameter),
             false => zeros(&["momentum", "velocity"], parameter),
         }
+    }
+
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        adam_numbers(self, iteration)
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
@@ -384,6 +400,10 @@ impl Rule for AdamW {
         Rule::slots(&self.adam(), parameter)
     }
 
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        adam_numbers(&self.adam(), iteration)
+    }
+
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         adam(&self.adam(), step, x)
     }
@@ -410,13 +430,17 @@ impl Rule for Nadam {
         zeros(&["momentum", "velocity"], parameter)
     }
 
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        let Iteration { number, rate, product } = *iteration;
+        let (now, next) = (self.momentum(number), self.momentum(number + 1.0));
+        let mean = rate * next / (1.0 - product * next);
+        let gradient = rate * (1.0 - now) / (1.0 - product);
+        vec![mean, gradient, 1.0 / (1.0 - self.beta_2.powf(number))]
+    }
+
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Nadam { beta_1, beta_2, epsilon, .. } = *self;
-        let (now, next) = (self.momentum(step.t), self.momentum(step.t + 1.0));
-        let mean = step.rate * next / (1.0 - step.product * next);
-        let gradient = step.rate * (1.0 - now) / (1.0 - step.product);
-        let correction = 1.0 / (1.0 - beta_2.powf(step.t));
-        step.apply_squaring(NadamStep { beta_1, beta_2, epsilon }, x, &[mean, gradient, correction])
+        step.apply_squaring(NadamStep { beta_1, beta_2, epsilon }, x, &step.numbers)
     }
 
     fn product(&self, t: f64, before: f64) -> f64 {
@@ -441,12 +465,15 @@ impl Rule for Adamax {
         zeros(&["momentum", "norm"], parameter)
     }
 
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        vec![iteration.rate / (1.0 - self.beta_1.powf(iteration.number))]
+    }
+
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Adamax { beta_1, beta_2, epsilon, .. } = *self;
         // What Keras has outside, PyTorch has beside the gradient.
         let (outside, inside) = self.settings.convention.places(epsilon);
-        let rate = step.rate / (1.0 - beta_1.powf(step.t));
-        step.apply_held(AdamaxStep { beta_1, beta_2, inside, outside }, x, &[rate])
+        step.apply_held(AdamaxStep { beta_1, beta_2, inside, outside }, x, &step.numbers)
     }
 }
 
@@ -463,19 +490,24 @@ impl Rule for RAdam {
         zeros(&["momentum", "velocity"], parameter)
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let RAdam { beta_1, beta_2, epsilon, .. } = *self;
-        let power = beta_2.powf(step.t);
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        let RAdam { beta_1, beta_2, .. } = *self;
+        let t = iteration.number;
+        let power = beta_2.powf(t);
         let full = 2.0 / (1.0 - beta_2) - 1.0;
-        let length = full - 2.0 * step.t * power / (1.0 - power);
+        let length = full - 2.0 * t * power / (1.0 - power);
         let adaptive = if length > 5.0 {
             let ratio = (length - 4.0) * (length - 2.0) * full / ((full - 4.0) * (full - 2.0) * length);
             (ratio * (1.0 - power)).sqrt()
         } else {
             0.0
         };
-        let rate = step.rate / (1.0 - beta_1.powf(step.t));
-        step.apply_squaring(RAdamStep { beta_1, beta_2, epsilon }, x, &[rate, adaptive])
+        vec![iteration.rate / (1.0 - beta_1.powf(t)), adaptive]
+    }
+
+    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let RAdam { beta_1, beta_2, epsilon, .. } = *self;
+        step.apply_squaring(RAdamStep { beta_1, beta_2, epsilon }, x, &step.numbers)
     }
 }
 
@@ -493,7 +525,7 @@ impl Rule for Adagrad {
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let (inside, outside) = self.settings.convention.places(self.epsilon);
-        step.apply_squaring(AdagradStep { inside, outside }, x, &[step.rate])
+        step.apply_squaring(AdagradStep { inside, outside }, x, &step.numbers)
     }
 }
 
@@ -507,7 +539,7 @@ impl Rule for Adadelta {
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply_squaring(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &[step.rate])
+        step.apply_squaring(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &step.numbers)
     }
 }
 
@@ -521,7 +553,7 @@ impl Rule for Lion {
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply(LionStep { beta_1: self.beta_1, beta_2: self.beta_2 }, x, &[step.rate])
+        step.apply(LionStep { beta_1: self.beta_1, beta_2: self.beta_2 }, x, &step.numbers)
     }
 }
 
@@ -548,6 +580,10 @@ impl Rule for Ftrl {
         slots
     }
 
+    fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
+        vec![iteration.rate, self.l2_regularization_strength + self.beta / (2.0 * iteration.rate)]
+    }
+
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let f = FtrlStep {
             power: self.learning_rate_power,
@@ -555,7 +591,6 @@ impl Rule for Ftrl {
             shrinkage: self.l2_shrinkage_regularization_strength,
             most: if x[0].dtype() == DType::F64 { f64::MAX } else { f64::from(f32::MAX) },
         };
-        let l2 = self.l2_regularization_strength + self.beta / (2.0 * step.rate);
-        step.apply_squaring(f, x, &[step.rate, l2])
+        step.apply_squaring(f, x, &step.numbers)
     }
 }

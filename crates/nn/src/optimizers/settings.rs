@@ -237,6 +237,10 @@ macro_rules! optimizers {
                 $crate::optimizers::rule::Rule::slots(self, parameter)
             }
 
+            fn numbers(&self, iteration: &$crate::optimizers::Iteration) -> Vec<f64> {
+                $crate::optimizers::rule::Rule::numbers(self, iteration)
+            }
+
             fn update(&self, step: &$crate::optimizers::Step, x: Vec<kiln_autograd::Tensor>) -> $crate::Result<Vec<kiln_autograd::Tensor>> {
                 $crate::optimizers::rule::Rule::update(self, step, x)
             }

@@ -308,7 +308,7 @@ impl UpdateRule for Composed {
         Vec::new()
     }
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        Ok(vec![x[0].sub(&x[1].mul(step.rate)?)?])
+        Ok(vec![x[0].sub(&x[1].mul(&step.rate)?)?])
     }
 }
 
