@@ -1,5 +1,6 @@
 //! A watch for results that are not finite: the first operation to give one is an error that says where it came from.
 
+use crate::error::short_path;
 use crate::op::Outputs;
 use crate::run::run;
 use crate::trace::{By, two_followers};
@@ -148,7 +149,7 @@ impl fmt::Display for Origin {
                 if !layer.is_empty() {
                     write!(f, " in layer `{layer}`")?;
                 }
-                write!(f, " at {}:{}", at.file(), at.line())
+                write!(f, " at {}:{}", short_path(at.file()), at.line())
             }
         }
     }
