@@ -25,8 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// ```
 ///
 /// What follows from a watched tensor is watched: put one on a tape, and gradients are too. It costs a look at every
-/// result, and nothing is computed in place. A view is not looked at, because its elements were. What is not finite when the
-/// watch is given it is an error where something is computed of it that is not finite either, and the error names it.
+/// result, and nothing is computed in place. A view is not looked at, because its elements were; a plan is one operation,
+/// of which only the results are. What is not finite when the watch is given it is an error where something is computed
+/// of it that is not finite either, and the error names it.
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Layers>);
 
@@ -248,6 +249,7 @@ impl fmt::Display for Short {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Plan;
     use crate::ops::*;
 
     #[test]
@@ -266,5 +268,28 @@ mod tests {
         let text = x.slice(0, 0..1).unwrap().sub(1.0).unwrap().t().unwrap().log().unwrap_err().to_string();
         assert!(text.starts_with("log: the result f32 [2, 1] is not finite: -inf at [0, 0]"), "{text}");
         assert!(text.contains("operand 1, f32 [2, 1], from 0 to 1, is from `sub` at "), "{text}");
+    }
+
+    #[test]
+    fn the_results_of_a_plan_are_looked_at_and_watched() {
+        let inputs = [Tensor::new([1.0f32, 2.0]), Tensor::new([3.0f32, 4.0])];
+        let mut plan = Plan::of(|x| Ok(vec![x[0].div(&x[1])?.sqrt()?, x[1].clone()]), &inputs).unwrap();
+        let (watch, zeros) = (Watch::new(), Tensor::new([0.0f32, 4.0]));
+        let given = |x: &Tensor| watch.input("the divisor", x);
+        let results = plan.run(&[&inputs[0], &given(&inputs[1])]).unwrap();
+        let text = results[0].sub(&results[0]).unwrap().log().unwrap_err().to_string();
+        assert!(text.starts_with("log: the result"), "{text}");
+        let text = results[1].mul(f32::MAX).unwrap_err().to_string();
+        assert!(text.contains("is the divisor\n"), "{text}");
+        let text = plan.run(&[&inputs[0], &given(&zeros)]).unwrap_err().to_string();
+        assert!(text.starts_with("plan: the result f32 [2] is not finite: inf at [0], 1 of 2 elements\n"), "{text}");
+        assert!(text.contains("operand 2, f32 [2], from 0 to 4, is the divisor\n"), "{text}");
+        // What a failed run was given is there as it was, and watched.
+        let mut tensors = vec![given(&inputs[0]), given(&zeros)];
+        assert!(plan.run_in_place(&mut tensors).is_err());
+        assert!(tensors[0].untraced().same_bits(&inputs[0]) && tensors[1].untraced().same_bits(&zeros));
+        assert!(tensors.len() == 2 && tensors.iter().all(|x| Watch::of(x).is_some()));
+        let other = Watch::new().input("other", &inputs[0]);
+        assert_eq!(plan.run(&[&other, &given(&inputs[1])]).unwrap_err().kind(), ErrorKind::Escape);
     }
 }
