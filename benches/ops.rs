@@ -31,6 +31,7 @@ fn elementwise(c: &mut Criterion) {
     measure(c, "add transposed 1024x1024", 1 << 20, || matrix.add(&matrix.t()?));
     measure(c, "exp 1M", 1 << 20, || x.exp());
     measure(c, "tanh 1M", 1 << 20, || x.tanh());
+    measure(c, "gelu 1M", 1 << 20, || x.gelu());
     measure(c, "gelu_tanh 1M", 1 << 20, || x.gelu_tanh());
     measure(c, "relu 1M", 1 << 20, || x.relu());
 }

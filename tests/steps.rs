@@ -358,10 +358,27 @@ fn a_watch_names_where_numbers_got_lost() {
     let odd = Dataset::new(Tensor::from_vec(x, [40, 2]).unwrap(), Tensor::ones([40, 1]).unwrap()).unwrap();
     let fit = || fit().validation_data(&odd).validation_batch_size(8);
     let error = build(0.01).fit(&data, fit().check_finite()).unwrap_err().to_string();
+    assert!(error.contains(": x, f32 [8, 2], was not finite when it was given: inf at [3, 0]"), "{error}");
     assert!(error.contains("is x\n") && error.contains("in epoch 1, validation batch 5\n"), "{error}");
     assert!(error.contains("in layer `dense`"), "{error}");
     let history = build(0.01).fit(&data, fit()).unwrap();
     assert!(!history.last("val_loss").unwrap().is_finite());
+}
+
+#[test]
+fn metrics_evaluations_and_predictions_are_not_watched() {
+    let data = points(16, 3);
+    let lost = metrics::MetricFn::new("lost", |_, p| Ok(p.sub(p)?.log()?.mean(-1)?));
+    let mut model =
+        Sequential::new([2]).add(Dense::new(1)).compile("sgd", "mse", vec![metrics::Metric::boxed(&lost)]).unwrap();
+    let fit = quiet().epochs(1).validation_data(&data).check_finite();
+    let history = model.fit(&data, fit).unwrap();
+    assert_eq!(history.last("lost"), Some(f64::NEG_INFINITY));
+    assert_eq!(history.last("val_lost"), Some(f64::NEG_INFINITY));
+    let x = Tensor::full([16, 2], f32::INFINITY).unwrap();
+    assert!(!model.predict(&x).unwrap().to_vec_as::<f64>()[0].is_finite());
+    let logs = model.evaluate(&Dataset::new(x, data.y().clone()).unwrap()).unwrap();
+    assert!(!logs.get("loss").unwrap().is_finite());
 }
 
 #[test]

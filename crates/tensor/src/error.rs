@@ -151,7 +151,7 @@ impl fmt::Display for Error {
             write!(f, ": {source}")?;
         }
         if let Some(at) = d.at {
-            write!(f, "\n  at {at}")?;
+            write!(f, "\n  at {}:{}:{}", short_path(at.file()), at.line(), at.column())?;
         }
         if let Some(help) = &d.help {
             write!(f, "\n  help: {help}")?;
@@ -164,5 +164,41 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A source file without the folders above the crate's: of an absolute path, what begins at `crates/` or at the folder that
+/// holds `src`.
+pub(crate) fn short_path(file: &str) -> String {
+    let is_absolute = file.starts_with('/') || file.starts_with("\\") || file.get(1..2) == Some(":");
+    if !is_absolute {
+        return file.to_owned();
+    }
+    let parts: Vec<&str> = file.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
+    let last = |name: &str| parts.iter().rposition(|part| *part == name);
+    let crate_folder = last("crates").or_else(|| last("src").and_then(|at| at.checked_sub(1)));
+    parts[crate_folder.unwrap_or(parts.len().saturating_sub(3))..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_without_the_folders_above() {
+        for (file, told) in [
+            ("tests/plan.rs", "tests/plan.rs"),
+            ("src/main.rs", "src/main.rs"),
+            ("/home/me/kiln/crates/nn/src/layers/dense.rs", "crates/nn/src/layers/dense.rs"),
+            (
+                "/home/me/.cargo/registry/src/index-1f/kiln-nn-0.1.0/src/layers/dense.rs",
+                "kiln-nn-0.1.0/src/layers/dense.rs",
+            ),
+            ("C:\\kiln\\crates\\nn\\src\\loss.rs", "crates/nn/src/loss.rs"),
+            ("/a/b/c/examples/mine.rs", "c/examples/mine.rs"),
+            ("/mine.rs", "mine.rs"),
+        ] {
+            assert_eq!(short_path(file), told);
+        }
     }
 }

@@ -183,7 +183,7 @@ pub fn from_config(config: &Value) -> Result<Box<dyn Loss>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_autograd::Tensor;
+    use kiln_autograd::{Tensor, Watch};
 
     fn call(loss: &str, y_true: Tensor, y_pred: Tensor) -> Result<f64> {
         Ok(from_name(loss)?.call(&Var::new(y_true), &Var::new(y_pred), None)?.tensor().item()?)
@@ -275,6 +275,25 @@ mod tests {
         let custom = LossFn::new("custom", |t, p| Ok(p.sub(t)?.mean(-1)?));
         let (t, p) = (Tensor::new([[1.0], [f64::NAN]]), Tensor::new([[3.0], [f64::INFINITY]]));
         assert_eq!(with_gradient(&custom, &t, &p, Some(&weight)), (0.5, vec![0.25, 0.0]));
+    }
+
+    #[test]
+    fn cosines_make_nothing_infinite_on_the_way() {
+        let watch = Watch::new();
+        let loss = CosineSimilarity::new().reduction(Reduction::Sum);
+        for (row, cosine, gradient) in [
+            ([0.0f32, 0.0], 0.0, [0.0, 0.0]),
+            // Shorter than 1e-7, by which both are divided then.
+            ([3e-9, 4e-9], 2.5e-3, [-3e5, -4e5]),
+            ([2e38, 3e38], 1.0, [0.0, 0.0]),
+        ] {
+            let rows = Tensor::new([[0.6, 0.8], row]);
+            let (value, got) = with_gradient(&loss, &watch.input("t", &rows), &watch.input("p", &rows), None);
+            assert!((value + 1.0 + cosine).abs() < 1e-6, "{row:?} {value}");
+            for (got, want) in got[2..].iter().zip(gradient) {
+                assert!((got - want).abs() <= 1e-6 * f64::abs(want), "{row:?} {got} {want}");
+            }
+        }
     }
 
     #[test]

@@ -133,8 +133,9 @@ fn unit<V: Ops>(x: &V, axis: isize) -> Result<V> {
     let scaled = x.div(&scale)?;
     let square = zero.select(1.0, &scaled.square()?.sum(keep(axis))?)?;
     let unit = scaled.mul(&square.rsqrt()?)?;
-    let norm = V::constant(square.tensor().clone()).sqrt()?.mul(&scale)?;
-    let short = norm.lt(EPSILON)?.logical_or(&zero)?;
-    let stretched = x.div(&zero.select(f64::INFINITY, &short.select(EPSILON, &scale)?)?)?;
-    Ok(short.select(&stretched, &unit)?)
+    // Beyond 1 the scale says nothing about a norm below 1e-7, but could make it infinite.
+    let norm = V::constant(square.tensor().clone()).sqrt()?.mul(&scale.clamp(0.0, 1.0)?)?;
+    let short = norm.lt(EPSILON)?;
+    let stretched = x.div(&short.select(EPSILON, &scale)?)?;
+    Ok(zero.select(0.0, &short.select(&stretched, &unit)?)?)
 }

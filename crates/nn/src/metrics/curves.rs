@@ -146,18 +146,21 @@ impl Moments {
         }
         let axes = leading(t);
         let w = w.expand(t.shape())?;
-        let counted = w.ne(0)?.select(t, f64::INFINITY)?;
-        let base = (0..t.rank() - 1).try_fold(counted, |least, _| least.amin(0))?;
         let weight = weighted_sum(&Tensor::scalar(1.0, DType::F64), &w, axes)?;
         let empty = weight.eq(0)?;
+        let counts = w.ne(0)?;
+        let base = (0..t.rank() - 1).try_fold(counts.select(t, f64::MAX)?, |least, _| least.amin(0))?;
+        let base = empty.select(0.0, &base)?;
+        // What does not count may be anything: finite, it makes nothing on the way that is not.
+        let (t, p) = (&counts.select(t, &base)?, &counts.select(p, &base)?);
         let offsets = t.sub(&base)?;
-        let offset = empty.select(0.0, &weighted_sum(&offsets, &w, axes)?.div(&weight)?)?;
+        let offset = ratio(&weighted_sum(&offsets, &w, axes)?, &weight)?;
         let spread = weighted_sum(&offsets.sub(&offset)?.square()?, &w, axes)?;
         let residual = weighted_sum(&t.sub(p)?.square()?, &w, axes)?;
 
         let total = self.weight.add(&weight)?;
         let step = empty.select(0.0, &base.add(&offset)?.sub(&self.mean)?)?;
-        let share = total.eq(0)?.select(0.0, &weight.div(&total)?)?;
+        let share = ratio(&weight, &total)?;
         self.spread = self.spread.add(&spread)?.add(&step.square()?.mul(&self.weight)?.mul(&share)?)?;
         self.mean = self.mean.add(&step.mul(&share)?)?;
         self.residual = self.residual.add(&residual)?;
@@ -165,6 +168,12 @@ impl Moments {
         self.samples = self.samples.add(t.count() as f64)?;
         Ok(())
     }
+}
+
+/// `a / b`, and 0 where `b` is.
+fn ratio(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let none = b.eq(0)?;
+    Ok(none.select(0.0, &a.div(&none.select(1.0, b)?)?)?)
 }
 
 /// The score of a column from its residual and spread.
@@ -369,6 +378,7 @@ impl Measure for R2Score {
 mod tests {
     use super::*;
     use crate::metrics::Metric;
+    use kiln_autograd::Watch;
 
     /// The scores of a metric that has seen the rows one batch after another.
     fn scores(mut metric: R2Score, t: &[[f64; 2]], p: &[[f64; 2]], w: Option<&[f64]>, batch: usize) -> Vec<f64> {
@@ -442,6 +452,24 @@ mod tests {
             assert_close(&scores(each(), &t, &p, Some(&[1.0, 1.0, 0.0, 2.0]), batch), &want);
         }
         assert_close(&scores(each(), &[[3.0, 1.0]; 3], &[[3.0, 2.0]; 3], None, 2), &[0.0, 0.0]);
+    }
+
+    #[test]
+    fn r2_makes_nothing_that_is_not_finite_on_the_way() {
+        let watch = Watch::new();
+        let given = |x: &[f64]| watch.input("x", &Tensor::from_slice(x, [x.len(), 1]).unwrap());
+        let weight = |w: [f64; 3]| watch.input("w", &Tensor::new(w));
+        let mut metric = R2Score::new();
+        // Batches without weight, also the first, and samples without.
+        for w in [[0.0; 3], [1.0, 1.0, 0.0], [0.0; 3], [0.0, 0.0, 2.0]] {
+            metric.update(&given(&[1.0, 2.0, 4.0]), &given(&[1.0, 3.0, 4.0]), Some(&weight(w))).unwrap();
+        }
+        // Residual 1; around the mean 11/4 a spread of (7² + 3² + 2·5²)/16.
+        assert_close(&metric.values(), &[1.0 - 16.0 / 108.0]);
+        metric.reset();
+        let t = given(&[1.0, f64::NAN, 4.0]);
+        metric.update(&t, &given(&[f64::INFINITY, 3.0, 4.0]), Some(&weight([0.0, 0.0, 1.0]))).unwrap();
+        assert_eq!(metric.values(), [0.0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rawzip::{CompressionMethod, ErrorKind, ZipArchive, ZipArchiveWriter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An archive that unpacks to more bytes than this …
 const LARGE: u128 = if cfg!(test) { 1 << 20 } else { 256 << 20 };
@@ -25,7 +25,8 @@ fn is_bomb(unpacked: u128, packed: u128) -> bool {
 /// Reads every array of an npz file.
 ///
 /// # Errors
-/// A file that is missing, no zip archive, or holds a damaged array; one whose small size and huge content make it
+/// A file that is missing, no zip archive, holds a damaged array, two of one name, or one whose name in the archive's
+/// directory is not that at its place; one whose small size and huge content make it
 /// likely that it was built to fill the memory.
 pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
     let path = path.as_ref();
@@ -40,7 +41,7 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
         ZipArchive::from_file(file, &mut buffer).map_err(|e| format::not_a("npz", path, &start, &e.to_string()))?;
     // Of all entries together, because they may share one compressed piece.
     let (mut count, mut unpacked) = (0, 0);
-    let mut entries = Vec::new();
+    let (mut names, mut entries) = (BTreeSet::new(), Vec::new());
     let mut directory = archive.entries(&mut buffer);
     while let Some(entry) = directory.next_entry().map_err(broken)? {
         count += 1;
@@ -49,7 +50,10 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
         let Some(name) = name.as_bytes().strip_suffix(b".npy") else { continue };
         let name = str::from_utf8(name).map_err(|e| Error::file(path, "has a name that is no text").caused_by(e))?;
         if entry.flags().is_encrypted() {
-            return Err(Error::file(path.join(name), "is encrypted"));
+            return Err(Error::file(inside(path, name), "is encrypted"));
+        }
+        if !names.insert(name.to_owned()) {
+            return Err(Error::file(path, format!("has two arrays named `{name}`")));
         }
         entries.push((name.to_owned(), entry.compression_method(), entry.wayfinder()));
     }
@@ -63,10 +67,17 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
     }
     let mut arrays = BTreeMap::new();
     for (name, method, entry) in entries {
-        let inside = path.join(&name);
+        let inside = inside(path, &name);
         // The archive's own word for the size, which the array's header must confirm, bounds what is read.
         let size = entry.uncompressed_size_hint();
         let entry = archive.get_entry(entry).map_err(broken)?;
+        // The directory could give an array a name that no reader of the entries themselves would find.
+        let own = entry.local_header(&mut buffer).map_err(broken)?;
+        let own = own.file_path().as_bytes();
+        if own.strip_suffix(b".npy") != Some(name.as_bytes()) {
+            let text = format!("is named `{}` at its own place in the archive", String::from_utf8_lossy(own));
+            return Err(Error::file(inside, text));
+        }
         let content: &mut dyn Read = match method {
             CompressionMethod::STORE => &mut BufReader::new(entry.reader()),
             CompressionMethod::DEFLATE => &mut DeflateDecoder::new(entry.reader()),
@@ -81,6 +92,14 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
         };
     }
     Ok(arrays)
+}
+
+/// What errors call an array of an archive. Its name is only text: as a path, `/a` would lead out of the archive.
+fn inside(path: &Path, name: &str) -> PathBuf {
+    let mut inside = path.as_os_str().to_owned();
+    inside.push("/");
+    inside.push(name);
+    inside.into()
 }
 
 /// Writes arrays by name to an npz file, compressed. A file that is there is replaced in one step
@@ -249,6 +268,40 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let error = load_npz(&path).unwrap_err().to_string();
         assert!(error.contains("Invalid checksum"), "{error}");
+    }
+
+    /// Puts `to` in the place of `from`, of the same length, `times` times at most.
+    fn rename(path: &Path, from: &[u8], to: &[u8], times: usize) {
+        let mut bytes = std::fs::read(path).unwrap();
+        let at: Vec<usize> = (0..=bytes.len() - from.len()).filter(|&at| bytes[at..].starts_with(from)).collect();
+        at.into_iter().take(times).for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_name_stands_once_and_is_the_same_in_both_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        let (one, two) = (Tensor::new([1, 2, 3]), Tensor::new([4, 5, 6]));
+        save_npz(&path, [("one", &one), ("two", &two)]).unwrap();
+        rename(&path, b"two.npy", b"one.npy", usize::MAX);
+        let error = load_npz(&path).unwrap_err().to_string();
+        assert!(error.ends_with("x.npz: has two arrays named `one`"), "{error}");
+        // The first mention is the one before the array itself, the second that in the directory.
+        save_npz(&path, [("one", &one)]).unwrap();
+        rename(&path, b"one.npy", b"two.npy", 1);
+        let error = load_npz(&path).unwrap_err().to_string();
+        assert!(error.ends_with("x.npz/one: is named `two.npy` at its own place in the archive"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_archive_whatever_the_name_inside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        save_npz(&path, [("/abs", &Tensor::new([1, 2, 3]))]).unwrap();
+        rename(&path, b"/abs.npy", b"/two.npy", 1);
+        let error = load_npz(&path).unwrap_err().to_string();
+        assert!(error.contains("x.npz//abs: is named `/two.npy`"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::memory::Place;
 use super::{Operand, Origin, Plan};
+use crate::error::short_path;
 use crate::{Layout, Op};
 use std::fmt::{self, Write};
 
@@ -88,7 +89,7 @@ impl Explained<'_> {
                     _ => {}
                 }
             }
-            writeln!(f, "  {}:{}", short(step.at.file()), step.at.line())?;
+            writeln!(f, "  {}:{}", short_path(step.at.file()), step.at.line())?;
         }
         let outputs: Vec<String> = outputs.iter().map(|output| self.operand(output)).collect();
         writeln!(f, "results: {}", outputs.join(", "))
@@ -124,19 +125,6 @@ fn title(op: &dyn Op) -> String {
     format!("{}{suffix}", op.name())
 }
 
-/// A source file without the folders above the crate's: of an absolute path, what begins at `crates/` or at the folder that
-/// holds `src`.
-fn short(file: &str) -> String {
-    let is_absolute = file.starts_with('/') || file.starts_with("\\") || file.get(1..2) == Some(":");
-    if !is_absolute {
-        return file.to_owned();
-    }
-    let parts: Vec<&str> = file.split(['/', '\\']).filter(|part| !part.is_empty()).collect();
-    let last = |name: &str| parts.iter().rposition(|part| *part == name);
-    let crate_folder = last("crates").or_else(|| last("src").and_then(|at| at.checked_sub(1)));
-    parts[crate_folder.unwrap_or(parts.len().saturating_sub(3))..].join("/")
-}
-
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.explain())
@@ -161,29 +149,6 @@ impl fmt::Display for Size {
             bytes if bytes < 10_000 => write!(f, "{bytes} B"),
             bytes if bytes < 10_000_000 => write!(f, "{:.1} kB", bytes as f64 / 1e3),
             bytes => write!(f, "{:.1} MB", bytes as f64 / 1e6),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_told_without_the_folders_above() {
-        for (file, told) in [
-            ("tests/plan.rs", "tests/plan.rs"),
-            ("src/main.rs", "src/main.rs"),
-            ("/home/me/kiln/crates/nn/src/layers/dense.rs", "crates/nn/src/layers/dense.rs"),
-            (
-                "/home/me/.cargo/registry/src/index-1f/kiln-nn-0.1.0/src/layers/dense.rs",
-                "kiln-nn-0.1.0/src/layers/dense.rs",
-            ),
-            ("C:\\kiln\\crates\\nn\\src\\loss.rs", "crates/nn/src/loss.rs"),
-            ("/a/b/c/examples/mine.rs", "c/examples/mine.rs"),
-            ("/mine.rs", "mine.rs"),
-        ] {
-            assert_eq!(short(file), told);
         }
     }
 }

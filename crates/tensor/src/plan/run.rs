@@ -7,7 +7,7 @@ use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::run::{Copies, FEW, View, ViewMut, call_kernel, no_memory};
 use crate::storage::Storage;
-use crate::{DType, Error, Layout, Result, Spec, Tensor};
+use crate::{DType, Error, Layout, Result, Spec, Tensor, Watch};
 use smallvec::SmallVec;
 use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
@@ -31,16 +31,17 @@ unsafe impl Send for Bases {}
 unsafe impl Sync for Bases {}
 
 impl Plan {
-    /// Runs the plan on other inputs.
+    /// Runs the plan on other inputs. To a [`Watch`] over any of them the plan is one operation: what is not finite on the
+    /// way is not seen, but what comes out is looked at and watched.
     ///
     /// # Errors
     /// Inputs of another number, shape or type than those that were recorded; what an operation finds wrong with the
-    /// values, at the line that asked for it; no memory for the results.
+    /// values, at the line that asked for it; a watched result that is not finite; no memory for the results.
     #[track_caller]
     pub fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let at = Location::caller();
         let mut tensors: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
-        self.replay(&mut tensors).map_err(|e| e.at(at))?;
+        self.replay(&mut tensors, at).map_err(|e| e.at(at))?;
         Ok(tensors.split_off(inputs.len()))
     }
 
@@ -54,19 +55,37 @@ impl Plan {
     pub fn run_in_place(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {
         let at = Location::caller();
         let inputs = tensors.len();
-        self.replay(tensors).map_err(|e| e.at(at))?;
+        self.replay(tensors, at).map_err(|e| e.at(at))?;
         tensors.drain(..inputs);
         Ok(())
     }
 
     /// Runs the plan on `tensors` and appends the results.
-    fn replay(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {
+    fn replay(&mut self, tensors: &mut Vec<Tensor>, at: &'static Location<'static>) -> Result<()> {
+        if let Some(watch) = tensors.iter().find_map(Watch::of) {
+            return self.replay_watched(&watch, tensors, at);
+        }
         // So it is at the start, where a kernel has panicked in the run before.
         self.results.storages.clear();
         let outcome = self.try_replay(tensors);
         // Whether it has worked or not, what an input has lent is the input's alone again.
         self.results.storages.clear();
         outcome
+    }
+
+    /// Runs the plan on copies of the handles, so that no result takes an input's place before it was looked at.
+    fn replay_watched(
+        &mut self,
+        watch: &Watch,
+        tensors: &mut Vec<Tensor>,
+        at: &'static Location<'static>,
+    ) -> Result<()> {
+        let mut plain: Vec<Tensor> = tensors.iter().map(Tensor::untraced).collect();
+        self.replay(&mut plain, at)?;
+        let mut results = plain.split_off(tensors.len());
+        watch.look("plan", &tensors.iter().collect::<Vec<_>>(), &mut results, at)?;
+        tensors.append(&mut results);
+        Ok(())
     }
 
     fn try_replay(&mut self, tensors: &mut Vec<Tensor>) -> Result<()> {

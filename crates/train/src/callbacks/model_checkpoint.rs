@@ -146,14 +146,14 @@ impl ModelCheckpoint {
         }
         let Some(current) = logs.get(&self.monitor) else { return Ok(()) };
         let name = &self.monitor;
-        let best = self.state.best.map_or("None".to_owned(), five_decimals);
+        let best = self.state.best.map_or("None".to_owned(), log_value);
         if self.direction.improves(current, self.state.best.unwrap_or(f64::NAN), 0.0) {
             let path = self.template.render(epoch, batch, logs)?;
             if self.verbose {
                 control.message(&format!(
                     "Epoch {}: {name} improved from {best} to {}, saving model to {}",
                     epoch + 1,
-                    five_decimals(current),
+                    log_value(current),
                     path.display()
                 ));
             }
@@ -210,11 +210,6 @@ impl ModelCheckpoint {
         };
         Err(Error::config(format!("ModelCheckpoint: {what}"), help))
     }
-}
-
-/// Keras's five decimals of a monitored value; NaN and the infinities as everywhere.
-fn five_decimals(value: f64) -> String {
-    if value.is_finite() { format!("{value:.5}") } else { log_value(value) }
 }
 
 impl Callback for ModelCheckpoint {
@@ -294,17 +289,17 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_kept_and_told_as_in_keras() {
+    fn the_best_is_kept_and_told() {
         let mut callback = ModelCheckpoint::new("ck_{epoch:02d}.kiln").unwrap().save_best_only(true).verbose(true);
-        let fake = run(&mut callback, &[1.31385, f64::NAN, 1.5, 1.25]);
+        let fake = run(&mut callback, &[1.23456e30, f64::NAN, 1.5e30, 1.25]);
         assert_eq!(names(&fake.saved), ["ck_01.kiln", "ck_04.kiln"]);
         assert_eq!(
             fake.messages,
             [
-                "Epoch 1: val_loss improved from None to 1.31385, saving model to ck_01.kiln",
-                "Epoch 2: val_loss did not improve from 1.31385",
-                "Epoch 3: val_loss did not improve from 1.31385",
-                "Epoch 4: val_loss improved from 1.31385 to 1.25000, saving model to ck_04.kiln",
+                "Epoch 1: val_loss improved from None to 1.2346e+30, saving model to ck_01.kiln",
+                "Epoch 2: val_loss did not improve from 1.2346e+30",
+                "Epoch 3: val_loss did not improve from 1.2346e+30",
+                "Epoch 4: val_loss improved from 1.2346e+30 to 1.2500, saving model to ck_04.kiln",
             ]
         );
     }
