@@ -450,3 +450,48 @@ fn what_is_watched_and_what_is_recorded_do_not_mix() {
         assert_eq!(a.mul(b).unwrap_err().kind(), ErrorKind::Escape);
     }
 }
+
+/// An operation that takes every other of its kind for itself, though what it gives differs.
+#[derive(Clone)]
+struct Ramp(usize);
+
+impl PartialEq for Ramp {
+    fn eq(&self, _: &Ramp) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Ramp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ramp")
+    }
+}
+
+impl Op for Ramp {
+    fn name(&self) -> &str {
+        "ramp"
+    }
+    fn infer(&self, _: &[Spec]) -> Result<Specs> {
+        Ok(Spec::new(kiln::tensor::Shape::new(&[self.0])?, DType::F64).into())
+    }
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (_, y) = call.parts();
+        y[0].slice::<f64>()?.iter_mut().zip(0..).for_each(|(y, i)| *y = f64::from(i));
+        Ok(())
+    }
+}
+
+#[test]
+fn operations_that_only_say_that_they_are_alike_stay_apart() {
+    let x = Tensor::new([1.0, 2.0]);
+    let f = |x: &[Tensor]| {
+        let [a, b] = [4, 100_000].map(|n| Tensor::apply_one(Ramp(n), &[&x[0]]));
+        let (a, b) = (a?, b?);
+        Ok(vec![a.sum(..)?, b.sum(..)?, b])
+    };
+    let mut plan = Plan::of(f, std::slice::from_ref(&x)).unwrap();
+    let results = plan.run(&[&x]).unwrap();
+    assert_eq!(results[0].item().unwrap(), 6.0);
+    assert_eq!(results[1].item().unwrap(), 4_999_950_000.0);
+    assert_eq!(results[2].shape().dims(), [100_000]);
+}

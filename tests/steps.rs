@@ -404,3 +404,47 @@ fn a_plan_is_told_by_the_names_of_what_it_is_given() {
     }
     assert!(!text.contains("input ") && text.lines().count() < 40, "{text}");
 }
+
+/// What `EarlyStopping` puts back is what was measured, though accumulated gradients or averages are left at the end.
+#[test]
+fn the_end_of_a_run_leaves_restored_weights_alone() {
+    let data = points(40, 3);
+    for sgd in [Sgd::new(1.9).gradient_accumulation_steps(4), Sgd::new(0.1).use_ema(true)] {
+        let net = Sequential::new([2]).seed(3).add(Dense::new(1));
+        let mut model = net.compile(sgd, "mse", ()).unwrap();
+        let stopping = EarlyStopping::new().patience(100).restore_best_weights(true);
+        let fit = quiet().epochs(7).batch_size(9).validation_data(&data).callback(stopping);
+        let history = model.fit(&data, fit).unwrap();
+        let best = history.get("val_loss").unwrap().iter().copied().fold(f64::INFINITY, f64::min);
+        let loss = model.evaluate(&data).unwrap().get("loss").unwrap();
+        assert!((loss - best).abs() < 1e-5 * best, "{loss} {best}");
+    }
+}
+
+/// A module that shows its parameters in another order where they may be changed.
+#[derive(Debug)]
+struct Turned(Parameter, Parameter);
+
+impl Module for Turned {
+    fn forward(&self, x: &Var, pass: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(x.mul(&pass.parameter(&self.0))?.add(&pass.parameter(&self.1))?)
+    }
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        visit("w", &self.0);
+        visit("b", &self.1);
+    }
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        visit("b", &mut self.1);
+        visit("w", &mut self.0);
+    }
+}
+
+#[test]
+fn parameters_are_known_by_their_paths_whatever_the_order() {
+    let mut module = Turned(Parameter::new(Tensor::new([3.0f32])), Parameter::new(Tensor::new([5.0f32])));
+    let saved = kiln::nn::module::named_parameters(&module);
+    let find = |path: &str| saved.iter().find(|(name, _)| name == path).map(|(_, tensor)| tensor.clone());
+    kiln::nn::module::load_parameters(&mut module, find).unwrap();
+    let values = (module.0.tensor.item().unwrap(), module.1.tensor.item().unwrap());
+    assert_eq!(values, (3.0, 5.0));
+}

@@ -3,6 +3,7 @@
 use crate::{Activation, Error, Result};
 use kiln_autograd::ops::Value;
 use kiln_autograd::{Key, Shape, Tape, Tensor, Var};
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -288,12 +289,14 @@ pub fn named_parameters(module: &(impl Module + ?Sized)) -> Vec<(String, Tensor)
 /// # Errors
 /// A path that is missing, or a tensor of another shape or type; nothing is changed then.
 pub fn load_parameters(module: &mut (impl Module + ?Sized), mut get: impl FnMut(&str) -> Option<Tensor>) -> Result<()> {
-    let mut loaded = Vec::new();
+    let mut loaded = HashMap::new();
     let mut problem = None;
     module.parameters(&mut |path, parameter| {
         let want = parameter.tensor.spec();
         match get(path) {
-            Some(tensor) if tensor.spec() == want => loaded.push(tensor),
+            Some(tensor) if tensor.spec() == want => {
+                loaded.insert(path.to_owned(), tensor);
+            }
             Some(tensor) if problem.is_none() => {
                 let found = tensor.spec();
                 problem = Some(format!(
@@ -308,9 +311,9 @@ pub fn load_parameters(module: &mut (impl Module + ?Sized), mut get: impl FnMut(
     if let Some(problem) = problem {
         return Err(Error::config(problem, "load the weights into the model that they were saved from"));
     }
-    let mut loaded = loaded.into_iter();
-    module.parameters_mut(&mut |_, parameter| {
-        if let Some(tensor) = loaded.next() {
+    // By path: a module may show its parameters in another order here.
+    module.parameters_mut(&mut |path, parameter| {
+        if let Some(tensor) = loaded.remove(path) {
             parameter.tensor = tensor;
         }
     });

@@ -257,10 +257,11 @@ impl<M: Module> Model<M> {
                 break;
             }
         }
+        // Before the end of callbacks: weights that one of them puts back are those that were measured.
+        run.model.finish()?;
         for callback in &mut callbacks {
             callback.on_train_end(&mut run)?;
         }
-        run.model.finish()?;
         let mut history = run.history;
         history.stopped = run.stop;
         Ok(history)

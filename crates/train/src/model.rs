@@ -89,7 +89,8 @@ impl<T: IntoModule> Compile for T {}
 fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
     for (i, metric) in metrics.iter().enumerate() {
         let name = metric.name();
-        if name == "loss" || name.starts_with("val_") || metrics[..i].iter().any(|m| m.name() == name) {
+        let is_taken = ["loss", "epoch", "seconds", "learning_rate"].contains(&name);
+        if is_taken || name.starts_with("val_") || metrics[..i].iter().any(|m| m.name() == name) {
             let text =
                 format!("compile: a metric cannot be called `{name}`: another value of the history has that name");
             return Err(Error::config(text, "give it a name of its own"));
@@ -98,16 +99,19 @@ fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
     Ok(())
 }
 
-/// The trainable parameters with their gradients, which come in the order of all parameters.
+/// The trainable parameters with their gradients, which come in the order of [`Module::parameters_mut`]; `paths`, those of all
+/// parameters, may be in another.
 fn updates<'a, M: Module>(
     module: &'a mut M,
     paths: &'a [String],
     gradients: Vec<Option<Tensor>>,
 ) -> Vec<ParameterUpdate<'a>> {
     let mut all = Vec::with_capacity(paths.len());
-    let mut named = paths.iter().zip(gradients);
-    module.parameters_mut(&mut |_, parameter| {
-        if let Some((name, gradient)) = named.next()
+    let mut gradients = gradients.into_iter().enumerate();
+    module.parameters_mut(&mut |path, parameter| {
+        let Some((i, gradient)) = gradients.next() else { return };
+        let name = paths.get(i).filter(|name| *name == path).or_else(|| paths.iter().find(|name| *name == path));
+        if let Some(name) = name
             && parameter.trainable
         {
             all.push(ParameterUpdate { name, value: &mut parameter.tensor, gradient });

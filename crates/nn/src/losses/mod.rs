@@ -183,7 +183,8 @@ pub fn from_config(config: &Value) -> Result<Box<dyn Loss>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_autograd::{Tensor, Watch};
+    use kiln_autograd::ops::CastOps;
+    use kiln_autograd::{DType, Tensor, Watch};
 
     fn call(loss: &str, y_true: Tensor, y_pred: Tensor) -> Result<f64> {
         Ok(from_name(loss)?.call(&Var::new(y_true), &Var::new(y_pred), None)?.tensor().item()?)
@@ -293,6 +294,18 @@ mod tests {
             for (got, want) in got[2..].iter().zip(gradient) {
                 assert!((got - want).abs() <= 1e-6 * f64::abs(want), "{row:?} {got} {want}");
             }
+        }
+    }
+
+    #[test]
+    fn a_mean_of_half_precision_may_have_a_sum_beyond_its_numbers() {
+        let ones = Tensor::full([70_000, 1], 1.0).unwrap().cast(DType::F16).unwrap();
+        let zeros = Tensor::zeros([70_000, 1]).unwrap().cast(DType::F16).unwrap();
+        let weight = Tensor::ones([70_000]).unwrap();
+        for weight in [None, Some(&weight)] {
+            let (value, gradient) = with_gradient(&MeanSquaredError::new(), &zeros, &ones, weight);
+            assert_eq!(value, 1.0);
+            assert!((gradient[0] - 2.0 / 70_000.0).abs() < 1e-7, "{}", gradient[0]);
         }
     }
 

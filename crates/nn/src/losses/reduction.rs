@@ -72,6 +72,18 @@ impl<V> Elements<V> {
 impl Reduction {
     /// The loss of the batch.
     pub(crate) fn reduce<V: Ops>(self, name: &str, loss: &Elements<V>, weight: Option<&V>) -> Result<V> {
+        let dtype = loss.elements.tensor().dtype();
+        let wide = dtype.promote(DType::F32);
+        if dtype == wide {
+            return self.reduce_as_is(name, loss, weight);
+        }
+        // The sum behind a mean may lie beyond the numbers of half precision.
+        let Elements { elements, fold, valid } = loss;
+        let loss = Elements { elements: elements.cast(wide)?, fold: *fold, valid: valid.clone() };
+        Ok(self.reduce_as_is(name, &loss, weight)?.cast(dtype)?)
+    }
+
+    fn reduce_as_is<V: Ops>(self, name: &str, loss: &Elements<V>, weight: Option<&V>) -> Result<V> {
         let Elements { elements, fold, valid } = loss;
         if weight.is_none() && valid.is_none() && self != Reduction::None {
             // One sum over all elements, whatever axis the samples are folded along.

@@ -359,7 +359,8 @@ impl Optimizer {
         numbers: &Numbers<Tensor>,
     ) -> Result<()> {
         for (i, parameter) in parameters.iter_mut().enumerate() {
-            let Some(gradient) = parameter.gradient.take() else { continue };
+            // What counts nothing may be anything.
+            let Some(gradient) = parameter.gradient.take().filter(|_| weight != 0.0) else { continue };
             let Some(sum) = self.entries[i].accumulated.take() else { continue };
             let x = vec![sum, gradient, numbers.begun[i].clone(), numbers.weight.clone()];
             let sum = Tensor::apply_owned(&Elementwise::<_, 2, 1>(Accumulate), x)?.one()?;

@@ -66,7 +66,8 @@ impl CsvLogger {
         for record in records {
             self.rows.push(record.map_err(bad)?.iter().map(str::to_owned).collect());
         }
-        Ok(())
+        // What is appended must not go on with the last line.
+        if bytes.last().is_some_and(|last| *last != b'\n') { append_to(&self.path, b"\n") } else { Ok(()) }
     }
 
     /// The text of some lines, quoted where a value needs it.
@@ -182,5 +183,14 @@ mod tests {
         let mut other = CsvLogger::new(&path).append(true);
         let error = other.on_train_begin(&mut Fake::default()).unwrap_err();
         assert!(error.to_string().contains("check the separator"), "{error}");
+    }
+
+    #[test]
+    fn a_last_line_without_its_end_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.csv");
+        fs::write(&path, "epoch,loss\n0,1.5").unwrap();
+        log(&mut CsvLogger::new(&path).append(true), &[(1, Logs::from_iter([("loss", 0.5)]))]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.5\n1,0.5\n");
     }
 }

@@ -76,7 +76,7 @@ impl History {
             }
             history.push(epoch, &values.into_iter().collect(), seconds);
         }
-        history.params.epochs = history.epochs.last().map_or(0, |last| last + 1);
+        history.params.epochs = history.epochs.last().map_or(0, |last| last.saturating_add(1));
         Ok(history)
     }
 

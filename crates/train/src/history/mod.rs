@@ -250,7 +250,7 @@ impl fmt::Display for History {
         let monitor = if self.get("val_loss").is_some() { "val_loss" } else { "loss" };
         let best = self.best_row(monitor, Mode::Min);
         let mut columns: Vec<Vec<String>> = Vec::new();
-        columns.push(column("epoch", self.epochs.iter().map(|epoch| (epoch + 1).to_string())));
+        columns.push(column("epoch", self.epochs.iter().map(|epoch| epoch.saturating_add(1).to_string())));
         for (name, series) in &self.series {
             columns.push(column(name, series.iter().map(cell)));
         }
