@@ -3,21 +3,24 @@
 
 mod norms;
 mod record;
+mod registry;
 mod rule;
 mod rules;
 mod settings;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use norms::*;
 use record::Numbers;
 pub use record::RecordedUpdate;
+pub use registry::{IntoOptimizer, from_config, from_name};
 use rule::Sealed;
 pub use rule::{Iteration, Step, UpdateRule};
 pub use rules::*;
 pub use settings::{Convention, LearningRate, Settings};
 
-use crate::{Error, Result, config, names};
+use crate::{Error, Result, config};
 use kiln_autograd::ops::{
     ArithmeticOps, BoundOps, CastOps, ComparisonOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, stack,
 };
@@ -256,8 +259,7 @@ impl Optimizer {
             return Err(Error::config(text, "give the number of samples behind them"));
         }
         self.prepare(parameters)?;
-        let iteration = self.iteration();
-        let numbers = self.upcoming(&iteration, weight).try_map(operand)?;
+        let numbers = self.upcoming(weight).try_map(operand)?;
         let window = self.window();
         if window > 1 {
             self.accumulate(parameters, weight, &numbers)?;
@@ -267,7 +269,7 @@ impl Optimizer {
             }
             self.release(parameters, &numbers.share)?;
         }
-        self.update(parameters, &iteration, numbers)?;
+        self.update(parameters, numbers)?;
         self.steps += 1;
         Ok(())
     }
@@ -281,10 +283,9 @@ impl Optimizer {
             return Ok(());
         }
         self.prepare(parameters)?;
-        let iteration = self.iteration();
-        let numbers = self.upcoming(&iteration, 0.0).try_map(|number| Ok(Tensor::number(number)))?;
+        let numbers = self.upcoming(0.0).try_map(|number| Ok(Tensor::number(number)))?;
         self.release(parameters, &numbers.share)?;
-        self.update(parameters, &iteration, numbers)
+        self.update(parameters, numbers)
     }
 
     /// Replaces the parameters by their moving averages, where these are kept: the end of training.
@@ -400,12 +401,7 @@ impl Optimizer {
         every.is_some_and(|every| (self.iterations + 1).is_multiple_of(every))
     }
 
-    fn update(
-        &mut self,
-        parameters: &mut [ParameterUpdate<'_>],
-        iteration: &Iteration,
-        numbers: Numbers<Tensor>,
-    ) -> Result<()> {
+    fn update(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: Numbers<Tensor>) -> Result<()> {
         let one = Tensor::number(1.0);
         let mut step = Step { rate: numbers.rate, numbers: numbers.rule, keep: one.clone(), scale: one.clone() };
         let whole = match self.settings.global_clipnorm {
@@ -460,9 +456,14 @@ impl Optimizer {
         if self.settings.use_ema {
             self.average(parameters)?;
         }
-        self.product = iteration.product;
-        self.iterations += 1;
+        self.updated();
         Ok(())
+    }
+
+    /// Counts an update.
+    fn updated(&mut self) {
+        self.product = self.iteration().product;
+        self.iterations += 1;
     }
 
     /// Whether a parameter decays.
@@ -527,76 +528,6 @@ impl Optimizer {
         }
         config::write(self.name(), Value::Object(arguments))
     }
-
-    /// Everything that training would miss: counters, and the tensors of each parameter as `parameter/slot`.
-    pub fn state(&self) -> Vec<(String, Tensor)> {
-        let counters = [
-            ("iterations", self.iterations as f64),
-            ("steps", self.steps as f64),
-            ("product", self.product),
-            ("rate_factor", self.factor),
-            ("pending_weight", self.pending.0),
-            ("pending_count", self.pending.1 as f64),
-        ];
-        let mut state: Vec<(String, Tensor)> =
-            counters.map(|(name, value)| (name.to_owned(), Tensor::scalar(value, DType::F64))).into();
-        for entry in &self.entries {
-            let slots = entry.slots.iter().map(|(name, tensor)| (*name, tensor));
-            let average = entry.average.iter().map(|tensor| ("average", tensor));
-            let accumulated = entry.accumulated.iter().filter(|_| entry.is_begun).map(|tensor| ("accumulated", tensor));
-            let all = slots.chain(average).chain(accumulated);
-            state.extend(all.map(|(name, tensor)| (format!("{}/{name}", entry.name), tensor.clone())));
-        }
-        state
-    }
-
-    /// Takes the state that [`Optimizer::state`] gave, for the parameters of which value and name are given.
-    ///
-    /// # Errors
-    /// A tensor of another shape or type than its parameter's, or one that is missing.
-    pub fn load_state(&mut self, parameters: &[ParameterUpdate<'_>], state: &[(String, Tensor)]) -> Result<()> {
-        let find = |name: &str| state.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor);
-        let counter = |name: &str| match find(name) {
-            Some(tensor) => match tensor.item()? {
-                // As many as a double counts.
-                number if (0.0..=2f64.powi(53)).contains(&number) => Ok(number),
-                number => {
-                    let text = format!("{}: the saved `{name}` is {number}", self.name());
-                    Err(Error::config(text, "load the state of an optimizer of the same type"))
-                }
-            },
-            None => Err(missing(self.name(), name)),
-        };
-        let saved = |key: &str, wanted: Spec| match find(key) {
-            Some(tensor) if tensor.spec() != wanted => {
-                let text = format!("{}: the saved `{key}` is {:?}, not {wanted:?}", self.name(), tensor.spec());
-                Err(Error::config(text, "load the state into the model it was saved from"))
-            }
-            found => Ok::<_, Error>(found.cloned()),
-        };
-        let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
-        let (factor, pending) =
-            (counter("rate_factor")?, (counter("pending_weight")?, counter("pending_count")? as u64));
-        let mut entries = Vec::with_capacity(parameters.len());
-        for parameter in parameters {
-            let spec = parameter.value.spec();
-            let kept = Spec::new(spec.shape, updated_in(spec.dtype));
-            let mut slots = self.rule.slots(kept);
-            let key = |slot: &str| format!("{}/{slot}", parameter.name);
-            // A parameter without a slot in the state has never been updated.
-            let fresh = !slots.iter().any(|slot| find(&key(slot.0)).is_some());
-            for (name, tensor) in slots.iter_mut().filter(|_| !fresh) {
-                let key = key(name);
-                *tensor = saved(&key, tensor.spec())?.ok_or_else(|| missing(self.name(), &key))?;
-            }
-            let (average, accumulated) = (saved(&key("average"), kept)?, saved(&key("accumulated"), kept)?);
-            let is_begun = accumulated.is_some();
-            entries.push(Entry { name: parameter.name.to_owned(), spec, slots, average, accumulated, is_begun });
-        }
-        (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
-        (self.factor, self.pending, self.entries) = (factor, pending, entries);
-        Ok(())
-    }
 }
 
 /// The norm of all gradients together, of rank 0.
@@ -610,104 +541,4 @@ fn total_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Ten
         [norm] => Ok(norm.clone()),
         norms => Ok(stack(&norms.iter().collect::<Vec<_>>(), 0)?.norm(2.0, ..)?),
     }
-}
-
-fn missing(optimizer: &str, key: &str) -> Error {
-    Error::config(
-        format!("{optimizer}: the saved state has no `{key}`"),
-        "load the state of an optimizer of the same type",
-    )
-}
-
-/// What `compile` takes for an optimizer: a name, or one with its settings.
-pub trait IntoOptimizer {
-    /// Converts.
-    ///
-    /// # Errors
-    /// A name that is none; settings that cannot work.
-    fn into_optimizer(self) -> Result<Optimizer>;
-}
-
-impl IntoOptimizer for &str {
-    fn into_optimizer(self) -> Result<Optimizer> {
-        from_name(self)
-    }
-}
-
-impl IntoOptimizer for String {
-    fn into_optimizer(self) -> Result<Optimizer> {
-        from_name(&self)
-    }
-}
-
-impl<R: UpdateRule + 'static> IntoOptimizer for R {
-    fn into_optimizer(self) -> Result<Optimizer> {
-        Optimizer::new(self)
-    }
-}
-
-impl IntoOptimizer for Optimizer {
-    fn into_optimizer(self) -> Result<Optimizer> {
-        Ok(self)
-    }
-}
-
-type Build = fn(Value) -> Result<Optimizer>;
-
-macro_rules! table {
-    ($($($name:literal)+ => $optimizer:ident;)*) => {
-        /// Every spelling of every optimizer.
-        const TABLE: &[(&[&str], Build)] = &[$((&[$($name),+], |arguments| {
-            let name = stringify!($optimizer);
-            let (common, own) = split(arguments);
-            let mut optimizer: $optimizer = config::read(name, own)?;
-            let mut settings = serde_json::to_value(&optimizer.settings).unwrap_or_default();
-            if let (Value::Object(settings), Value::Object(common)) = (&mut settings, common) {
-                settings.extend(common);
-            }
-            optimizer.settings = config::read(name, settings)?;
-            Optimizer::new(optimizer)
-        })),*];
-    };
-}
-
-table! {
-    "sgd" => Sgd;
-    "rmsprop" => RmsProp;
-    "adam" => Adam;
-    "adamw" => AdamW;
-    "nadam" => Nadam;
-    "adamax" => Adamax;
-    "radam" => RAdam;
-    "adagrad" => Adagrad;
-    "adadelta" => Adadelta;
-    "lion" => Lion;
-    "lamb" => Lamb;
-    "adafactor" => Adafactor;
-    "ftrl" => Ftrl;
-}
-
-/// Arguments as those common to all optimizers and the optimizer's own.
-fn split(arguments: Value) -> (Value, Value) {
-    let Value::Object(arguments) = arguments else { return (Value::Null, arguments) };
-    let names = Settings::names();
-    let (common, own): (Map<_, _>, Map<_, _>) = arguments.into_iter().partition(|(name, _)| names.contains(name));
-    (Value::Object(common), Value::Object(own))
-}
-
-/// The optimizer of a name with its default settings: `"adam"`, `"Adam"`.
-///
-/// # Errors
-/// The name is none; the error has the nearest.
-pub fn from_name(name: &str) -> Result<Optimizer> {
-    names::find("optimizer", name, TABLE)?(Value::Null)
-}
-
-/// The optimizer that [`Optimizer::to_config`] wrote.
-///
-/// # Errors
-/// A config of another form, an unknown name or setting.
-pub fn from_config(config: &Value) -> Result<Optimizer> {
-    let (name, arguments) = config::parts("optimizer", config)?;
-    names::find("optimizer", name, TABLE)?(arguments)
 }

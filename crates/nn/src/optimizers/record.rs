@@ -1,7 +1,7 @@
 //! An update that is recorded as part of a step of training: its numbers, which change from step to step, become inputs of
 //! the recording, and later steps ask for them alone.
 
-use super::{Iteration, Optimizer, ParameterUpdate};
+use super::{Entry, Optimizer, ParameterUpdate};
 use crate::Result;
 use kiln_autograd::{Tensor, Trace};
 
@@ -66,7 +66,7 @@ impl Optimizer {
     /// first update.
     pub fn can_record(&self) -> bool {
         let accumulates = self.window() > 1;
-        let is_complete = |entry: &super::Entry| {
+        let is_complete = |entry: &Entry| {
             (entry.accumulated.is_some() || !accumulates) && (entry.average.is_some() || !self.settings.use_ema)
         };
         self.entries.iter().all(is_complete)
@@ -93,12 +93,12 @@ impl Optimizer {
 
     /// The numbers of the next step, in the order of the inputs that [`Optimizer::record`] has made.
     pub fn numbers(&self) -> Vec<f64> {
-        self.upcoming(&self.iteration(), 1.0).into_vec()
+        self.upcoming(1.0).into_vec()
     }
 
     /// What the numbers are, for readers.
     pub fn number_names(&self) -> Vec<String> {
-        let numbers = self.upcoming(&self.iteration(), 1.0);
+        let numbers = self.upcoming(1.0);
         let named = ["rate", "decay", "weight of the gradients", "share of a gradient"].map(str::to_owned);
         let own = (1..=numbers.rule.len()).map(|n| format!("number {n}"));
         let begun = self.entries.iter().take(numbers.begun.len());
@@ -114,10 +114,8 @@ impl Optimizer {
             self.pending = (self.pending.0 + 1.0, self.pending.1 + 1);
         }
         if update.kind.updates {
-            let Iteration { product, .. } = self.iteration();
             self.released();
-            self.product = product;
-            self.iterations += 1;
+            self.updated();
         }
         self.steps += 1;
     }
@@ -129,15 +127,16 @@ impl Optimizer {
     }
 
     /// The numbers of the next step, whose gradients count `weight` times.
-    pub(super) fn upcoming(&self, iteration: &Iteration, weight: f64) -> Numbers<f64> {
-        let is_begun = |entry: &super::Entry| f64::from(u8::from(entry.is_begun));
+    pub(super) fn upcoming(&self, weight: f64) -> Numbers<f64> {
+        let iteration = self.iteration();
+        let is_begun = |entry: &Entry| f64::from(u8::from(entry.is_begun));
         let decay = self.settings.weight_decay.filter(|_| !self.settings.weight_decay_in_gradient);
         Numbers {
             rate: iteration.rate,
             keep: 1.0 - decay.unwrap_or(0.0) * iteration.rate,
             weight,
             share: 1.0 / (self.pending.0 + weight),
-            rule: self.rule.numbers(iteration),
+            rule: self.rule.numbers(&iteration),
             begun: if self.window() > 1 { self.entries.iter().map(is_begun).collect() } else { Vec::new() },
         }
     }

@@ -115,10 +115,11 @@ impl Graph {
             step.x.iter_mut().for_each(|x| x.value = stands_for[x.value]);
             let alike = known.entry(step.op.digest()).or_default();
             // A user's operations may call themselves equal and still give other results.
-            let values = &self.values;
-            let specs = |step: &Step| step.y.iter().map(|&y| values[y].spec()).collect::<Vec<_>>();
-            let same =
-                |&&i: &&usize| kept[i].x == step.x && kept[i].op.same(&*step.op) && specs(&kept[i]) == specs(&step);
+            let spec = |y: &usize| self.values[*y].spec();
+            let same = |&&i: &&usize| {
+                let first = &kept[i];
+                first.x == step.x && first.op.same(&*step.op) && first.y.iter().map(spec).eq(step.y.iter().map(spec))
+            };
             match alike.iter().find(same) {
                 Some(&i) => step.y.iter().zip(&kept[i].y).for_each(|(&y, &first)| stands_for[y] = first),
                 None => {

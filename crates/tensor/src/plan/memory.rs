@@ -184,8 +184,8 @@ fn rounded(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT)
 }
 
-/// Gives every block of the chain, or of the arena, its offset, the largest first, each in the smallest gap that it fits between those that are needed
-/// at the same time; returns where the last one ends.
+/// Gives every block of the chain, or of the arena, its offset, the largest first, each in the smallest gap that it fits
+/// between those that are needed at the same time; returns where the last one ends.
 fn place(blocks: &mut [Block], chain: Option<usize>) -> usize {
     let mut order: Vec<usize> =
         (0..blocks.len()).filter(|&i| blocks[i].bytes > 0 && blocks[i].chain == chain).collect();

@@ -1,0 +1,97 @@
+//! Optimizers by name, and from what [`Optimizer::to_config`] wrote.
+
+use super::*;
+use crate::names;
+
+/// What `compile` takes for an optimizer: a name, or one with its settings.
+pub trait IntoOptimizer {
+    /// Converts.
+    ///
+    /// # Errors
+    /// A name that is none; settings that cannot work.
+    fn into_optimizer(self) -> Result<Optimizer>;
+}
+
+impl IntoOptimizer for &str {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        from_name(self)
+    }
+}
+
+impl IntoOptimizer for String {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        from_name(&self)
+    }
+}
+
+impl<R: UpdateRule + 'static> IntoOptimizer for R {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        Optimizer::new(self)
+    }
+}
+
+impl IntoOptimizer for Optimizer {
+    fn into_optimizer(self) -> Result<Optimizer> {
+        Ok(self)
+    }
+}
+
+type Build = fn(Value) -> Result<Optimizer>;
+
+macro_rules! table {
+    ($($($name:literal)+ => $optimizer:ident;)*) => {
+        /// Every spelling of every optimizer.
+        const TABLE: &[(&[&str], Build)] = &[$((&[$($name),+], |arguments| {
+            let name = stringify!($optimizer);
+            let (common, own) = split(arguments);
+            let mut optimizer: $optimizer = config::read(name, own)?;
+            let mut settings = serde_json::to_value(&optimizer.settings).unwrap_or_default();
+            if let (Value::Object(settings), Value::Object(common)) = (&mut settings, common) {
+                settings.extend(common);
+            }
+            optimizer.settings = config::read(name, settings)?;
+            Optimizer::new(optimizer)
+        })),*];
+    };
+}
+
+table! {
+    "sgd" => Sgd;
+    "rmsprop" => RmsProp;
+    "adam" => Adam;
+    "adamw" => AdamW;
+    "nadam" => Nadam;
+    "adamax" => Adamax;
+    "radam" => RAdam;
+    "adagrad" => Adagrad;
+    "adadelta" => Adadelta;
+    "lion" => Lion;
+    "lamb" => Lamb;
+    "adafactor" => Adafactor;
+    "ftrl" => Ftrl;
+}
+
+/// Arguments as those common to all optimizers and the optimizer's own.
+fn split(arguments: Value) -> (Value, Value) {
+    let Value::Object(arguments) = arguments else { return (Value::Null, arguments) };
+    let names = Settings::names();
+    let (common, own): (Map<_, _>, Map<_, _>) = arguments.into_iter().partition(|(name, _)| names.contains(name));
+    (Value::Object(common), Value::Object(own))
+}
+
+/// The optimizer of a name with its default settings: `"adam"`, `"Adam"`.
+///
+/// # Errors
+/// The name is none; the error has the nearest.
+pub fn from_name(name: &str) -> Result<Optimizer> {
+    names::find("optimizer", name, TABLE)?(Value::Null)
+}
+
+/// The optimizer that [`Optimizer::to_config`] wrote.
+///
+/// # Errors
+/// A config of another form, an unknown name or setting.
+pub fn from_config(config: &Value) -> Result<Optimizer> {
+    let (name, arguments) = config::parts("optimizer", config)?;
+    names::find("optimizer", name, TABLE)?(arguments)
+}
