@@ -22,7 +22,8 @@ pub use settings::{Convention, LearningRate, Settings};
 
 use crate::{Error, Result, config};
 use kiln_autograd::ops::{
-    ArithmeticOps, BoundOps, CastOps, ComparisonOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, stack,
+    ArithmeticOps, BoundOps, CastOps, ComparisonOps, Elementwise, Function, MathOps, ReduceOps, SelectOps,
+    StatisticsOps, stack,
 };
 use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::{Map, Value};
@@ -76,9 +77,9 @@ struct Entry {
     spec: Spec,
     slots: Vec<(&'static str, Tensor)>,
     average: Option<Tensor>,
-    /// The sum of the gradients that wait for an update.
+    /// The mean of the gradients that wait for an update.
     accumulated: Option<Tensor>,
-    /// Whether there are any in the sum, or it is that of the last update.
+    /// Whether there are any in the mean, or it is that of the last update.
     is_begun: bool,
 }
 
@@ -112,13 +113,13 @@ impl Function<2> for Blend {
     }
 }
 
-/// `[sum, gradient]` to the sum with the gradient some times more, from nothing where none is begun.
+/// `[mean, gradient]` to the mean of both: a sum of large gradients may be no number where their mean is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Accumulate;
 
 impl Function<2> for Accumulate {
     const NAME: &'static str = "accumulate";
-    /// Whether the sum is begun, 1 or 0, and how often the gradient counts.
+    /// How much of the new mean the old one makes, 0 where there is none, and how much the gradient.
     const NUMBERS: usize = 2;
 
     fn call<S: Scalar>(&self, x: [S; 2]) -> [S; 1] {
@@ -126,11 +127,19 @@ impl Function<2> for Accumulate {
     }
 
     #[inline(always)]
-    fn call_with<S: Scalar>(&self, [sum, gradient]: [S; 2], numbers: &[S]) -> [S; 1] {
-        // What a sum was is not multiplied by 0: it may be no number.
-        let sum = S::select(S::lit(0.0).lt(numbers[0].clone()), sum, S::lit(0.0));
-        [sum + numbers[1].clone() * gradient]
+    fn call_with<S: Scalar>(&self, [mean, gradient]: [S; 2], numbers: &[S]) -> [S; 1] {
+        // What there was before is not multiplied by 0: it may be no number.
+        let old = numbers[0].clone() * mean;
+        let old = S::select(S::lit(0.0).lt(numbers[0].clone()), old, S::lit(0.0));
+        [old + numbers[1].clone() * gradient]
     }
+}
+
+/// A mean of gradients of parameter `i` with one more, or with none.
+fn accumulated(mean: Tensor, gradient: Option<Tensor>, i: usize, numbers: &Numbers<Tensor>) -> Result<Tensor> {
+    let Some(gradient) = gradient else { return Ok(mean.mul(&numbers.old[i])?) };
+    let x = vec![mean, gradient, numbers.old[i].clone(), numbers.new.clone()];
+    Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Accumulate), x)?.one()?)
 }
 
 fn blend(old: Tensor, a: Tensor, new: Tensor, b: f64) -> Result<Tensor> {
@@ -260,16 +269,14 @@ impl Optimizer {
         }
         self.prepare(parameters)?;
         let numbers = self.upcoming(weight).try_map(operand)?;
-        let window = self.window();
-        if window > 1 {
+        if self.pending.1 + 1 < self.window() {
             self.accumulate(parameters, weight, &numbers)?;
-            if self.pending.1 < window {
-                self.steps += 1;
-                return Ok(());
+        } else {
+            if self.window() > 1 {
+                self.release(parameters, weight, &numbers)?;
             }
-            self.release(parameters, &numbers.share)?;
+            self.update(parameters, numbers)?;
         }
-        self.update(parameters, numbers)?;
         self.steps += 1;
         Ok(())
     }
@@ -284,7 +291,7 @@ impl Optimizer {
         }
         self.prepare(parameters)?;
         let numbers = self.upcoming(0.0).try_map(|number| Ok(Tensor::number(number)))?;
-        self.release(parameters, &numbers.share)?;
+        self.release(parameters, 0.0, &numbers)?;
         self.update(parameters, numbers)
     }
 
@@ -353,40 +360,41 @@ impl Optimizer {
         self.settings.gradient_accumulation_steps.unwrap_or(1)
     }
 
+    /// Takes gradients into the means that wait for an update.
     fn accumulate(
         &mut self,
         parameters: &mut [ParameterUpdate<'_>],
         weight: f64,
         numbers: &Numbers<Tensor>,
     ) -> Result<()> {
+        let with_gradient: Vec<bool> = parameters.iter().map(|p| p.gradient.is_some() && weight != 0.0).collect();
         for (i, parameter) in parameters.iter_mut().enumerate() {
-            // What counts nothing may be anything.
-            let Some(gradient) = parameter.gradient.take().filter(|_| weight != 0.0) else { continue };
-            let Some(sum) = self.entries[i].accumulated.take() else { continue };
-            let x = vec![sum, gradient, numbers.begun[i].clone(), numbers.weight.clone()];
-            let sum = Tensor::apply_owned(&Elementwise::<_, 2, 1>(Accumulate), x)?.one()?;
-            (self.entries[i].accumulated, self.entries[i].is_begun) = (Some(sum), true);
-        }
-        self.pending = (self.pending.0 + weight, self.pending.1 + 1);
-        Ok(())
-    }
-
-    /// Hands the mean of the accumulated gradients to the parameters: none where all together count nothing.
-    fn release(&mut self, parameters: &mut [ParameterUpdate<'_>], share: &Tensor) -> Result<()> {
-        let counts = self.pending.0 != 0.0;
-        for (parameter, entry) in parameters.iter_mut().zip(&self.entries) {
-            if let Some(sum) = entry.accumulated.as_ref().filter(|_| entry.is_begun && counts) {
-                parameter.gradient = Some(sum.mul(share)?);
+            let gradient = parameter.gradient.take().filter(|_| with_gradient[i]);
+            let entry = &mut self.entries[i];
+            if let Some(mean) = entry.accumulated.take_if(|_| gradient.is_some() || entry.is_begun) {
+                entry.accumulated = accumulated(mean, gradient, i, numbers)?.into();
             }
         }
-        self.released();
+        self.accumulated(weight, (0..parameters.len()).filter(|&i| with_gradient[i]));
         Ok(())
     }
 
-    /// Nothing waits for an update any more.
-    fn released(&mut self) {
-        self.entries.iter_mut().for_each(|entry| entry.is_begun = false);
-        self.pending = (0.0, 0);
+    /// Counts gradients that have been accumulated, for some of the entries.
+    fn accumulated(&mut self, weight: f64, entries: impl Iterator<Item = usize>) {
+        entries.for_each(|i| self.entries[i].is_begun = true);
+        self.pending = ((self.pending.0 + weight).min(f64::MAX), self.pending.1 + 1);
+    }
+
+    /// Hands the means of the accumulated gradients and these to the parameters. What is kept stays as it is: an update
+    /// may fail.
+    fn release(&self, parameters: &mut [ParameterUpdate<'_>], weight: f64, numbers: &Numbers<Tensor>) -> Result<()> {
+        for (i, (parameter, entry)) in parameters.iter_mut().zip(&self.entries).enumerate() {
+            let gradient = parameter.gradient.take().filter(|_| weight != 0.0);
+            if let Some(mean) = entry.accumulated.as_ref().filter(|_| gradient.is_some() || entry.is_begun) {
+                parameter.gradient = Some(accumulated(mean.clone(), gradient, i, numbers)?);
+            }
+        }
+        Ok(())
     }
 
     /// What is known of the next update.
@@ -408,6 +416,8 @@ impl Optimizer {
             Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
         };
+        // What the rules that may fail have made, until none can any more.
+        let mut made = Vec::new();
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
@@ -451,7 +461,14 @@ impl Optimizer {
                 ));
             }
             y[0] = y[0].cast(dtype)?;
-            held.into_iter().zip(y).for_each(|(old, new)| *old = new);
+            match in_place {
+                true => held.into_iter().zip(y).for_each(|(old, new)| *old = new),
+                false => made.push((i, y)),
+            }
+        }
+        for (i, y) in made {
+            let slots = self.entries[i].slots.iter_mut().map(|slot| &mut slot.1);
+            std::iter::once(&mut *parameters[i].value).chain(slots).zip(y).for_each(|(old, new)| *old = new);
         }
         if self.settings.use_ema {
             self.average(parameters)?;
@@ -460,8 +477,10 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Counts an update.
+    /// Counts an update. No gradients wait for one any more.
     fn updated(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.is_begun = false);
+        self.pending = (0.0, 0);
         self.product = self.iteration().product;
         self.iterations += 1;
     }
@@ -532,10 +551,7 @@ impl Optimizer {
 
 /// The norm of all gradients together, of rank 0.
 fn total_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
-    let mut norms = Vec::new();
-    for gradient in gradients {
-        norms.push(gradient.norm(2.0, ..)?.cast(DType::F64)?);
-    }
+    let norms = gradients.into_iter().map(|gradient| gradient.reduce(WideNorm, ..)).collect::<Result<Vec<_>, _>>()?;
     match &norms[..] {
         [] => Ok(Tensor::scalar(0.0, DType::F64)),
         [norm] => Ok(norm.clone()),

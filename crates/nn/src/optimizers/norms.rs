@@ -4,9 +4,42 @@ use super::rule::{Iteration, Rule, Step, zeros};
 use super::settings::{Range, optimizers};
 use crate::Result;
 use kiln_autograd::ops::{
-    ArithmeticOps, BoundOps, ComparisonOps, Elementwise, Function, MathOps, SelectOps, StatisticsOps, ViewOps,
+    ArithmeticOps, BoundOps, ComparisonOps, Elementwise, Fold, FoldKind, Function, MathOps, Norm, SelectOps,
+    StatisticsOps, ViewOps,
 };
 use kiln_autograd::{Scalar, Shape, Spec, Tensor, keep};
+
+/// [`Norm`] as `f64`: that of gradients near the largest number of their type is beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WideNorm;
+
+impl Fold for WideNorm {
+    const NAME: &'static str = Norm::NAME;
+    const KIND: FoldKind = FoldKind::Double;
+    #[inline(always)]
+    fn start<S: Scalar>(&self) -> [S; 1] {
+        Norm.start()
+    }
+    #[inline(always)]
+    fn take<S: Scalar>(&self, state: [S; 1], x: S) -> [S; 1] {
+        Norm.take(state, x)
+    }
+    #[inline(always)]
+    fn join<S: Scalar>(&self, a: [S; 1], b: [S; 1]) -> [S; 1] {
+        Norm.join(a, b)
+    }
+    #[inline(always)]
+    fn finish<S: Scalar>(&self, state: [S; 1], count: f64) -> S {
+        Norm.finish(state, count)
+    }
+    fn partial<S: Scalar>(&self, x: S, y: S, count: f64) -> S {
+        Norm.partial(x, y, count)
+    }
+    #[inline(always)]
+    fn is_doubtful<S: Scalar>(&self, y: S) -> S::Mask {
+        Norm.is_doubtful(y)
+    }
+}
 
 optimizers! {
     /// Adam with each tensor's step as long as the tensor times the rate (You et al. 2020).

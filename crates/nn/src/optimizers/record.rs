@@ -11,6 +11,8 @@ pub struct RecordedUpdate {
     kind: Kind,
     /// The entries whose parameters had a gradient.
     with_gradient: Vec<usize>,
+    /// The others for which gradients had been accumulated.
+    waiting: Vec<usize>,
 }
 
 /// What a step does: steps of the same kind are the same operations.
@@ -29,14 +31,13 @@ pub(super) struct Numbers<T> {
     pub(super) rate: T,
     /// What decay leaves of a parameter.
     pub(super) keep: T,
-    /// How often the gradients count in an accumulation.
-    pub(super) weight: T,
-    /// What makes a mean of accumulated gradients.
-    pub(super) share: T,
+    /// How much of the mean of accumulated gradients the new ones make.
+    pub(super) new: T,
     /// The rule's own.
     pub(super) rule: Vec<T>,
-    /// For each entry whether gradients have been accumulated for it, 1 or 0; none where none ever are.
-    pub(super) begun: Vec<T>,
+    /// For each entry how much of that mean the accumulated ones make, 0 where there are none; nothing where none ever
+    /// are.
+    pub(super) old: Vec<T>,
 }
 
 impl<T> Numbers<T> {
@@ -45,18 +46,17 @@ impl<T> Numbers<T> {
         Ok(Numbers {
             rate: f(self.rate)?,
             keep: f(self.keep)?,
-            weight: f(self.weight)?,
-            share: f(self.share)?,
+            new: f(self.new)?,
             rule: self.rule.into_iter().map(&mut f).collect::<Result<_>>()?,
-            begun: self.begun.into_iter().map(&mut f).collect::<Result<_>>()?,
+            old: self.old.into_iter().map(&mut f).collect::<Result<_>>()?,
         })
     }
 
     fn into_vec(self) -> Vec<T> {
-        let mut all = Vec::with_capacity(4 + self.rule.len() + self.begun.len());
-        all.extend([self.rate, self.keep, self.weight, self.share]);
+        let mut all = Vec::with_capacity(3 + self.rule.len() + self.old.len());
+        all.extend([self.rate, self.keep, self.new]);
         all.extend(self.rule);
-        all.extend(self.begun);
+        all.extend(self.old);
         all
     }
 }
@@ -79,8 +79,9 @@ impl Optimizer {
     /// # Errors
     /// As there.
     pub fn record(&mut self, parameters: &mut [ParameterUpdate<'_>], trace: &Trace) -> Result<RecordedUpdate> {
-        let with_gradient = (0..parameters.len()).filter(|&i| parameters[i].gradient.is_some()).collect();
-        let update = RecordedUpdate { kind: self.kind(), with_gradient };
+        let with_gradient: Vec<usize> = (0..parameters.len()).filter(|&i| parameters[i].gradient.is_some()).collect();
+        let waiting = self.waiting(&with_gradient).collect();
+        let update = RecordedUpdate { kind: self.kind(), with_gradient, waiting };
         self.apply_with(parameters, 1.0, |number| Ok(trace.input(&Tensor::number(number))?))?;
         Ok(update)
     }
@@ -88,7 +89,13 @@ impl Optimizer {
     /// Whether the next step is the operations of a recorded one: with accumulated gradients, and averages that replace
     /// parameters now and then, not each is.
     pub fn repeats(&self, update: &RecordedUpdate) -> bool {
-        update.kind == self.kind()
+        update.kind == self.kind() && self.waiting(&update.with_gradient).eq(update.waiting.iter().copied())
+    }
+
+    /// The entries for which gradients have been accumulated, but for some.
+    fn waiting(&self, but: &[usize]) -> impl Iterator<Item = usize> {
+        let begun = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_begun);
+        begun.map(|(i, _)| i).filter(|i| !but.contains(i))
     }
 
     /// The numbers of the next step, in the order of the inputs that [`Optimizer::record`] has made.
@@ -99,23 +106,18 @@ impl Optimizer {
     /// What the numbers are, for readers.
     pub fn number_names(&self) -> Vec<String> {
         let numbers = self.upcoming(1.0);
-        let named = ["rate", "decay", "weight of the gradients", "share of a gradient"].map(str::to_owned);
+        let named = ["rate", "decay", "share of the gradients"].map(str::to_owned);
         let own = (1..=numbers.rule.len()).map(|n| format!("number {n}"));
-        let begun = self.entries.iter().take(numbers.begun.len());
-        named.into_iter().chain(own).chain(begun.map(|entry| format!("is begun of {}", entry.name))).collect()
+        let old = self.entries.iter().take(numbers.old.len());
+        named.into_iter().chain(own).chain(old.map(|entry| format!("share of accumulated {}", entry.name))).collect()
     }
 
     /// Counts a step that a recording has done in this optimizer's place.
     pub fn count_step(&mut self, update: &RecordedUpdate) {
-        if self.window() > 1 {
-            for &entry in &update.with_gradient {
-                self.entries[entry].is_begun = true;
-            }
-            self.pending = (self.pending.0 + 1.0, self.pending.1 + 1);
-        }
         if update.kind.updates {
-            self.released();
             self.updated();
+        } else {
+            self.accumulated(1.0, update.with_gradient.iter().copied());
         }
         self.steps += 1;
     }
@@ -129,15 +131,19 @@ impl Optimizer {
     /// The numbers of the next step, whose gradients count `weight` times.
     pub(super) fn upcoming(&self, weight: f64) -> Numbers<f64> {
         let iteration = self.iteration();
-        let is_begun = |entry: &Entry| f64::from(u8::from(entry.is_begun));
+        // As quotients of the weights, whose sum may be no number. What counts nothing leaves everything as it is.
+        let (old, new) = match (self.pending.0, weight) {
+            (_, 0.0) => (1.0, 0.0),
+            (pending, weight) => (1.0 / (1.0 + weight / pending), 1.0 / (1.0 + pending / weight)),
+        };
+        let share = |entry: &Entry| if entry.is_begun { old } else { 0.0 };
         let decay = self.settings.weight_decay.filter(|_| !self.settings.weight_decay_in_gradient);
         Numbers {
             rate: iteration.rate,
             keep: 1.0 - decay.unwrap_or(0.0) * iteration.rate,
-            weight,
-            share: 1.0 / (self.pending.0 + weight),
+            new,
             rule: self.rule.numbers(&iteration),
-            begun: if self.window() > 1 { self.entries.iter().map(is_begun).collect() } else { Vec::new() },
+            old: if self.window() > 1 { self.entries.iter().map(share).collect() } else { Vec::new() },
         }
     }
 

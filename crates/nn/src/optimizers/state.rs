@@ -33,10 +33,9 @@ impl Optimizer {
     /// A tensor of another shape or type than its parameter's, or one that is missing.
     pub fn load_state(&mut self, parameters: &[ParameterUpdate<'_>], state: &[(String, Tensor)]) -> Result<()> {
         let find = |name: &str| state.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor);
-        let counter = |name: &str| match find(name) {
+        let number = |name: &str, most: f64| match find(name) {
             Some(tensor) => match tensor.item()? {
-                // As many as a double counts.
-                number if (0.0..=2f64.powi(53)).contains(&number) => Ok(number),
+                number if (0.0..=most).contains(&number) => Ok(number),
                 number => {
                     let text = format!("{}: the saved `{name}` is {number}", self.name());
                     Err(Error::config(text, "load the state of an optimizer of the same type"))
@@ -44,6 +43,8 @@ impl Optimizer {
             },
             None => Err(missing(self.name(), name)),
         };
+        // As many as a double counts.
+        let counter = |name: &str| number(name, 2f64.powi(53));
         let saved = |key: &str, wanted: Spec| match find(key) {
             Some(tensor) if tensor.spec() != wanted => {
                 let text = format!("{}: the saved `{key}` is {:?}, not {wanted:?}", self.name(), tensor.spec());
@@ -53,7 +54,7 @@ impl Optimizer {
         };
         let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
         let (factor, pending) =
-            (counter("rate_factor")?, (counter("pending_weight")?, counter("pending_count")? as u64));
+            (counter("rate_factor")?, (number("pending_weight", f64::MAX)?, counter("pending_count")? as u64));
         let mut entries = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let spec = parameter.value.spec();

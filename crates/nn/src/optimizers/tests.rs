@@ -224,7 +224,7 @@ fn gradients_that_count_nothing_change_nothing() {
     assert!(optimizer.apply_weighted(update, f64::NAN).is_err());
 }
 
-/// A rule that does what it should not.
+/// A rule that does what it should not, but for parameters of one number.
 #[derive(Debug, Clone)]
 enum Broken {
     Fails,
@@ -239,7 +239,11 @@ impl UpdateRule for Broken {
         "Broken"
     }
     fn settings(&self) -> &Settings {
-        static SETTINGS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(Settings::default);
+        static SETTINGS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(|| Settings {
+            gradient_accumulation_steps: Some(2),
+            global_clipnorm: Some(1.0),
+            ..Settings::default()
+        });
         &SETTINGS
     }
     fn arguments(&self) -> Value {
@@ -253,6 +257,9 @@ impl UpdateRule for Broken {
     }
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let [parameter, slot] = [x[0].clone(), x[2].clone()];
+        if parameter.count() == 1 {
+            return Ok(vec![parameter.sub(&x[1])?, slot.add(&x[1])?]);
+        }
         let _changed = step.apply::<_, 2, 2>(Both, vec![parameter.clone(), x[1].clone()], &[])?;
         match self {
             Broken::Fails => Err(Error::config("no", "never")),
@@ -277,12 +284,28 @@ impl Function<2, 2> for Both {
 fn a_rule_that_fails_loses_nothing() {
     for rule in [Broken::Fails, Broken::GivesNothing, Broken::GivesShape, Broken::GivesType, Broken::ForgetsSlot] {
         let mut optimizer = Optimizer::new(rule.clone()).unwrap();
-        let mut value = Tensor::new([1.0f32, 2.0]);
-        let error = step(&mut optimizer, &mut value, 1.0).unwrap_err().to_string();
-        assert!(matches!(rule, Broken::Fails) || error.starts_with("Broken: the update of `w`"), "{error}");
-        assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, 2.0], "{rule:?}");
-        let slot = optimizer.state().into_iter().find(|(name, _)| name == "w/slot").unwrap().1;
-        assert_eq!(slot.to_vec::<f32>().unwrap(), [7.0, 7.0], "{rule:?}");
+        let (mut first, mut value) = (Tensor::new([5.0f32]), Tensor::new([1.0f32, 2.0]));
+        let mut step = |optimizer: &mut Optimizer| {
+            let gradients = [Tensor::new([3.0f32]), Tensor::new([4.0f32, 4.0])].map(Some);
+            let [a, b] = gradients;
+            let result = optimizer.apply(&mut [
+                ParameterUpdate { name: "b", value: &mut first, gradient: a },
+                ParameterUpdate { name: "w", value: &mut value, gradient: b },
+            ]);
+            (result, [first.clone(), value.clone()])
+        };
+        let (result, before) = step(&mut optimizer);
+        result.unwrap();
+        let state = optimizer.state();
+        for _ in 0..2 {
+            let (result, after) = step(&mut optimizer);
+            let error = result.unwrap_err().to_string();
+            assert!(matches!(rule, Broken::Fails) || error.starts_with("Broken: the update of `w`"), "{error}");
+            assert!(before.iter().zip(&after).all(|(before, after)| before.same_bits(after)), "{rule:?}: {after:?}");
+            for (before, after) in state.iter().zip(optimizer.state()) {
+                assert!(before.0 == after.0 && before.1.same_bits(&after.1), "{rule:?}: {}", after.0);
+            }
+        }
         assert_eq!(optimizer.iterations(), 0);
     }
 }
@@ -342,5 +365,37 @@ fn what_cannot_be_trained_stays_what_it_was() {
         let error = optimizer.apply(&mut [ParameterUpdate { name: "w", value: &mut weight, gradient }]).unwrap_err();
         assert!(error.to_string().contains("the parameter `w` has elements of type i32"), "{name}: {error}");
         assert_eq!(weight.to_vec::<i32>().unwrap(), [10, 20], "{name}");
+    }
+}
+
+#[test]
+fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() {
+    // Means of samples that count much, and of gradients whose sum is no f32.
+    for (gradient, weights) in [(10f32, [1e38, 1e38, 1e38]), (10.0, [1e-300, 1e-300, 1e-300]), (3e38, [1.0, 64.0, 7.0])]
+    {
+        let mut optimizer = Optimizer::new(Sgd::new(1.0).gradient_accumulation_steps(3)).unwrap();
+        let mut value = Tensor::zeros([2]).unwrap();
+        for weight in weights {
+            let gradient = Some(Tensor::new([gradient, -gradient]));
+            let update = &mut [ParameterUpdate { name: "w", value: &mut value, gradient }];
+            optimizer.apply_weighted(update, weight).unwrap();
+        }
+        let moved = value.to_vec::<f32>().unwrap();
+        assert!((moved[1] / gradient - 1.0).abs() < 1e-6 && moved[0] == -moved[1], "{moved:?}");
+    }
+    // Weighted as they say.
+    let mut optimizer = Optimizer::new(Sgd::new(1.0).gradient_accumulation_steps(3)).unwrap();
+    let mut value = Tensor::zeros([1]).unwrap();
+    for (gradient, weight) in [(1f32, 2.0), (100.0, 0.0), (4.0, 6.0)] {
+        let gradient = Some(Tensor::new([gradient]));
+        optimizer.apply_weighted(&mut [ParameterUpdate { name: "w", value: &mut value, gradient }], weight).unwrap();
+    }
+    assert!((value.item().unwrap() + 26.0 / 8.0).abs() < 1e-6, "{value}");
+    // The norm is 3e39.
+    for sgd in [Sgd::new(1.0).clipnorm(1.0), Sgd::new(1.0).global_clipnorm(1.0)] {
+        let mut optimizer = Optimizer::new(sgd).unwrap();
+        let mut value = Tensor::zeros([100]).unwrap();
+        step(&mut optimizer, &mut value, 3e38).unwrap();
+        assert!(value.to_vec::<f32>().unwrap().iter().all(|x| (x + 0.1).abs() < 1e-5), "{value}");
     }
 }

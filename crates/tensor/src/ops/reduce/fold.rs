@@ -13,6 +13,8 @@ pub enum FoldKind {
     Extreme,
     /// That of the elements; integers and booleans give `f32`.
     Float,
+    /// `f64`, for results beyond what the elements' type can hold.
+    Double,
 }
 
 impl FoldKind {
@@ -21,6 +23,7 @@ impl FoldKind {
             FoldKind::Sum if !elements.is_float() => DType::I64,
             FoldKind::Sum | FoldKind::Extreme => elements,
             FoldKind::Float => elements.to_float(),
+            FoldKind::Double => DType::F64,
         }
     }
 }

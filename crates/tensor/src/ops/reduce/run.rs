@@ -38,18 +38,19 @@ pub(crate) fn reduce<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const 
     y: &mut ViewMut<'_>,
 ) -> Result<()> {
     // A constant, so that what is never needed is not compiled.
-    if const { !matches!(F::KIND, FoldKind::Float) } && computed_in(elements) == DType::I64 {
+    if const { !matches!(F::KIND, FoldKind::Float | FoldKind::Double) } && computed_in(elements) == DType::I64 {
         return store(y, &reduce_as::<F, P, Integer, STATE, IN>(op, x)?);
     }
     match elements {
         DType::F32 | DType::F16 | DType::BF16 => {
-            let mut results = reduce_as::<F, P, f32, STATE, IN>(op, x)?;
-            if results.iter().any(|&y| op.fold.is_doubtful(y)) {
-                let better = reduce_as::<F, P, f64, STATE, IN>(op, x)?;
-                let pairs = results.iter_mut().zip(&*better);
-                pairs.filter(|(y, _)| op.fold.is_doubtful(**y)).for_each(|(y, better)| *y = *better as f32);
+            let results = reduce_as::<F, P, f32, STATE, IN>(op, x)?;
+            if !results.iter().any(|&y| op.fold.is_doubtful(y)) {
+                return store(y, &results);
             }
-            store(y, &results)
+            let mut better = reduce_as::<F, P, f64, STATE, IN>(op, x)?;
+            let pairs = better.iter_mut().zip(&*results);
+            pairs.filter(|(_, y)| !op.fold.is_doubtful(**y)).for_each(|(better, y)| *better = f64::from(*y));
+            store(y, &better)
         }
         _ => store(y, &reduce_as::<F, P, f64, STATE, IN>(op, x)?),
     }
