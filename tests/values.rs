@@ -93,6 +93,11 @@ fn distances_of_nothing_are_flat() {
         }
     }
     assert_same(&slope(|x| x.norm(2.0, ..), &Tensor::new([0.0; 3])), &[0.0; 3], "norm of 0");
+    assert_same(&slope(|x| x.norm(0.5, ..), &Tensor::new([0.0; 3])), &[0.0; 3], "norm of half order of 0");
+    let found = slope(|x| x.norm(0.5, ..), &Tensor::new([0.0, 4.0, 1.0]));
+    assert_same(&found, &[0.0, 1.5, 3.0], "norm of half order beside 0");
+    let inverse = Tensor::new([0.0, 4.0]).norm(-1.0, ..).unwrap();
+    assert_eq!(inverse.item().unwrap(), 0.0);
     let rows = Tensor::new([[0.0, 0.0, 0.0], [1.0, 2.0, 2.0]]);
     let third = 1.0 / 3.0;
     let wanted = [0.0, 0.0, 0.0, third, 2.0 * third, 2.0 * third];

@@ -242,7 +242,8 @@ pub trait Op: DynOp + Debug + Send + Sync + 'static {
         Aliases::None
     }
 
-    /// For an operation that computes each element of its results from the elements at the same place alone: how.
+    /// For an operation that computes each element of its results from the elements at the same place alone: how. Its
+    /// [`Op::cpu`] must not fail: a plan may let it write where an input lies that the caller gets back after an error.
     fn pointwise(&self, _x: &[Spec]) -> Option<Pointwise> {
         None
     }

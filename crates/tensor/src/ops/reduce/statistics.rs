@@ -49,8 +49,8 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     }
 
     /// The `p`-norm `(Σ |x|^p)^(1/p)`: 2 is Euclid's, 1 the sum of magnitudes, ±∞ the largest or smallest magnitude,
-    /// 0 the count of elements that are not 0. Where it is 0, so is its derivative. Neither very large nor very small
-    /// numbers are lost in it.
+    /// 0 the count of elements that are not 0. Where it is 0, so is its derivative, and with `p` below 1 that with respect
+    /// to an element which is 0. Neither very large nor very small numbers are lost in it.
     ///
     /// # Errors
     /// An axis that does not exist or is named twice; the infinite norms of nothing.
@@ -92,8 +92,14 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
             let norm = if p == 2.0 {
                 shares.reduce(Norm, axes)?
             } else {
-                let powers = shares.abs()?.pow(p)?.reduce(Sum, axes)?;
-                Self::elementwise(FlatRoot { p }, [&powers]).map(|[y]| y)?
+                let powers = shares.abs()?.pow(p)?;
+                // A power below 1 is infinitely steep at 0.
+                let powers = if (0.0..1.0).contains(&p) {
+                    Self::constant(x.tensor().ne(0)?).select(&powers, 0.0)?
+                } else {
+                    powers
+                };
+                Self::elementwise(FlatRoot { p }, [&powers.reduce(Sum, axes)?]).map(|[y]| y)?
             };
             norm.mul(&scale.reshape(*Value::shape(&norm))?)
         })
