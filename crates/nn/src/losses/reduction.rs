@@ -89,7 +89,11 @@ impl Reduction {
             // One sum over all elements, whatever axis the samples are folded along.
             let (samples, each) = fold.counts(elements.tensor());
             let divisor = if self == Reduction::Sum { each } else { samples * each };
-            return shared(&elements.sum(..)?, divisor);
+            return if divisor == elements.tensor().count() {
+                mean(elements)
+            } else {
+                shared(&elements.sum(..)?, divisor)
+            };
         }
         let values = fold.apply(elements)?;
         let weight = self.weights(name, values.tensor(), valid.as_ref(), weight)?;
@@ -111,7 +115,7 @@ impl Reduction {
                 let share = ComparisonOps::eq(&total, 0.0)?.select(&Tensor::number(0.0), &total.reciprocal()?)?;
                 share_of(&sum()?, &V::constant(share.cast(weighted.tensor().dtype())?))
             }
-            _ => shared(&sum()?, weighted.tensor().count()),
+            _ => mean(&weighted),
         }
     }
 
@@ -165,6 +169,11 @@ fn share_of<V: Ops>(loss: &V, factor: &V) -> Result<V> {
 /// A loss among `n`, or the whole where there is none.
 fn shared<V: Ops>(loss: &V, n: usize) -> Result<V> {
     share_of(loss, &V::constant(Tensor::number(1.0 / n.max(1) as f64)))
+}
+
+/// The mean, of which the sum may lie beyond the numbers of its type; 0 of nothing.
+fn mean<V: Ops>(losses: &V) -> Result<V> {
+    shared(&if losses.tensor().count() == 0 { losses.sum(..)? } else { losses.mean(..)? }, 1)
 }
 
 /// What stands for a prediction that does not count: every loss is finite there, as a probability, a logit or a number.
