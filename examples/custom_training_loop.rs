@@ -36,7 +36,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut optimizer = "adam".into_optimizer()?;
 
     for epoch in 0..3 {
-        let order = key.fold(2).fold(epoch).permutation(train.len());
+        let order = key.fold(2).fold(epoch).permutation(train.len())?;
         let mut total = 0.0;
         for indices in order.chunks(BATCH) {
             let batch = train.batch(indices)?;

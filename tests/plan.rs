@@ -297,7 +297,7 @@ fn a_traced_key_draws_by_the_key_of_the_run() {
     let trace = Trace::new();
     let key = Key::new(1).traced_by(&trace).unwrap();
     assert_eq!(key, Key::new(1));
-    key.fold(2).permutation(5);
+    key.fold(2).permutation(5).unwrap();
     assert_eq!(trace.finish(&[]).unwrap_err().kind(), ErrorKind::Escape);
 }
 

@@ -3,7 +3,8 @@
 
 use approx::abs_diff_eq;
 use kiln::nn::Metric;
-use kiln::nn::losses::{LossFn, SparseCategoricalCrossentropy};
+use kiln::nn::losses::{Huber, LossFn, SparseCategoricalCrossentropy};
+use kiln::nn::metrics::{FBetaScore, Precision};
 use kiln::nn::module::named_parameters;
 use kiln::nn::optimizers::{Adam, IntoOptimizer, ParameterUpdate, Sgd};
 use kiln::prelude::*;
@@ -283,6 +284,73 @@ fn residual() -> Residual {
     let key = Key::new(3);
     let inner = Parameter::new(key.fold(0).normal([2, 2], 0.0, 0.3).unwrap());
     Residual { inner, outer: Parameter::new(key.fold(1).normal([2, 2], 0.0, 0.3).unwrap()) }
+}
+
+/// Two parameters under one path.
+#[derive(Debug)]
+struct Twins(Residual);
+
+impl Module for Twins {
+    fn forward(&self, x: &Var, pass: &mut Pass) -> kiln::nn::Result<Var> {
+        self.0.forward(x, pass)
+    }
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.0.parameters(&mut |_, parameter| visit("weight", parameter));
+    }
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.0.parameters_mut(&mut |_, parameter| visit("weight", parameter));
+    }
+}
+
+#[test]
+fn each_parameter_has_a_path_of_its_own() {
+    let error = Twins(residual()).compile("sgd", "mse", ()).unwrap_err().to_string();
+    assert!(error.contains("two parameters `weight`") && error.contains("help: visit each"), "{error}");
+}
+
+#[test]
+fn settings_out_of_range_are_refused_by_compile() {
+    let model = || Sequential::new([2]).add(Dense::new(1));
+    let loss = model().compile("sgd", Huber::new().delta(f64::NAN), ()).unwrap_err().to_string();
+    assert!(loss.contains("huber: delta is NaN\n  help: give a number above 0"), "{loss}");
+    let metric = model().compile("sgd", "mse", Precision::new().top_k(Some(0))).unwrap_err().to_string();
+    assert!(metric.contains("precision: top_k is 0\n  help: give a number from 1"), "{metric}");
+    let metric = model().compile("sgd", "mse", ()).unwrap().weighted_metrics(FBetaScore::new().beta(0.0));
+    assert!(metric.unwrap_err().to_string().contains("fbeta_score: beta is 0"));
+}
+
+#[test]
+fn a_file_that_claims_other_layers_is_refused_before_they_are_made() {
+    let folder = folder("claims");
+    let path = folder.join("model.safetensors");
+    let model = Sequential::new([2]).add(Dense::new(3)).compile("sgd", "mse", ()).unwrap();
+    model.save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    // The header is as long as its first eight bytes say: the number grows where spaces were.
+    let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
+    let at = 8 + text.find("\\\"units\\\": 3").unwrap();
+    for units in ["4", "40000000000", "4000000000000000000"] {
+        let claim = format!("\\\"units\\\": {units}");
+        let mut other = bytes.clone();
+        other.splice(at..at + "\\\"units\\\": 3".len(), claim.bytes());
+        let longer = claim.len() - "\\\"units\\\": 3".len();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) + longer as u64;
+        other[..8].copy_from_slice(&header.to_le_bytes());
+        std::fs::write(&path, &other).unwrap();
+        let error = Model::load(&path).unwrap_err().to_string();
+        assert!(error.contains("`dense/kernel` has shape") || error.contains("more elements than memory"), "{error}");
+        assert!(error.contains("model.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn an_order_without_memory_is_an_error() {
+    let x = Tensor::ones([1, 2]).unwrap().expand([1 << 44, 2]).unwrap();
+    let data = Dataset::new(x.clone(), x.slice(1, 0..1).unwrap()).unwrap();
+    let mut model = Sequential::new([2]).add(Dense::new(1)).compile("sgd", "mse", ()).unwrap();
+    let error = model.fit(&data, quiet()).unwrap_err().to_string();
+    assert!(error.contains("permutation: there is no memory"), "{error}");
+    assert!(data.split(0.5, 0).unwrap_err().to_string().contains("permutation: there is no memory"));
 }
 
 #[test]

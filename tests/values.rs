@@ -324,6 +324,45 @@ fn nothing_takes_no_time() {
 }
 
 #[test]
+fn a_window_may_be_much_larger_than_the_image() {
+    let x = Tensor::from_vec((0..24).map(f64::from).collect(), [1, 3, 4, 2]).unwrap();
+    for size in [100, 1 << 30, 1 << 31] {
+        let options = Pool2dOptions::new([size, size]).stride([1, 1]).padding(Padding::Same);
+        let largest = x.max_pool2d(&options).unwrap().to_vec::<f64>().unwrap();
+        assert_eq!(largest, [22.0, 23.0].repeat(12));
+        let padding = Padding::Explicit([[size / 2; 2]; 2]);
+        for options in [options, options.padding(padding)] {
+            let means = x.average_pool2d(&options).unwrap().to_vec::<f64>().unwrap();
+            assert!(means.chunks(2).all(|mean| mean == [11.0, 12.0]), "{size}: {means:?}");
+        }
+        assert_eq!(slope(|x| x.max_pool2d(&options), &x)[22..], [12.0, 12.0]);
+        assert_same(&slope(|x| x.average_pool2d(&options), &x), &[1.0; 24], "each mean is of all");
+    }
+}
+
+#[test]
+fn a_spread_needs_a_finite_correction() {
+    let x = Tensor::new([[1.0, 2.0], [3.0, 5.0]]);
+    for correction in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (op, y) in [("var", x.var(.., correction)), ("std", x.std(0, correction))] {
+            let text = y.unwrap_err().to_string();
+            assert!(text.starts_with(&format!("{op}: the correction is {correction}\n  at tests/values.rs")), "{text}");
+        }
+        assert!(Var::new(x.clone()).std(1, correction).is_err());
+    }
+    assert_eq!(x.var(0, 1.0).unwrap().to_vec::<f64>().unwrap(), [2.0, 4.5]);
+}
+
+#[test]
+fn the_cross_entropy_of_a_certain_label_has_no_sign() {
+    for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+        let logits = Tensor::new([[100.0, -100.0], [-100.0, 100.0]]).cast(dtype).unwrap();
+        let loss = logits.cross_entropy(&Tensor::new([0, 1])).unwrap();
+        assert!(loss.to_vec_as::<f64>().iter().all(|x| x.to_bits() == 0), "{loss}");
+    }
+}
+
+#[test]
 fn nan_wins_wherever_it_stands() {
     for length in [3, 511, 512, 513] {
         for at in [0, 1, length / 2, length - 1] {

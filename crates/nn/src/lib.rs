@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod module;
 pub mod names;
 pub mod optimizers;
+mod range;
 pub mod schedules;
 mod sequential;
 mod summary;

@@ -2,7 +2,7 @@
 
 use crate::{Activation, Error, Result};
 use kiln_autograd::ops::Value;
-use kiln_autograd::{Key, Shape, Tape, Tensor, Var};
+use kiln_autograd::{Key, Shape, Spec, Tape, Tensor, Var};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -292,24 +292,15 @@ pub fn load_parameters(module: &mut (impl Module + ?Sized), mut get: impl FnMut(
     let mut loaded = HashMap::new();
     let mut problem = None;
     module.parameters(&mut |path, parameter| {
-        let want = parameter.tensor.spec();
-        match get(path) {
-            Some(tensor) if tensor.spec() == want => {
-                loaded.insert(path.to_owned(), tensor);
+        if problem.is_none() {
+            match fitting(path, parameter.tensor.spec(), get(path)) {
+                Ok(tensor) => drop(loaded.insert(path.to_owned(), tensor)),
+                Err(error) => problem = Some(error),
             }
-            Some(tensor) if problem.is_none() => {
-                let found = tensor.spec();
-                problem = Some(format!(
-                    "`{path}` has shape {} ({}) in the model and {} ({}) in the file",
-                    want.shape, want.dtype, found.shape, found.dtype
-                ));
-            }
-            None if problem.is_none() => problem = Some(format!("`{path}` is not in the file")),
-            _ => {}
         }
     });
     if let Some(problem) = problem {
-        return Err(Error::config(problem, "load the weights into the model that they were saved from"));
+        return Err(problem);
     }
     // By path: a module may show its parameters in another order here.
     module.parameters_mut(&mut |path, parameter| {
@@ -318,6 +309,25 @@ pub fn load_parameters(module: &mut (impl Module + ?Sized), mut get: impl FnMut(
         }
     });
     Ok(())
+}
+
+/// The tensor that a file has under the path of a parameter, if it can be its value.
+///
+/// # Errors
+/// There is none, or one of another shape or type.
+pub fn fitting(path: &str, want: Spec, found: Option<Tensor>) -> Result<Tensor> {
+    let problem = match found {
+        Some(tensor) if tensor.spec() == want => return Ok(tensor),
+        Some(tensor) => {
+            let found = tensor.spec();
+            format!(
+                "`{path}` has shape {} ({}) in the model and {} ({}) in the file",
+                want.shape, want.dtype, found.shape, found.dtype
+            )
+        }
+        None => format!("`{path}` is not in the file"),
+    };
+    Err(Error::config(problem, "load the weights into the model that they were saved from"))
 }
 
 /// The length of the batch dimension.

@@ -23,9 +23,10 @@ macro_rules! schedules {
         }
 
         impl Schedule {
-            /// The rate at a step.
+            /// The rate at a step. One that grows beyond all numbers stays at the largest.
             pub fn rate(&self, step: u64) -> f64 {
-                match self { $(Schedule::$name(schedule) => schedule.rate(step as f64),)* }
+                let rate = match self { $(Schedule::$name(schedule) => schedule.rate(step as f64),)* };
+                if rate == f64::INFINITY { f64::MAX } else { rate }
             }
 
             /// Checks the settings.
@@ -286,6 +287,31 @@ fn periods(step: f64, steps: u32, staircase: bool) -> f64 {
     if staircase { periods.floor() } else { periods }
 }
 
+/// `factor^exponent`, but never infinite: 0 times it is 0.
+fn power(factor: f64, exponent: f64) -> f64 {
+    factor.powf(exponent).min(f64::MAX)
+}
+
+/// The number of the cycle that a step is in, its first step and its length, where the first has `first` steps and each is
+/// `growth` times as long as the one before, at least 1.
+fn cycle(step: f64, first: f64, growth: f64) -> [f64; 3] {
+    if growth == 1.0 {
+        let number = (step / first).floor();
+        return [number, number * first, first];
+    }
+    // Exact where the growth is a whole number.
+    let power = |n: f64| if growth.fract() == 0.0 { growth.powi(n as i32) } else { growth.powf(n) };
+    let start = |n: f64| first * ((power(n) - 1.0) / (growth - 1.0));
+    let mut number = ((1.0 + step / first * (growth - 1.0)).ln() / growth.ln()).floor();
+    // A logarithm is rounded, and a cycle begins at its first step, not after.
+    if start(number + 1.0) <= step {
+        number += 1.0;
+    } else if start(number) > step {
+        number -= 1.0;
+    }
+    [number, start(number), first * power(number)]
+}
+
 /// From 1 at 0 to 0 at 1.
 fn half_cosine(fraction: f64) -> f64 {
     0.5 * (1.0 + (PI * fraction).cos())
@@ -293,7 +319,7 @@ fn half_cosine(fraction: f64) -> f64 {
 
 impl ExponentialDecay {
     fn rate(&self, step: f64) -> f64 {
-        self.initial_learning_rate * self.decay_rate.powf(periods(step, self.decay_steps, self.staircase))
+        self.initial_learning_rate * power(self.decay_rate, periods(step, self.decay_steps, self.staircase))
     }
     fn check(&self, name: &str) -> Result<()> {
         require_positive(
@@ -344,7 +370,7 @@ impl PolynomialDecay {
         } else {
             step.min(steps)
         };
-        (self.initial_learning_rate - self.end_learning_rate) * (1.0 - step / steps).powf(self.power)
+        (self.initial_learning_rate - self.end_learning_rate) * (1.0 - step / steps).max(0.0).powf(self.power)
             + self.end_learning_rate
     }
     fn check(&self, name: &str) -> Result<()> {
@@ -383,15 +409,8 @@ impl CosineDecay {
 
 impl CosineDecayRestarts {
     fn rate(&self, step: f64) -> f64 {
-        let done = step / f64::from(self.first_decay_steps);
-        let (restart, fraction) = if self.t_mul == 1.0 {
-            (done.floor(), done.fract())
-        } else {
-            let restart = ((1.0 - done * (1.0 - self.t_mul)).ln() / self.t_mul.ln()).floor();
-            let length = self.t_mul.powf(restart);
-            (restart, (done - (1.0 - length) / (1.0 - self.t_mul)) / length)
-        };
-        let height = self.m_mul.powf(restart) * half_cosine(fraction);
+        let [restart, start, length] = cycle(step, f64::from(self.first_decay_steps), self.t_mul);
+        let height = power(self.m_mul, restart) * half_cosine((step - start) / length);
         self.initial_learning_rate * ((1.0 - self.alpha) * height + self.alpha)
     }
     fn check(&self, name: &str) -> Result<()> {
@@ -412,7 +431,7 @@ impl CosineDecayRestarts {
 
 impl StepDecay {
     fn rate(&self, step: f64) -> f64 {
-        self.initial_learning_rate * self.gamma.powf(periods(step, self.step_size, true))
+        self.initial_learning_rate * power(self.gamma, periods(step, self.step_size, true))
     }
     fn check(&self, name: &str) -> Result<()> {
         require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("gamma", self.gamma)])?;
@@ -423,7 +442,7 @@ impl StepDecay {
 impl MultiStepDecay {
     fn rate(&self, step: f64) -> f64 {
         let falls = self.milestones.iter().filter(|&&milestone| step >= milestone as f64).count();
-        self.initial_learning_rate * self.gamma.powi(falls as i32)
+        self.initial_learning_rate * self.gamma.powi(falls as i32).min(f64::MAX)
     }
     fn check(&self, name: &str) -> Result<()> {
         require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("gamma", self.gamma)])?;
@@ -443,15 +462,8 @@ impl CosineAnnealing {
 
 impl CosineWarmRestarts {
     fn rate(&self, step: f64) -> f64 {
-        let (first, growth) = (f64::from(self.period), f64::from(self.growth));
-        let (since, length) = if self.growth == 1 {
-            (step % first, first)
-        } else {
-            let restart = ((step / first * (growth - 1.0) + 1.0).ln() / growth.ln()).floor();
-            let length = growth.powf(restart);
-            (step - first * (length - 1.0) / (growth - 1.0), first * length)
-        };
-        self.minimum + (self.initial_learning_rate - self.minimum) * half_cosine(since / length)
+        let [_, start, length] = cycle(step, f64::from(self.period), f64::from(self.growth));
+        self.minimum + (self.initial_learning_rate - self.minimum) * half_cosine((step - start) / length)
     }
     fn check(&self, name: &str) -> Result<()> {
         require_positive(name, &[("initial_learning_rate", self.initial_learning_rate), ("minimum", self.minimum)])?;
@@ -525,7 +537,7 @@ impl Cyclic {
         let cycle = (step / whole).floor();
         let at = step - cycle * whole;
         let height = if at <= up { at / up } else { (whole - at) / (whole - up) };
-        let scale = self.cycle_decay.powf(cycle) * self.gamma.powf(step);
+        let scale = (power(self.cycle_decay, cycle) * power(self.gamma, step)).min(f64::MAX);
         self.base_learning_rate + (self.max_learning_rate - self.base_learning_rate) * height * scale
     }
     fn check(&self, name: &str) -> Result<()> {
@@ -672,5 +684,58 @@ mod tests {
                 assert!((schedule.rate(end + after) - 0.05).abs() < 1e-15, "{schedule:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_cosine_starts_anew_at_its_first_step() {
+        for growth in [1_u32, 2, 3, 5, 7, 10] {
+            for first in [1_u32, 3, 10, 1000] {
+                let keras = Schedule::from(CosineDecayRestarts::new(0.1, first).t_mul(f64::from(growth)));
+                let torch = Schedule::from(CosineWarmRestarts::new(0.1, first).growth(growth));
+                let (mut start, mut length) = (0, u64::from(first));
+                for _ in 0..12 {
+                    for schedule in [&keras, &torch] {
+                        assert_eq!(schedule.rate(start), 0.1, "{schedule:?} at {start}");
+                        if length > 1 {
+                            let low = schedule.rate(start + length - 1);
+                            assert!(low < 0.1, "{schedule:?}: {low} at {}", start + length - 1);
+                        }
+                    }
+                    (start, length) = (start + length, length * u64::from(growth));
+                }
+            }
+        }
+        // Not whole: every step lies inside its cycle, and heights change with the cycles.
+        for growth in [1.000_001, 1.1, 1.5, 2.7] {
+            let mut before = 0.0;
+            for step in 0..5000 {
+                let [number, start, length] = cycle(f64::from(step), 7.0, growth);
+                assert!(number == before || number == before + 1.0, "{growth} {step}: {number} after {before}");
+                let at = (f64::from(step) - start) / length;
+                assert!((0.0..1.0).contains(&at), "{growth} {step}: {at}");
+                before = number;
+            }
+        }
+    }
+
+    #[test]
+    fn what_grows_beyond_all_numbers_is_no_nan() {
+        let all: [Schedule; 6] = [
+            Cyclic::new(0.01, 0.1).step_size_up(3).gamma(2.0).into(),
+            Cyclic::new(0.01, 0.1).step_size_up(3).cycle_decay(1e200).gamma(0.0).into(),
+            ExponentialDecay::new(0.0, 1, 2.0).into(),
+            StepDecay::new(0.0, 1).gamma(2.0).into(),
+            MultiStepDecay::new(0.0, vec![1; 2000]).gamma(2.0).into(),
+            CosineDecayRestarts::new(0.1, 1).t_mul(1.0).m_mul(2.0).alpha(1.0).into(),
+        ];
+        for schedule in all {
+            schedule.check().unwrap();
+            for step in [0, 1, 2, 3, 6, 1000, 6000, 6002, 1 << 40, 6 << 40] {
+                let rate = schedule.rate(step);
+                assert!(rate.is_finite() && rate >= 0.0, "{schedule:?}: {rate} at {step}");
+            }
+        }
+        let cyclic = Schedule::from(Cyclic::new(0.01, 0.1).step_size_up(3).gamma(2.0));
+        assert_eq!(cyclic.rate(6000), 0.01);
     }
 }

@@ -5,7 +5,7 @@ use crate::layers;
 use crate::module::{IntoModule, Module};
 use crate::{Activation, Error, Parameter, Pass, Result, summary};
 use kiln_autograd::ops::Value;
-use kiln_autograd::{DType, IntoShape, Key, Shape, Var};
+use kiln_autograd::{DType, IntoShape, Key, Shape, Spec, Var};
 use serde_json::{Value as Json, json};
 use std::collections::HashSet;
 
@@ -144,22 +144,34 @@ impl Sequential {
     /// The table of layers, output shapes and parameter counts, before any weight exists.
     ///
     /// # Errors
-    /// A layer that does not fit the one before it.
+    /// A layer that does not fit the one before it; a weight with more elements than memory can hold.
     pub fn summary(&self) -> Result<String> {
         let mut rows = Vec::new();
         for Place { name, layer, input, output } in self.places()? {
-            let count = |trainable| -> usize {
-                let weights = layer.weights(&input);
-                weights.iter().filter(|w| w.trainable == trainable).map(|w| w.shape.iter().product::<usize>()).sum()
-            };
-            rows.push(summary::Row {
-                layer: format!("{name} ({})", layer.class()),
-                output: summary::batch_shape(&output),
-                trainable: count(true),
-                frozen: count(false),
-            });
+            let (mut trainable, mut frozen) = (0, 0);
+            for weight in layer.weights(&input) {
+                let shape = Shape::new(&weight.shape).map_err(|e| Error::from(e).in_layer(name))?;
+                *(if weight.trainable { &mut trainable } else { &mut frozen }) += shape.count();
+            }
+            let layer = format!("{name} ({})", layer.class());
+            rows.push(summary::Row { layer, output: summary::batch_shape(&output), trainable, frozen });
         }
         Ok(summary::table(&self.name, &rows, self.dtype.size()))
+    }
+
+    /// The path, the shape and the type of each parameter that [`Sequential::build`] makes, before any exists.
+    ///
+    /// # Errors
+    /// A layer that does not fit the one before it; a weight with more elements than memory can hold.
+    pub fn parameter_specs(&self) -> Result<Vec<(String, Spec)>> {
+        let mut all = Vec::new();
+        for Place { name, layer, input, .. } in self.places()? {
+            for weight in layer.weights(&input) {
+                let shape = Shape::new(&weight.shape).map_err(|e| Error::from(e).in_layer(name))?;
+                all.push((format!("{name}/{}", weight.name), Spec::new(shape, self.dtype)));
+            }
+        }
+        Ok(all)
     }
 
     /// Builds the network: every layer with weights drawn from the seed.

@@ -35,8 +35,9 @@ pub(crate) fn table(name: &str, rows: &[Row], element_bytes: usize) -> String {
     }
     let trainable: usize = rows.iter().map(|r| r.trainable).sum();
     let frozen: usize = rows.iter().map(|r| r.frozen).sum();
-    let line =
-        |what: &str, count: usize| format!(" {what}: {} ({})\n", thousands(count), byte_size(count * element_bytes));
+    let line = |what: &str, count: usize| {
+        format!(" {what}: {} ({})\n", thousands(count), byte_size(count.saturating_mul(element_bytes)))
+    };
     format!(
         "{table}{}{}{}",
         line("Total params", trainable + frozen),

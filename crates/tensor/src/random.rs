@@ -5,7 +5,8 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use crate::ops::random::{self, Distribution, Random};
-use crate::{DType, Device, Element, Error, IntoShape, Op, Result, Shape, Tensor, Trace, with_element};
+use crate::tensor::room;
+use crate::{DType, Device, Element, Error, IntoShape, Op, Result, Shape, Spec, Tensor, Trace, with_element};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::Location;
@@ -234,13 +235,19 @@ impl Key {
     }
 
     /// The numbers `0..n` in random order.
+    ///
+    /// # Errors
+    /// More numbers than memory holds.
     #[track_caller]
-    pub fn permutation(&self, n: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..n).collect();
+    pub fn permutation(&self, n: usize) -> Result<Vec<usize>> {
+        let at = Location::caller();
+        let shape = Shape::new(&[n]).map_err(|error| error.renamed("shape", "permutation").at(at))?;
+        let mut order = room("permutation", n, Spec::new(shape, DType::I64)).map_err(|error| error.at(at))?;
+        order.extend(0..n);
         for i in (1..n).rev() {
             order.swap(i, self.below(i as u64, i as u64 + 1) as usize);
         }
-        order
+        Ok(order)
     }
 
     /// A number below `bound`, from block `position`: the high half of a 128-bit product, whose bias is below 2⁻⁶⁴ · bound.
@@ -373,9 +380,18 @@ mod tests {
         assert!((mean - 2.0).abs() < 0.01 && (deviation - 0.5).abs() < 0.01);
         let (mean, deviation, _) = moments(key.fold(5).truncated_normal_as([100_000], 0.0, 1.0, DType::F64).unwrap());
         assert!(mean.abs() < 0.01 && (deviation - 0.879_6).abs() < 0.01);
-        let mut order = key.permutation(1000);
+        let mut order = key.permutation(1000).unwrap();
         assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         order.sort_unstable();
         assert!(order.iter().enumerate().all(|(i, &x)| i == x));
+    }
+
+    #[test]
+    fn a_permutation_without_memory_is_an_error() {
+        assert!(Key::new(0).permutation(0).unwrap().is_empty());
+        for n in [1 << 44, 1 << 60, usize::MAX] {
+            let text = Key::new(0).permutation(n).unwrap_err().to_string();
+            assert!(text.starts_with("permutation: ") && text.contains("memory"), "{text}");
+        }
     }
 }

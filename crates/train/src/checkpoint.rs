@@ -5,7 +5,7 @@ use crate::files::write_atomic;
 use crate::model::Model;
 use crate::{Compile, Error, Result};
 use kiln_nn::io::{TensorFile, load_safetensors, to_safetensors};
-use kiln_nn::module::{load_parameters, named_parameters};
+use kiln_nn::module::{fitting, load_parameters, named_parameters};
 use kiln_nn::{Module, Network, Sequential, Tensor};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -95,6 +95,10 @@ impl Model<Network> {
         }
         let architecture = Sequential::from_config(&description["architecture"]).map_err(|e| inside(e.to_string()))?;
         let part = |e: kiln_nn::Error| inside(e.to_string());
+        // Before there is a weight: what a damaged file says of its layers may be any size.
+        for (path, spec) in architecture.parameter_specs().map_err(part)? {
+            fitting(&path, spec, file.tensors.get(&path).cloned()).map_err(part)?;
+        }
         let metrics = |key: &str| -> Result<Vec<Box<dyn kiln_nn::metrics::Metric>>> {
             let list = description[key].as_array().cloned().unwrap_or_default();
             list.iter().map(|m| kiln_nn::metrics::from_config(m).map_err(part)).collect()

@@ -335,7 +335,8 @@ impl<M: Module> Run<'_, M> {
         callbacks: &mut [Box<dyn Callback>],
     ) -> Result<MetricState> {
         let key = Key::new(fit.seed);
-        let order = fit.shuffle.then(|| key.fold(ORDER).fold(epoch as u64).permutation(train.len()));
+        let order = || key.fold(ORDER).fold(epoch as u64).permutation(train.len());
+        let order = fit.shuffle.then(order).transpose()?;
         let watched = callbacks.iter().any(|c| c.wants_batches());
         let mut state = self.model.metric_state();
         for (i, start) in (0..train.len()).step_by(fit.batch_size).enumerate() {

@@ -11,6 +11,7 @@ use kiln_nn::module::named_parameters;
 use kiln_nn::ops::{Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Trace, Var, Watch};
+use std::collections::HashSet;
 
 /// Batches of [`Model::train_on_batch`] after which a plan is compared with its operations once more.
 const CHECKED_EVERY: u64 = 1024;
@@ -54,7 +55,8 @@ pub trait Compile: IntoModule + Sized {
     /// ```
     ///
     /// # Errors
-    /// A name that is not known, with the nearest one; layers that do not fit together.
+    /// A name that is not known, with the nearest one; a setting out of its range; layers that do not fit together; a module
+    /// that shows two parameters under one path.
     fn compile(
         self,
         optimizer: impl IntoOptimizer,
@@ -68,7 +70,8 @@ pub trait Compile: IntoModule + Sized {
         let metrics = metrics.into_metrics()?;
         check_names(&metrics)?;
         let optimizer = optimizer.into_optimizer()?;
-        let paths = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
+        let paths: Vec<String> = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
+        check_paths(&paths)?;
         Ok(Model {
             module,
             paths,
@@ -85,6 +88,17 @@ pub trait Compile: IntoModule + Sized {
 }
 
 impl<T: IntoModule> Compile for T {}
+
+fn check_paths(paths: &[String]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match paths.iter().find(|path| !seen.insert(*path)) {
+        None => Ok(()),
+        Some(path) => {
+            let text = format!("compile: the module has two parameters `{path}`");
+            Err(Error::config(text, "visit each under a path of its own in Module::parameters"))
+        }
+    }
+}
 
 fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
     for (i, metric) in metrics.iter().enumerate() {

@@ -44,7 +44,7 @@ impl ConfusionMatrix {
     /// Counts the pairs of `truth` and `predicted` labels, each below `classes`; the classes are named `0`, `1`, ….
     ///
     /// # Errors
-    /// [`Error::Data`] where the slices differ in length, or a label is out of range.
+    /// [`Error::Data`] where the slices differ in length, a label is out of range, or there is no memory for so many classes.
     pub fn from_labels(truth: &[usize], predicted: &[usize], classes: usize) -> Result<Self> {
         if truth.len() != predicted.len() {
             return Err(Error::data(
@@ -58,7 +58,14 @@ impl ConfusionMatrix {
                 "give the number of classes, such as the size of the model's last layer",
             ));
         };
-        let mut counts = vec![0; size];
+        let mut counts = Vec::new();
+        if counts.try_reserve_exact(size).is_err() {
+            return Err(Error::data(
+                format!("ConfusionMatrix: there is no memory for the pairs of {classes} classes"),
+                "give the number of classes, such as the size of the model's last layer: identifiers are no class numbers",
+            ));
+        }
+        counts.resize(size, 0);
         for (row, (&truth, &predicted)) in truth.iter().zip(predicted).enumerate() {
             for (kind, label) in [("true", truth), ("predicted", predicted)] {
                 if label >= classes {
@@ -414,6 +421,9 @@ weighted avg       0.70      0.60      0.61         5
         assert!(error(&[0, 1], &[0, 9], 2).contains("predicted label in row 1 is 9"));
         assert!(error(&[], &[], 0).contains("0 classes"));
         assert!(error(&[], &[], usize::MAX).contains("there cannot be"));
+        for classes in [1 << 20, 1 << 31] {
+            assert!(error(&[], &[], classes).contains("there is no memory"));
+        }
         assert!(matrix().with_names(["a"]).is_err());
     }
 }

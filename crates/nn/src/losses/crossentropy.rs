@@ -5,7 +5,8 @@ use super::checks::{ClassIds, Probabilities};
 use super::macros::{losses, pair_functions};
 use super::reduction::{EPSILON, Elements, FILLER, Fold, align, replace};
 use super::regression::clip;
-use crate::{Error, Result};
+use crate::Result;
+use crate::range::Range;
 use kiln_autograd::ops::{Function, Ops, ViewOps};
 use kiln_autograd::{DType, Scalar, Tensor, keep};
 
@@ -24,7 +25,7 @@ losses! {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1/2.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => Range::Fraction,
     }
     /// [`BinaryCrossentropy`] times `(1 - p_t)^gamma`, where `p_t` is the probability of the right label: easy samples
     /// count less (Lin et al. 2017). Of logits the entropy is exact where Keras's stops at `-ln 1e-7`, beyond ±16.
@@ -32,33 +33,33 @@ losses! {
         /// Whether `alpha` is applied.
         apply_class_balancing: bool = false,
         /// The weight of label 1; label 0 has `1 - alpha`.
-        alpha: f64 = 0.25,
+        alpha: f64 = 0.25 => Range::Fraction,
         /// How much less easy samples count.
-        gamma: f64 = 2.0,
+        gamma: f64 = 2.0 => Range::NotNegative,
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1/2.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => Range::Fraction,
     }
     /// `-Σ t·ln p` along the class axis: one-hot labels. Probabilities are divided by their sum.
     CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1 / classes.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => Range::Fraction,
         /// The axis of the classes.
         axis: isize = -1,
     }
     /// [`CategoricalCrossentropy`] with each term times `alpha · (1 - p)^gamma` (Lin et al. 2017).
     CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
         /// A common factor.
-        alpha: f64 = 0.25,
+        alpha: f64 = 0.25 => Range::NotNegative,
         /// How much less easy samples count.
-        gamma: f64 = 2.0,
+        gamma: f64 = 2.0 => Range::NotNegative,
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1 / classes.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => Range::Fraction,
         /// The axis of the classes.
         axis: isize = -1,
     }
@@ -83,7 +84,7 @@ losses! {
     /// against wrong labels (Zhang and Sabuncu 2018).
     CategoricalGeneralizedCrossEntropy "categorical_generalized_cross_entropy" (targets: Targets::ClassIds) {
         /// Between 0 and 1.
-        q: f64 = 0.5,
+        q: f64 = 0.5 => Range::Inside,
     }
 }
 
@@ -191,32 +192,9 @@ fn align_probabilities<V: Ops>(name: &'static str, y_true: &V, y_pred: &V) -> Re
     Ok((y_true, y_pred))
 }
 
-fn check_smoothing(name: &str, smoothing: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&smoothing) {
-        return Ok(());
-    }
-    Err(Error::config(
-        format!("{name}: label_smoothing is {smoothing}"),
-        "give a fraction between 0 and 1, such as 0.1",
-    ))
-}
-
-fn check_focus(name: &str, alpha: f64, largest: f64, gamma: f64) -> Result<()> {
-    if !(alpha.is_finite() && (0.0..=largest).contains(&alpha)) {
-        let range = if largest == 1.0 { "a number from 0 to 1" } else { "a number from 0" };
-        return Err(Error::config(format!("{name}: alpha is {alpha}"), format!("give {range}, such as 0.25")));
-    }
-    if !(gamma.is_finite() && gamma >= 0.0) {
-        let text = format!("{name}: gamma is {gamma}");
-        return Err(Error::config(text, "give a number from 0, such as 2: 0 is no focus at all"));
-    }
-    Ok(())
-}
-
 impl BinaryCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (name, smoothing) = ("binary_crossentropy", self.label_smoothing);
-        check_smoothing(name, smoothing)?;
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let [elements] = match self.from_logits {
             true => V::elementwise(BinaryLogits { smoothing }, [&y_true, &y_pred])?,
@@ -229,8 +207,6 @@ impl BinaryCrossentropy {
 impl BinaryFocalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "binary_focal_crossentropy";
-        check_smoothing(name, self.label_smoothing)?;
-        check_focus(name, self.alpha, 1.0, self.gamma)?;
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let f = BinaryFocal {
             alpha: self.apply_class_balancing.then_some(self.alpha),
@@ -260,7 +236,6 @@ fn even_share(name: &str, y_pred: &Tensor, axis: isize) -> Result<f64> {
 impl CategoricalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (name, smoothing, axis) = ("categorical_crossentropy", self.label_smoothing, self.axis);
-        check_smoothing(name, smoothing)?;
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let middle = even_share(name, y_pred.tensor(), axis)?;
         let [terms] = match self.from_logits {
@@ -278,8 +253,6 @@ impl CategoricalFocalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (name, axis) = ("categorical_focal_crossentropy", self.axis);
         let CategoricalFocalCrossentropy { alpha, gamma, label_smoothing: smoothing, .. } = *self;
-        check_smoothing(name, smoothing)?;
-        check_focus(name, alpha, f64::INFINITY, gamma)?;
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let middle = even_share(name, y_pred.tensor(), axis)?;
         let [terms] = match self.from_logits {
@@ -350,12 +323,6 @@ fn class_ids(
 impl CategoricalGeneralizedCrossEntropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let name = "categorical_generalized_cross_entropy";
-        if !(self.q > 0.0 && self.q < 1.0) {
-            return Err(Error::config(
-                format!("{name}: q is {}", self.q),
-                "give a number between 0 and 1, such as 0.5",
-            ));
-        }
         let (labels, _) = class_ids(name, y_true.tensor(), y_pred.tensor(), None)?;
         let right = y_pred.gather(-1, &V::constant(labels).unsqueeze(-1)?)?.squeeze(-1)?;
         let [elements] = V::elementwise(Generalized { q: self.q }, [&right, &right])?;

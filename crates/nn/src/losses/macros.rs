@@ -1,11 +1,11 @@
 //! What every loss has besides its formula: a struct of settings, setters, a config, and its place behind [`Loss`].
 
-/// Defines losses. Each is a struct with the fields given and `reduction`; the formula is its method
-/// `elements(&self, y_true, y_pred) -> Result<Elements<V>>`, written beside. `over` names the field with the axes that
+/// Defines losses. Each is a struct with the fields given, behind `=>` what they can be, and `reduction`; the formula is its
+/// method `elements(&self, y_true, y_pred) -> Result<Elements<V>>`, written beside. `over` names the field with the axes that
 /// the loss of a sample is folded along; without it, that is the last one.
 macro_rules! losses {
     ($($(#[$doc:meta])* $name:ident $label:literal $(($($key:ident: $value:expr),*))? $(over $axis:ident)? {
-        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),* $(,)?
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr $(=> $allowed:expr)?),* $(,)?
     })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -44,8 +44,9 @@ macro_rules! losses {
             /// The loss of each sample, unweighted, of tensors or of tracked values.
             ///
             /// # Errors
-            /// Shapes or labels that do not fit.
+            /// Shapes or labels that do not fit; a setting out of its range.
             pub fn values<V: kiln_autograd::ops::Ops>(&self, y_true: &V, y_pred: &V) -> $crate::Result<V> {
+                $crate::losses::Loss::check(self)?;
                 let loss = self.elements(y_true, y_pred)?;
                 Ok(loss.fold.apply(&loss.elements)?.add(0.0)?)
             }
@@ -74,12 +75,18 @@ macro_rules! losses {
                 y_pred: &kiln_autograd::Var,
                 sample_weight: Option<&kiln_autograd::Var>,
             ) -> $crate::Result<kiln_autograd::Var> {
+                $crate::losses::Loss::check(self)?;
                 let (y_true, y_pred) = self.counted(y_true, y_pred, sample_weight)?;
                 self.reduction.reduce($label, &self.elements(&y_true, &y_pred)?, sample_weight)
             }
 
             fn reduction(&self) -> $crate::losses::Reduction {
                 self.reduction
+            }
+
+            fn check(&self) -> $crate::Result<()> {
+                $($($crate::range::Allow::check(&$allowed, $label, stringify!($field), &self.$field)?;)?)*
+                Ok(())
             }
 
             fn arguments(&self) -> serde_json::Value {

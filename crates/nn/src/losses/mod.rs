@@ -48,7 +48,7 @@ pub trait Loss: fmt::Debug + Send + Sync {
     /// Targets and predictions `[N, …]` as the loss says, weights `[N]` or one for each value.
     ///
     /// # Errors
-    /// Shapes or labels that do not fit.
+    /// Shapes or labels that do not fit; a setting out of its range.
     fn call(&self, y_true: &Var, y_pred: &Var, sample_weight: Option<&Var>) -> Result<Var>;
 
     /// How the losses of the samples become one number.
@@ -77,6 +77,14 @@ pub trait Loss: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Checks the settings, when a model is compiled with it.
+    ///
+    /// # Errors
+    /// A setting that cannot work, with its range.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The settings, as in a config; null where it has none that can be written.
     fn arguments(&self) -> Value;
 
@@ -102,7 +110,7 @@ pub trait IntoLoss {
     /// Converts.
     ///
     /// # Errors
-    /// A name that is none.
+    /// A name that is none; a setting out of its range.
     fn into_loss(self) -> Result<Box<dyn Loss>>;
 }
 
@@ -120,13 +128,13 @@ impl IntoLoss for String {
 
 impl<L: Loss + 'static> IntoLoss for L {
     fn into_loss(self) -> Result<Box<dyn Loss>> {
-        Ok(Box::new(self))
+        (Box::new(self) as Box<dyn Loss>).into_loss()
     }
 }
 
 impl IntoLoss for Box<dyn Loss> {
     fn into_loss(self) -> Result<Box<dyn Loss>> {
-        Ok(self)
+        self.check().map(|()| self)
     }
 }
 
@@ -174,10 +182,10 @@ pub fn from_name(name: &str) -> Result<Box<dyn Loss>> {
 /// The loss that `to_config` wrote.
 ///
 /// # Errors
-/// A config of another form, an unknown name or setting.
+/// A config of another form, an unknown name or setting, a setting out of its range.
 pub fn from_config(config: &Value) -> Result<Box<dyn Loss>> {
     let (name, arguments) = config::parts("loss", config)?;
-    names::find("loss", name, TABLE)?(arguments)
+    names::find("loss", name, TABLE)?(arguments)?.into_loss()
 }
 
 #[cfg(test)]
@@ -402,5 +410,64 @@ mod tests {
         assert_eq!(config["config"]["delta"], 2.0);
         let wrong = serde_json::json!({"name": "huber", "config": {"dleta": 2.0}});
         assert!(from_config(&wrong).unwrap_err().to_string().contains("dleta"));
+    }
+
+    #[test]
+    fn every_number_of_every_loss_has_a_range() {
+        let x = || Var::new(Tensor::new([[0.25, 0.5], [0.5, 0.25]]));
+        for (names, build) in TABLE {
+            let config = from_name(names[0]).unwrap().to_config()["config"].clone();
+            let numbers = config.as_object().unwrap().iter().filter(|(_, value)| value.is_f64());
+            for (setting, _) in numbers {
+                let mut wrong = config.clone();
+                wrong[setting] = serde_json::json!(-0.5);
+                let loss = build(wrong).unwrap();
+                for error in [loss.clone().into_loss().err(), loss.call(&x(), &x(), None).err()] {
+                    let text = error.expect("a setting out of its range").to_string();
+                    assert!(text.starts_with(&format!("{}: {setting} is -0.5\n  help: give", names[0])), "{text}");
+                }
+            }
+        }
+        for bad in [f64::NAN, f64::INFINITY, -1.0] {
+            let wrong: [Box<dyn Loss>; 8] = [
+                Box::new(Huber::new().delta(bad)),
+                Box::new(Tversky::new().alpha(bad)),
+                Box::new(Tversky::new().beta(bad)),
+                Box::new(BinaryCrossentropy::new().label_smoothing(bad)),
+                Box::new(CategoricalCrossentropy::new().label_smoothing(bad)),
+                Box::new(BinaryFocalCrossentropy::new().gamma(bad)),
+                Box::new(CategoricalFocalCrossentropy::new().alpha(bad)),
+                Box::new(CategoricalGeneralizedCrossEntropy::new().q(bad)),
+            ];
+            for loss in wrong {
+                assert!(loss.call(&x(), &x(), None).is_err() && loss.check().is_err(), "{loss:?}");
+            }
+            assert!(Huber::new().delta(bad).values(&x(), &x()).is_err());
+        }
+        assert!(Huber::new().delta(0.0).into_loss().is_err());
+    }
+
+    #[test]
+    fn log_cosh_has_its_digits_near_0_and_far_from_it() {
+        let loss = LogCosh::new();
+        for x in [0.0, 1e-15, 1e-4, -1e-4, 0.01, -0.5, 0.999_999, 1.0, 1.000_001, -3.0, 80.0, -1e30] {
+            // cosh x - 1 is 2 sinh²(x / 2).
+            let want = match f64::abs(x) < 20.0 {
+                true => (2.0 * f64::sinh(x / 2.0).powi(2)).ln_1p(),
+                false => x.abs() - std::f64::consts::LN_2,
+            };
+            for (dtype, digits) in [(DType::F32, 4e-7), (DType::F64, 1e-12)] {
+                let at = |x: f64| Tensor::new([[x]]).cast(dtype).unwrap();
+                let (value, gradient) = with_gradient(&loss, &at(0.0), &at(x), None);
+                // In single precision 1.000001 is another number.
+                let moved = at(x).to_vec_as::<f64>()[0] - x;
+                let want = want + moved * x.tanh();
+                assert!((value - want).abs() <= digits * want.abs(), "{dtype} {x}: {value} {want}");
+                let (slope, want) = (gradient[0], x.tanh());
+                assert!((slope - want).abs() <= digits * want.abs(), "{dtype} {x}: {slope} {want}");
+            }
+        }
+        let nan = with_gradient(&loss, &Tensor::new([[0.0]]), &Tensor::new([[f64::NAN]]), None);
+        assert!(nan.0.is_nan() && nan.1[0].is_nan());
     }
 }

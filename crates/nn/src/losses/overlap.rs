@@ -3,6 +3,7 @@
 use super::macros::losses;
 use super::reduction::{EPSILON, Elements, Fold, align};
 use crate::Result;
+use crate::range::Range;
 use kiln_autograd::ops::Ops;
 
 losses! {
@@ -16,9 +17,9 @@ losses! {
     /// documentation says the reverse.
     Tversky "tversky" over axis {
         /// The weight of false negatives.
-        alpha: f64 = 0.5,
+        alpha: f64 = 0.5 => Range::NotNegative,
         /// The weight of false positives.
-        beta: f64 = 0.5,
+        beta: f64 = 0.5 => Range::NotNegative,
         /// The axes that make up one region; empty for all.
         axis: Axes = Axes::default(),
     }

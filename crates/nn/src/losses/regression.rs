@@ -3,6 +3,7 @@
 use super::macros::{losses, pair_functions};
 use super::reduction::{EPSILON, Elements, Fold, align};
 use crate::Result;
+use crate::range::Range;
 use kiln_autograd::ops::{Function, Ops};
 use kiln_autograd::{Scalar, keep};
 
@@ -28,7 +29,7 @@ losses! {
     /// Squared near 0, linear beyond `delta`: `e²/2` or `delta·|e| - delta²/2`, averaged along the last axis.
     Huber "huber" {
         /// Where the square ends.
-        delta: f64 = 1.0,
+        delta: f64 = 1.0 => Range::Positive,
     }
     /// `mean(ln cosh(y_pred - y_true))` along the last axis.
     LogCosh "log_cosh" {}
@@ -63,7 +64,12 @@ pair_functions! {
     };
     LogCoshError "log_cosh" |self, t, p| {
         let e = p - t;
-        e.clone() + (S::lit(-2.0) * e).softplus() - S::lit(std::f64::consts::LN_2)
+        let far = e.clone() + (S::lit(-2.0) * e.clone()).softplus() - S::lit(std::f64::consts::LN_2);
+        // Near 0 that takes almost equal numbers from each other. `1 - 1 / cosh e` has every digit, of `e^-e - 1`.
+        let v = clip(e.clone(), -1.0, 1.0).exp_m1();
+        let w = v.clone() + S::lit(1.0);
+        let near = -(-(v.clone() * v) / (S::lit(1.0) + w.clone() * w)).ln_1p();
+        S::select(e.abs().lt(S::lit(1.0)), near, far)
     };
     PoissonError "poisson" |self, t, p| p.clone() - t * (p + S::lit(EPSILON)).ln();
     Divergence "kl_divergence" |self, t, p| {

@@ -6,6 +6,8 @@ use kiln_autograd::{DType, Shape, Tensor};
 
 /// Targets, predictions and weights of one update, with their shapes checked.
 pub(super) struct Batch<'a> {
+    /// The metric, for errors.
+    pub(super) name: &'a str,
     /// The targets: of the predictions' shape, or of that without the last axis where they are class ids.
     pub(super) t: Tensor,
     /// The predictions `[…, classes]`.
@@ -29,7 +31,7 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// Targets or weights whose shapes do not fit the predictions.
     pub(super) fn new(
-        name: &str,
+        name: &'a str,
         y_true: &Tensor,
         y_pred: &Tensor,
         weight: Option<&'a Tensor>,
@@ -60,7 +62,7 @@ impl<'a> Batch<'a> {
         } else {
             y_true.reshape(&p.shape()[..rows])?
         };
-        let batch = Batch { t, p, weight };
+        let batch = Batch { name, t, p, weight };
         if fit == Fit::OneHot { batch.into_columns() } else { Ok(batch) }
     }
 
@@ -85,6 +87,17 @@ impl<'a> Batch<'a> {
         let mut dims = trim(weight.shape()).to_vec();
         dims.resize(self.p.rank(), 1);
         Ok(weight.cast(DType::F64)?.reshape(dims)?)
+    }
+}
+
+/// The error of predictions with other columns than those that a state, if there is one yet, is made of.
+pub(super) fn same_columns(name: &str, before: Option<usize>, columns: usize) -> Result<()> {
+    match before.filter(|&before| before != columns) {
+        None => Ok(()),
+        Some(before) => {
+            let text = format!("predictions of {columns} columns after some of {before}");
+            Err(kiln_autograd::Error::shape(name, text).help("reset the metric before other data").into())
+        }
     }
 }
 

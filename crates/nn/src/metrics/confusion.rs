@@ -1,10 +1,12 @@
 //! Metrics of right and wrong decisions: counts, precision, recall, F, the area under curves, the confusion matrix.
 
 use super::Measure;
-use super::batch::{Batch, Fit};
+use super::batch::{Batch, Fit, same_columns};
 use super::checks::Cell;
 use super::macros::metrics;
+use super::means::check_weights;
 use super::state::{leading, quotient, states, weighted_sum};
+use crate::range::{Allow, Range};
 use crate::{Error, Result};
 use kiln_autograd::ops::prelude::*;
 use kiln_autograd::{DType, Tensor};
@@ -14,38 +16,38 @@ metrics! {
     /// Targets of 1 that were predicted.
     TruePositives "true_positives" None Counts {
         /// The largest predictions that still mean 0.
-        thresholds: Thresholds = Thresholds::default(),
+        thresholds: Thresholds = Thresholds::default() => Range::Fraction,
     }
     /// Targets of 0 that were not predicted.
     TrueNegatives "true_negatives" None Counts {
         /// The largest predictions that still mean 0.
-        thresholds: Thresholds = Thresholds::default(),
+        thresholds: Thresholds = Thresholds::default() => Range::Fraction,
     }
     /// Targets of 0 that were predicted.
     FalsePositives "false_positives" None Counts {
         /// The largest predictions that still mean 0.
-        thresholds: Thresholds = Thresholds::default(),
+        thresholds: Thresholds = Thresholds::default() => Range::Fraction,
     }
     /// Targets of 1 that were not predicted.
     FalseNegatives "false_negatives" None Counts {
         /// The largest predictions that still mean 0.
-        thresholds: Thresholds = Thresholds::default(),
+        thresholds: Thresholds = Thresholds::default() => Range::Fraction,
     }
     /// The part of the predicted that is right: `TP / (TP + FP)`, over all batches. For softmax outputs give `top_k` of 1.
     Precision "precision" Max Counts {
         /// The largest predictions that still mean 0.
-        thresholds: Thresholds = Thresholds::default(),
+        thresholds: Thresholds = Thresholds::default() => Range::Fraction,
         /// How many of the largest predictions of a row count as predicted.
-        top_k: Option<usize> = None,
+        top_k: Option<usize> = None => 1..=usize::MAX,
         /// The one class that counts.
         class_id: Option<usize> = None,
     }
     /// The part of the right that was predicted: `TP / (TP + FN)`, over all batches. For softmax outputs give `top_k` of 1.
     Recall "recall" Max Counts {
         /// The largest predictions that still mean 0.
-        thresholds: Thresholds = Thresholds::default(),
+        thresholds: Thresholds = Thresholds::default() => Range::Fraction,
         /// How many of the largest predictions of a row count as predicted.
-        top_k: Option<usize> = None,
+        top_k: Option<usize> = None => 1..=usize::MAX,
         /// The one class that counts.
         class_id: Option<usize> = None,
     }
@@ -55,22 +57,22 @@ metrics! {
         average: Option<Averaging> = None,
         /// The largest prediction that still means 0. Unless given, the largest of a row is the predicted one; in rows of
         /// one, a sigmoid unit's, it is 0.5.
-        threshold: Option<f64> = None,
+        threshold: Option<f64> = None => Range::Fraction,
     }
     /// `(1 + β²) · precision · recall / (β² · precision + recall)` of each class, from one-hot targets.
     FBetaScore "fbeta_score" Max Counts {
         /// How the classes are averaged; not at all unless given.
         average: Option<Averaging> = None,
         /// How much more recall counts than precision.
-        beta: f64 = 1.0,
+        beta: f64 = 1.0 => Range::Positive,
         /// The largest prediction that still means 0. Unless given, the largest of a row is the predicted one; in rows of
         /// one, a sigmoid unit's, it is 0.5.
-        threshold: Option<f64> = None,
+        threshold: Option<f64> = None => Range::Fraction,
     }
     /// The mean over the classes of the intersection over the union, from class ids or rows of scores.
     MeanIoU "mean_io_u" Max Table {
         /// Number of classes.
-        num_classes: usize = 2,
+        num_classes: usize = 2 => 1..=MOST_CLASSES,
         /// A class whose samples do not count.
         ignore_class: Option<i64> = None,
         /// Whether targets are class ids, not rows.
@@ -81,9 +83,12 @@ metrics! {
     /// How often each class (row) was taken for each (column), row by row.
     ConfusionMatrix "confusion_matrix" None Table {
         /// Number of classes.
-        num_classes: usize = 2,
+        num_classes: usize = 2 => 1..=MOST_CLASSES,
     }
 }
+
+/// The classes of the largest table whose cells memory could have addresses for.
+const MOST_CLASSES: usize = 1 << 29;
 
 /// One threshold or several. In a config, `null`, a number or a list.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -131,7 +136,9 @@ states! {
 
 impl Counts {
     /// Adds decisions `[…, K]`: what is, what was predicted, and weights, which broadcast together.
-    fn add(&mut self, actual: &Tensor, predicted: &Tensor, weights: &Tensor) -> Result<()> {
+    fn add(&mut self, name: &str, actual: &Tensor, predicted: &Tensor, weights: &Tensor) -> Result<()> {
+        let last = |x: &Tensor| x.shape().last().copied();
+        same_columns(name, last(&self.true_positives), last(predicted).unwrap_or(1))?;
         let rejected = predicted.logical_not()?;
         let positives = actual.select(weights, 0.0)?;
         let negatives = actual.select(0.0, weights)?;
@@ -163,6 +170,16 @@ struct Count {
     fp: f64,
     tn: f64,
     fn_: f64,
+}
+
+impl Allow<Thresholds> for Range {
+    fn check(&self, owner: &str, name: &str, thresholds: &Thresholds) -> Result<()> {
+        match thresholds {
+            Thresholds::Default => Ok(()),
+            Thresholds::One(threshold) => self.check(owner, name, threshold),
+            Thresholds::Many(thresholds) => self.check(owner, name, thresholds),
+        }
+    }
 }
 
 impl Thresholds {
@@ -199,14 +216,16 @@ fn count(
         let one = class as isize..class as isize + 1;
         (predicted, actual) = (predicted.slice(-2, one.clone())?, actual.slice(-2, one)?);
     }
-    state.add(&actual, &predicted, &batch.weights()?.unsqueeze(-1)?)
+    state.add(batch.name, &actual, &predicted, &batch.weights()?.unsqueeze(-1)?)
 }
 
 /// Whether each score is among the `k` largest of its row; of equal ones the first come first.
 fn among_largest(scores: &Tensor, k: usize) -> Result<Tensor> {
+    // Of more than there can be, all are among them.
+    let k = i64::try_from(k).unwrap_or(i64::MAX);
     let comparable = scores.is_nan()?.select(f64::NEG_INFINITY, scores)?;
     // The place of each in the order is the order's own order.
-    Ok(comparable.argsort(-1, true)?.argsort(-1, false)?.lt(k as i64)?)
+    Ok(comparable.argsort(-1, true)?.argsort(-1, false)?.lt(k)?)
 }
 
 /// Metrics of the counts at thresholds.
@@ -246,7 +265,7 @@ fn count_classes(state: &mut Counts, batch: &Batch<'_>, threshold: Option<f64>) 
         Some(threshold) => scores.gt(threshold)?,
         None => scores.eq(&scores.amax(keep(-1))?)?.logical_and(&scores.abs()?.gt(1e-12)?)?,
     };
-    state.add(&batch.t.ne(0)?, &predicted, &batch.weights()?)
+    state.add(batch.name, &batch.t.ne(0)?, &predicted, &batch.weights()?)
 }
 
 /// Keras's small number, added to every divisor so that 0 over 0 is 0.
@@ -311,17 +330,17 @@ struct Labels<'a> {
 }
 
 impl Labels<'_> {
-    fn count(&self, classes: usize) -> usize {
-        if self.are_ids { self.x.count() } else { self.x.count() / classes.max(1) }
-    }
-
-    /// The class of each sample: the number itself, or the largest of a row.
-    fn classes(&self, classes: usize) -> Result<Tensor> {
-        let n = self.count(classes);
-        Ok(match self.are_ids {
-            true => self.x.cast(DType::I64)?.reshape([n])?,
-            false => self.x.reshape([n, classes])?.argmax(-1)?,
-        })
+    /// The class of each sample: the number itself, or the largest of a row of one score for each of the classes.
+    fn classes(&self, name: &str, classes: usize) -> Result<Tensor> {
+        let shape = self.x.shape();
+        if self.are_ids {
+            return Ok(self.x.cast(DType::I64)?.reshape([shape.count()])?);
+        }
+        if shape.last() != Some(&classes) {
+            let text = format!("rows of scores of shape {shape} are not of {classes} classes");
+            return Err(kiln_autograd::Error::shape(name, text).help("set num_classes to the length of a row").into());
+        }
+        Ok(self.x.reshape([shape.count() / classes.max(1), classes])?.argmax(-1)?)
     }
 }
 
@@ -335,14 +354,16 @@ impl Table {
         weight: Option<&Tensor>,
         ignored: Option<i64>,
     ) -> Result<()> {
-        let n = t.count(classes);
-        if n != p.count(classes) {
+        let (actual, predicted) = (t.classes(name, classes)?, p.classes(name, classes)?);
+        let n = actual.count();
+        if n != predicted.count() {
             let text = format!("targets of shape {} do not fit predictions of shape {}", t.x.shape(), p.x.shape());
             return Err(kiln_autograd::Error::shape(name, text)
                 .help("give one class id, or one row of scores, for each sample")
                 .into());
         }
-        let (actual, predicted) = (t.classes(classes)?, p.classes(classes)?);
+        let weight = weight.filter(|weight| n + weight.count() > 0);
+        check_weights(&actual, weight)?;
         let weights = match weight.map(|weight| (weight, weight.count())).filter(|(_, count)| *count > 0) {
             Some((weight, m)) => weight.cast(DType::F64)?.reshape([m, 1])?.expand([m, n / m])?.reshape([n])?,
             None => Tensor::full([n], 1.0)?,
@@ -368,7 +389,9 @@ impl Measure for MeanIoU {
     fn report(&self) -> Vec<f64> {
         let n = self.num_classes;
         let cells = self.state.cells.to_vec_as::<f64>();
-        let cell = |row: usize, column: usize| cells.get(row * n + column).copied().unwrap_or(0.0);
+        // Before the first batch there is no table.
+        let n = if n.checked_mul(n) == Some(cells.len()) { n } else { 0 };
+        let cell = |row: usize, column: usize| cells[row * n + column];
         let classes = (0..n).filter_map(|class| {
             let both = cell(class, class);
             let either = (0..n).map(|other| cell(class, other) + cell(other, class)).sum::<f64>() - both;
@@ -389,7 +412,11 @@ impl Measure for ConfusionMatrix {
 
     fn report(&self) -> Vec<f64> {
         let mut cells = self.state.cells.to_vec_as::<f64>();
-        cells.resize(self.num_classes * self.num_classes, 0.0);
+        // Before the first batch there is no table; one that there is no memory for stays out.
+        let missing = self.num_classes.saturating_mul(self.num_classes).saturating_sub(cells.len());
+        if cells.try_reserve_exact(missing).is_ok() {
+            cells.resize(cells.len() + missing, 0.0);
+        }
         cells
     }
 }

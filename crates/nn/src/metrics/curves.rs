@@ -1,13 +1,14 @@
 //! The area under a curve of decisions, and the coefficient of determination.
 
 use super::Measure;
-use super::batch::{Batch, Fit};
+use super::batch::{Batch, Fit, same_columns};
 use super::checks::BoundsBelow;
 use super::macros::metrics;
 use super::state::{State, Visitor, leading, number, quotient, states, weighted_sum};
+use crate::range::Range;
 use crate::{Error, Result};
 use kiln_autograd::ops::prelude::*;
-use kiln_autograd::{DType, Tensor};
+use kiln_autograd::{DType, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 metrics! {
@@ -17,17 +18,17 @@ metrics! {
     /// positive is scored above a negative (ROC).
     Auc "auc" Max Scores {
         /// Number of thresholds, evenly spread over 0 … 1.
-        num_thresholds: usize = 200,
+        num_thresholds: usize = 200 => 2..=MOST_THRESHOLDS,
         /// Which curve.
         curve: Curve = Curve::Roc,
         /// How the area between two points is taken.
         summation_method: Summation = Summation::Interpolation,
         /// The thresholds between 0 and 1, instead of evenly spread ones.
-        thresholds: Option<Vec<f64>> = None,
+        thresholds: Option<Vec<f64>> = None => Range::Fraction,
         /// Whether the area is that of each column of predictions, averaged.
         multi_label: bool = false,
         /// The weights of that average.
-        label_weights: Option<Vec<f64>> = None,
+        label_weights: Option<Vec<f64>> = None => Range::NotNegative,
         /// Whether predictions are logits.
         from_logits: bool = false,
         /// Whether every score is kept and the area is exact; for the ROC curve.
@@ -52,6 +53,10 @@ metrics! {
         num_regressors: usize = 0,
     }
 }
+
+/// More thresholds than anybody spreads over the scores, half of the numbers that single precision has there: `exact` takes
+/// every score.
+const MOST_THRESHOLDS: usize = 1 << 24;
 
 /// Which curve an [`Auc`] is the area under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,12 +196,27 @@ impl Auc {
                 inner.sort_by(f64::total_cmp);
                 bounds.extend(inner);
             }
-            None => {
-                bounds.extend((1..self.num_thresholds.max(2) - 1).map(|i| i as f64 / (self.num_thresholds - 1) as f64))
-            }
+            None => bounds.extend(
+                (1..self.num_thresholds.saturating_sub(1)).map(|i| i as f64 / (self.num_thresholds - 1) as f64),
+            ),
         }
         bounds.push(1.0 + 1e-7);
         bounds
+    }
+
+    /// Whether there is a weight for each column, if there are weights.
+    fn check_label_weights(&self, columns: usize) -> Result<()> {
+        match self.label_weights.as_ref().map(Vec::len).filter(|&n| n != columns) {
+            None => Ok(()),
+            Some(n) => {
+                let text = format!("{}: {n} label_weights for {columns} columns", self.name);
+                let help = match self.multi_label {
+                    true => "give one weight for each column of the predictions",
+                    false => "set multi_label: without it all predictions are one column",
+                };
+                Err(Error::config(text, help))
+            }
+        }
     }
 
     /// The area under the curve of each column.
@@ -304,7 +324,9 @@ impl Measure for Auc {
         let weights = batch.weights()?.expand(scores.shape())?;
         let is_positive = batch.t.ne(0)?;
         let columns = if self.multi_label { batch.classes() } else { 1 };
+        self.check_label_weights(columns)?;
         if self.exact {
+            same_columns(&self.name, self.state.exact.last().and_then(|x| x.shape().last().copied()), columns)?;
             let row = |x: &Tensor| x.cast(DType::F64)?.reshape([1, x.count() / columns.max(1), columns]);
             let rows = [row(&scores)?, row(&is_positive)?, row(&weights)?];
             self.state.exact.push(concat(&rows.each_ref(), 0)?);
@@ -312,6 +334,8 @@ impl Measure for Auc {
         }
         let bounds = self.bounds();
         let counts = bounds.len() + 1;
+        let before = self.state.positives.shape().first().map(|cells| cells / counts);
+        same_columns(&self.name, before, columns)?;
         let below = BoundsBelow { name: self.name.clone(), bounds };
         let mut cell = Tensor::apply_one(below, &[&scores, &weights]).map_err(kiln_autograd::Error::unplaced)?;
         if columns > 1 {
@@ -324,7 +348,7 @@ impl Measure for Auc {
             (&mut self.state.negatives, is_positive.select(0.0, &weights)?),
         ] {
             let source = weights.reshape([scores.count()])?;
-            *sums = sums.expand([columns * counts])?.scatter_add(0, &cell, &source)?;
+            *sums = sums.expand([Shape::new(&[columns, counts])?.count()])?.scatter_add(0, &cell, &source)?;
         }
         Ok(())
     }
@@ -342,13 +366,7 @@ impl Measure for R2Score {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?.into_columns()?;
         let (t, p) = (batch.t.cast(DType::F64)?, batch.p.cast(DType::F64)?);
-        let columns = self.state.mean.shape().last().copied();
-        if let Some(before) = columns.filter(|&before| before != batch.classes()) {
-            let text = format!("predictions of {} columns after some of {before}", batch.classes());
-            return Err(kiln_autograd::Error::shape(&self.name, text)
-                .help("reset the metric before other data")
-                .into());
-        }
+        same_columns(&self.name, self.state.mean.shape().last().copied(), batch.classes())?;
         self.state.add(&t, &p, &batch.weights()?)
     }
 

@@ -1,9 +1,10 @@
 //! What every metric has besides its formula: a struct of settings and state, setters, a config.
 
-/// Defines metrics. Each is a struct with the settings given, a name and a state; the formula is `impl Measure for $name`.
+/// Defines metrics. Each is a struct with the settings given, behind `=>` what they can be, a name and a state; the formula is
+/// `impl Measure for $name`.
 macro_rules! metrics {
     ($($(#[$doc:meta])* $name:ident $label:literal $direction:ident $state:ty {
-        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr),* $(,)?
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr $(=> $allowed:expr)?),* $(,)?
     })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -55,6 +56,7 @@ macro_rules! metrics {
                 y_pred: &kiln_autograd::Tensor,
                 sample_weight: Option<&kiln_autograd::Tensor>,
             ) -> $crate::Result<()> {
+                $crate::metrics::Metric::check(self)?;
                 $crate::metrics::Measure::take_in(self, y_true, y_pred, sample_weight)
             }
 
@@ -75,6 +77,11 @@ macro_rules! metrics {
 
             fn direction(&self) -> Option<$crate::metrics::Direction> {
                 $crate::metrics::macros::direction!($direction)
+            }
+
+            fn check(&self) -> $crate::Result<()> {
+                $($($crate::range::Allow::check(&$allowed, &self.name, stringify!($field), &self.$field)?;)?)*
+                Ok(())
             }
 
             fn arguments(&self) -> serde_json::Value {

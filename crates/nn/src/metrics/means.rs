@@ -5,6 +5,7 @@ use super::batch::{Batch, Fit};
 use super::macros::metrics;
 use super::state::{ALL, Average, number, weighted_sum};
 use crate::losses::{self, Reduction};
+use crate::range::Range;
 use crate::{Error, Result};
 use kiln_autograd::ops::prelude::*;
 use kiln_autograd::{DType, Tensor};
@@ -19,7 +20,7 @@ metrics! {
     /// How often predictions above the threshold meet targets of 1.
     BinaryAccuracy "binary_accuracy" Max Average {
         /// The largest prediction that still means 0: 0.5 for probabilities, 0 for logits.
-        threshold: f64 = 0.5,
+        threshold: f64 = 0.5 => Range::Finite,
     }
     /// How often the largest prediction is that of the one-hot target.
     CategoricalAccuracy "categorical_accuracy" Max Average {}
@@ -37,12 +38,12 @@ metrics! {
     /// How often the prediction of the one-hot target is among the `k` largest.
     TopKCategoricalAccuracy "top_k_categorical_accuracy" Max Average {
         /// How many count.
-        k: usize = 5,
+        k: usize = 5 => 1..=usize::MAX,
     }
     /// How often the prediction of the class id is among the `k` largest.
     SparseTopKCategoricalAccuracy "sparse_top_k_categorical_accuracy" Max Average {
         /// How many count.
-        k: usize = 5,
+        k: usize = 5 => 1..=usize::MAX,
     }
     /// `mean((y_true - y_pred)²)`.
     MeanSquaredError "mean_squared_error" Min Average {}
@@ -76,14 +77,14 @@ metrics! {
         /// Whether predictions are logits.
         from_logits: bool = false,
         /// Moves labels towards 1/2.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => Range::Fraction,
     }
     /// [`losses::CategoricalCrossentropy`] as a metric.
     CategoricalCrossentropy "categorical_crossentropy" Min Average {
         /// Whether predictions are logits.
         from_logits: bool = false,
         /// Moves labels towards 1 / classes.
-        label_smoothing: f64 = 0.0,
+        label_smoothing: f64 = 0.0 => Range::Fraction,
         /// The axis of the classes.
         axis: isize = -1,
     }
@@ -103,7 +104,7 @@ pub(super) fn add_values(state: &mut Average, values: &Tensor, weight: Option<&T
 }
 
 /// A weight for each value, or for each so many.
-fn check_weights(values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
+pub(super) fn check_weights(values: &Tensor, weight: Option<&Tensor>) -> Result<()> {
     match weight {
         Some(weight) if weight.count() == 0 || !values.count().is_multiple_of(weight.count()) => {
             let text = format!("{} sample weights do not fit {} values", weight.count(), values.count());
@@ -233,9 +234,11 @@ fn exact(ids: &Tensor) -> Result<Tensor> {
 
 /// Whether fewer than `k` predictions of a row are larger than that of its class, which is finite: `[…]` of class ids.
 fn among(batch: &Batch<'_>, ids: &Tensor, k: usize) -> Result<Tensor> {
+    // Of more than there can be, all are among them.
+    let k = i64::try_from(k).unwrap_or(i64::MAX);
     let is_class = ids.ge(0)?.logical_and(&ids.lt(batch.classes() as i64)?)?;
     let index = is_class.select(ids, 0)?.cast(DType::I64)?.unsqueeze(-1)?;
     let own = batch.p.gather(-1, &index)?;
     let larger = batch.p.gt(&own)?.sum(-1)?;
-    Ok(larger.lt(k as i64)?.logical_and(&own.is_finite()?.squeeze(-1)?)?.logical_and(&is_class)?)
+    Ok(larger.lt(k)?.logical_and(&own.is_finite()?.squeeze(-1)?)?.logical_and(&is_class)?)
 }

@@ -67,7 +67,7 @@ pub trait Metric: fmt::Debug + Send {
     /// Takes in a batch: operations on tensors, which read no value on the host.
     ///
     /// # Errors
-    /// Shapes that do not fit; what only an operation's kernel sees, such as a class that is none.
+    /// Shapes that do not fit; a setting out of its range; what only an operation's kernel sees, such as a class that is none.
     fn update(&mut self, y_true: &Tensor, y_pred: &Tensor, sample_weight: Option<&Tensor>) -> Result<()>;
 
     /// The metric of all batches since the last reset: one number, or one for each class or threshold. This reads the
@@ -109,6 +109,14 @@ pub trait Metric: fmt::Debug + Send {
         None
     }
 
+    /// Checks the settings, when a model is compiled with it.
+    ///
+    /// # Errors
+    /// A setting that cannot work, with its range.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The settings, as in a config.
     fn arguments(&self) -> Value;
 
@@ -140,7 +148,7 @@ pub trait IntoMetric {
     /// Converts. A name becomes the key in logs as it was given.
     ///
     /// # Errors
-    /// A name that is none.
+    /// A name that is none; a setting out of its range.
     fn into_metric(self) -> Result<Box<dyn Metric>>;
 }
 
@@ -158,13 +166,13 @@ impl IntoMetric for String {
 
 impl<M: Metric + 'static> IntoMetric for M {
     fn into_metric(self) -> Result<Box<dyn Metric>> {
-        Ok(Box::new(self))
+        (Box::new(self) as Box<dyn Metric>).into_metric()
     }
 }
 
 impl IntoMetric for Box<dyn Metric> {
     fn into_metric(self) -> Result<Box<dyn Metric>> {
-        Ok(self)
+        self.check().map(|()| self)
     }
 }
 
@@ -229,10 +237,10 @@ pub fn from_name(name: &str) -> Result<Box<dyn Metric>> {
 /// The metric that `to_config` wrote.
 ///
 /// # Errors
-/// A config of another form, an unknown name or setting.
+/// A config of another form, an unknown name or setting, a setting out of its range.
 pub fn from_config(config: &Value) -> Result<Box<dyn Metric>> {
     let (name, arguments) = config::parts("metric", config)?;
-    names::find("metric", name, TABLE)?(arguments)
+    names::find("metric", name, TABLE)?(arguments)?.into_metric()
 }
 
 impl Accuracy {
@@ -416,5 +424,150 @@ mod tests {
             };
             assert_eq!(run(f64::NAN, 7.0), run(0.5, 0.0), "{}", names[0]);
         }
+    }
+
+    /// What a metric says of its settings when a model is compiled with it, and when it is given a batch.
+    fn refusals(metric: impl Metric + Clone + 'static) -> [String; 2] {
+        let x = Tensor::new([[0.25, 0.5], [0.5, 0.25]]);
+        let batch = metric.clone().update(&x, &x, None).expect_err("a setting out of its range");
+        [metric.into_metric().expect_err("a setting out of its range"), batch].map(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let many = |list: &[f64]| Thresholds::Many(list.to_vec());
+        for bad in [f64::NAN, f64::INFINITY, -1.0, 2.0] {
+            for text in [
+                refusals(TruePositives::new().thresholds(Thresholds::One(bad))),
+                refusals(FalseNegatives::new().thresholds(many(&[0.5, bad]))),
+                refusals(Precision::new().thresholds(many(&[bad]))),
+                refusals(Recall::new().thresholds(Thresholds::One(bad))),
+                refusals(F1Score::new().threshold(Some(bad))),
+                refusals(FBetaScore::new().threshold(Some(bad))),
+                refusals(Auc::new().thresholds(Some(vec![0.5, bad]))),
+                refusals(BinaryCrossentropy::new().label_smoothing(bad)),
+                refusals(CategoricalCrossentropy::new().label_smoothing(bad)),
+            ]
+            .as_flattened()
+            {
+                assert!(text.contains(&format!(" is {bad}\n  help: give a number from 0 to 1")), "{text}");
+            }
+        }
+        for bad in [f64::NAN, f64::INFINITY, 0.0, -1.0] {
+            for text in refusals(FBetaScore::new().beta(bad)) {
+                assert_eq!(text, format!("fbeta_score: beta is {bad}\n  help: give a number above 0"));
+            }
+        }
+        for (text, what) in [
+            (refusals(BinaryAccuracy::new().threshold(f64::NAN)), "threshold is NaN"),
+            (refusals(Recall::new().thresholds(many(&[]))), "thresholds is an empty list"),
+            (refusals(Auc::new().thresholds(Some(Vec::new()))), "thresholds is an empty list"),
+            (refusals(Auc::new().num_thresholds(1)), "num_thresholds is 1"),
+            (refusals(Auc::new().num_thresholds(usize::MAX)), "from 2 to 16777216"),
+            (refusals(Auc::new().multi_label(true).label_weights(Some(vec![1.0, f64::NAN]))), "label_weights is NaN"),
+            (refusals(Precision::new().top_k(Some(0))), "top_k is 0"),
+            (refusals(TopKCategoricalAccuracy::new().k(0)), "k is 0"),
+            (refusals(SparseTopKCategoricalAccuracy::new().k(0)), "k is 0"),
+            (refusals(ConfusionMatrix::new().num_classes(1 << 33)), "num_classes is 8589934592"),
+            (refusals(MeanIoU::new().num_classes(1 << 32)), "num_classes is 4294967296"),
+            (refusals(MeanIoU::new().num_classes(0)), "num_classes is 0"),
+        ] {
+            assert!(text.iter().all(|text| text.contains(what) && text.contains("help: give")), "{text:?}");
+        }
+        let config = serde_json::json!({"name": "f1_score", "config": {"threshold": 2.0}});
+        assert!(from_config(&config).unwrap_err().to_string().contains("threshold is 2"));
+    }
+
+    #[test]
+    fn every_number_of_every_metric_has_a_range() {
+        for (names, build) in TABLE {
+            let config = from_name(names[0]).unwrap().to_config()["config"].clone();
+            let numbers = config.as_object().unwrap().iter().filter(|(_, value)| value.is_f64());
+            for (setting, _) in numbers {
+                // Neither a threshold nor a share.
+                let mut wrong = config.clone();
+                wrong[setting] = serde_json::json!(-1e300);
+                let metric = build(wrong).unwrap();
+                let is_free = (names[0], setting.as_str()) == ("binary_accuracy", "threshold");
+                assert!(is_free || metric.into_metric().is_err(), "{names:?} {setting}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_there_are_is_all_of_them() {
+        let (t, p) = (Tensor::new([[0.0, 1.0], [1.0, 0.0]]), Tensor::new([[0.75, 0.25], [0.9, 0.6]]));
+        let all: [(Box<dyn Metric>, _); 4] = [
+            (Box::new(SparseTopKCategoricalAccuracy::new().k(usize::MAX)), Tensor::new([1, 0])),
+            (Box::new(TopKCategoricalAccuracy::new().k(usize::MAX)), t.clone()),
+            (Box::new(Recall::new().top_k(Some(usize::MAX))), t.clone()),
+            (Box::new(Recall::new().top_k(Some(2))), t),
+        ];
+        for (mut metric, t) in all {
+            metric.update(&t, &p, None).unwrap();
+            assert_eq!(metric.result(), 1.0, "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn tables_without_memory_are_errors() {
+        let ids = Tensor::new([0, 1]);
+        for classes in [1 << 20, 1 << 29] {
+            for mut metric in [
+                Box::new(ConfusionMatrix::new().num_classes(classes)) as Box<dyn Metric>,
+                Box::new(MeanIoU::new().num_classes(classes)),
+            ] {
+                let error = metric.update(&ids, &ids, None).unwrap_err().to_string();
+                assert!(error.contains("memory"), "{error}");
+                assert!(metric.values().len() <= 1);
+            }
+        }
+        assert!(ConfusionMatrix::new().num_classes(1 << 33).values().len() <= 1);
+        assert_eq!(MeanIoU::new().num_classes(1 << 33).values(), [0.0]);
+        assert_eq!(ConfusionMatrix::new().values(), [0.0; 4]);
+    }
+
+    #[test]
+    fn batches_of_other_columns_are_refused() {
+        let x = |columns: usize| Tensor::full([2, columns], 0.5).unwrap();
+        let all: [Box<dyn Metric>; 6] = [
+            Box::new(F1Score::new()),
+            Box::new(FBetaScore::new()),
+            Box::new(Auc::new().multi_label(true)),
+            Box::new(Auc::new().multi_label(true).exact(true)),
+            Box::new(Auc::new().multi_label(true).num_thresholds(2)),
+            Box::new(R2Score::new()),
+        ];
+        for metric in all {
+            for (before, after) in [(1, 3), (3, 1), (3, 2), (2, 4)] {
+                let mut metric = metric.boxed();
+                metric.update(&x(before), &x(before), None).unwrap();
+                let values = metric.values();
+                let text = metric.update(&x(after), &x(after), None).unwrap_err().to_string();
+                let what = format!("{}: predictions of {after} columns after some of {before}", metric.name());
+                assert!(text.starts_with(&what) && text.contains("help: reset"), "{text}");
+                assert_eq!(metric.values(), values);
+                metric.reset();
+                metric.update(&x(after), &x(after), None).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_scores_have_a_score_for_each_class() {
+        let mut matrix = ConfusionMatrix::new();
+        let text = matrix.update(&Tensor::new([0, 1]), &Tensor::new([[0.1; 4]; 2]), None).unwrap_err().to_string();
+        assert!(text.contains("[2, 4] are not of 2 classes") && text.contains("set num_classes"), "{text}");
+        let rows = Tensor::new([[0.25, 0.75], [0.75, 0.25]]);
+        let text = matrix.update(&Tensor::new([0, 1, 1]), &rows, None).unwrap_err().to_string();
+        assert!(text.contains("do not fit"), "{text}");
+        for weight in [Tensor::new([1.0, 1.0, 1.0]), Tensor::from_vec(Vec::<f64>::new(), [0]).unwrap()] {
+            let text = matrix.update(&Tensor::new([1, 0]), &rows, Some(&weight)).unwrap_err().to_string();
+            assert!(text.contains("sample weights do not fit 2 values"), "{text}");
+        }
+        let mut weighted = Auc::new().label_weights(Some(vec![1.0, 2.0]));
+        let text = weighted.update(&rows, &rows, None).unwrap_err().to_string();
+        assert!(text.contains("2 label_weights for 1 columns") && text.contains("set multi_label"), "{text}");
+        weighted.multi_label(true).update(&rows, &rows, None).unwrap();
     }
 }

@@ -241,7 +241,7 @@ impl Optimizer {
     /// Does one step. With gradient accumulation, only every k-th updates the parameters.
     ///
     /// # Errors
-    /// A gradient of another shape than its parameter.
+    /// A gradient of another shape than its parameter; a name that two parameters have.
     pub fn apply(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
         self.apply_weighted(parameters, 1.0)
     }
@@ -335,6 +335,10 @@ impl Optimizer {
             let (name, spec) = (parameter.name, parameter.value.spec());
             match self.entries.iter().skip(i).position(|entry| entry.name == name) {
                 Some(after) => self.entries.swap(i, i + after),
+                // What is known by a name is in its place already, or comes after.
+                None if self.entries[..i].iter().any(|entry| entry.name == name) => {
+                    return Err(twice(self.name(), name));
+                }
                 None => {
                     let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
                     let name = name.to_owned();
@@ -547,6 +551,12 @@ impl Optimizer {
         }
         config::write(self.name(), Value::Object(arguments))
     }
+}
+
+/// The error of a name that two parameters have.
+fn twice(optimizer: &str, name: &str) -> Error {
+    let text = format!("{optimizer}: there are two parameters `{name}`");
+    Error::config(text, "give each a name of its own: what is kept for it is kept by name")
 }
 
 /// The norm of all gradients together, of rank 0.

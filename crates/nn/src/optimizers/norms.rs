@@ -1,8 +1,9 @@
 //! The rules that look at a whole tensor: its norm, or the means of its rows and columns.
 
 use super::rule::{Iteration, Rule, Step, zeros};
-use super::settings::{Range, optimizers};
+use super::settings::optimizers;
 use crate::Result;
+use crate::range::Range;
 use kiln_autograd::ops::{
     ArithmeticOps, BoundOps, ComparisonOps, Elementwise, Fold, FoldKind, Function, MathOps, Norm, SelectOps,
     StatisticsOps, ViewOps,

@@ -1,8 +1,8 @@
 //! How one parameter is updated: the rule's own arithmetic, in one pass over memory with what is common to all rules.
 
 use super::Settings;
-use super::settings::Range;
 use crate::Result;
+use crate::range::Range;
 use kiln_autograd::ops::{Elementwise, Function};
 use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::Value;

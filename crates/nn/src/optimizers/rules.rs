@@ -1,9 +1,10 @@
 //! The rules that look at each element alone: one function each, so that an update is one pass over memory.
 
 use super::rule::{Iteration, Rule, Step, filled, zeros};
-use super::settings::{Range, optimizers};
+use super::settings::optimizers;
 use super::{Convention, LearningRate};
 use crate::Result;
+use crate::range::Range;
 use kiln_autograd::ops::Function;
 use kiln_autograd::{DType, Scalar, Spec, Tensor};
 

@@ -139,38 +139,6 @@ impl Settings {
     }
 }
 
-/// The numbers that a setting can be.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Range {
-    /// From 0 to below 1: the share of a moving average that stays.
-    Share,
-    /// From 0 to 1.
-    Fraction,
-    /// From 0.
-    NotNegative,
-    /// Above 0.
-    Positive,
-    /// Up to 0.
-    NotPositive,
-}
-
-impl Range {
-    /// Whether `value` lies in the range.
-    pub(super) fn check(self, optimizer: &str, name: &str, value: f64) -> Result<()> {
-        let (holds, range) = match self {
-            Range::Share => ((0.0..1.0).contains(&value), "a number from 0 to below 1"),
-            Range::Fraction => ((0.0..=1.0).contains(&value), "a number from 0 to 1"),
-            Range::NotNegative => (value >= 0.0, "a number from 0"),
-            Range::Positive => (value > 0.0, "a number above 0"),
-            Range::NotPositive => (value <= 0.0, "a number not above 0"),
-        };
-        match holds && value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::config(format!("{optimizer}: {name} is {value}"), format!("give {range}"))),
-        }
-    }
-}
-
 /// Defines optimizers: a struct with the fields given and the common settings, setters for all, and the plumbing of
 /// [`UpdateRule`](super::UpdateRule); the rule itself is `impl Rule for $name`.
 macro_rules! optimizers {
@@ -251,7 +219,9 @@ macro_rules! optimizers {
 
             fn check(&self) -> $crate::Result<()> {
                 let ranges = $crate::optimizers::rule::Rule::ranges(self);
-                ranges.into_iter().try_for_each(|(name, value, range)| range.check(stringify!($name), name, value))
+                ranges.into_iter().try_for_each(|(name, value, range)| {
+                    $crate::range::Allow::check(&range, stringify!($name), name, &value)
+                })
             }
 
             fn product(&self, t: f64, before: f64) -> f64 {

@@ -1,6 +1,6 @@
 //! What training would miss of an optimizer: taken out and put back.
 
-use super::{Entry, Optimizer, ParameterUpdate, updated_in};
+use super::{Entry, Optimizer, ParameterUpdate, twice, updated_in};
 use crate::{Error, Result};
 use kiln_autograd::{DType, Spec, Tensor};
 
@@ -30,7 +30,7 @@ impl Optimizer {
     /// Takes the state that [`Optimizer::state`] gave, for the parameters of which value and name are given.
     ///
     /// # Errors
-    /// A tensor of another shape or type than its parameter's, or one that is missing.
+    /// A tensor of another shape or type than its parameter's, or one that is missing; a name that two parameters have.
     pub fn load_state(&mut self, parameters: &[ParameterUpdate<'_>], state: &[(String, Tensor)]) -> Result<()> {
         let find = |name: &str| state.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor);
         let number = |name: &str, most: f64| match find(name) {
@@ -55,8 +55,11 @@ impl Optimizer {
         let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
         let (factor, pending) =
             (counter("rate_factor")?, (number("pending_weight", f64::MAX)?, counter("pending_count")? as u64));
-        let mut entries = Vec::with_capacity(parameters.len());
+        let mut entries: Vec<Entry> = Vec::with_capacity(parameters.len());
         for parameter in parameters {
+            if entries.iter().any(|entry| entry.name == parameter.name) {
+                return Err(twice(self.name(), parameter.name));
+            }
             let spec = parameter.value.spec();
             let kept = Spec::new(spec.shape, updated_in(spec.dtype));
             let mut slots = self.rule.slots(kept);

@@ -38,6 +38,32 @@ fn huge_gradients_leave_numbers() {
 }
 
 #[test]
+fn a_name_that_two_parameters_have_is_refused() {
+    let mut weights = [Tensor::ones([2]).unwrap(), Tensor::ones([2]).unwrap(), Tensor::ones([2]).unwrap()];
+    let mut run = |optimizer: &mut Optimizer, names: [&'static str; 3]| {
+        let updates = names.iter().zip(&mut weights).map(|(name, value)| {
+            let gradient = Some(Tensor::ones([2]).unwrap());
+            ParameterUpdate { name, value, gradient }
+        });
+        optimizer.apply(&mut updates.collect::<Vec<_>>())
+    };
+    for mut optimizer in all() {
+        for _ in 0..2 {
+            let text = run(&mut optimizer, ["w", "b", "w"]).unwrap_err().to_string();
+            assert!(text.contains("two parameters `w`") && text.contains("help: give"), "{text}");
+            run(&mut optimizer, ["b", "w", "v"]).unwrap();
+        }
+    }
+    let mut optimizer = from_name("adam").unwrap();
+    run(&mut optimizer, ["u", "v", "w"]).unwrap();
+    let state = optimizer.state();
+    let [value, other, _] = &mut weights;
+    let updates = [value, other].map(|value| ParameterUpdate { name: "w", value, gradient: None });
+    let text = optimizer.load_state(&updates, &state).unwrap_err().to_string();
+    assert!(text.contains("two parameters `w`"), "{text}");
+}
+
+#[test]
 fn half_precision_is_updated_in_single() {
     for dtype in [DType::F16, DType::BF16] {
         for mut optimizer in all() {

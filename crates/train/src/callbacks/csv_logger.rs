@@ -180,6 +180,7 @@ mod tests {
         log(&mut new(), &[(0, Logs::from([("loss", 1.0)]))]);
         log(&mut new(), &[(1, Logs::from([("loss", 0.5)]))]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch;loss\n0;1.0\n1;0.5\n");
+        assert_eq!(History::from_csv(&path).unwrap().get("loss").unwrap(), [1.0, 0.5]);
         let mut other = CsvLogger::new(&path).append(true);
         let error = other.on_train_begin(&mut Fake::default()).unwrap_err();
         assert!(error.to_string().contains("check the separator"), "{error}");

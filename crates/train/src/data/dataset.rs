@@ -210,8 +210,8 @@ impl Dataset {
     /// # Errors
     /// A fraction that leaves a part without a sample.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
-        let order = Key::new(seed).permutation(self.len());
         let second = self.second_part(fraction)?;
+        let order = Key::new(seed).permutation(self.len())?;
         let (a, b) = order.split_at(self.len() - second);
         Ok((self.select(a)?, self.select(b)?))
     }
@@ -226,7 +226,7 @@ impl Dataset {
         };
         self.second_part(fraction)?;
         let mut by_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for i in Key::new(seed).permutation(self.len()) {
+        for i in Key::new(seed).permutation(self.len())? {
             by_class.entry(classes[i]).or_default().push(i);
         }
         let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -241,10 +241,10 @@ impl Dataset {
                 "give more samples, or another fraction",
             ));
         }
-        let mix = |part: &[usize], n: u64| -> Vec<usize> {
-            Key::new(seed).fold(n).permutation(part.len()).into_iter().map(|i| part[i]).collect()
+        let mix = |part: &[usize], n: u64| -> Result<Vec<usize>> {
+            Ok(Key::new(seed).fold(n).permutation(part.len())?.into_iter().map(|i| part[i]).collect())
         };
-        Ok((self.select(&mix(&first, 1))?, self.select(&mix(&second, 2))?))
+        Ok((self.select(&mix(&first, 1)?)?, self.select(&mix(&second, 2)?)?))
     }
 
     fn second_part(&self, fraction: f64) -> Result<usize> {

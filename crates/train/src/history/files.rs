@@ -37,15 +37,15 @@ impl History {
         write_atomic(path, &bytes)
     }
 
-    /// Reads what [`History::to_csv`] or a [`CsvLogger`](crate::callbacks::CsvLogger) wrote: an `epoch` column, any
-    /// other columns, `seconds` if it is there. An empty cell and `NA` were not logged; `NaN` was.
+    /// Reads what [`History::to_csv`] or a [`CsvLogger`](crate::callbacks::CsvLogger) wrote, with whatever separator: an
+    /// `epoch` column, any other columns, `seconds` if it is there. An empty cell and `NA` were not logged; `NaN` was.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be read; [`Error::File`] naming line and column of what is no number.
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(|source| Error::io("read", path, source))?;
-        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let mut reader = csv::ReaderBuilder::new().delimiter(separator(&bytes)).from_reader(bytes.as_slice());
         let bad = |error: csv::Error| Error::file(path, format!("is not a CSV table: {error}"));
         let header = reader.headers().map_err(bad)?.clone();
         let Some(epoch_column) = header.iter().position(|name| name == "epoch") else {
@@ -102,6 +102,16 @@ impl History {
         let path = path.as_ref();
         let text = fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
         serde_json::from_str(&text).map_err(|error| Error::file(path, format!("is not a history: {error}")))
+    }
+}
+
+/// What stands between the values of a table: a comma, or else what follows `epoch` at the beginning, where loggers have it.
+fn separator(bytes: &[u8]) -> u8 {
+    let header = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let by_comma = header.split(|byte| *byte == b',').any(|name| matches!(name, b"epoch" | b"\"epoch\""));
+    match header.strip_prefix(b"epoch").and_then(<[u8]>::first) {
+        Some(next) if !by_comma && !next.is_ascii_alphanumeric() && *next != b'"' => *next,
+        _ => b',',
     }
 }
 
@@ -256,6 +266,27 @@ mod tests {
         let mut back = History::from_csv(&path).unwrap();
         back.stopped = awkward().stopped;
         assert!(same_bits(&awkward(), &back));
+    }
+
+    #[test]
+    fn the_separator_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.csv");
+        for text in [
+            "epoch,loss,val_loss\n0,1.5,NA\n1,0.5,0.25\n",
+            "loss,epoch,val_loss\n1.5,0,NA\n0.5,1,0.25\n",
+            "epoch;loss;val_loss\n0;1.5;NA\n1;0.5;0.25\n",
+            "epoch\tloss\tval_loss\r\n0\t1.5\tNA\r\n1\t0.5\t0.25\r\n",
+            "epoch loss val_loss\n0 1.5 NA\n1 0.5 0.25\n",
+            "epoch.loss.val_loss\n0.\"1.5\".NA\n1.\"0.5\".\"0.25\"\n",
+        ] {
+            fs::write(&path, text).unwrap();
+            let history = History::from_csv(&path).unwrap();
+            assert_eq!(history.names().collect::<Vec<_>>(), ["loss", "val_loss"], "{text}");
+            assert_eq!((history.get("loss").unwrap(), history.get("val_loss").unwrap()[1]), (&[1.5, 0.5][..], 0.25));
+        }
+        fs::write(&path, "epochs,loss\n0,1\n").unwrap();
+        assert!(History::from_csv(&path).unwrap_err().to_string().contains("has no column `epoch`"));
     }
 
     #[test]

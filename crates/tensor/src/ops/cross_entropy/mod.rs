@@ -116,8 +116,10 @@ fn forward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<(
     let logits = x[0].contiguous::<T>()?;
     let shared = parallel::Shared::new(y.slice::<T>()?);
     softmax::for_rows(&logits, n, true, |number, row: softmax::Row<'_, C>| {
+        // Not negated: of a certain label the loss is 0 and not -0.
+        let loss = C::lit(0.0) - row.get(labels[number]);
         // SAFETY: each row has one element of the result.
-        unsafe { *shared.get().add(number) = (-row.get(labels[number])).store() }
+        unsafe { *shared.get().add(number) = loss.store() }
     });
     Ok(())
 }

@@ -115,9 +115,11 @@ impl<'p> Plan<'p> {
 
     /// Runs `task` on ranges of images, or of all output rows where `rows`.
     fn run(&self, rows: bool, parallel: bool, task: impl Fn(Range<usize>) + Sync + Send) {
-        let steps = self.pool.lens()[1] * self.pool.kernel[0] * self.pool.kernel[1];
+        // A window may be much larger than the image, which bounds what is really done.
+        let area = (0..2).map(|i| self.pool.kernel[i].min(self.pool.input[i])).product::<usize>();
+        let steps = self.pool.lens()[1].saturating_mul(area);
         let units = self.pool.batch * if rows { self.rows.len() } else { 1 };
-        let count = (4 * steps / PARALLEL_STEPS).clamp(1, units.max(1));
+        let count = (steps.saturating_mul(4) / PARALLEL_STEPS).clamp(1, units.max(1));
         parallel::for_each(count, parallel && steps >= PARALLEL_STEPS, |index| {
             task(parallel::part(units, count, 1, index))
         });

@@ -24,7 +24,7 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     /// whole population, Keras's).
     ///
     /// # Errors
-    /// An axis that does not exist or is named twice.
+    /// An axis that does not exist or is named twice; a correction that is not finite.
     #[track_caller]
     fn var(&self, axes: impl IntoAxes, correction: f64) -> Result<Self> {
         spread(self, "var", axes.into_axes(), Spread { correction, root: false })
@@ -178,6 +178,10 @@ fn truths<V: StatisticsOps>(x: &V, op: &str, axes: impl IntoAxes) -> Result<V> {
 fn spread<V: StatisticsOps>(x: &V, op: &str, axes: Axes, fold: Spread) -> Result<V> {
     let keep_dims = axes.are_kept();
     let axes = axes.flags(op, Value::shape(x))?;
+    if !fold.correction.is_finite() {
+        let text = format!("the correction is {}", fold.correction);
+        return Err(Error::argument(op, text).at(Location::caller()).help("give a finite number, such as 0 or 1"));
+    }
     let spread = |x: &V| {
         let mean = V::fold(Reduce { fold: Mean, front: Itself, axes, keep_dims: true }, [x])?;
         V::fold(Reduce { fold, front: Sub, axes, keep_dims }, [x, &mean])
