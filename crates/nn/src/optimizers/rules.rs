@@ -141,8 +141,9 @@ macro_rules! functions {
 
             #[inline(always)]
             fn call_with<S: Scalar>(&$self_, $x: [S; $in], numbers: &[S]) -> [S; $out] {
-                let mut numbers = numbers.iter().cloned();
-                $(let $number = numbers.next().unwrap_or_else(|| S::lit(f64::NAN));)*
+                // No iterator, whose `next` is a call for each element where a program is built without link-time optimization.
+                let [$($number),*] = numbers else { unreachable!("as many as NUMBERS says") };
+                $(let $number = $number.clone();)*
                 $body
             }
         }

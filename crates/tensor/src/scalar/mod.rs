@@ -87,6 +87,7 @@ macro_rules! scalar_trait {
 
             /// Whether it is not a number.
             #[expect(clippy::wrong_self_convention, reason = "a scalar may be a formula, which every method takes by value")]
+            #[inline(always)]
             fn is_nan(self) -> Self::Mask {
                 self.clone().equals(self).not()
             }
