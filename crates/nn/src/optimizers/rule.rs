@@ -211,7 +211,10 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize, const HELD: bool> 
         // A moving average whose input stays zero sinks into the subnormal numbers and never leaves them, because what
         // decay would take away rounds to zero. With them arithmetic is several times slower, and no step depends on
         // them: an image's dark border tripled the time of Adam.
-        // A plain loop: one over an iterator is seen through too late for the loop around it to be vectorized.
+        #[expect(
+            clippy::needless_range_loop,
+            reason = "an iterator is seen through too late for the loop around this one to be vectorized"
+        )]
         for i in 1..OUT {
             let tiny = y[i].clone().abs().lt(S::lit(self.smallest));
             y[i] = S::select(tiny, S::lit(0.0), y[i].clone());
