@@ -561,7 +561,12 @@ fn twice(optimizer: &str, name: &str) -> Error {
 
 /// The norm of all gradients together, of rank 0.
 fn total_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
-    let norms = gradients.into_iter().map(|gradient| gradient.reduce(WideNorm, ..)).collect::<Result<Vec<_>, _>>()?;
+    let norm = |gradient: &Tensor| match gradient.dtype() {
+        // No wider type holds its squares.
+        DType::F64 => gradient.norm(2.0, ..),
+        _ => gradient.reduce(WideNorm, ..),
+    };
+    let norms = gradients.into_iter().map(norm).collect::<Result<Vec<_>, _>>()?;
     match &norms[..] {
         [] => Ok(Tensor::scalar(0.0, DType::F64)),
         [norm] => Ok(norm.clone()),

@@ -423,5 +423,9 @@ fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() 
         let mut value = Tensor::zeros([100]).unwrap();
         step(&mut optimizer, &mut value, 3e38).unwrap();
         assert!(value.to_vec::<f32>().unwrap().iter().all(|x| (x + 0.1).abs() < 1e-5), "{value}");
+        let mut value = Tensor::new([0.0, 0.0]);
+        let gradient = Some(Tensor::new([3e200, 4e200]));
+        optimizer.apply(&mut [ParameterUpdate { name: "wide", value: &mut value, gradient }]).unwrap();
+        assert!((value.to_vec::<f64>().unwrap()[1] + 0.8).abs() < 1e-12, "{value}");
     }
 }
