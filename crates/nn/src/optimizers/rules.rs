@@ -219,10 +219,13 @@ functions! {
         let sum = (a.clone() + g.clone() * g.clone()).min(lit!(self.most));
         let root = |x: S| if self.power == -0.5 { x.sqrt() } else { x.pow(lit!(-self.power)) };
         let shrunk = g + lit!(2.0 * self.shrinkage) * p.clone();
-        let linear = linear + shrunk - (root(sum.clone()) - root(a)) / rate.clone() * p;
-        let quadratic = root(sum.clone()) / rate + lit!(2.0) * l2;
-        let clipped = linear.clone().max(lit!(-self.l1)).min(lit!(self.l1));
-        [(clipped - linear.clone()) / quadratic, sum, linear]
+        let next = linear.clone() + shrunk - (root(sum.clone()) - root(a.clone())) / rate.clone() * p.clone();
+        let quadratic = root(sum.clone()) / rate.clone() + lit!(2.0) * l2;
+        let clipped = next.clone().max(lit!(-self.l1)).min(lit!(self.l1));
+        // A schedule may end at a rate of 0, which divides: such a step is none.
+        let still = rate.equals(lit!(0.0));
+        let stays = |old: S, new: S| S::select(still.clone(), old, new);
+        [stays(p, (clipped - next.clone()) / quadratic), stays(a, sum), stays(linear, next)]
     };
 }
 

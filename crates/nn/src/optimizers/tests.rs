@@ -429,3 +429,22 @@ fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() 
         assert!((value.to_vec::<f64>().unwrap()[1] + 0.8).abs() < 1e-12, "{value}");
     }
 }
+
+#[test]
+fn a_rate_of_0_moves_nothing() {
+    for mut optimizer in all() {
+        // As a warm-up begins: no velocity holds the rate of a step before.
+        optimizer.set_rate_factor(0.0).unwrap();
+        let mut value = Tensor::new([1.0f32, -2.0]);
+        (0..2).for_each(|_| step(&mut optimizer, &mut value, 0.5).unwrap());
+        assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, -2.0], "{}", optimizer.name());
+        optimizer.set_rate_factor(1.0).unwrap();
+        step(&mut optimizer, &mut value, 0.5).unwrap();
+        let moved = value.to_vec::<f32>().unwrap();
+        assert!(is_finite(&value) && moved != [1.0, -2.0], "{}: {value}", optimizer.name());
+        optimizer.set_rate_factor(0.0).unwrap();
+        step(&mut optimizer, &mut value, 0.5).unwrap();
+        assert!(is_finite(&value), "{}: {value}", optimizer.name());
+        assert!(optimizer.name() != "Ftrl" || value.to_vec::<f32>().unwrap() == moved, "{value}");
+    }
+}
