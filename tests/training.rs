@@ -7,6 +7,8 @@ use kiln::nn::losses::{Huber, LossFn, SparseCategoricalCrossentropy};
 use kiln::nn::metrics::{FBetaScore, Precision};
 use kiln::nn::module::named_parameters;
 use kiln::nn::optimizers::{Adam, IntoOptimizer, ParameterUpdate, Sgd};
+use kiln::nn::schedules::ExponentialDecay;
+use kiln::nn::{Initializer, Weight};
 use kiln::prelude::*;
 use kiln::train::StopReason;
 use std::path::PathBuf;
@@ -258,6 +260,96 @@ fn training_on_logits_is_training_on_probabilities() {
     assert_eq!(a.get("accuracy"), b.get("sparse_categorical_accuracy"));
 }
 
+/// Twice its input, times a weight that starts from 1.
+#[derive(Debug, Clone)]
+struct Twice;
+
+impl Layer for Twice {
+    fn class(&self) -> &'static str {
+        "Twice"
+    }
+    fn output_shape(&self, input: &Shape) -> kiln::nn::Result<Shape> {
+        Ok(*input)
+    }
+    fn weights(&self, _: &Shape) -> Vec<Weight> {
+        vec![Weight::new("scale", [1], Initializer::Ones)]
+    }
+    fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(x.mul(2.0)?.mul(&pass.parameter(&weights[0]))?)
+    }
+    fn config(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
+
+#[test]
+fn a_model_with_parts_of_its_own_goes_on_to_the_same_bits() {
+    let (data, path) = (points(100, 4), folder("own").join("model.safetensors"));
+    let quartic = || LossFn::new("quartic", |t, p| Ok(p.squeeze(-1)?.sub(&t.cast(DType::F32)?)?.square()?.square()?));
+    let model = || {
+        let model = Sequential::new([2]).add(Dense::new(4).activation("tanh")).add(Twice).add(Dropout::new(0.2));
+        model.add(Dense::new(1)).compile("adam", quartic(), ["mae"]).unwrap()
+    };
+    let mut whole = model();
+    whole.fit(&data, quiet().epochs(4).seed(2)).unwrap();
+    let mut first = model();
+    first.fit(&data, quiet().epochs(2).seed(2)).unwrap();
+    first.save(&path).unwrap();
+
+    let error = Model::load(&path).unwrap_err().to_string();
+    assert!(error.contains("the layer `Twice`") && error.contains("model.load_state(path)"), "{error}");
+    let mut second = model();
+    second.load_state(&path).unwrap();
+    second.fit(&data, quiet().initial_epoch(2).epochs(4).seed(2)).unwrap();
+    assert_same_bits(&weights(&whole), &weights(&second));
+
+    let before = weights(&second);
+    let mut other = Sequential::new([2]).add(Dense::new(4)).compile("adam", quartic(), ["mae"]).unwrap();
+    other.save(&path).unwrap();
+    assert!(second.load_state(&path).unwrap_err().to_string().contains("twice/scale"));
+    assert_same_bits(&before, &weights(&second));
+    second.fit(&data, quiet()).unwrap();
+    let mut sgd = Sequential::new([2]).add(Dense::new(4)).compile("sgd", quartic(), ["mae"]).unwrap();
+    let error = sgd.load_state(&path).unwrap_err().to_string();
+    assert!(error.contains("has the state of Adam") && error.contains("compiled with Sgd"), "{error}");
+    other.load_state(&path).unwrap();
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+}
+
+/// A layer that promises one shape and gives another.
+#[derive(Debug, Clone)]
+struct Liar;
+
+impl Layer for Liar {
+    fn class(&self) -> &'static str {
+        "Liar"
+    }
+    fn output_shape(&self, _: &Shape) -> kiln::nn::Result<Shape> {
+        Ok(Shape::new(&[3])?)
+    }
+    fn call(&self, x: &Var, _: &[Parameter], _: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(x.clone())
+    }
+    fn config(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
+
+#[test]
+fn a_layer_gives_the_shape_that_it_promises() {
+    for first in [true, false] {
+        let model = Sequential::new([2]).add(Liar);
+        let model = if first { model.add(Dense::new(1)) } else { model };
+        let model = model.compile("sgd", "mse", ["mae"]).unwrap();
+        let error = model.predict(&Tensor::zeros([5, 2]).unwrap()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("Liar: `call` gives [5, 2] for [5, 2], `output_shape` promises (None, 3)"),
+            "{error}"
+        );
+        assert!(error.contains("in layer `liar`"), "{error}");
+    }
+}
+
 /// A layer with a way around it, written by hand.
 #[derive(Debug)]
 struct Residual {
@@ -427,6 +519,36 @@ fn closures_watch_change_and_stop_a_run() {
     assert_eq!(history.get("learning_rate").unwrap(), [0.1, 0.05, 0.1 / 3.0]);
     assert_eq!(history.last("twice").unwrap(), 2.0 * history.last("loss").unwrap());
     assert!(matches!(&history.stopped, Some(StopReason::Callback { message }) if message == "three are enough"));
+}
+
+#[test]
+fn a_callback_scales_a_schedule() {
+    let data = points(40, 11);
+    let rates = |callback: Box<dyn Fn(Fit<'static>) -> Fit<'static>>| {
+        let model = Sequential::new([2]).add(Dense::new(2).activation("softmax"));
+        let schedule = ExponentialDecay::new(0.1, 2, 0.5);
+        let mut model = model.compile(Adam::new(schedule), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+        // Two batches an epoch: the schedule halves the rate from epoch to epoch.
+        let history = model.fit(&data, callback(quiet().epochs(4).batch_size(20))).unwrap();
+        history.get("learning_rate").unwrap().to_vec()
+    };
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
+    let plateau = rates(Box::new(|fit| {
+        fit.callback(ReduceLrOnPlateau::new().monitor("loss").factor(0.1).patience(1).min_delta(1e9))
+    }));
+    assert!(near(&plateau, &[0.1, 0.05, 0.0025, 0.000125]), "{plateau:?}");
+    let scheduler = rates(Box::new(|fit| {
+        fit.callback(LearningRateScheduler::new(|epoch, rate| {
+            if epoch == 1 {
+                0.0
+            } else if epoch == 2 {
+                0.05
+            } else {
+                rate
+            }
+        }))
+    }));
+    assert!(near(&scheduler, &[0.1, 0.0, 0.05, 0.025]), "{scheduler:?}");
 }
 
 #[test]

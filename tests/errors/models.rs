@@ -2,12 +2,17 @@
 
 use super::{Mistake, classes, classifier, mistakes, quiet, regressor};
 use kiln::nn::losses::{LossFn, SparseCategoricalCrossentropy};
-use kiln::nn::optimizers::{Adam, Sgd};
+use kiln::nn::optimizers::{Adam, IntoOptimizer, Sgd};
 use kiln::prelude::*;
 
 pub(super) fn layers() -> Vec<Mistake> {
     mistakes! {
         "samples of another width than the model's" => { classifier()?.fit(&classes(&[8, 5])?, quiet())? }
+        "a batch where the shape of a sample is meant" => {
+            let model = Sequential::new([90, 2]).add(Dense::new(1)).compile("adam", "mse", ["mae"])?;
+            model.predict(&Tensor::zeros([8, 2])?)?
+        }
+        "an image in the wrong number of dimensions" => { Sequential::new([64]).add(Conv2D::new(8, 3)).compile("adam", "mse", ["mae"])? }
         "a single sample without a batch dimension" => { classifier()?.predict(&Tensor::zeros([4])?)? }
         "images without channels into Conv2D" => { Sequential::new([28, 28]).add(Conv2D::new(8, 3)).compile("adam", "mse", ["mae"])? }
         "a window larger than the image" => { Sequential::new([4, 4, 1]).add(Conv2D::new(8, 5)).compile("adam", "mse", ["mae"])? }
@@ -57,6 +62,8 @@ pub(super) fn names() -> Vec<Mistake> {
         "a misspelt metric" => { Sequential::new([4]).add(Dense::new(1)).compile("adam", "mse", ["acuracy"])? }
         "a misspelt activation" => { Sequential::new([4]).add(Dense::new(1).activation("sotfmax")).compile("adam", "mse", ["mae"])? }
         "a name like no other" => { Sequential::new([4]).add(Dense::new(1)).compile("adam", "xyzzy", ["mae"])? }
+        "the words of a name in another order" => { Sequential::new([4]).add(Dense::new(1)).compile("adam", "mean_error_squared", ["mae"])? }
+        "a part of several names" => { Sequential::new([4]).add(Dense::new(1)).compile("adam", "cross_entropy", ["mae"])? }
         "a metric twice" => { Sequential::new([4]).add(Dense::new(1)).compile("adam", "mse", ["mae", "mae"])? }
     }
 }
@@ -71,11 +78,15 @@ pub(super) fn settings() -> Vec<Mistake> {
         "a stratified split of 1.5" => { classifier()?.fit(&classes(&[8, 4])?, quiet().stratified_validation_split(1.5))? }
         "the last -0.5 of the samples" => { classifier()?.fit(&classes(&[8, 4])?, quiet().validation_last(-0.5))? }
         "a learning rate of NaN" => { Sequential::new([4]).add(Dense::new(1)).compile(Adam::new(f64::NAN), "mse", ["mae"])? }
-        "a schedule and a plateau" => {
-            let rate = kiln::nn::schedules::ExponentialDecay::new(0.1, 10, 0.5);
+        "a rate where a schedule has ended at 0" => {
+            let rate = kiln::nn::schedules::PolynomialDecay::new(0.1, 1).end_learning_rate(0.0);
             let mut model = Sequential::new([4]).add(Dense::new(1)).compile(Adam::new(rate), "mse", ["mae"])?;
             let data = Dataset::new(Tensor::ones([8, 4])?, Tensor::ones([8, 1])?)?;
-            model.fit(&data, quiet().epochs(5).callback(ReduceLrOnPlateau::new().monitor("loss").patience(1).min_delta(1e9)))?
+            model.fit(&data, quiet().epochs(2).callback(LearningRateScheduler::new(|_, _| 0.01)))?
+        }
+        "a rate for an optimizer with a schedule" => {
+            let mut adam = Adam::new(kiln::nn::schedules::ExponentialDecay::new(0.1, 10, 0.5)).into_optimizer()?;
+            adam.set_learning_rate(0.01)?
         }
         "a validation frequency of 0" => { classifier()?.fit(&classes(&[8, 4])?, quiet().validation_freq(0))? }
         "a negative learning rate" => { Sequential::new([4]).add(Dense::new(1)).compile(Sgd::new(-0.1), "mse", ["mae"])? }

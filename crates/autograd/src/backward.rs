@@ -277,7 +277,9 @@ impl Walk {
                     .collect();
                 dy.resize(step.y.len(), None);
                 self.step(&step, &dy, &need).map_err(|e| match e.kind() {
-                    ErrorKind::NotFinite => e.note(format_args!("in the gradient of `{}`", step.rule.name())),
+                    ErrorKind::NotFinite | ErrorKind::Tape => {
+                        e.note(format_args!("in the gradient of `{}`", step.rule.name()))
+                    }
                     _ => e,
                 })?;
             }

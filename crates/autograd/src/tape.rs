@@ -167,10 +167,9 @@ impl Tape {
     }
 }
 
-/// The tensor, or a stand-in for one that is not kept: its shape and type filled with NaN, so that a rule that reads
-/// what it does not keep gives NaN and not a plausible number. It lies in no memory.
+/// The tensor, or its shape and type where it is not kept: a rule that reads what it does not keep is an error.
 fn kept(tensor: &Tensor, keep: bool) -> Tensor {
-    if keep { tensor.clone() } else { Tensor::filled(tensor.spec(), f64::NAN) }
+    if keep { tensor.clone() } else { Tensor::withheld(tensor.spec()) }
 }
 
 impl fmt::Debug for Tape {
@@ -192,6 +191,7 @@ impl fmt::Debug for Tape {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::ops::{ComparisonOps, SelectOps, ViewOps};
 
     /// A rule that gives what it is told to, whatever its operands.
     struct Gives(fn() -> Vec<Option<Var>>);
@@ -214,6 +214,40 @@ mod tests {
         let (a, b) = (tape.watch(&Tensor::new([1.0, 2.0])), tape.watch(&Tensor::new([3.0])));
         let y = tape.record(Arc::new(Gives(rule)), &[&a, &b], Tensor::new(0.0).into()).one().unwrap();
         y.backward()?.get(&a)?.to_vec()
+    }
+
+    /// A rule that reads what it does not keep.
+    struct Reads;
+
+    impl Rule for Reads {
+        fn name(&self) -> &str {
+            "reads"
+        }
+        fn keeps(&self) -> Keep {
+            Keep::only(&[1], &[0])
+        }
+        fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], _need: &[bool]) -> Result<Vec<Option<Var>>> {
+            let Some(dy) = &dy[0] else { return Ok(vec![None, None]) };
+            // A view is no reading; a comparison with NaN would be a plausible mask.
+            let x = x[0].reshape([2, 1])?.reshape([2])?;
+            let mask = x.gt(&y[0])?;
+            Ok(vec![Some(mask.select(dy, 0.0)?), None])
+        }
+    }
+
+    #[test]
+    fn a_rule_that_reads_what_it_does_not_keep_is_named() {
+        for again in [false, true] {
+            let tape = Tape::new();
+            let (a, b) = (tape.watch(&Tensor::new([1.0, 2.0])), tape.watch(&Tensor::new([3.0])));
+            let y = tape.record(Arc::new(Reads), &[&a, &b], Tensor::new(0.0).into()).one().unwrap();
+            let one = Var::new(Tensor::new(1.0));
+            let error = crate::gradients(&[(&y, &one)], &[&a], again).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Tape);
+            let text = error.to_string();
+            assert!(text.starts_with("gt: the elements of operand 0, f64 [2], were not kept"), "{text}");
+            assert!(text.contains("in the gradient of `reads`") && text.contains("Keep::ALL"), "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) fn parts<'a>(what: &str, config: &'a Value) -> Result<(&'a str, Value
         return Ok((name, Value::Null));
     }
     let Some(name) = config.get("name").and_then(Value::as_str) else {
-        let text = format!("the config of a {what} has no name: {config}");
+        let text = format!("the config of the {what} has no name: {config}");
         return Err(Error::config(
             text,
             format!("write {{\"name\": \"…\", \"config\": {{…}}}} with the name of the {what}"),

@@ -38,7 +38,7 @@ pub enum Error {
         help: String,
     },
     /// A name that stands for nothing.
-    #[error("there is no {what} `{given}`{}", HelpLine(&unknown_help(suggestion.as_deref(), known)))]
+    #[error("there is no {what} `{given}`{}", HelpLine(&unknown_help(given, known)))]
     Unknown {
         /// The kind of thing: "loss", "optimizer".
         what: String,
@@ -88,13 +88,9 @@ impl Error {
     }
 }
 
-fn unknown_help(suggestion: Option<&str>, known: &[String]) -> String {
-    match (suggestion, known) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, []) => String::new(),
-        (None, [one]) => format!("there is only `{one}`"),
-        (None, _) => format!("there are {}", names::listing(known)),
-    }
+fn unknown_help(given: &str, known: &[String]) -> String {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    if known.is_empty() { String::new() } else { names::did_you_mean(given, &known) }
 }
 
 impl fmt::Debug for Error {

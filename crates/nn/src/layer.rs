@@ -1,7 +1,8 @@
 //! A layer: data that says what it is, what weights it has for an input of some shape, and how it maps a batch.
 
 use crate::module::Module;
-use crate::{Activation, Initializer, Parameter, Pass, Result};
+use crate::{Activation, Error, Initializer, Parameter, Pass, Result, summary};
+use kiln_autograd::ops::Value;
 use kiln_autograd::{DType, Key, Shape, Var, Watch};
 use std::fmt::Debug;
 
@@ -69,6 +70,8 @@ pub trait Layer: Debug + Send + Sync {
 pub struct Built {
     name: String,
     layer: Box<dyn Layer>,
+    /// The shape of a result, without the batch dimension.
+    output: Shape,
     paths: Vec<String>,
     weights: Vec<Parameter>,
 }
@@ -79,19 +82,19 @@ impl Built {
     /// # Errors
     /// An input that does not fit, an unknown activation.
     pub fn new(name: String, layer: Box<dyn Layer>, input: &Shape, key: Key, dtype: DType) -> Result<Built> {
-        let build = || -> Result<(Vec<String>, Vec<Parameter>)> {
+        let build = || -> Result<(Shape, Vec<String>, Vec<Parameter>)> {
             layer.activation().checked()?;
-            layer.output_shape(input)?;
+            let output = layer.output_shape(input)?;
             let weights = layer.weights(input);
             let paths = weights.iter().map(|w| format!("{name}/{}", w.name)).collect();
             let parameter = |(i, w): (usize, &Weight)| {
                 let tensor = w.initializer.init(key.fold(i as u64), &w.shape, dtype)?;
                 Ok(if w.trainable { Parameter::new(tensor) } else { Parameter::frozen(tensor) })
             };
-            Ok((paths, weights.iter().enumerate().map(parameter).collect::<Result<_>>()?))
+            Ok((output, paths, weights.iter().enumerate().map(parameter).collect::<Result<_>>()?))
         };
-        let (paths, weights) = build().map_err(|e| e.in_layer(&name))?;
-        Ok(Built { name, layer, paths, weights })
+        let (output, paths, weights) = build().map_err(|e| e.in_layer(&name))?;
+        Ok(Built { name, layer, output, paths, weights })
     }
 
     /// Its name in the model.
@@ -104,6 +107,11 @@ impl Built {
         &*self.layer
     }
 
+    /// The shape of its results, without the batch dimension.
+    pub fn output_shape(&self) -> &Shape {
+        &self.output
+    }
+
     /// Its weights.
     pub fn weights(&self) -> &[Parameter] {
         &self.weights
@@ -112,9 +120,22 @@ impl Built {
     /// The result before the activation.
     ///
     /// # Errors
-    /// A batch that does not fit; the error names the layer.
+    /// A batch that does not fit, or a layer that gives another shape than its `output_shape`; the error names the layer.
     pub fn call(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
-        self.within(x, || self.layer.call(x, &self.weights, pass))
+        self.within(x, || {
+            let y = self.layer.call(x, &self.weights, pass)?;
+            let shape = Value::shape(&y);
+            if shape.get(1..) == Some(&self.output[..]) {
+                return Ok(y);
+            }
+            let text = format!(
+                "{}: `call` gives {shape} for {}, `output_shape` promises {}",
+                self.layer.class(),
+                Value::shape(x),
+                summary::batch_shape(&self.output)
+            );
+            Err(Error::config(text, "make both agree: the layers that follow are built for what is promised"))
+        })
     }
 
     /// Runs a part of the layer on `x`, under its name in errors.

@@ -5,35 +5,48 @@ use crate::{Error, Result};
 /// The candidate that `name` most probably stands for, or `None` if nothing is close.
 ///
 /// Case, `-`, `_` and spaces do not count; a swap of neighbours is one edit; a beginning of at least three letters
-/// (`acc` for `accuracy`) counts as close. The first of equally near candidates wins.
+/// (`acc` for `accuracy`) and the same words in another order count as close. The first of equally near candidates wins.
 ///
 /// # Examples
 /// ```
 /// use kiln_nn::names::suggest;
 /// assert_eq!(suggest("val_los", ["loss", "val_loss"]), Some("val_loss"));
 /// assert_eq!(suggest("acc", ["loss", "accuracy"]), Some("accuracy"));
+/// assert_eq!(suggest("loss_val", ["loss", "val_loss"]), Some("val_loss"));
 /// assert_eq!(suggest("banana", ["loss", "accuracy"]), None);
 /// ```
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = normalized(name);
+    let (words, name) = (sorted_words(name), normalized(name));
     let allowed = (name.len() / 3).max(1);
+    let distance = |candidate: &str| {
+        let letters = normalized(candidate);
+        let is_reordered = words.len() > 1 && words == sorted_words(candidate);
+        let distance = distance_with_prefix(&name, &letters).min(if is_reordered { 1 } else { usize::MAX });
+        // Of a name with every letter replaced nothing is left.
+        (distance <= allowed && distance < name.len().max(letters.len())).then_some(distance)
+    };
     candidates
         .into_iter()
-        .map(|candidate| (distance_with_prefix(&name, &normalized(candidate)), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter_map(|candidate| Some((distance(candidate)?, candidate)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// "did you mean `x`?" where something is close, else the names that exist.
+/// "did you mean `x`?" where something is close, else the names that have `name` as a part, else all that exist.
 ///
 /// # Examples
 /// ```
 /// use kiln_nn::names::did_you_mean;
 /// assert_eq!(did_you_mean("adamm", &["adam", "sgd"]), "did you mean `adam`?");
+/// assert_eq!(did_you_mean("adam", &["adam_w", "adamax", "sgd"]), "did you mean `adam_w`?");
+/// assert_eq!(did_you_mean("entropy", &["cross_entropy", "squared_error"]), "there is only `cross_entropy`");
 /// assert_eq!(did_you_mean("banana", &["adam", "sgd"]), "there are `adam` and `sgd`");
 /// ```
 pub fn did_you_mean(name: &str, candidates: &[&str]) -> String {
+    let part = normalized(name);
+    let has_part = |candidate: &&str| normalized(candidate).windows(part.len()).any(|letters| letters == part);
+    let longer: Vec<&str> = candidates.iter().copied().filter(|c| part.len() > 3 && has_part(c)).collect();
+    let candidates = if longer.is_empty() { candidates } else { &longer };
     match (suggest(name, candidates.iter().copied()), candidates) {
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, []) => "there is none".to_owned(),
@@ -106,6 +119,13 @@ pub fn snake_case(name: &str) -> String {
     out
 }
 
+/// The words of a name in lower case, in alphabetical order.
+fn sorted_words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = name.split(['_', '-', ' ']).map(str::to_lowercase).collect();
+    words.sort_unstable();
+    words
+}
+
 /// Letters and digits in lower case: what two spellings of one name have in common.
 fn normalized(name: &str) -> Vec<char> {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
@@ -162,6 +182,7 @@ mod tests {
         assert_eq!(suggest("sdg", ["adam", "sgd"]), Some("sgd"));
         assert_eq!(suggest("", ["adam"]), None);
         assert_eq!(suggest("x", []), None);
+        assert_eq!(suggest("x", ["", "y", "xy"]), Some("xy"));
         // An exact name beats a longer one that it begins.
         assert_eq!(suggest("precision", ["precision_1", "precision"]), Some("precision"));
     }

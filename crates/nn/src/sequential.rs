@@ -179,15 +179,14 @@ impl Sequential {
     /// # Errors
     /// A layer that does not fit the one before it, an unknown activation.
     pub fn build(self) -> Result<Network> {
-        let shapes: Vec<(Shape, Shape)> = self.places()?.into_iter().map(|p| (p.input, p.output)).collect();
+        let inputs: Vec<Shape> = self.places()?.into_iter().map(|place| place.input).collect();
         let input = self.input()?;
         let key = Key::new(self.seed);
-        let (mut layers, mut outputs) = (Vec::new(), Vec::new());
-        for (i, ((name, layer), (input, output))) in self.layers.into_iter().zip(shapes).enumerate() {
+        let mut layers = Vec::with_capacity(inputs.len());
+        for (i, ((name, layer), input)) in self.layers.into_iter().zip(inputs).enumerate() {
             layers.push(Built::new(name, layer, &input, key.fold(i as u64), self.dtype)?);
-            outputs.push(output);
         }
-        Ok(Network { name: self.name, input, layers, outputs, dtype: self.dtype })
+        Ok(Network { name: self.name, input, layers, dtype: self.dtype })
     }
 
     /// The model that [`Network::config`] describes.
@@ -230,7 +229,6 @@ pub struct Network {
     name: String,
     input: Shape,
     layers: Vec<Built>,
-    outputs: Vec<Shape>,
     dtype: DType,
 }
 
@@ -246,9 +244,19 @@ impl Network {
         if shape.rank() == self.input.rank() + 1 && shape[1..] == self.input[..] {
             return Ok(());
         }
-        let help = match shape[..] == self.input[..] {
-            true => "this is a single sample; add the batch dimension: x.unsqueeze(0)",
-            false => "reshape the data, or build the model for this shape: Sequential::new(…)",
+        let is_sample = shape[..] == self.input[..];
+        let help = match self.input.get(1..).filter(|rest| shape.get(1..) == Some(rest)) {
+            Some(rest) if is_sample && !rest.is_empty() => format!(
+                "add the batch dimension to a single sample: x.unsqueeze(0); or leave it out of the model's input: \
+                 Sequential::new({rest:?})"
+            ),
+            _ if is_sample => "this is a single sample; add the batch dimension: x.unsqueeze(0)".to_owned(),
+            Some(rest) => {
+                format!(
+                    "the model's input is the shape of one sample, without the batch dimension: Sequential::new({rest:?})"
+                )
+            }
+            None => "reshape the data, or build the model for this shape: Sequential::new(…)".to_owned(),
         };
         Err(Error::config(
             format!("the model expects batches of shape {}, found {shape}", summary::batch_shape(&self.input)),
@@ -297,10 +305,10 @@ impl Module for Network {
     }
 
     fn summary(&self) -> String {
-        let rows = self.layers.iter().zip(&self.outputs).map(|(built, output)| {
+        let rows = self.layers.iter().map(|built| {
             let (trainable, frozen) = crate::module::count_parameters(built);
             let layer = format!("{} ({})", built.name(), built.layer().class());
-            summary::Row { layer, output: summary::batch_shape(output), trainable, frozen }
+            summary::Row { layer, output: summary::batch_shape(built.output_shape()), trainable, frozen }
         });
         summary::table(&self.name, &rows.collect::<Vec<_>>(), self.dtype.size())
     }

@@ -436,7 +436,10 @@ pub(crate) fn run(
     }
     let copies = Copies::default();
     let mut views: SmallVec<[View<'_>; FEW]> = SmallVec::new();
-    for x in x {
+    for (operand, x) in x.iter().enumerate() {
+        if x.storage.is_withheld() {
+            return Err(withheld(op.name(), operand, x));
+        }
         views.push(x.view());
     }
     for (output, spec) in out.iter().enumerate() {
@@ -457,6 +460,13 @@ pub(crate) fn run(
         [y] => compute(op, &specs, &views, &mut [target(y)]),
         all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>()),
     }
+}
+
+#[cold]
+fn withheld(op: &str, operand: usize, x: &Tensor) -> Error {
+    let text = format!("the elements of operand {operand}, {} {}, were not kept", x.dtype, x.shape());
+    Error::new(ErrorKind::Tape, op, text)
+        .help("name every operand and result whose elements the derivative rule reads in its `keeps`: Keep::ALL is all")
 }
 
 /// The memory of `x` under another layout, if it is what was inferred and stays inside.

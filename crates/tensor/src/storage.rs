@@ -21,17 +21,27 @@ pub(crate) enum Storage {
 #[repr(C, align(8))]
 pub struct Uniform {
     bytes: [u8; 8],
-    /// Whether it adapts to the type of what it stands beside.
-    pub(crate) number: bool,
+    role: Role,
+}
+
+/// What a uniform value is to an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Elements like others.
+    Elements,
+    /// A number that adapts to the type of what it stands beside.
+    Number,
+    /// Nothing: the elements are elsewhere, and no operation may read these.
+    Withheld,
 }
 
 impl Uniform {
-    pub(crate) fn new<T: Element>(value: T, number: bool) -> Uniform {
+    pub(crate) fn new<T: Element>(value: T, role: Role) -> Uniform {
         let mut bytes = [0; 8];
         const { assert!(size_of::<T>() <= 8 && align_of::<T>() <= align_of::<Uniform>()) };
         // SAFETY: `T` has at most eight bytes, all of them initialised: elements are primitive numbers and booleans.
         unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), bytes.as_mut_ptr(), size_of::<T>()) }
-        Uniform { bytes, number }
+        Uniform { bytes, role }
     }
 }
 
@@ -66,7 +76,12 @@ impl Storage {
 
     /// Whether it is a number that adapts to the type of what it stands beside.
     pub(crate) fn is_number(&self) -> bool {
-        matches!(self.untraced(), Storage::Uniform(Uniform { number: true, .. }))
+        matches!(self.untraced(), Storage::Uniform(Uniform { role: Role::Number, .. }))
+    }
+
+    /// Whether its elements are not here.
+    pub(crate) fn is_withheld(&self) -> bool {
+        matches!(self.untraced(), Storage::Uniform(Uniform { role: Role::Withheld, .. }))
     }
 
     /// Which value of a recording it is.

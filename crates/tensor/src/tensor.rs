@@ -2,7 +2,7 @@
 
 use crate::cpu::buffer;
 use crate::cpu::scratch::Scratch;
-use crate::storage::{Storage, Uniform};
+use crate::storage::{Role, Storage, Uniform};
 use crate::{DType, Device, Element, Error, ErrorKind, IntoShape, Layout, Result, Shape, Spec, with_element};
 use std::panic::Location;
 
@@ -76,7 +76,7 @@ macro_rules! numbers {
         impl Number for $t {}
         impl sealed::Uniform for $t {
             fn uniform(self) -> (Uniform, DType) {
-                (Uniform::new(self as $wide, true), DType::$dtype)
+                (Uniform::new(self as $wide, Role::Number), DType::$dtype)
             }
         }
     )*};
@@ -196,7 +196,7 @@ impl Tensor {
 
     /// A scalar that lives in no memory.
     pub(crate) fn uniform_value<T: Element>(value: T) -> Tensor {
-        let storage = Storage::Uniform(Uniform::new(value, false));
+        let storage = Storage::Uniform(Uniform::new(value, Role::Elements));
         Tensor { storage, layout: Layout::contiguous(Shape::default()), dtype: T::DTYPE }
     }
 
@@ -206,10 +206,25 @@ impl Tensor {
     /// A shape of more elements than can be counted.
     #[track_caller]
     pub fn filled(spec: Spec, value: f64) -> Tensor {
+        Tensor::repeated(spec, value, Role::Elements)
+    }
+
+    /// Shape and type without elements, for what need not stay in memory: an operation that reads it is an error, a view of
+    /// it is another such tensor, and read on the host it is NaN.
+    ///
+    /// # Panics
+    /// As [`Tensor::filled`].
+    #[track_caller]
+    pub fn withheld(spec: Spec) -> Tensor {
+        Tensor::repeated(spec, f64::NAN, Role::Withheld)
+    }
+
+    #[track_caller]
+    fn repeated(spec: Spec, value: f64, role: Role) -> Tensor {
         if let Err(error) = spec.shape.check("filled") {
             panic!("{error}");
         }
-        let uniform = with_element!(spec.dtype, T => Uniform::new(<T as Element>::from_f64(value), false));
+        let uniform = with_element!(spec.dtype, T => Uniform::new(<T as Element>::from_f64(value), role));
         let layout = Layout::contiguous(Shape::default()).broadcast_to(spec.shape);
         Tensor { storage: Storage::Uniform(uniform), layout, dtype: spec.dtype }
     }

@@ -15,6 +15,9 @@ use std::path::Path;
 const ENTRY: &str = "kiln_model";
 /// Before the names of the optimizer's tensors, which would else collide with weights.
 const OPTIMIZER: &str = "optimizer/";
+/// How a model goes on that no file can describe.
+const OWN_PARTS: &str =
+    "what is your own is built by your code: build and compile the model, then model.load_state(path)";
 /// The version of this form.
 const FORMAT: u64 = 1;
 
@@ -41,8 +44,8 @@ impl<M: Module> Model<M> {
     }
 
     /// Writes the whole model: architecture, compile settings, weights and optimizer state. The file is replaced in one
-    /// step, so a crash leaves the old one or the new one. A module of your own has no architecture to write; its file
-    /// can be read with [`Model::load_weights`] into one built by your code.
+    /// step, so a crash leaves the old one or the new one. A module, layer, loss or metric of your own cannot be made from a
+    /// file; such a model is built by your code and goes on with [`Model::load_state`].
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -69,32 +72,65 @@ impl<M: Module> Model<M> {
         let bytes = to_safetensors(all, &BTreeMap::from([(ENTRY.to_owned(), text)])).map_err(kiln_nn::Error::from)?;
         write_atomic(path.as_ref(), &bytes)
     }
+
+    /// Takes the weights and the optimizer's state from a file that [`Model::save`] wrote: training goes on where it was, to
+    /// the same bits. The model is built and compiled as the saved one was; that may have parts of your own, which
+    /// [`Model::load`] cannot make.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, or of another model or optimizer; the model is unchanged then.
+    pub fn load_state(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let file = read(path)?;
+        let description = description(path, &file)?;
+        match description["optimizer"]["name"].as_str() {
+            Some(name) if name != self.optimizer.name() => {
+                let text = format!("has the state of {name}, this model is compiled with {}", self.optimizer.name());
+                Err(Error::file(path, text)
+                    .with_help("compile it as the saved one was; model.load_weights(path) takes the weights alone"))
+            }
+            _ => self.restore(path, &file, &description),
+        }
+    }
+
+    /// Puts weights, the optimizer's state and the position in the stream of random numbers in place; all or none.
+    fn restore(&mut self, path: &Path, file: &TensorFile, description: &Json) -> Result<()> {
+        let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
+        let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
+        let before = self.optimizer.clone();
+        self.load_optimizer(&state).map_err(|e| Error::file(path, e.to_string()))?;
+        if let Err(error) = load_parameters(&mut self.module, |name| file.tensors.get(name).cloned()) {
+            self.optimizer = before;
+            return Err(Error::file(path, error.to_string()));
+        }
+        self.steps = description["steps"].as_u64().unwrap_or(0);
+        Ok(())
+    }
 }
 
 impl Model<Network> {
     /// Reads a model that [`Model::save`] wrote: it predicts the same bits, and training goes on where it was.
     ///
     /// # Errors
-    /// A file that is missing, damaged, of another program, or of a module of your own.
+    /// A file that is missing, damaged, of another program, or of a model with parts of your own, for which there is
+    /// [`Model::load_state`].
     pub fn load(path: impl AsRef<Path>) -> Result<Model<Network>> {
         let path = path.as_ref();
         let file = read(path)?;
-        let inside = |e: String| Error::file(path, e);
-        let text = file.metadata.get(ENTRY).ok_or_else(|| {
-            inside("holds tensors but no Kiln model".into())
-                .with_help("weights alone are read with model.load_weights(path)")
-        })?;
-        let description: Json =
-            serde_json::from_str(text).map_err(|e| inside(format!("its description is no JSON: {e}")))?;
-        if description["format"].as_u64() != Some(FORMAT) {
-            return Err(inside(format!("has format {}, this version reads {FORMAT}", description["format"])));
-        }
+        let description = description(path, &file)?;
         if description["architecture"].is_null() {
-            return Err(inside("has no architecture: it is of a module written by hand".into())
-                .with_help("build that module, compile it, then model.load_weights(path)"));
+            return Err(
+                Error::file(path, "has no architecture: it is of a module written by hand").with_help(OWN_PARTS)
+            );
         }
-        let architecture = Sequential::from_config(&description["architecture"]).map_err(|e| inside(e.to_string()))?;
-        let part = |e: kiln_nn::Error| inside(e.to_string());
+        let part = |e: kiln_nn::Error| match &e {
+            kiln_nn::Error::Unknown { what, given, .. } => {
+                Error::file(path, format!("has the {what} `{given}`, which this version does not know"))
+                    .with_help(OWN_PARTS)
+            }
+            _ => Error::file(path, e.to_string()),
+        };
+        let architecture = Sequential::from_config(&description["architecture"]).map_err(part)?;
         // Before there is a weight: what a damaged file says of its layers may be any size.
         for (path, spec) in architecture.parameter_specs().map_err(part)? {
             fitting(&path, spec, file.tensors.get(&path).cloned()).map_err(part)?;
@@ -108,12 +144,23 @@ impl Model<Network> {
         let mut model = architecture
             .compile(optimizer, loss, metrics("metrics")?)?
             .weighted_metrics(metrics("weighted_metrics")?)?;
-        let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
-        let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
-        load_parameters(&mut model.module, |name| file.tensors.get(name).cloned()).map_err(part)?;
-        model.load_optimizer(&state).map_err(|e| inside(e.to_string()))?;
-        model.steps = description["steps"].as_u64().unwrap_or(0);
+        model.restore(path, &file, &description)?;
         Ok(model)
+    }
+}
+
+/// What [`Model::save`] wrote beside the tensors.
+fn description(path: &Path, file: &TensorFile) -> Result<Json> {
+    let inside = |text: String| Error::file(path, text);
+    let text = file.metadata.get(ENTRY).ok_or_else(|| {
+        inside("holds tensors but no Kiln model".into())
+            .with_help("weights alone are read with model.load_weights(path)")
+    })?;
+    let description: Json =
+        serde_json::from_str(text).map_err(|e| inside(format!("its description is no JSON: {e}")))?;
+    match description["format"].as_u64() {
+        Some(FORMAT) => Ok(description),
+        _ => Err(inside(format!("has format {}, this version reads {FORMAT}", description["format"]))),
     }
 }
 

@@ -143,7 +143,13 @@ pub(crate) fn image(class: &str, input: &Shape) -> Result<[usize; 3]> {
         [height, width, channels] => Ok([height, width, channels]),
         _ => {
             let text = format!("{class}: the input {input} is no image: it needs height, width and channels");
-            Err(Error::config(text, "a grey image has one channel: Reshape::new([28, 28, 1]) before this layer"))
+            let help = match input[..] {
+                [height, width] => {
+                    format!("a grey image has one channel: Reshape::new([{height}, {width}, 1]) before this layer")
+                }
+                _ => "bring it into that shape: Reshape::new([height, width, channels]) before this layer".to_owned(),
+            };
+            Err(Error::config(text, help))
         }
     }
 }

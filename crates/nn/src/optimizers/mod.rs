@@ -198,11 +198,14 @@ impl Optimizer {
 
     /// The rate of the next step: the schedule's or the constant one, times [`Optimizer::rate_factor`].
     pub fn learning_rate(&self) -> f64 {
-        self.factor
-            * match &self.settings.learning_rate {
-                LearningRate::Constant(rate) => *rate,
-                LearningRate::Schedule(schedule) => schedule.rate(self.steps),
-            }
+        self.factor * self.scheduled_rate()
+    }
+
+    fn scheduled_rate(&self) -> f64 {
+        match &self.settings.learning_rate {
+            LearningRate::Constant(rate) => *rate,
+            LearningRate::Schedule(schedule) => schedule.rate(self.steps),
+        }
     }
 
     /// Sets a constant rate.
@@ -231,9 +234,10 @@ impl Optimizer {
     /// Multiplies the rate, whatever drives it: how a plateau lowers the rate of a schedule.
     ///
     /// # Errors
-    /// A factor that makes no rate of one.
+    /// A factor that makes no rate of the next step's.
     pub fn set_rate_factor(&mut self, factor: f64) -> Result<()> {
         Settings::check_rate(self.name(), factor)?;
+        Settings::check_rate(self.name(), factor * self.scheduled_rate())?;
         self.factor = factor;
         Ok(())
     }
@@ -247,7 +251,7 @@ impl Optimizer {
     }
 
     /// [`Optimizer::apply`] with gradients that count `weight` times in the average of an accumulation: the number of
-    /// samples behind them, where batches differ.
+    /// samples behind them, where batches differ. Those that count 0 times are none.
     ///
     /// # Errors
     /// As there.
@@ -272,9 +276,7 @@ impl Optimizer {
         if self.pending.1 + 1 < self.window() {
             self.accumulate(parameters, weight, &numbers)?;
         } else {
-            if self.window() > 1 {
-                self.release(parameters, weight, &numbers)?;
-            }
+            self.release(parameters, weight, &numbers)?;
             self.update(parameters, numbers)?;
         }
         self.steps += 1;
@@ -394,9 +396,10 @@ impl Optimizer {
     fn release(&self, parameters: &mut [ParameterUpdate<'_>], weight: f64, numbers: &Numbers<Tensor>) -> Result<()> {
         for (i, (parameter, entry)) in parameters.iter_mut().zip(&self.entries).enumerate() {
             let gradient = parameter.gradient.take().filter(|_| weight != 0.0);
-            if let Some(mean) = entry.accumulated.as_ref().filter(|_| gradient.is_some() || entry.is_begun) {
-                parameter.gradient = Some(accumulated(mean.clone(), gradient, i, numbers)?);
-            }
+            parameter.gradient = match entry.accumulated.as_ref().filter(|_| gradient.is_some() || entry.is_begun) {
+                Some(mean) => Some(accumulated(mean.clone(), gradient, i, numbers)?),
+                None => gradient,
+            };
         }
         Ok(())
     }

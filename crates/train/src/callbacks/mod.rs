@@ -131,10 +131,10 @@ pub trait Control {
     /// The learning rate in force.
     fn learning_rate(&self) -> f64;
 
-    /// Sets the learning rate. A run with a schedule keeps the ratio as a factor on the schedule, or refuses.
+    /// Sets the learning rate. Where a schedule drives it, what the rate changes by here is kept as a factor on the schedule.
     ///
     /// # Errors
-    /// Where the optimizer's rate cannot be set.
+    /// A rate that is negative or not finite; another than 0 where the schedule's is 0.
     fn set_learning_rate(&mut self, rate: f64) -> Result<()>;
 
     /// Puts the learning rate among the values of every epoch from here on; [`Control::set_learning_rate`] does so too.

@@ -51,6 +51,8 @@ impl History {
         let Some(epoch_column) = header.iter().position(|name| name == "epoch") else {
             return Err(Error::file(path, "has no column `epoch`").with_help("History::to_csv and CsvLogger write one"));
         };
+        // A series may have the same name: what `to_csv` writes of the time comes last.
+        let seconds_column = (0..header.len()).rev().find(|at| &header[*at] == "seconds");
         let mut history = Self::new();
         for record in reader.records() {
             let record = record.map_err(bad)?;
@@ -68,7 +70,7 @@ impl History {
                     "" | "NA" => continue,
                     text => text.parse().map_err(|_| wrong("no number"))?,
                 };
-                if name == "seconds" {
+                if seconds_column == Some(at) {
                     seconds = value;
                 } else {
                     values.push((name, value));
@@ -287,6 +289,18 @@ mod tests {
         }
         fs::write(&path, "epochs,loss\n0,1\n").unwrap();
         assert!(History::from_csv(&path).unwrap_err().to_string().contains("has no column `epoch`"));
+    }
+
+    #[test]
+    fn series_may_have_the_names_of_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.csv");
+        let mut history = History::new();
+        history.push(3, &Logs::from([("epoch", 0.5), ("seconds", 1.5)]), 0.25);
+        history.to_csv(&path).unwrap();
+        let mut back = History::from_csv(&path).unwrap();
+        back.params = history.params.clone();
+        assert!(same_bits(&history, &back));
     }
 
     #[test]
