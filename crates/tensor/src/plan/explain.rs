@@ -146,8 +146,8 @@ struct Size(usize);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            bytes if bytes < 10_000 => write!(f, "{bytes} B"),
-            bytes if bytes < 10_000_000 => write!(f, "{:.1} kB", bytes as f64 / 1e3),
+            bytes if bytes < 1_000 => write!(f, "{bytes} B"),
+            bytes if bytes < 1_000_000 => write!(f, "{:.1} kB", bytes as f64 / 1e3),
             bytes => write!(f, "{:.1} MB", bytes as f64 / 1e6),
         }
     }

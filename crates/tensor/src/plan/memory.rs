@@ -1,7 +1,8 @@
 //! Where every value of a plan lies: in one arena, by lifetimes, which are known before anything runs.
 
 use super::fuse::Chain;
-use super::graph::{Graph, Operand, Origin, Step};
+use super::graph::{Graph, Operand, Origin, Step, Value};
+use crate::Spec;
 use crate::cpu::buffer::ALIGNMENT;
 use std::ops::Range;
 
@@ -63,101 +64,21 @@ struct Block {
 impl Memory {
     /// The first `others` steps may not overwrite what came in.
     pub(super) fn new(graph: &Graph, chains: &[Chain], outputs: &[Operand], others: usize) -> Memory {
-        let Graph { values, steps, .. } = graph;
-        // What a chain reads or writes is needed from its first step to its last, for its steps take turns.
-        let chain_of = |i: usize| chains.iter().position(|chain| chain.steps.contains(&i));
-        let together = |i: usize| chain_of(i).map_or(i..i + 1, |chain| chains[chain].steps.clone());
-        let mut leaves = vec![false; values.len()];
-        outputs.iter().for_each(|output| leaves[output.value] = true);
-        let mut last = vec![0; values.len()];
-        for (i, step) in steps.iter().enumerate() {
-            step.x.iter().map(|x| x.value).chain(step.y.iter().copied()).for_each(|value| last[value] = i);
-        }
-        let mut memory = Memory { places: vec![Place::Nowhere; values.len()], ..Memory::default() };
-        for (value, place) in values.iter().zip(&mut memory.places) {
-            match value.origin {
-                Origin::Input(number) => *place = Place::Input(number),
-                Origin::Constant(_) => *place = Place::Constant,
-                Origin::Step => {}
-            }
-        }
-        // Blocks of values, then of workspaces. A result in the place of an operand is in its block.
-        let mut blocks: Vec<Block> = Vec::new();
-        let mut block_of = vec![None; values.len()];
-        // Whose place another value has taken.
-        let mut given = vec![false; values.len()];
-        for (i, step) in steps.iter().enumerate() {
+        let mut lives = Lives::new(graph, chains, outputs, others);
+        for (i, step) in graph.steps.iter().enumerate() {
             let mut shares = vec![None; step.y.len()];
-            let (chain, steps_together) = (chain_of(i), together(i));
-            for (output, &y) in step.y.iter().enumerate() {
-                let inside = chain.filter(|_| !leaves[y] && steps_together.contains(&last[y]));
-                // Where another step of the chain would still read other parts of it than those of the piece.
-                let is_cut = |value: usize| {
-                    let mut reads = steps[steps_together.clone()].iter().flat_map(|step| &step.x);
-                    steps_together.len() > 1 && reads.any(|x| x.value == value && !x.is_whole(&values[value]))
-                };
-                let donor = (0..step.x.len()).find(|&input| {
-                    let value = step.x[input].value;
-                    !shares.contains(&Some(input))
-                        && can_share(graph, step, input, output)
-                        && last[value] == i
-                        && !leaves[value]
-                        // What leaves may take the place of what came in, and what stays that of what stays.
-                        && match memory.places[value] {
-                            Place::Input(_) => leaves[y] && i >= others,
-                            Place::Arena(_) => !leaves[y] && inside.is_none(),
-                            Place::Piece(_) => inside.is_some(),
-                            _ => false,
-                        }
-                        && !is_cut(value)
-                });
-                shares[output] = donor;
-                // What an earlier step of the chain was the last to read makes room piece by piece as well.
-                let earlier = || {
-                    let read = steps[steps_together.start..i].iter().flat_map(|step| &step.x).map(|x| x.value);
-                    read.filter(|_| inside.is_none() && !leaves[y]).find(|&value| {
-                        let fits = (values[value].shape, values[value].dtype) == (values[y].shape, values[y].dtype);
-                        let is_over = last[value] < i && !given[value] && !leaves[value];
-                        fits && is_over && matches!(memory.places[value], Place::Arena(_)) && !is_cut(value)
-                    })
-                };
-                let donor = donor.map(|input| step.x[input].value).or_else(earlier);
-                donor.into_iter().for_each(|value| given[value] = true);
-                if leaves[y] {
-                    let donor = donor.and_then(|value| match memory.places[value] {
-                        Place::Input(number) => Some(number),
-                        _ => None,
-                    });
-                    memory.places[y] = Place::Result(memory.results.len());
-                    memory.results.push(Leaving { value: y, donor });
-                    continue;
-                }
-                let block = donor.and_then(|value| block_of[value]).unwrap_or(blocks.len());
-                if block == blocks.len() {
-                    let (bytes, first) = match inside {
-                        Some(chain) => (chains[chain].pieces.largest() * values[y].dtype.size(), i),
-                        None => (values[y].bytes(), steps_together.start),
-                    };
-                    blocks.push(Block { chain: inside, bytes, first, last: i, offset: 0 });
-                }
-                let end = if inside.is_some() { last[y] } else { together(last[y]).end - 1 };
-                blocks[block].last = blocks[block].last.max(end);
-                block_of[y] = Some(block);
-                memory.places[y] = if inside.is_some() { Place::Piece(0) } else { Place::Arena(0) };
-                if inside.is_none() {
-                    memory.sum += values[y].bytes();
-                }
-            }
-            memory.shares.push(shares);
+            (0..step.y.len()).for_each(|output| lives.settle(i, output, &mut shares));
+            lives.memory.shares.push(shares);
         }
-        let specs = |step: &Step| step.x.iter().map(Operand::spec).collect::<Vec<_>>();
+        let Lives { mut memory, mut blocks, block_of, .. } = lives;
         let of_values = blocks.len();
-        for (i, step) in steps.iter().enumerate() {
-            blocks.push(Block { chain: None, bytes: step.op.workspace(&specs(step)), first: i, last: i, offset: 0 });
+        for (i, step) in graph.steps.iter().enumerate() {
+            let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
+            blocks.push(Block { chain: None, bytes: step.op.workspace(&specs), first: i, last: i, offset: 0 });
         }
         memory.bytes = place(&mut blocks, None);
         memory.pieces = (0..chains.len()).map(|chain| place(&mut blocks, Some(chain))).collect();
-        memory.least = least(&blocks, steps.len());
+        memory.least = least(&blocks, graph.steps.len());
         for (place, block) in memory.places.iter_mut().zip(&block_of) {
             if let Some(block) = block.map(|block| &blocks[block]) {
                 *place = if block.chain.is_some() { Place::Piece(block.offset) } else { Place::Arena(block.offset) };
@@ -166,6 +87,136 @@ impl Memory {
         let workspaces = blocks[of_values..].iter();
         memory.workspaces = workspaces.map(|block| block.offset..block.offset + block.bytes).collect();
         memory
+    }
+}
+
+/// The lives of a graph's values, step by step: which block each gets, whose place it takes.
+struct Lives<'a> {
+    graph: &'a Graph,
+    chains: &'a [Chain],
+    others: usize,
+    /// For each value, whether it leaves the plan.
+    leaves: Vec<bool>,
+    /// For each value, the last step that has it.
+    last: Vec<usize>,
+    /// For each value, whether another has taken its place.
+    given: Vec<bool>,
+    /// For each value, its block. A result in the place of an operand is in the operand's.
+    block_of: Vec<Option<usize>>,
+    blocks: Vec<Block>,
+    /// What is known of it so far: offsets are not.
+    memory: Memory,
+}
+
+impl Lives<'_> {
+    fn new<'a>(graph: &'a Graph, chains: &'a [Chain], outputs: &[Operand], others: usize) -> Lives<'a> {
+        let count = graph.values.len();
+        let (mut leaves, mut last) = (vec![false; count], vec![0; count]);
+        outputs.iter().for_each(|output| leaves[output.value] = true);
+        for (i, step) in graph.steps.iter().enumerate() {
+            step.x.iter().map(|x| x.value).chain(step.y.iter().copied()).for_each(|value| last[value] = i);
+        }
+        let place = |value: &Value| match value.origin {
+            Origin::Input(number) => Place::Input(number),
+            Origin::Constant(_) => Place::Constant,
+            Origin::Step => Place::Nowhere,
+        };
+        let memory = Memory { places: graph.values.iter().map(place).collect(), ..Memory::default() };
+        let (given, block_of) = (vec![false; count], vec![None; count]);
+        Lives { graph, chains, others, leaves, last, given, block_of, blocks: Vec::new(), memory }
+    }
+
+    /// The chain that a step is of.
+    fn chain(&self, step: usize) -> Option<usize> {
+        self.chains.iter().position(|chain| chain.steps.contains(&step))
+    }
+
+    /// The steps that take turns with this one: what one of them reads or writes is needed from the first to the last.
+    fn together(&self, step: usize) -> Range<usize> {
+        self.chain(step).map_or(step..step + 1, |chain| self.chains[chain].steps.clone())
+    }
+
+    /// The chain in which the result `y` of a step stays: it has it only piece by piece.
+    fn inside(&self, step: usize, y: usize) -> Option<usize> {
+        self.chain(step).filter(|_| !self.leaves[y] && self.together(step).contains(&self.last[y]))
+    }
+
+    /// Whether one of the steps around this one reads other parts of a value than those of the piece.
+    fn is_cut(&self, step: usize, value: usize) -> bool {
+        let together = self.together(step);
+        let mut reads = self.graph.steps[together.clone()].iter().flat_map(|step| &step.x);
+        together.len() > 1 && reads.any(|x| x.value == value && !x.is_whole(&self.graph.values[value]))
+    }
+
+    /// The operand whose place a result can take; those of the results before it are taken.
+    fn donor(&self, i: usize, output: usize, taken: &[Option<usize>]) -> Option<usize> {
+        let step = &self.graph.steps[i];
+        let y = step.y[output];
+        (0..step.x.len()).find(|&input| {
+            let value = step.x[input].value;
+            !taken.contains(&Some(input))
+                && can_share(self.graph, step, input, output)
+                && self.last[value] == i
+                && !self.leaves[value]
+                // What leaves may take the place of what came in, and what stays that of what stays.
+                && match self.memory.places[value] {
+                    Place::Input(_) => self.leaves[y] && i >= self.others,
+                    Place::Arena(_) => !self.leaves[y] && self.inside(i, y).is_none(),
+                    Place::Piece(_) => self.inside(i, y).is_some(),
+                    _ => false,
+                }
+                && !self.is_cut(i, value)
+        })
+    }
+
+    /// A value that an earlier step of the chain was the last to read: it makes room for `y` piece by piece as well.
+    fn predecessor(&self, i: usize, y: usize) -> Option<usize> {
+        if self.leaves[y] || self.inside(i, y).is_some() {
+            return None;
+        }
+        let values = &self.graph.values;
+        let mut read = self.graph.steps[self.together(i).start..i].iter().flat_map(|step| &step.x).map(|x| x.value);
+        read.find(|&value| {
+            let fits = (values[value].shape, values[value].dtype) == (values[y].shape, values[y].dtype);
+            let is_over = self.last[value] < i && !self.given[value] && !self.leaves[value];
+            fits && is_over && matches!(self.memory.places[value], Place::Arena(_)) && !self.is_cut(i, value)
+        })
+    }
+
+    /// Finds a place for a result of a step: `shares` learns whose it takes, if it is an operand's.
+    fn settle(&mut self, i: usize, output: usize, shares: &mut [Option<usize>]) {
+        let step = &self.graph.steps[i];
+        let y = step.y[output];
+        shares[output] = self.donor(i, output, shares);
+        let donor = shares[output].map(|input| step.x[input].value).or_else(|| self.predecessor(i, y));
+        donor.into_iter().for_each(|value| self.given[value] = true);
+        if self.leaves[y] {
+            let donor = donor.and_then(|value| match self.memory.places[value] {
+                Place::Input(number) => Some(number),
+                _ => None,
+            });
+            self.memory.places[y] = Place::Result(self.memory.results.len());
+            self.memory.results.push(Leaving { value: y, donor });
+            return;
+        }
+        let inside = self.inside(i, y);
+        let block = donor.and_then(|value| self.block_of[value]).unwrap_or(self.blocks.len());
+        if block == self.blocks.len() {
+            let value = &self.graph.values[y];
+            let (bytes, first) = match inside {
+                Some(chain) => (self.chains[chain].pieces.largest() * value.dtype.size(), i),
+                None => (value.bytes(), self.together(i).start),
+            };
+            self.blocks.push(Block { chain: inside, bytes, first, last: i, offset: 0 });
+        }
+        let last = self.last[y];
+        let end = if inside.is_some() { last } else { self.together(last).end - 1 };
+        self.blocks[block].last = self.blocks[block].last.max(end);
+        self.block_of[y] = Some(block);
+        self.memory.places[y] = if inside.is_some() { Place::Piece(0) } else { Place::Arena(0) };
+        if inside.is_none() {
+            self.memory.sum += self.graph.values[y].bytes();
+        }
     }
 }
 

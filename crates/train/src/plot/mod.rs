@@ -17,8 +17,6 @@ use plotters::style::RGBAColor;
 use std::io;
 use std::path::Path;
 
-/// More panels than this would be too small to read.
-const MOST_PANELS: usize = 4;
 const PANEL_WIDTH: f64 = 600.0;
 const PANEL_HEIGHT: f64 = 480.0;
 const TITLE_HEIGHT: f64 = 44.0;
@@ -40,7 +38,7 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// A plot without a title, of everything that fits.
+    /// A plot without a title, of everything.
     pub fn new() -> Self {
         Self::default()
     }
@@ -120,7 +118,6 @@ impl Plot {
             }
         }
         families.sort_by_key(|(family, _)| family_rank(family));
-        families.truncate(MOST_PANELS);
         let monitor = if history.get("val_loss").is_some() { "val_loss" } else { "loss" };
         let best = history.best_row(monitor, Mode::Min);
         let panel = |(title, names): (String, Vec<&'a str>)| {
@@ -165,8 +162,8 @@ impl Plot {
 }
 
 impl History {
-    /// Draws the history to `path`, a `.png` or an `.svg`: a panel for the loss, one for each family of metrics (at
-    /// most four in all), training solid, validation dashed, the epoch of the lowest validation loss marked.
+    /// Draws the history to `path`, a `.png` or an `.svg`: a panel for the loss, one for each family of metrics,
+    /// training solid, validation dashed, the epoch of the lowest validation loss marked.
     ///
     /// # Errors
     /// As [`Plot::save`], which also takes a title and a choice of metrics.
@@ -225,7 +222,7 @@ mod tests {
         let two = history(3, &["accuracy", "loss", "val_accuracy", "val_loss"]);
         assert_eq!(titles(&plot, &two), ["loss", "accuracy"]);
         let many = history(3, &["a_accuracy", "a_loss", "auc", "b_accuracy", "learning_rate", "loss", "mae", "recall"]);
-        assert_eq!(titles(&plot, &many), ["loss", "accuracy", "auc", "mae"]);
+        assert_eq!(titles(&plot, &many), ["loss", "accuracy", "auc", "mae", "recall", "learning rate"]);
         let rate = history(3, &["loss", "learning_rate"]);
         assert_eq!(titles(&plot, &rate), ["loss", "learning rate"]);
         assert_eq!(titles(&Plot::new().metrics(["val_mae"]), &many), ["mae"]);
