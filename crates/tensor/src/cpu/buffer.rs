@@ -4,6 +4,7 @@
 use crate::Element;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -33,8 +34,25 @@ unsafe impl Sync for Buffer {}
 
 #[derive(Default)]
 struct Cache {
-    blocks: HashMap<usize, Vec<SendPtr>>,
+    blocks: HashMap<usize, Vec<SendPtr>, BuildHasherDefault<SizeHasher>>,
     bytes: usize,
+}
+
+/// Of a size of blocks, for which nobody chooses collisions: the default takes as long as a small operation's kernel.
+#[derive(Default)]
+struct SizeHasher(u64);
+
+impl Hasher for SizeHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+    fn write_usize(&mut self, size: usize) {
+        // The golden ratio spreads sizes over the upper half, which the table looks for in the lower.
+        self.0 = (self.0 ^ (size / ALIGNMENT) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
 }
 
 struct SendPtr(NonNull<u8>);

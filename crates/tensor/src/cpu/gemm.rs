@@ -5,6 +5,7 @@ use crate::cpu::simd::{self, Isa, VectorKernel, dispatch_vectors};
 use crate::cpu::tile::{Product, Row, TileKernel};
 use crate::cpu::vector::{MOST_LANES, Vector};
 use crate::cpu::{parallel, scratch};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// A matrix in memory: its first element and the distances, in elements, between rows and between columns.
@@ -334,10 +335,13 @@ impl<T: Float> Block<T> {
         beta: T,
         c: Strided<*mut T>,
     ) {
-        let mut table = [Row { a: 0, c: 0 }; MOST_ROWS];
+        // Not filled first: that takes as long as a small product.
+        let mut table = [const { MaybeUninit::uninit() }; MOST_ROWS];
         for (i, row) in table[..m].iter_mut().enumerate() {
-            *row = Row { a: i as isize * a.row, c: i as isize * c.row };
+            row.write(Row { a: i as isize * a.row, c: i as isize * c.row });
         }
+        // SAFETY: the first `m` have been written.
+        let rows = unsafe { core::slice::from_raw_parts(table.as_ptr().cast(), m) };
         let product = Product {
             a: a.pointer,
             a_step: a.column,
@@ -347,7 +351,7 @@ impl<T: Float> Block<T> {
             b_step: b.row,
             c: c.pointer,
             c_step: c.column,
-            rows: &table[..m],
+            rows,
             columns: n,
             alpha: self.alpha,
             beta,

@@ -168,6 +168,10 @@ pub trait MatMulOps: Value + ViewOps + CastOps + Apply<MatMul> + Apply<Cast> {
     #[track_caller]
     fn matmul(&self, other: &Self) -> Result<Self> {
         let dtype = Value::dtype(self).promote(Value::dtype(other));
+        let is_plain = |x: &Self| Value::shape(x).rank() >= 2 && Value::dtype(x) == dtype;
+        if is_plain(self) && is_plain(other) {
+            return matrices(self, other);
+        }
         let (a, b) = (self.cast(dtype)?, other.cast(dtype)?);
         let (row, column) = (Value::shape(&a).rank() == 1, Value::shape(&b).rank() == 1);
         if Value::shape(&a).rank() == 0 || Value::shape(&b).rank() == 0 {
