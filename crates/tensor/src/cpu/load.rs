@@ -11,6 +11,7 @@ const SHORT: usize = 64;
 ///
 /// # Safety
 /// `start` points to elements of type T, and the indices `offset + i · stride` for the length of `out` are among them.
+#[inline]
 pub(crate) unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
     let from = start.cast::<T>().wrapping_offset(offset);
     match stride {

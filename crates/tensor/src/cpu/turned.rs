@@ -14,8 +14,8 @@ pub type Turned<C> = [[C; ROWS]; SHORT];
 #[inline(always)]
 pub fn turn<'a, T: Copy + 'a, C>(rows: impl Iterator<Item = &'a [T]>, load: impl Fn(T) -> C, turned: &mut Turned<C>) {
     for (lane, row) in rows.enumerate() {
-        for (place, &x) in turned.iter_mut().zip(row) {
-            place[lane] = load(x);
+        for i in 0..row.len().min(SHORT) {
+            turned[i][lane] = load(row[i]);
         }
     }
 }

@@ -90,10 +90,15 @@ impl<'a, T: Element, R: Iterator<Item = &'a [T]>> simd::Kernel for DenseRows<'_,
         let mut rows = self.rows;
         for results in self.results.chunks_mut(ROWS) {
             let mut group: [&[T]; ROWS] = [&[]; ROWS];
-            group.iter_mut().zip(rows.by_ref().take(results.len())).for_each(|(slot, row)| *slot = row);
-            match group[0].len() <= SHORT {
-                true => self.op.places(&group[..results.len()], results),
-                false => results.iter_mut().zip(group).for_each(|(y, row)| *y = self.op.place(row) as i64),
+            for slot in &mut group[..results.len()] {
+                *slot = rows.next().unwrap_or_default();
+            }
+            if group[0].len() <= SHORT {
+                self.op.places(&group[..results.len()], results);
+                continue;
+            }
+            for i in 0..results.len() {
+                results[i] = self.op.place(group[i]) as i64;
             }
         }
     }
@@ -121,7 +126,9 @@ impl ArgReduce {
                 at[lane] = if beaten { i as u32 } else { at[lane] };
             }
         }
-        places.iter_mut().zip(at).for_each(|(place, at)| *place = i64::from(at));
+        for lane in 0..places.len().min(ROWS) {
+            places[lane] = i64::from(at[lane]);
+        }
     }
 
     /// The position of the best element of a row.

@@ -485,8 +485,8 @@ impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for JoinKernel<'_
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        for (state, &other) in self.states.iter_mut().zip(self.other) {
-            *state = self.fold.join(*state, other);
+        for i in 0..self.states.len().min(self.other.len()) {
+            self.states[i] = self.fold.join(self.states[i], self.other[i]);
         }
     }
 }

@@ -90,7 +90,9 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for LongRows<'_
     #[inline(always)]
     fn run(self) {
         for (number, row) in self.rows.chunks_exact(self.buffer.len()).enumerate() {
-            self.buffer.iter_mut().zip(row).for_each(|(b, &x)| *b = C::load(x));
+            for i in 0..row.len() {
+                self.buffer[i] = C::load(row[i]);
+            }
             softmax_row(self.buffer, self.log);
             (self.finish)(number, Row { values: self.buffer, stride: 1 });
         }
@@ -185,9 +187,9 @@ fn softmax_turned<C: Real>(x: &mut [[C; ROWS]], log: bool) {
     }
     let mut exponentials = [[C::default(); ROWS]; SHORT];
     let exponentials = &mut exponentials[..x.len()];
-    for (e, x) in exponentials.iter_mut().zip(&*x) {
+    for i in 0..x.len() {
         for lane in 0..ROWS {
-            e[lane] = x[lane].exp();
+            exponentials[i][lane] = x[i][lane].exp();
         }
     }
     let mut total = fold_turned(exponentials, |a, x| a + x);
@@ -201,9 +203,9 @@ fn softmax_turned<C: Real>(x: &mut [[C; ROWS]], log: bool) {
         return;
     }
     total.iter_mut().for_each(|total| *total = C::lit(1.0) / *total);
-    for (x, e) in x.iter_mut().zip(exponentials) {
+    for i in 0..x.len() {
         for lane in 0..ROWS {
-            x[lane] = e[lane] * total[lane];
+            x[i][lane] = exponentials[i][lane] * total[lane];
         }
     }
 }
