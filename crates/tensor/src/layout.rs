@@ -125,10 +125,12 @@ impl Layout {
 }
 
 /// Calls `run(offsets, length, strides)` for each innermost run of several layouts of one shape, in row-major order.
+///
+/// The walk is compiled once for each number of layouts and not for each `run`, of which there are a hundred.
 pub(crate) fn for_each_run<const N: usize>(
     shape: Shape,
     strides: &[[isize; MAX_RANK]; N],
-    mut run: impl FnMut([isize; N], usize, [isize; N]),
+    run: &mut dyn FnMut([isize; N], usize, [isize; N]),
 ) {
     let Some(last) = shape.rank().checked_sub(1) else { return run([0; N], 1, [1; N]) };
     if shape.contains(&0) {
@@ -160,7 +162,7 @@ pub(crate) fn for_each_run<const N: usize>(
 /// Calls `row(offset, length, stride)` for each innermost run of a layout, in row-major order. Offsets count from the
 /// first element.
 pub(crate) fn for_each_row(layout: &Layout, mut row: impl FnMut(isize, usize, isize)) {
-    for_each_run(layout.shape, &[layout.strides], |[offset], length, [stride]| row(offset, length, stride));
+    for_each_run(layout.shape, &[layout.strides], &mut |[offset], length, [stride]| row(offset, length, stride));
 }
 
 #[cfg(test)]

@@ -79,8 +79,8 @@ impl<const IN: usize> Part<IN> {
     }
 
     /// Calls `run(offsets, length, strides)` for each innermost run, in row-major order.
-    fn for_each_run(&self, run: impl FnMut([isize; IN], usize, [isize; IN])) {
-        for_each_run(self.shape, &self.strides, run);
+    fn for_each_run(&self, mut run: impl FnMut([isize; IN], usize, [isize; IN])) {
+        for_each_run(self.shape, &self.strides, &mut run);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Apply, ArgReduceOps, GatherOps, Value, ViewOps};
 use crate::cpu::parallel;
+use crate::cpu::scratch::Scratch;
 use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, Tensor, with_element};
-use std::cmp::Ordering;
 
 /// The positions along one axis in the order of the values. Equal values keep their order; NaN is the largest.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,18 +32,17 @@ impl Op for ArgSort {
         if shape.count() == 0 {
             return Ok(());
         }
+        let flip = if self.descending { u64::MAX } else { 0 };
         let y = parallel::Shared::new(y[0].slice::<i64>()?);
         with_element!(x[0].dtype(), T => {
             let x = x[0].contiguous::<T>()?;
             parallel::for_chunks(shape.count() / length, 1, 16 * length, |row, _| {
                 let start = row / inner * length * inner + row % inner;
-                let mut order: Vec<usize> = (0..length).collect();
-                let compared = |a: &usize, b: &usize| compare(x[start + a * inner], x[start + b * inner]);
-                match self.descending {
-                    true => order.sort_by(|a, b| compared(b, a)),
-                    false => order.sort_by(compared),
-                }
-                for (i, position) in order.into_iter().enumerate() {
+                let mut order: Scratch<(u64, usize)> =
+                    (0..length).map(|i| (rank(x[start + i * inner]) ^ flip, i)).collect();
+                // Positions are part of what is compared, so equal values keep their order.
+                order.sort_unstable();
+                for (i, &(_, position)) in order.iter().enumerate() {
                     // SAFETY: the elements of one row of the result, which is this task's alone.
                     unsafe { *y.get().add(start + i * inner) = position as i64 };
                 }
@@ -53,13 +52,19 @@ impl Op for ArgSort {
     }
 }
 
-/// The order of two elements, with NaN above all numbers and the two zeros equal.
-fn compare<T: Element>(a: T, b: T) -> Ordering {
+/// A number in the order of the elements, whatever their type: the two zeros have the same, and NaN the largest.
+fn rank<T: Element>(x: T) -> u64 {
+    const SIGN: u64 = 1 << 63;
     if !T::DTYPE.is_float() {
-        return a.to_i64().cmp(&b.to_i64());
+        return x.to_i64() as u64 ^ SIGN;
     }
-    let (a, b) = (a.to_f64(), b.to_f64());
-    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+    // The sum with 0 is the positive zero of both.
+    let x = x.to_f64() + 0.0;
+    match (x.is_nan(), x.to_bits()) {
+        (true, _) => u64::MAX,
+        (_, bits) if bits & SIGN != 0 => !bits,
+        (_, bits) => bits | SIGN,
+    }
 }
 
 /// Sorting.
