@@ -33,11 +33,11 @@ metrics! {
         /// The largest predictions that still mean 0.
         thresholds: Thresholds = Thresholds::default() => Range::Fraction,
     }
-    /// The part of the predicted that is right: `TP / (TP + FP)`, over all batches and classes; 0 where nothing was predicted. One
-    /// number, or one for each threshold.
+    /// The part of the predicted that is right: `TP / (TP + FP)`, over all batches and classes; 0 where nothing was predicted.
+    /// One number, or one for each threshold.
     ///
     /// Targets have the shape of the predictions: of classes they are one-hot. For softmax outputs give `top_k` of 1; without
-    /// it, what is above 0.5 counts as predicted. For each class by itself, see [`F1Score`] and `kiln_train::ClassificationReport`.
+    /// it, what is above 0.5 counts as predicted. Precision, recall and F1 of every class are `kiln_train::ClassificationReport`.
     ///
     /// ```
     /// use kiln_autograd::Tensor;
