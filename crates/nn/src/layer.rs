@@ -61,8 +61,8 @@ impl Weight {
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
 ///
-/// A model file names its layers by class, and only Kiln's are known when it is loaded. With a layer of your own, build the
-/// same model in code and load the weights alone.
+/// A model file names its layers by class, and only Kiln's are known when it is loaded. A model with a layer of your own is
+/// built by your code again and goes on with the `load_state` of `kiln_train::Model`.
 pub trait Layer: Debug + Send + Sync {
     /// The class name, as in Keras and in model files: `Dense`. In a model the layer is called after it: `dense`, `dense_1`.
     fn class(&self) -> &'static str;
