@@ -18,7 +18,17 @@
 //! }
 //! ```
 //!
-//! This crate is a façade over four, each built on the one before: [`tensor`], [`autograd`], [`nn`] and [`train`].
+//! This crate is a façade over four, each built on the one before:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`tensor`] | arrays: [`Tensor`](tensor::Tensor), the operations on them, random numbers, [array files](tensor::io), [plans](tensor::Plan) |
+//! | [`autograd`] | gradients: [`Tape`](autograd::Tape), [`grad`](autograd::grad) and its kin, [checks](autograd::GradCheck) of them |
+//! | [`nn`] | [layers](nn::layers), [initializers](nn::init), [losses](nn::losses), [metrics](nn::metrics), [optimizers](nn::optimizers), [schedules](nn::schedules) |
+//! | [`train`] | [data](train::Dataset), [`compile`](train::Compile::compile) and [`fit`](train::Model::fit), [callbacks](train::callbacks), [history](train::History), model files |
+//!
+//! The [`prelude`] has what most programs need of all four. Each of `tensor`, `nn` and `train` has an error type and a `Result`;
+//! `?` makes the first two into the last, which is that of the prelude.
 //!
 //! # Features
 //!
@@ -49,6 +59,10 @@ pub use kiln_tensor as tensor;
 pub use kiln_train as train;
 
 /// What most programs need: `use kiln::prelude::*`.
+///
+/// Of what is not in it, this is wanted most: [`tensor::io`], [`tensor::Plan`], [`nn::schedules`], the types inside
+/// [`nn::losses`], [`nn::metrics`], [`nn::optimizers`] and [`nn::init`], whose modules are in it, and [`tensor::Result`] and
+/// [`nn::Result`]. `Activation`, `Dropout` and `Softmax` are the layers here, and `Padding` is that of layers.
 pub mod prelude {
     pub use kiln_autograd::{
         Differentiable, GradCheck, Keep, Tape, Var, checkpoint, grad, gradients, hvp, jvp, value_and_grad, vjp,

@@ -31,11 +31,40 @@ impl Weight {
     }
 }
 
-/// A layer is configuration: cheap to clone, readable as JSON, and without weights until it is built.
+/// A layer is configuration: it says what weights it wants for an input and how they map a batch, and holds none itself. The
+/// model that is built of it does.
 ///
-/// To add one, implement this trait for a struct and name it in the list of `layers/mod.rs` (see CONTRIBUTING.md).
+/// A struct of your own that implements this is used like those of [`layers`](crate::layers):
+///
+/// ```
+/// use kiln_nn::{Initializer, Layer, Parameter, Pass, Result, Sequential, Shape, Var, Weight, layers::Dense, ops::*};
+///
+/// /// Multiplies each feature by a weight: samples `[…, features]` keep their shape.
+/// #[derive(Debug)]
+/// struct Scale;
+///
+/// impl Layer for Scale {
+///     fn class(&self) -> &'static str { "Scale" }
+///     fn output_shape(&self, input: &Shape) -> Result<Shape> { Ok(*input) }
+///     fn weights(&self, input: &Shape) -> Vec<Weight> {
+///         vec![Weight::new("factor", [input.last().copied().unwrap_or(1)], Initializer::Ones)]
+///     }
+///     fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var> {
+///         Ok(x.mul(&pass.parameter(&weights[0]))?)
+///     }
+///     fn config(&self) -> serde_json::Value { serde_json::Value::Null }
+/// }
+///
+/// // 3 factors, and 3 · 2 + 2 numbers of the dense layer.
+/// let summary = Sequential::new([3]).add(Scale).add(Dense::new(2)).summary()?;
+/// assert!(summary.contains("scale (Scale)") && summary.contains("Total params: 11"));
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+///
+/// A model file names its layers by class, and only Kiln's are known when it is loaded. A model with a layer of your own is
+/// built by your code again and goes on with the `load_state` of `kiln_train::Model`.
 pub trait Layer: Debug + Send + Sync {
-    /// The class name, as in Keras and in model files: `Dense`.
+    /// The class name, as in Keras and in model files: `Dense`. In a model the layer is called after it: `dense`, `dense_1`.
     fn class(&self) -> &'static str;
 
     /// The shape of one output for one input, both without the batch dimension.
@@ -61,7 +90,7 @@ pub trait Layer: Debug + Send + Sync {
         Activation::Linear
     }
 
-    /// The arguments as JSON.
+    /// The arguments as JSON, for model files; null where there are none.
     fn config(&self) -> serde_json::Value;
 }
 

@@ -1,5 +1,28 @@
 //! Parameters, layers, initializers, losses, metrics and optimizers.
 //!
+//! ```
+//! use kiln_nn::{Key, Module, Pass, Sequential, Tensor, Var, layers::Dense, losses::{Loss, MeanSquaredError}};
+//! use kiln_nn::module::count_parameters;
+//! let mut model = Sequential::new([3]).add(Dense::new(4).activation("relu")).add(Dense::new(1)).build()?;
+//! assert_eq!(count_parameters(&model), (3 * 4 + 4 + 4 + 1, 0));
+//!
+//! // One step by hand: the loss of a batch, and a gradient for each parameter.
+//! let (x, y) = (Var::new(Tensor::ones([2, 3])?), Var::new(Tensor::zeros([2, 1])?));
+//! let mut pass = Pass::training(Key::new(0));
+//! let loss = MeanSquaredError::new().call(&y, &model.forward(&x, &mut pass)?, None)?;
+//! assert_eq!(pass.finish(&loss, &mut model)?.len(), 4);
+//! # Ok::<(), kiln_nn::Error>(())
+//! ```
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`layers`] and [`Sequential`] | layers and a model of them in a row; [`Layer`] is for one of your own |
+//! | [`module`] | [`Module`], which any model is, its parameters, and a [`Pass`] through it |
+//! | [`init`] | what weights start from |
+//! | [`losses`], [`metrics`] | what is made small, and what is reported |
+//! | [`optimizers`], [`schedules`] | how parameters are updated, and the learning rate by the step |
+//! | [`table`], [`names`] | how models are printed, and what a misspelt name meant |
+//!
 //! Knows nothing of data loaders, loops, clocks or files.
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,25 @@
 //! Arrays: strided tensors with run-time type, rank and device; the operations on them; random numbers; array files.
 //!
-//! Knows nothing of gradients or layers. See `ARCHITECTURE.md` for a map.
+//! ```
+//! use kiln_tensor::{Key, Tensor, keep, ops::*};
+//! let x = Tensor::new([[1.0f32, 2.0], [3.0, 5.0]]);
+//! assert_eq!(x.sub(&x.mean(keep(-1))?)?.to_vec::<f32>()?, [-0.5, 0.5, -1.0, 1.0]);
+//! let noise = Key::new(7).normal([2, 2], 0.0, 0.1)?;
+//! println!("{}", (&x + &noise)?);
+//! # Ok::<(), kiln_tensor::Error>(())
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | make a tensor and read it | [`Tensor`] |
+//! | compute | the methods of the traits in [`ops`], and its functions `concat`, `stack` and `one_hot` |
+//! | draw random numbers | [`Key`] |
+//! | read and write npy, npz and safetensors files | [`io`] |
+//! | run a function again and again | [`Plan`] |
+//! | find where numbers stop being finite | [`Watch`] |
+//! | write an operation | [`Op`], or for a function of each element [`ops::Function`], for a reduction [`ops::Fold`] |
+//!
+//! Knows nothing of gradients or layers.
 
 #[cfg(feature = "approx")]
 mod approx;

@@ -1,7 +1,20 @@
 //! Data, compile and fit, history, callbacks and model files.
 //!
+//! ```
+//! use kiln_nn::{Key, Sequential, layers::Dense, ops::*};
+//! use kiln_train::{Compile, Dataset, Fit, Verbosity};
+//! let x = Key::new(0).normal([64, 3], 0.0, 1.0)?;
+//! let data = Dataset::new(x.clone(), x.sum(-1)?.reshape([64, 1])?)?;
+//! let mut model = Sequential::new([3]).add(Dense::new(1)).compile("adam", "mse", ["mae"])?;
+//! let history = model.fit(&data, Fit::new().epochs(3).verbose(Verbosity::Silent))?;
+//! assert!(history.last("loss") < history.get("loss").map(|losses| losses[0]));
+//! # Ok::<(), kiln_train::Error>(())
+//! ```
+//!
 //! | room | what it holds |
 //! |---|---|
+//! | here | [`Dataset`], [`Compile`], [`Model`] with `fit`, `evaluate`, `predict`, `save` and `load`, the settings of [`Fit`] |
+//! | [`datasets`] | digits that come with Kiln; MNIST and CIFAR-10 from a folder |
 //! | [`callbacks`] | what runs beside the training loop: early stopping, checkpoints, learning rates, logs |
 //! | [`data`] | IDX, CIFAR-10 and CSV files as plain arrays |
 //! | [`history`] | every value of every epoch, its files, the signs of overfitting |

@@ -31,7 +31,7 @@ pub struct LossFn {
 }
 
 impl LossFn {
-    /// A loss called `name`. It is not saved with a model: a model that is loaded must be compiled anew.
+    /// A loss called `name`. A model file has its name alone: the model is built by your code again.
     pub fn new(name: impl Into<String>, values: impl Fn(&Var, &Var) -> Result<Var> + Send + Sync + 'static) -> LossFn {
         LossFn { name: name.into(), reduction: Reduction::default(), values: Arc::new(values) }
     }

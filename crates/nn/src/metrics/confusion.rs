@@ -33,7 +33,26 @@ metrics! {
         /// The largest predictions that still mean 0.
         thresholds: Thresholds = Thresholds::default() => Range::Fraction,
     }
-    /// The part of the predicted that is right: `TP / (TP + FP)`, over all batches. For softmax outputs give `top_k` of 1.
+    /// The part of the predicted that is right: `TP / (TP + FP)`, over all batches and classes; 0 where nothing was predicted.
+    /// One number, or one for each threshold.
+    ///
+    /// Targets have the shape of the predictions: of classes they are one-hot. For softmax outputs give `top_k` of 1; without
+    /// it, what is above 0.5 counts as predicted. Precision, recall and F1 of every class are `kiln_train::ClassificationReport`.
+    ///
+    /// ```
+    /// use kiln_autograd::Tensor;
+    /// use kiln_nn::metrics::{Metric, Precision};
+    /// let y_true = Tensor::new([[1, 0, 0], [0, 1, 0], [0, 0, 1]]);
+    /// let y_pred = Tensor::new([[0.4, 0.3, 0.3], [0.1, 0.7, 0.2], [0.2, 0.6, 0.2]]);
+    /// let of = |mut precision: Precision| -> kiln_nn::Result<f64> {
+    ///     precision.update(&y_true, &y_pred, None)?;
+    ///     Ok(precision.result())
+    /// };
+    /// assert_eq!(of(Precision::new())?, 1.0 / 2.0);
+    /// assert_eq!(of(Precision::new().top_k(Some(1)))?, 2.0 / 3.0);
+    /// assert_eq!(of(Precision::new().top_k(Some(1)).class_id(Some(0)))?, 1.0);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
     Precision "precision" Max Counts {
         /// The largest predictions that still mean 0.
         thresholds: Thresholds = Thresholds::default() => Range::Fraction,
@@ -42,7 +61,11 @@ metrics! {
         /// The one class that counts.
         class_id: Option<usize> = None,
     }
-    /// The part of the right that was predicted: `TP / (TP + FN)`, over all batches. For softmax outputs give `top_k` of 1.
+    /// The part of the right that was predicted: `TP / (TP + FN)`, over all batches and classes; 0 where nothing is right. One
+    /// number, or one for each threshold.
+    ///
+    /// Targets have the shape of the predictions: of classes they are one-hot. For softmax outputs give `top_k` of 1; without
+    /// it, what is above 0.5 counts as predicted.
     Recall "recall" Max Counts {
         /// The largest predictions that still mean 0.
         thresholds: Thresholds = Thresholds::default() => Range::Fraction,
@@ -52,16 +75,36 @@ metrics! {
         class_id: Option<usize> = None,
     }
     /// `2 · precision · recall / (precision + recall)` of each class, from one-hot targets.
+    ///
+    /// [`values`](super::Metric::values) are one score for each class, or with an [`Averaging`] one number;
+    /// [`result`](super::Metric::result), which is logged, is their mean. So without an average, the default as in Keras, the
+    /// logs have what [`Averaging::Macro`] gives.
+    ///
+    /// ```
+    /// use kiln_autograd::Tensor;
+    /// use kiln_nn::metrics::{Averaging, F1Score, Metric};
+    /// // Of class 0 one of two is found, of class 1 both, and one too many: F1 of 2/3 and 4/5.
+    /// let y_true = Tensor::new([[1, 0], [1, 0], [0, 1], [0, 1]]);
+    /// let y_pred = Tensor::new([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]]);
+    /// let of = |mut f1: F1Score| -> kiln_nn::Result<Vec<f64>> {
+    ///     f1.update(&y_true, &y_pred, None)?;
+    ///     Ok(f1.values().iter().map(|score| (score * 1000.0).round() / 1000.0).collect())
+    /// };
+    /// assert_eq!(of(F1Score::new())?, [0.667, 0.8]);
+    /// assert_eq!(of(F1Score::new().average(Some(Averaging::Macro)))?, [0.733]);
+    /// assert_eq!(of(F1Score::new().average(Some(Averaging::Micro)))?, [0.75]);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
     F1Score "f1_score" Max Counts {
-        /// How the classes are averaged; not at all unless given.
+        /// How the classes' scores make one; unless given, as in Keras, they do not: each class has its own.
         average: Option<Averaging> = None,
         /// The largest prediction that still means 0. Unless given, the largest of a row is the predicted one; in rows of
         /// one, a sigmoid unit's, it is 0.5.
         threshold: Option<f64> = None => Range::Fraction,
     }
-    /// `(1 + β²) · precision · recall / (β² · precision + recall)` of each class, from one-hot targets.
+    /// `(1 + β²) · precision · recall / (β² · precision + recall)` of each class, from one-hot targets; averaged as [`F1Score`].
     FBetaScore "fbeta_score" Max Counts {
-        /// How the classes are averaged; not at all unless given.
+        /// How the classes' scores make one; unless given, as in Keras, they do not: each class has its own.
         average: Option<Averaging> = None,
         /// How much more recall counts than precision.
         beta: f64 = 1.0 => Range::Positive,
@@ -103,11 +146,11 @@ pub enum Thresholds {
     Many(Vec<f64>),
 }
 
-/// How the scores of classes make one.
+/// How the scores of classes make one. Without an average there is a score for each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Averaging {
-    /// The score of all decisions together.
+    /// The score of all decisions together: of the sums of all classes' counts.
     Micro,
     /// The mean of the classes' scores.
     Macro,

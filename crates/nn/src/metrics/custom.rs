@@ -30,7 +30,7 @@ pub struct MetricFn {
 }
 
 impl MetricFn {
-    /// A metric called `name`. It is not saved with a model.
+    /// A metric called `name`. A model file has its name alone: the model is built by your code again.
     pub fn new(
         name: impl Into<String>,
         values: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
