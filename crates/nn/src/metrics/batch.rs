@@ -110,10 +110,12 @@ fn misfit(name: &str, t: &Shape, p: &Shape, fit: Fit) -> Error {
     let are_ids = t.rank() < p.rank() || t.last() == Some(&1);
     let help = match fit {
         Fit::Same if are_ids => {
-            "the targets look like class ids: make them one-hot, .one_hot(classes), or use a sparse metric, such as \
+            "the targets look like class ids: make them one-hot, one_hot(&labels, classes, DType::F32), or use a sparse metric, such as \
              sparse_categorical_accuracy"
         }
-        Fit::OneHot if are_ids => "the targets look like class ids: make them one-hot, .one_hot(classes)",
+        Fit::OneHot if are_ids => {
+            "the targets look like class ids: make them one-hot, one_hot(&labels, classes, DType::F32)"
+        }
         Fit::Same | Fit::OneHot => "give one target for each prediction",
         Fit::Ids if t == p => "the targets look one-hot: use the categorical metric, such as categorical_accuracy",
         Fit::Ids => "give one class id for each row of predictions",
