@@ -104,6 +104,28 @@ fn damaged_files() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Every name that stands for something is in the lists of the docs.
+#[test]
+fn the_docs_list_every_name() {
+    let page = include_str!("../docs/compile-and-fit.md");
+    let unknown = [
+        losses::from_name("?").err(),
+        metrics::from_name("?").err(),
+        optimizers::from_name("?").err(),
+        init::Initializer::from_name("?").err(),
+        Sequential::new([1]).add(Dense::new(1).activation("?")).build().err().and_then(|error| match error {
+            kiln::nn::Error::Layer { source, .. } => Some(*source),
+            _ => None,
+        }),
+    ];
+    for error in unknown {
+        let Some(kiln::nn::Error::Unknown { what, known, .. }) = error else { panic!("`?` is a name: {error:?}") };
+        for name in known {
+            assert!(page.contains(&format!("`\"{name}\"`")), "the {what} {name} is in no list of compile-and-fit.md");
+        }
+    }
+}
+
 fn outcome(mistake: fn() -> Result<()>) -> String {
     match catch_unwind(mistake) {
         Ok(Err(error)) => normalized(&error.to_string()),
