@@ -2,8 +2,10 @@
 
 use kiln_autograd::ops::*;
 use kiln_autograd::{
-    Aliases, Arity, CpuCall, DType, Isa, Key, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, Tensor, with_isa,
+    Aliases, Arity, CpuCall, DType, Isa, Key, Layout, MAX_RANK, Op, Plan, Result, Shape, Spec, Specs, Tensor, Trace,
+    with_isa,
 };
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An operation whose every answer is chosen by the test.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,7 +116,82 @@ fn a_view_is_what_was_inferred_and_stays_inside() {
     drop(Tensor::from_vec(vec![0xAA_u8; 64], [64]).unwrap());
     let behind = Liar { view: Some(Layout::new(shape(&[64]), &[1], 0)), ..liar(&[64], DType::Bool) };
     let error = Tensor::apply(&behind, &[&Tensor::new([true, true, true])]).unwrap_err();
-    assert!(error.to_string().contains("reaches outside of the operand's memory"), "{error}");
+    assert!(error.to_string().contains("reaches outside of the operand"), "{error}");
+    // Nor is what lies behind the elements that the operand shows of its own memory, or behind a value without any.
+    let five = Liar { view: Some(Layout::new(shape(&[5]), &[1], 0)), ..liar(&[5], DType::F32) };
+    for x in [
+        Tensor::ones([9]).unwrap().slice(0, ..3).unwrap(),
+        Tensor::scalar(1.0, DType::F32),
+        Tensor::zeros([0]).unwrap(),
+    ] {
+        assert!(Tensor::apply(&five, &[&x]).is_err(), "{x}");
+        let traced = Plan::of(|x| Ok(vec![Tensor::apply_one(five.clone(), &[&x[0]])?]), &[x]);
+        assert!(traced.is_err());
+    }
+}
+
+#[test]
+fn a_recording_ends_once() {
+    let trace = Trace::new();
+    let other = trace.clone();
+    let x = trace.input(&Tensor::ones([1000]).unwrap()).unwrap();
+    let y = x.exp().unwrap();
+    trace.finish(&[&y]).unwrap();
+    let ended = |error: kiln_autograd::Error| error.to_string().starts_with("trace: the recording has ended");
+    assert!(ended(other.input(&Tensor::new([5u8])).unwrap_err()));
+    assert!(ended(other.clone().finish(&[&x, &y]).unwrap_err()));
+    // What came of it is as any other: a constant of the next recording.
+    let next = Trace::new();
+    let z = next.input(&Tensor::new([2.0f32])).unwrap().mul(&x).unwrap();
+    let plan = &mut next.finish(&[&z]).unwrap();
+    assert_eq!(plan.run(&[&Tensor::new([3.0f32])]).unwrap()[0].to_vec::<f32>().unwrap(), [3.0; 1000]);
+}
+
+/// An operation that asks for a workspace from the fifth time on that it is asked, and writes into what it gets.
+#[derive(Debug, Clone, PartialEq)]
+struct Undecided;
+
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+impl Op for Undecided {
+    fn name(&self) -> &str {
+        "undecided"
+    }
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        Ok(x[0].into())
+    }
+    fn workspace(&self, _: &[Spec]) -> usize {
+        if ASKED.fetch_add(1, Ordering::SeqCst) >= 4 { 1 << 16 } else { 0 }
+    }
+    fn pointwise(&self, x: &[Spec]) -> Option<kiln::tensor::Pointwise> {
+        Elementwise::<_, 1, 1>(Exp).pointwise(x)
+    }
+    fn cpu(&self, mut call: CpuCall<'_, Self>) -> Result<()> {
+        let tag = rayon::current_thread_index().unwrap_or(63) as u8 + 1;
+        let workspace = call.workspace();
+        workspace.fill(tag);
+        std::thread::yield_now();
+        assert!(workspace.iter().all(|byte| *byte == tag), "another thread has the same workspace");
+        let (x, y) = call.parts();
+        y[0].slice::<f32>()?.copy_from_slice(&x[0].contiguous::<f32>()?);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_workspace_is_of_one_thread() {
+    let x = Tensor::full([4 << 20], 1f32).unwrap();
+    for calls in 0..8 {
+        ASKED.store(calls, Ordering::SeqCst);
+        let f = |x: &[Tensor]| {
+            let y = Tensor::apply_one(Undecided, &[&x[0].exp()?.neg()?])?;
+            Ok(vec![y.abs()?.neg()?])
+        };
+        if let Ok(mut plan) = Plan::of(f, std::slice::from_ref(&x)) {
+            // Whatever comes of it: no thread writes into what another was given.
+            let _ = plan.run(&[&x]);
+        }
+    }
 }
 
 #[test]

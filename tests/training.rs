@@ -335,6 +335,32 @@ impl Layer for Liar {
     }
 }
 
+/// A layer that loses all samples but the first.
+#[derive(Debug, Clone)]
+struct First;
+
+impl Layer for First {
+    fn class(&self) -> &'static str {
+        "First"
+    }
+    fn output_shape(&self, input: &Shape) -> kiln::nn::Result<Shape> {
+        Ok(*input)
+    }
+    fn call(&self, x: &Var, _: &[Parameter], _: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(x.slice(0, ..1)?)
+    }
+    fn config(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
+
+#[test]
+fn a_layer_gives_a_result_for_each_sample() {
+    let model = Sequential::new([2]).add(First).add(Dense::new(1)).compile("sgd", "mse", ["mae"]).unwrap();
+    let error = model.predict(&Tensor::zeros([5, 2]).unwrap()).unwrap_err().to_string();
+    assert!(error.starts_with("First: `call` gives [1, 2] for [5, 2]"), "{error}");
+}
+
 #[test]
 fn a_layer_gives_the_shape_that_it_promises() {
     for first in [true, false] {

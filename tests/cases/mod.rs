@@ -37,6 +37,9 @@ pub struct Case {
     pub slack: f64,
     /// Whether single and half precision mean the same: not so for functions that jump between close inputs.
     pub narrow: bool,
+    /// Whether products are added to sums in one rounding where the instruction set can: matrix products and what is made of
+    /// them.
+    pub fused: bool,
 }
 
 impl Case {
@@ -62,6 +65,7 @@ impl Case {
             gradients: true,
             slack: 16.0,
             narrow: true,
+            fused: false,
         }
     }
 
@@ -87,6 +91,11 @@ impl Case {
 
     pub fn slack(mut self, slack: f64) -> Case {
         self.slack = slack;
+        self
+    }
+
+    pub fn fused(mut self) -> Case {
+        self.fused = true;
         self
     }
 

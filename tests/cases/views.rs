@@ -52,7 +52,7 @@ pub fn all() -> Vec<Case> {
         }),
         of("pad of nothing", &[0, 2], |x| x.pad(&[(1, 1), (0, 0)], 3.0))
             .reference(|_| Array { dims: vec![2, 2], values: vec![3.0; 4] }),
-        of("repeated use of views", &[3, 4], |x| x.t()?.matmul(x)?.add(&x.slice(0, ..1)?.t()?)),
+        of("repeated use of views", &[3, 4], |x| x.t()?.matmul(x)?.add(&x.slice(0, ..1)?.t()?)).fused(),
     ];
     cases.push(of("transpose of many", &[2, 3], |x| x.transpose(0, 1)?.mul(2.0)).large(vec![numbers(&[700, 300], 1)]));
     let columns =

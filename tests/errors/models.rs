@@ -71,6 +71,7 @@ pub(super) fn names() -> Vec<Mistake> {
 pub(super) fn settings() -> Vec<Mistake> {
     mistakes! {
         "a batch size of 0" => { classifier()?.fit(&classes(&[8, 4])?, quiet().batch_size(0))? }
+        "epochs as a count of more" => { classifier()?.fit(&classes(&[8, 4])?, quiet().initial_epoch(3).epochs(3))? }
         "a validation split of 0" => { classifier()?.fit(&classes(&[8, 4])?, quiet().validation_split(0.0))? }
         "a validation split of 1" => { classifier()?.fit(&classes(&[8, 4])?, quiet().validation_split(1.0))? }
         "a validation split of 1.5" => { classifier()?.fit(&classes(&[8, 4])?, quiet().validation_split(1.5))? }

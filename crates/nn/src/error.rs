@@ -38,7 +38,7 @@ pub enum Error {
         help: String,
     },
     /// A name that stands for nothing.
-    #[error("there is no {what} `{given}`{}", HelpLine(&unknown_help(given, known)))]
+    #[error("there is no {what} `{given}`{}", HelpLine(&unknown_help(given, suggestion.as_deref(), known)))]
     Unknown {
         /// The kind of thing: "loss", "optimizer".
         what: String,
@@ -88,9 +88,13 @@ impl Error {
     }
 }
 
-fn unknown_help(given: &str, known: &[String]) -> String {
+fn unknown_help(given: &str, suggestion: Option<&str>, known: &[String]) -> String {
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    if known.is_empty() { String::new() } else { names::did_you_mean(given, &known) }
+    match suggestion {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => String::new(),
+        None => names::did_you_mean(given, &known),
+    }
 }
 
 impl fmt::Debug for Error {

@@ -153,8 +153,8 @@ impl Built {
     pub fn call(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
         self.within(x, || {
             let y = self.layer.call(x, &self.weights, pass)?;
-            let shape = Value::shape(&y);
-            if shape.get(1..) == Some(&self.output[..]) {
+            let (shape, batch) = (Value::shape(&y), Value::shape(x).first());
+            if shape.first() == batch && shape.get(1..) == Some(&self.output[..]) {
                 return Ok(y);
             }
             let text = format!(

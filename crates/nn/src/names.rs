@@ -1,11 +1,12 @@
 //! Names that people write: which one was meant, which of several spellings it is, and lists of them for a sentence.
 
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 
 /// The candidate that `name` most probably stands for, or `None` if nothing is close.
 ///
 /// Case, `-`, `_` and spaces do not count; a swap of neighbours is one edit; a beginning of at least three letters
-/// (`acc` for `accuracy`) and the same words in another order count as close. The first of equally near candidates wins.
+/// (`acc` for `accuracy`) and the same words in another order or with one more count as close. The first of equally near candidates wins.
 ///
 /// # Examples
 /// ```
@@ -13,15 +14,17 @@ use crate::{Error, Result};
 /// assert_eq!(suggest("val_los", ["loss", "val_loss"]), Some("val_loss"));
 /// assert_eq!(suggest("acc", ["loss", "accuracy"]), Some("accuracy"));
 /// assert_eq!(suggest("loss_val", ["loss", "val_loss"]), Some("val_loss"));
+/// assert_eq!(suggest("squared_error", ["absolute_error", "mean_squared_error"]), Some("mean_squared_error"));
 /// assert_eq!(suggest("banana", ["loss", "accuracy"]), None);
 /// ```
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let (words, name) = (sorted_words(name), normalized(name));
+    let (words, name) = (words(name), normalized(name));
     let allowed = (name.len() / 3).max(1);
     let distance = |candidate: &str| {
         let letters = normalized(candidate);
-        let is_reordered = words.len() > 1 && words == sorted_words(candidate);
-        let distance = distance_with_prefix(&name, &letters).min(if is_reordered { 1 } else { usize::MAX });
+        let others = self::words(candidate);
+        let has_words = words.len() > 1 && others.len() <= words.len() + 1 && words.is_subset(&others);
+        let distance = distance_with_prefix(&name, &letters).min(if has_words { 1 } else { usize::MAX });
         // Of a name with every letter replaced nothing is left.
         (distance <= allowed && distance < name.len().max(letters.len())).then_some(distance)
     };
@@ -92,7 +95,14 @@ pub fn find<T: Copy>(what: &str, given: &str, table: &[(&[&str], T)]) -> Result<
     let row = table.iter().find(|(names, _)| names.iter().any(|name| normalized(name) == wanted));
     row.map(|row| row.1).ok_or_else(|| {
         let known: Vec<&str> = table.iter().filter_map(|(names, _)| names.first().copied()).collect();
-        Error::unknown(what, given, &known)
+        match Error::unknown(what, given, &known) {
+            // The short names are not listed, but may have been meant.
+            Error::Unknown { what, given, suggestion: None, known } => {
+                let short = table.iter().flat_map(|(names, _)| names.iter().copied()).filter(|name| name.len() < 6);
+                Error::Unknown { suggestion: suggest(&given, short).map(str::to_owned), what, given, known }
+            }
+            error => error,
+        }
     })
 }
 
@@ -119,11 +129,9 @@ pub fn snake_case(name: &str) -> String {
     out
 }
 
-/// The words of a name in lower case, in alphabetical order.
-fn sorted_words(name: &str) -> Vec<String> {
-    let mut words: Vec<String> = name.split(['_', '-', ' ']).map(str::to_lowercase).collect();
-    words.sort_unstable();
-    words
+/// The words of a name in lower case.
+fn words(name: &str) -> BTreeSet<String> {
+    name.split(['_', '-', ' ']).map(str::to_lowercase).collect()
 }
 
 /// Letters and digits in lower case: what two spellings of one name have in common.

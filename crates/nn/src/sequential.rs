@@ -5,7 +5,7 @@ use crate::layers;
 use crate::module::{IntoModule, Module};
 use crate::{Activation, Error, Parameter, Pass, Result, summary};
 use kiln_autograd::ops::Value;
-use kiln_autograd::{DType, IntoShape, Key, Shape, Spec, Var};
+use kiln_autograd::{DType, IntoShape, Key, MAX_RANK, Shape, Spec, Var};
 use serde_json::{Value as Json, json};
 use std::collections::HashSet;
 
@@ -111,6 +111,10 @@ impl Sequential {
             Ok(shape) if shape.contains(&0) => Err(Error::config(
                 format!("Sequential: a sample of shape {shape} has no elements"),
                 "give the shape of one sample, such as [28, 28]",
+            )),
+            Ok(shape) if shape.rank() == MAX_RANK => Err(Error::config(
+                format!("Sequential: a sample of {MAX_RANK} dimensions leaves none for the batch"),
+                "give the shape of one sample, without the batch dimension",
             )),
             Ok(shape) => Ok(*shape),
             Err(error) => {

@@ -19,7 +19,8 @@ impl Layout {
         let mut step = 1isize;
         for axis in (0..shape.rank()).rev() {
             strides[axis] = step;
-            step *= shape[axis].max(1) as isize;
+            // Of a shape beyond all memory nothing is ever reached.
+            step = step.saturating_mul(shape[axis].max(1) as isize);
         }
         Layout { shape, strides, offset: 0 }
     }
@@ -51,15 +52,32 @@ impl Layout {
             if length != 1 && self.strides[axis] != step {
                 return false;
             }
-            step *= length as isize;
+            step = step.saturating_mul(length as isize);
         }
         true
     }
 
     /// Whether every index that an element has is one of the `elements` of a storage.
     pub fn fits(&self, elements: usize) -> bool {
+        match self.reach() {
+            Some([low, high]) => low >= 0 && high < elements as i128,
+            None => self.offset <= elements,
+        }
+    }
+
+    /// Whether every index that an element has lies between two that the elements of `other` have.
+    pub(crate) fn lies_within(&self, other: &Layout) -> bool {
+        match (self.reach(), other.reach()) {
+            (Some([low, high]), Some([first, last])) => first <= low && high <= last,
+            (None, _) => true,
+            (Some(_), None) => false,
+        }
+    }
+
+    /// The least and the largest index that an element has; nothing where there is none.
+    fn reach(&self) -> Option<[i128; 2]> {
         if self.shape.count() == 0 {
-            return self.offset <= elements;
+            return None;
         }
         let (mut low, mut high) = (self.offset as i128, self.offset as i128);
         for (&length, &stride) in self.shape.iter().zip(self.strides()) {
@@ -67,7 +85,7 @@ impl Layout {
             let span = (length as i128 - 1).saturating_mul(stride as i128);
             if span < 0 { low = low.saturating_add(span) } else { high = high.saturating_add(span) }
         }
-        low >= 0 && high < elements as i128
+        Some([low, high])
     }
 
     /// The layout that repeats this one over `shape`, which it broadcasts to (stride 0 where it is stretched).

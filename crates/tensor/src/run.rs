@@ -197,7 +197,7 @@ impl<'a> View<'a> {
             DType::U8 => Ok(self.contiguous::<u8>()?.iter().map(|&i| i64::from(i)).collect::<Scratch<_>>().into()),
             DType::I32 => Ok(self.contiguous::<i32>()?.iter().map(|&i| i64::from(i)).collect::<Scratch<_>>().into()),
             DType::I64 => self.contiguous(),
-            other => Err(Error::dtype(op, format!("indices must be integers, found {other}"))),
+            other => Err(no_indices(op, other)),
         }
     }
 
@@ -258,6 +258,11 @@ impl<'a> View<'a> {
             copies.borrow_mut().push((self.start, storage));
         }
     }
+}
+
+/// Elements that are no integers were given for indices.
+pub(crate) fn no_indices(op: &str, found: DType) -> Error {
+    Error::dtype(op, format!("indices must be integers, found {found}")).help("convert them: .cast(DType::I64)")
 }
 
 /// A kernel has asked for elements of another type.
@@ -479,8 +484,9 @@ fn view_of(op: &str, x: &Tensor, spec: Spec, layout: Layout) -> Result<Tensor> {
         // Nobody reads through its strides, but somebody may count with them.
         return Ok(Tensor { storage: x.storage.clone(), layout: Layout::contiguous(layout.shape), dtype: spec.dtype });
     }
-    if !layout.fits(x.storage.bytes() / x.dtype.size()) {
-        let text = format!("its view of {} reaches outside of the operand's memory: {layout:?}", x.shape());
+    // Of its elements and not of its memory, which may hold more than the operand shows.
+    if !layout.lies_within(&x.layout) {
+        let text = format!("its view of {} reaches outside of the operand: {layout:?}", x.shape());
         return Err(Error::argument(op, text));
     }
     Ok(Tensor { storage: x.storage.clone(), layout, dtype: spec.dtype })

@@ -25,7 +25,7 @@ pub struct Tensor {
     pub(crate) dtype: DType,
 }
 
-/// Rust values that [`Tensor::new`] takes: numbers, and arrays of them up to four deep.
+/// Rust values that [`Tensor::new`] takes: numbers, and arrays of them up to eight deep.
 pub trait IntoTensor {
     /// The number type.
     type Elem: Element;

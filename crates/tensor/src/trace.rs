@@ -75,15 +75,25 @@ impl Trace {
     /// in another order than one along the copy's.
     ///
     /// # Errors
-    /// There is no memory for a copy of a strided view.
+    /// There is no memory for a copy of a strided view; the recording has ended.
     #[track_caller]
     pub fn input(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.untraced().dense()?;
-        let graph = &mut self.recording().graph;
+        let mut recording = self.recording();
+        if self.is_finished() {
+            return Err(ended().at(Location::caller()));
+        }
+        let graph = &mut recording.graph;
         let origin = Origin::Input(graph.inputs.len());
         graph.inputs.push(x.spec());
         let value = graph.add(Value { origin, shape: *x.shape(), dtype: x.dtype() });
+        drop(recording);
         Ok(self.carried_by(x, value))
+    }
+
+    /// Whether it has ended: changed, and relied on, only while the recording is locked.
+    fn is_finished(&self) -> bool {
+        self.0.is_finished.load(Ordering::Relaxed)
     }
 
     fn carried_by(&self, x: Tensor, value: usize) -> Tensor {
@@ -95,7 +105,7 @@ impl Trace {
     ///
     /// # Errors
     /// A value was read on the host while the recording went on: what followed from it is not known. The error names the
-    /// line.
+    /// line. The recording has ended already, by another handle.
     #[track_caller]
     pub fn finish(self, outputs: &[&Tensor]) -> Result<Plan> {
         let here = Location::caller();
@@ -106,7 +116,9 @@ impl Trace {
     /// Ends the recording; gives what was recorded, and what of it the results are.
     pub(crate) fn end(self, outputs: &[&Tensor], here: &'static Location<'static>) -> Result<(Graph, Vec<Operand>)> {
         let mut recording = self.recording();
-        self.0.is_finished.store(true, Ordering::Relaxed);
+        if self.0.is_finished.swap(true, Ordering::Relaxed) {
+            return Err(ended().at(here));
+        }
         let results: Result<Vec<Operand>> = outputs.iter().map(|x| self.operand(&mut recording.graph, x)).collect();
         let (graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
         drop(recording);
@@ -135,6 +147,10 @@ impl Trace {
         let first = y.len();
         run(op, &plain.iter().collect::<Vec<_>>(), &mut [], y, at)?;
         let mut recording = self.recording();
+        if self.is_finished() {
+            // By another thread, since this began: nobody follows.
+            return Ok(());
+        }
         let graph = &mut recording.graph;
         let operands = x.iter().map(|x| self.operand(graph, x)).collect::<Result<Vec<Operand>>>()?;
         let results = &mut y.as_mut_slice()[first..];
@@ -160,7 +176,7 @@ impl By {
     /// Whether somebody still follows: a recording may have ended.
     pub(crate) fn is_live(&self) -> bool {
         match self {
-            By::Trace(trace, _) => !trace.0.is_finished.load(Ordering::Relaxed),
+            By::Trace(trace, _) => !trace.is_finished(),
             By::Watch(..) => true,
         }
     }
@@ -178,6 +194,11 @@ impl By {
             By::Watch(watch, _) => watch.run(op, x, y, at),
         }
     }
+}
+
+/// Of a recording that another handle has ended: its values are of no other.
+fn ended() -> Error {
+    Error::new(ErrorKind::Escape, "trace", "the recording has ended").help("begin another: Trace::new()")
 }
 
 /// Of an operation whose operands are followed by two that do not know of each other.

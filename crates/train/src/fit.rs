@@ -182,6 +182,13 @@ impl<'a> Fit<'a> {
         if self.batch_size == 0 || self.validation_batch_size == Some(0) {
             return Err(Error::config("fit: a batch size of 0", "give at least 1; 32 is the default"));
         }
+        if self.initial_epoch > 0 && self.epochs <= self.initial_epoch {
+            let text = format!("fit: initial_epoch {} leaves nothing of {} epochs", self.initial_epoch, self.epochs);
+            let more = self.initial_epoch.saturating_add(self.epochs.max(1));
+            let help =
+                format!("epochs is where to stop, and not a count: .epochs({more}) runs {} more", self.epochs.max(1));
+            return Err(Error::config(text, help));
+        }
         if self.validation_freq == 0 {
             return Err(Error::config("fit: a validation_freq of 0", "1 validates after every epoch"));
         }
@@ -308,8 +315,8 @@ impl<M: Module> Run<'_, M> {
                 batches = done;
                 progress.validation_step(done, total, || logs.clone());
             });
-            let place = || format!("in epoch {}, validation batch {}", epoch + 1, batches + 1);
-            let measured = measured.map_err(|error| if fit.check_finite { error.note(place()) } else { error })?;
+            let place = format!("in epoch {}, validation batch {}", epoch + 1, batches + 1);
+            let measured = measured.map_err(|error| error.note(place))?;
             measured.iter().for_each(|(name, value)| logs.set(format!("val_{name}"), value));
         }
         if self.log_rate {

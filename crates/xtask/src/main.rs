@@ -31,7 +31,8 @@ fn main() -> ExitCode {
 }
 
 fn new_op(name: &str) -> ExitCode {
-    match xtask::new_op::run(Path::new("."), name) {
+    // Wherever in the repository it is called.
+    match xtask::new_op::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), name) {
         Ok(files) => {
             files.iter().for_each(|file| println!("{file}"));
             println!("Format (cargo fmt), then replace what it computes: docs/anatomy-of-an-op.md");

@@ -2,7 +2,7 @@
 //! check; whoever adds it replaces what it computes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A room of a new operation: where it is, and what it begins with.
 const ROOMS: &[(&str, &str)] = &[
@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &str)] = &[
 ];
 
 /// A list that names every operation: the file, the line before which a new one goes, and that one. The formatter puts
-/// it in order.
+/// most in order.
 const LISTS: &[(&str, &str, &str)] = &[
     ("crates/tensor/src/ops/mod.rs", "mod value;\n", "mod NAME;\n"),
     ("crates/tensor/src/ops/mod.rs", "pub use value::", "pub use NAME::{TYPE, TYPEOps};\n"),
@@ -20,8 +20,44 @@ const LISTS: &[(&str, &str, &str)] = &[
     ("crates/tensor/src/ops/prelude.rs", "    ActivationOps,", "    TYPEOps,\n"),
     ("crates/autograd/src/rules/mod.rs", "mod views;\n", "mod NAME;\n"),
     ("tests/cases/mod.rs", "pub mod views;\n", "pub mod NAME;\n"),
+    ("tests/contract.rs", "        Box::new(MatMul),\n", "        Box::new(TYPE),\n"),
     ("tests/ops.rs", "#[test]\n", "#[test]\nfn NAME() {\n    check_all(cases::NAME::all());\n}\n\n"),
 ];
+
+/// No method has one of these names.
+const KEYWORDS: &[&str] = &[
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true",
+    "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+/// The first source file of a folder with a line that begins as one of these; a name must end there.
+fn defines(folder: &Path, starts: &[String]) -> Result<Option<PathBuf>, String> {
+    let begins = |line: &str, start: &String| {
+        let rest = line.trim_start().strip_prefix("pub ").unwrap_or(line.trim_start());
+        let start = start.strip_prefix("pub ").unwrap_or(start);
+        rest.strip_prefix(start)
+            .is_some_and(|rest| start.ends_with(['(', ' ']) || !rest.starts_with(char::is_alphanumeric))
+    };
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .map_err(|e| format!("{}: {e}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            if let Some(found) = defines(&path, starts)? {
+                return Ok(Some(found));
+            }
+        } else if let Ok(text) = fs::read_to_string(&path)
+            && text.lines().any(|line| starts.iter().any(|start| begins(line, start)))
+        {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
 
 /// Writes the rooms of operation `name` below the workspace's `root` and returns what was written, or writes nothing.
 ///
@@ -35,8 +71,16 @@ pub fn run(root: &Path, name: &str) -> Result<Vec<String>, String> {
     if !snake {
         return Err(format!("`{name}` is no name for a method: write it like_this"));
     }
+    if KEYWORDS.contains(&name) {
+        return Err(format!("`{name}` is a word of Rust's own"));
+    }
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
     let pascal: String = name.split('_').map(capital).collect();
+    // A method, a row of a table of functions, a type.
+    let taken = [format!("fn {name}("), format!("{name} {pascal} "), format!("pub struct {pascal}")];
+    if let Some(file) = defines(&root.join("crates/tensor/src/ops"), &taken)? {
+        return Err(format!("there is a method `{name}` or a type `{pascal}`: {}", file.display()));
+    }
     let fill = |text: &str| text.replace("NAME", name).replace("TYPE", &pascal);
 
     let mut files: Vec<(String, String)> = Vec::new();
@@ -80,6 +124,11 @@ mod tests {
         for bad in ["", "Roll", "2d", "a__b", "a-b", "_a", "roll_2d", "größe"] {
             assert!(run(nowhere, bad).unwrap_err().contains("like_this"), "{bad}");
         }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for taken in ["type", "self", "sum", "exp", "relu", "log2", "matmul", "conv2d"] {
+            let error = run(&repository, taken).unwrap_err();
+            assert!(error.contains("Rust's own") || error.contains("there is a"), "{taken}: {error}");
+        }
     }
 
     #[test]
@@ -91,13 +140,13 @@ mod tests {
             fs::copy(repository.join(path), root.join(path)).unwrap();
         }
         let written = run(&root, "roll_twice").unwrap();
-        assert_eq!(written.len(), 8, "{written:?}");
+        assert_eq!(written.len(), 9, "{written:?}");
         for path in &written {
             let text = fs::read_to_string(root.join(path)).unwrap();
-            assert!(text.contains("roll_twice") || text.contains("RollTwiceOps"), "{path}");
+            assert!(text.contains("roll_twice") || text.contains("RollTwice"), "{path}");
             assert!(!text.contains("NAME") && !text.contains("TYPE"), "{path}");
         }
-        assert!(run(&root, "roll_twice").unwrap_err().contains("there is an operation"));
+        assert!(run(&root, "roll_twice").unwrap_err().contains("there is a"));
         fs::remove_dir_all(root).unwrap();
     }
 }

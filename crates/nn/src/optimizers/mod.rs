@@ -27,6 +27,7 @@ use kiln_autograd::ops::{
 };
 use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
 
 /// A parameter to update.
 #[derive(Debug)]
@@ -251,7 +252,7 @@ impl Optimizer {
     }
 
     /// [`Optimizer::apply`] with gradients that count `weight` times in the average of an accumulation: the number of
-    /// samples behind them, where batches differ. Those that count 0 times are none.
+    /// samples behind them, where batches differ. Those that count 0 times are none, and no step.
     ///
     /// # Errors
     /// As there.
@@ -271,12 +272,15 @@ impl Optimizer {
             let text = format!("{}: gradients cannot count {weight} times", self.name());
             return Err(Error::config(text, "give the number of samples behind them"));
         }
+        if weight == 0.0 {
+            return Ok(());
+        }
         self.prepare(parameters)?;
         let numbers = self.upcoming(weight).try_map(operand)?;
         if self.pending.1 + 1 < self.window() {
             self.accumulate(parameters, weight, &numbers)?;
         } else {
-            self.release(parameters, weight, &numbers)?;
+            self.release(parameters, &numbers)?;
             self.update(parameters, numbers)?;
         }
         self.steps += 1;
@@ -293,7 +297,8 @@ impl Optimizer {
         }
         self.prepare(parameters)?;
         let numbers = self.upcoming(0.0).try_map(|number| Ok(Tensor::number(number)))?;
-        self.release(parameters, 0.0, &numbers)?;
+        parameters.iter_mut().for_each(|parameter| parameter.gradient = None);
+        self.release(parameters, &numbers)?;
         self.update(parameters, numbers)
     }
 
@@ -333,14 +338,19 @@ impl Optimizer {
 
     /// Brings the entries into the order of the parameters; in a training loop they are in it already.
     fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
+        let is_in_order = self.entries.len() >= parameters.len()
+            && self
+                .entries
+                .iter()
+                .zip(parameters)
+                .all(|(entry, p)| entry.name == p.name && entry.spec == p.value.spec());
+        if !is_in_order {
+            self.check_names(parameters)?;
+        }
         for (i, parameter) in parameters.iter().enumerate() {
             let (name, spec) = (parameter.name, parameter.value.spec());
             match self.entries.iter().skip(i).position(|entry| entry.name == name) {
                 Some(after) => self.entries.swap(i, i + after),
-                // What is known by a name is in its place already, or comes after.
-                None if self.entries[..i].iter().any(|entry| entry.name == name) => {
-                    return Err(twice(self.name(), name));
-                }
                 None => {
                     let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
                     let name = name.to_owned();
@@ -352,9 +362,20 @@ impl Optimizer {
                 let sum = Spec::new(spec.shape, updated_in(spec.dtype));
                 self.entries[i].accumulated.get_or_insert_with(|| Tensor::filled(sum, 0.0));
             }
-            let known = self.entries[i].spec;
-            if known != spec {
-                let text = format!("{}: the parameter `{name}` is {spec:?} and was {known:?}", self.name());
+        }
+        Ok(())
+    }
+
+    /// Refuses names that do not tell parameters apart, before anything is kept for one.
+    fn check_names(&self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
+        let known: HashMap<&str, Spec> = self.entries.iter().map(|entry| (entry.name.as_str(), entry.spec)).collect();
+        let mut seen = HashSet::new();
+        for ParameterUpdate { name, value, .. } in parameters {
+            if !seen.insert(*name) {
+                return Err(twice(self.name(), name));
+            }
+            if let Some(known) = known.get(name).filter(|known| **known != value.spec()) {
+                let text = format!("{}: the parameter `{name}` is {:?} and was {known:?}", self.name(), value.spec());
                 return Err(Error::config(text, "make an optimizer for each model, and names that differ"));
             }
         }
@@ -373,9 +394,9 @@ impl Optimizer {
         weight: f64,
         numbers: &Numbers<Tensor>,
     ) -> Result<()> {
-        let with_gradient: Vec<bool> = parameters.iter().map(|p| p.gradient.is_some() && weight != 0.0).collect();
+        let with_gradient: Vec<bool> = parameters.iter().map(|p| p.gradient.is_some()).collect();
         for (i, parameter) in parameters.iter_mut().enumerate() {
-            let gradient = parameter.gradient.take().filter(|_| with_gradient[i]);
+            let gradient = parameter.gradient.take();
             let entry = &mut self.entries[i];
             if let Some(mean) = entry.accumulated.take_if(|_| gradient.is_some() || entry.is_begun) {
                 entry.accumulated = accumulated(mean, gradient, i, numbers)?.into();
@@ -393,9 +414,9 @@ impl Optimizer {
 
     /// Hands the means of the accumulated gradients and these to the parameters. What is kept stays as it is: an update
     /// may fail.
-    fn release(&self, parameters: &mut [ParameterUpdate<'_>], weight: f64, numbers: &Numbers<Tensor>) -> Result<()> {
+    fn release(&self, parameters: &mut [ParameterUpdate<'_>], numbers: &Numbers<Tensor>) -> Result<()> {
         for (i, (parameter, entry)) in parameters.iter_mut().zip(&self.entries).enumerate() {
-            let gradient = parameter.gradient.take().filter(|_| weight != 0.0);
+            let gradient = parameter.gradient.take();
             parameter.gradient = match entry.accumulated.as_ref().filter(|_| gradient.is_some() || entry.is_begun) {
                 Some(mean) => Some(accumulated(mean.clone(), gradient, i, numbers)?),
                 None => gradient,

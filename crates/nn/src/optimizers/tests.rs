@@ -49,7 +49,9 @@ fn a_name_that_two_parameters_have_is_refused() {
     };
     for mut optimizer in all() {
         for _ in 0..2 {
+            let before = optimizer.state().len();
             let text = run(&mut optimizer, ["w", "b", "w"]).unwrap_err().to_string();
+            assert_eq!(optimizer.state().len(), before);
             assert!(text.contains("two parameters `w`") && text.contains("help: give"), "{text}");
             run(&mut optimizer, ["b", "w", "v"]).unwrap();
         }
@@ -249,6 +251,7 @@ fn gradients_that_count_nothing_change_nothing() {
             optimizer.apply_weighted(&mut [ParameterUpdate { name: "w", value: &mut value, gradient }], 0.0).unwrap();
         }
         assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, 1.0]);
+        assert_eq!((optimizer.iterations(), optimizer.state().len()), (0, 6));
     }
     let gradient = Some(Tensor::ones([2]).unwrap());
     let update = &mut [ParameterUpdate { name: "w", value: &mut value, gradient }];
@@ -415,7 +418,7 @@ fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() 
         assert!((moved[1] / gradient - 1.0).abs() < 1e-6 && moved[0] == -moved[1], "{moved:?}");
     }
     // Weighted as they say.
-    let mut optimizer = Optimizer::new(Sgd::new(1.0).gradient_accumulation_steps(3)).unwrap();
+    let mut optimizer = Optimizer::new(Sgd::new(1.0).gradient_accumulation_steps(2)).unwrap();
     let mut value = Tensor::zeros([1]).unwrap();
     for (gradient, weight) in [(1f32, 2.0), (100.0, 0.0), (4.0, 6.0)] {
         let gradient = Some(Tensor::new([gradient]));

@@ -74,7 +74,11 @@ impl Memory {
         let of_values = blocks.len();
         for (i, step) in graph.steps.iter().enumerate() {
             let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
-            blocks.push(Block { chain: None, bytes: step.op.workspace(&specs), first: i, last: i, offset: 0 });
+            // Pieces of a chain run on several threads at once. Its steps have asked for no workspace; one that asks for it
+            // now gets none.
+            let is_alone = !chains.iter().any(|chain| chain.steps.contains(&i));
+            let bytes = if is_alone { step.op.workspace(&specs) } else { 0 };
+            blocks.push(Block { chain: None, bytes, first: i, last: i, offset: 0 });
         }
         memory.bytes = place(&mut blocks, None);
         memory.pieces = (0..chains.len()).map(|chain| place(&mut blocks, Some(chain))).collect();

@@ -61,7 +61,7 @@ use std::sync::Arc;
 /// }
 /// ```
 pub trait Callback: Send {
-    /// The name that messages and errors use, and under which its state is stored in a checkpoint.
+    /// The name that messages and errors use, and under which a program that keeps [`Callback::state`] finds it again.
     fn name(&self) -> &str;
 
     /// The log keys that this callback reads; the loop refuses one that will never be logged before the first step.
@@ -100,8 +100,8 @@ pub trait Callback: Send {
         Ok(())
     }
 
-    /// What a checkpoint must keep for this callback to go on as if nothing had happened; `Null` where there is
-    /// nothing.
+    /// What must be kept for this callback to go on as if nothing had happened; `Null` where there is nothing. Model files do not
+    /// hold it: a run that goes on from one starts its callbacks anew.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::history::Logs;
-use crate::text::scientific;
+use crate::text::{scientific, suggest};
 use std::path::PathBuf;
 
 /// A path with fields in braces: `epoch` and `batch` (from 1) and any log key, each with an optional format.
@@ -146,6 +146,14 @@ fn field(source: &str, inside: &str) -> Result<Piece> {
         return Err(bad(source, "has a field without a name"));
     }
     let is_count = matches!(name, "epoch" | "batch");
+    if let (Some(Format { kind: Some('d'), .. }), false, Some(near)) =
+        (Format::parse(format), is_count, suggest(name, ["epoch", "batch"]))
+    {
+        return Err(Error::config(
+            format!("the path `{source}` has a whole number `{name}`, which is none"),
+            format!("did you mean `{near}`?"),
+        ));
+    }
     match Format::parse(format).filter(|format| is_count || format.kind != Some('d')) {
         Some(format) => Ok(Piece::Field { name: name.to_owned(), format }),
         None => Err(bad(source, &format!("has an unknown format `{format}` for `{name}`"))),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// # Examples
 /// ```no_run
 /// use kiln_train::data::csv::Csv;
-/// let iris = Csv::new("iris.csv").class_target("species").read()?;
+/// let iris = Csv::new("iris.csv").class_target("class").read()?;
 /// println!("{:?} of {:?}", iris.features.shape(), iris.feature_names);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```

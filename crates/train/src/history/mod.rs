@@ -108,14 +108,24 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EarlyStopping { monitor, epoch, best_epoch: Some(best) } => {
-                write!(f, "early stopping after epoch {}: `{monitor}` was best in epoch {}", epoch + 1, best + 1)
+                write!(
+                    f,
+                    "early stopping after epoch {}: `{monitor}` was best in epoch {}",
+                    epoch.saturating_add(1),
+                    best.saturating_add(1)
+                )
             }
             Self::EarlyStopping { monitor, epoch, best_epoch: None } => {
-                write!(f, "early stopping after epoch {}: `{monitor}` never improved", epoch + 1)
+                write!(f, "early stopping after epoch {}: `{monitor}` never improved", epoch.saturating_add(1))
             }
-            Self::Interrupted { epoch } => write!(f, "interrupted in epoch {}", epoch + 1),
+            Self::Interrupted { epoch } => write!(f, "interrupted in epoch {}", epoch.saturating_add(1)),
             Self::NotFinite { epoch, batch } => {
-                write!(f, "the loss was not finite in epoch {}, batch {}", epoch + 1, batch + 1)
+                write!(
+                    f,
+                    "the loss was not finite in epoch {}, batch {}",
+                    epoch.saturating_add(1),
+                    batch.saturating_add(1)
+                )
             }
             Self::Callback { message } => write!(f, "a callback stopped it: {message}"),
         }
@@ -205,12 +215,12 @@ impl History {
     /// `params` and `stopped` become those of the later run.
     pub fn append(&mut self, later: &History) {
         let shift = match (self.epochs.last(), later.epochs.first()) {
-            (Some(&last), Some(&first)) if first <= last => last + 1 - first,
+            (Some(&last), Some(&first)) if first <= last => last.saturating_add(1) - first,
             _ => 0,
         };
         for row in 0..later.len() {
             let logs = later.row_logs(row);
-            self.push(later.epochs[row] + shift, &logs, later.seconds[row]);
+            self.push(later.epochs[row].saturating_add(shift), &logs, later.seconds[row]);
         }
         self.params = later.params.clone();
         self.params.epochs += shift;
@@ -267,7 +277,7 @@ impl fmt::Display for History {
         }
         if let Some(row) = best {
             let value = self.get(monitor).map_or(f64::NAN, |values| values[row]);
-            write!(f, "\n* best {monitor}: {} in epoch {}", log_value(value), self.epochs[row] + 1)?;
+            write!(f, "\n* best {monitor}: {} in epoch {}", log_value(value), self.epochs[row].saturating_add(1))?;
         }
         if let Some(reason) = &self.stopped {
             write!(f, "\nstopped: {reason}")?;

@@ -26,14 +26,7 @@ impl Op for Cast {
         let (x, y) = call.parts();
         with_element!(x[0].dtype(), S => {
             let x = x[0].contiguous::<S>()?;
-            with_element!(self.to, T => {
-                let y = y[0].slice::<T>()?;
-                if S::DTYPE.is_float() {
-                    x.iter().zip(y).for_each(|(x, y)| *y = <T as Element>::from_f64(x.to_f64()));
-                } else {
-                    x.iter().zip(y).for_each(|(x, y)| *y = T::from_i64(x.to_i64()));
-                }
-            });
+            with_element!(self.to, T => convert(&x, y[0].slice::<T>()?));
         });
         Ok(())
     }
@@ -43,6 +36,12 @@ impl Op for Cast {
         let compute = if x[0].dtype.is_float() { DType::F64 } else { DType::I64 };
         let program = Program::new(1, &[Expr::<false>::input(0)]);
         Some(typed(x, compute, program, &outputs))
+    }
+}
+
+fn convert<S: Element, T: Element>(x: &[S], y: &mut [T]) {
+    for (x, y) in x.iter().zip(y) {
+        *y = if S::DTYPE.is_float() { <T as Element>::from_f64(x.to_f64()) } else { T::from_i64(x.to_i64()) };
     }
 }
 

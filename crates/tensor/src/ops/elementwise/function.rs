@@ -365,6 +365,7 @@ pub struct ElementwiseGrad<F, const IN: usize, const OUT: usize> {
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F, IN, OUT> {
     /// Number of inputs: the operands (or the result) and the gradients of the results.
     fn operands(&self) -> usize {
+        const { assert!(!F::FROM_OUTPUT || (IN == 1 && OUT == 1), "FROM_OUTPUT is for functions of one argument") };
         if F::FROM_OUTPUT { 2 } else { IN + OUT }
     }
 
@@ -375,22 +376,19 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
         if F::FROM_OUTPUT {
             return self.function.slope(given(0)).times_tangent(given(1));
         }
-        // A gradient that is 0 stays so where the slope is infinite or undefined: what is masked later counts for
-        // nothing.
-        let product = |dy: S, slope: S| match F::KIND {
-            // What was not chosen gets nothing, whatever became of what was.
-            Kind::Select => S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), slope.times_tangent(dy)),
-            _ => slope.times_tangent(dy),
-        };
-        let mut sum = None;
-        for (o, y) in self.function.call(x).into_iter().enumerate() {
-            let term = product(given(IN + o), y.tangent);
-            sum = Some(match sum {
-                None => term,
-                Some(sum) => sum + term,
-            });
+        let mut sum = S::lit(0.0);
+        for (o, y) in self.function.call(x).iter().enumerate() {
+            let (dy, slope) = (given(IN + o), y.tangent.clone());
+            // A gradient that is 0 stays so where the slope is infinite or undefined: what is masked later counts for
+            // nothing.
+            let term = match F::KIND {
+                // What was not chosen gets nothing, whatever became of what was.
+                Kind::Select => S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), slope.times_tangent(dy)),
+                _ => slope.times_tangent(dy),
+            };
+            sum = if o == 0 { term } else { sum + term };
         }
-        sum.unwrap_or_else(|| S::lit(0.0))
+        sum
     }
 
     /// The wanted gradients as formulas.
@@ -398,8 +396,15 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
     where
         Expr<DERIVED>: Scalar,
     {
-        let wanted = (0..IN).filter(|&wrt| self.need[wrt]);
-        wanted.map(|wrt| self.gradient(std::array::from_fn(|i| dual(Expr::input(i), i == wrt)), Expr::input)).collect()
+        // A loop: adapters would be compiled for every function.
+        let mut wanted = Vec::new();
+        for wrt in 0..IN {
+            if self.need[wrt] {
+                let x = std::array::from_fn(|i| dual(Expr::input(i), i == wrt));
+                wanted.push(self.gradient(x, Expr::input));
+            }
+        }
+        wanted
     }
 
     /// The same as a formula, which can be derived again.

@@ -5,6 +5,7 @@ use super::{Apply, Value, ViewOps};
 use crate::cpu::load::prefetch;
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
+use crate::run::no_indices;
 use crate::{
     Arity, CpuCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
 };
@@ -45,7 +46,7 @@ const CHUNK: usize = 1 << 13;
 fn check_index(op: &str, index: Spec) -> Result<()> {
     match index.dtype.is_integer() {
         true => Ok(()),
-        false => Err(Error::dtype(op, format!("indices must be integers, found {}", index.dtype))),
+        false => Err(no_indices(op, index.dtype)),
     }
 }
 
