@@ -138,6 +138,9 @@ fn reference(case: &Case) -> Check {
 /// Inputs that threads share the work on, in the type in which that happens most. Long sums meet more roundings.
 fn large(case: &Case) -> Check {
     let Some(large) = &case.large else { return Ok(()) };
+    if case.reference.is_none() {
+        return Err("large: there is no reference".to_owned());
+    }
     let dtype = if case.narrow { DType::F32 } else { DType::F64 };
     against_reference(case, large, dtype, 16.0 * case.slack).map_err(|e| format!("large: {e}"))
 }

@@ -132,6 +132,20 @@ fn random_programs_and_their_gradients() {
     }
 }
 
+/// So many elements that chains of operations run piece by piece.
+#[test]
+fn random_programs_in_pieces() {
+    let shapes = [[700, 760], [700, 1], [1, 760]];
+    let mut in_pieces = 0;
+    for seed in 500..506 {
+        let inputs = |shift| shapes.map(|dims| Key::new(10 * seed + shift).normal(dims, 0.0, 1.0).unwrap());
+        let f = |x: &[Tensor]| with_gradients(seed, 12, x);
+        let plan = agree(f, &inputs(1), &inputs(2), &format!("program {seed} in pieces"));
+        in_pieces += usize::from(plan.explain().contains(" together, in "));
+    }
+    assert!(in_pieces > 2, "{in_pieces} programs have a chain");
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let input = |seed| [Key::new(seed).normal([400, 300], 0.0, 1.0).unwrap()];

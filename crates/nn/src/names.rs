@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn a_short_name_may_have_been_meant() {
+        let table: &[(&[&str], u8)] = &[(&["mean_squared_error", "mse"], 1), (&["cross_entropy", "other_entropy"], 2)];
+        let help = |given: &str| find("loss", given, table).unwrap_err().to_string();
+        assert!(help("mes").contains("did you mean `mse`?"), "{}", help("mes"));
+        assert!(help("entropy").contains("there is only `cross_entropy`"), "{}", help("entropy"));
+    }
+
+    #[test]
     fn help_lists_what_exists() {
         assert_eq!(did_you_mean("zzzz", &[]), "there is none");
         assert_eq!(did_you_mean("zzzz", &["loss"]), "there is only `loss`");
