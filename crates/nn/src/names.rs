@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 /// The candidate that `name` most probably stands for, or `None` if nothing is close.
 ///
 /// Case, `-`, `_` and spaces do not count; a swap of neighbours is one edit; a beginning of at least three letters
-/// (`acc` for `accuracy`) and the same words in another order or with one more count as close. The first of equally near candidates wins.
+/// (`acc` for `accuracy`) and the same words in another order or with one more count as close. The first of equally near
+/// candidates wins.
 ///
 /// # Examples
 /// ```

@@ -184,9 +184,9 @@ impl<'a> Fit<'a> {
         }
         if self.initial_epoch > 0 && self.epochs <= self.initial_epoch {
             let text = format!("fit: initial_epoch {} leaves nothing of {} epochs", self.initial_epoch, self.epochs);
-            let more = self.initial_epoch.saturating_add(self.epochs.max(1));
-            let help =
-                format!("epochs is where to stop, and not a count: .epochs({more}) runs {} more", self.epochs.max(1));
+            let more = self.epochs.max(1);
+            let end = self.initial_epoch.saturating_add(more);
+            let help = format!("epochs is where to stop, and not a count: .epochs({end}) runs {more} more");
             return Err(Error::config(text, help));
         }
         if self.validation_freq == 0 {

@@ -32,13 +32,12 @@ const KEYWORDS: &[&str] = &[
     "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
-/// The first source file of a folder with a line that begins as one of these; a name must end there.
+/// The first source file of a folder with a line that begins as one of these, and does not go on with the same word.
 fn defines(folder: &Path, starts: &[String]) -> Result<Option<PathBuf>, String> {
     let begins = |line: &str, start: &String| {
-        let rest = line.trim_start().strip_prefix("pub ").unwrap_or(line.trim_start());
-        let start = start.strip_prefix("pub ").unwrap_or(start);
-        rest.strip_prefix(start)
-            .is_some_and(|rest| start.ends_with(['(', ' ']) || !rest.starts_with(char::is_alphanumeric))
+        let line = line.trim_start();
+        let rest = line.strip_prefix("pub ").unwrap_or(line).strip_prefix(start.as_str());
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     };
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)
         .map_err(|e| format!("{}: {e}", folder.display()))?
@@ -77,7 +76,7 @@ pub fn run(root: &Path, name: &str) -> Result<Vec<String>, String> {
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
     let pascal: String = name.split('_').map(capital).collect();
     // A method, a row of a table of functions, a type.
-    let taken = [format!("fn {name}("), format!("{name} {pascal} "), format!("pub struct {pascal}")];
+    let taken = [format!("fn {name}"), format!("{name} {pascal}"), format!("struct {pascal}")];
     if let Some(file) = defines(&root.join("crates/tensor/src/ops"), &taken)? {
         return Err(format!("there is a method `{name}` or a type `{pascal}`: {}", file.display()));
     }

@@ -110,8 +110,8 @@ fn misfit(name: &str, t: &Shape, p: &Shape, fit: Fit) -> Error {
     let are_ids = t.rank() < p.rank() || t.last() == Some(&1);
     let help = match fit {
         Fit::Same if are_ids => {
-            "the targets look like class ids: make them one-hot, one_hot(&labels, classes, DType::F32), or use a sparse metric, such as \
-             sparse_categorical_accuracy"
+            "the targets look like class ids: make them one-hot, one_hot(&labels, classes, DType::F32), or use a sparse \
+             metric, such as sparse_categorical_accuracy"
         }
         Fit::OneHot if are_ids => {
             "the targets look like class ids: make them one-hot, one_hot(&labels, classes, DType::F32)"

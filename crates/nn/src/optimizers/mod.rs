@@ -338,29 +338,25 @@ impl Optimizer {
 
     /// Brings the entries into the order of the parameters; in a training loop they are in it already.
     fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
-        let is_in_order = self.entries.len() >= parameters.len()
-            && self
-                .entries
-                .iter()
-                .zip(parameters)
-                .all(|(entry, p)| entry.name == p.name && entry.spec == p.value.spec());
-        if !is_in_order {
+        let is_same = |(entry, p): (&Entry, &ParameterUpdate<'_>)| entry.name == p.name && entry.spec == p.value.spec();
+        if self.entries.len() < parameters.len() || !self.entries.iter().zip(parameters).all(is_same) {
             self.check_names(parameters)?;
-        }
-        for (i, parameter) in parameters.iter().enumerate() {
-            let (name, spec) = (parameter.name, parameter.value.spec());
-            match self.entries.iter().skip(i).position(|entry| entry.name == name) {
-                Some(after) => self.entries.swap(i, i + after),
-                None => {
-                    let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
-                    let name = name.to_owned();
-                    let entry = Entry { name, spec, slots, average: None, accumulated: None, is_begun: false };
-                    self.entries.insert(i, entry);
+            for (i, parameter) in parameters.iter().enumerate() {
+                let (name, spec) = (parameter.name, parameter.value.spec());
+                if let Some(after) = self.entries.iter().skip(i).position(|entry| entry.name == name) {
+                    self.entries.swap(i, i + after);
+                    continue;
                 }
+                let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
+                let name = name.to_owned();
+                let entry = Entry { name, spec, slots, average: None, accumulated: None, is_begun: false };
+                self.entries.insert(i, entry);
             }
-            if self.window() > 1 {
-                let sum = Spec::new(spec.shape, updated_in(spec.dtype));
-                self.entries[i].accumulated.get_or_insert_with(|| Tensor::filled(sum, 0.0));
+        }
+        if self.window() > 1 {
+            for entry in &mut self.entries[..parameters.len()] {
+                let mean = Spec::new(entry.spec.shape, updated_in(entry.spec.dtype));
+                entry.accumulated.get_or_insert_with(|| Tensor::filled(mean, 0.0));
             }
         }
         Ok(())

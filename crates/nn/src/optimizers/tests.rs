@@ -242,20 +242,17 @@ fn settings_out_of_range_are_errors() {
 
 #[test]
 fn gradients_that_count_nothing_change_nothing() {
-    let mut value = Tensor::ones([2]).unwrap();
-    let mut optimizer = Optimizer::new(Adam::new(0.1)).unwrap();
     for adam in [Adam::new(0.1), Adam::new(0.1).gradient_accumulation_steps(2)] {
-        optimizer = Optimizer::new(adam).unwrap();
-        for _ in 0..2 {
+        let mut optimizer = Optimizer::new(adam).unwrap();
+        let mut value = Tensor::ones([2]).unwrap();
+        for weight in [0.0, 0.0, f64::NAN] {
             let gradient = Some(Tensor::ones([2]).unwrap());
-            optimizer.apply_weighted(&mut [ParameterUpdate { name: "w", value: &mut value, gradient }], 0.0).unwrap();
+            let update = &mut [ParameterUpdate { name: "w", value: &mut value, gradient }];
+            assert_eq!(optimizer.apply_weighted(update, weight).is_err(), weight.is_nan());
         }
         assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, 1.0]);
         assert_eq!((optimizer.iterations(), optimizer.state().len()), (0, 6));
     }
-    let gradient = Some(Tensor::ones([2]).unwrap());
-    let update = &mut [ParameterUpdate { name: "w", value: &mut value, gradient }];
-    assert!(optimizer.apply_weighted(update, f64::NAN).is_err());
 }
 
 /// A rule that does what it should not, but for parameters of one number.

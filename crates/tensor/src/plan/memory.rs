@@ -70,16 +70,10 @@ impl Memory {
             (0..step.y.len()).for_each(|output| lives.settle(i, output, &mut shares));
             lives.memory.shares.push(shares);
         }
+        let workspaces: Vec<Block> = (0..graph.steps.len()).map(|i| lives.workspace(i)).collect();
         let Lives { mut memory, mut blocks, block_of, .. } = lives;
         let of_values = blocks.len();
-        for (i, step) in graph.steps.iter().enumerate() {
-            let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
-            // Pieces of a chain run on several threads at once. Its steps have asked for no workspace; one that asks for it
-            // now gets none.
-            let is_alone = !chains.iter().any(|chain| chain.steps.contains(&i));
-            let bytes = if is_alone { step.op.workspace(&specs) } else { 0 };
-            blocks.push(Block { chain: None, bytes, first: i, last: i, offset: 0 });
-        }
+        blocks.extend(workspaces);
         memory.bytes = place(&mut blocks, None);
         memory.pieces = (0..chains.len()).map(|chain| place(&mut blocks, Some(chain))).collect();
         memory.least = least(&blocks, graph.steps.len());
@@ -185,6 +179,15 @@ impl Lives<'_> {
             let is_over = self.last[value] < i && !self.given[value] && !self.leaves[value];
             fits && is_over && matches!(self.memory.places[value], Place::Arena(_)) && !self.is_cut(i, value)
         })
+    }
+
+    /// What a step works in. Pieces of a chain run on several threads at once: its steps have asked for nothing, and get nothing
+    /// if they ask now.
+    fn workspace(&self, i: usize) -> Block {
+        let step = &self.graph.steps[i];
+        let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
+        let bytes = if self.chain(i).is_none() { step.op.workspace(&specs) } else { 0 };
+        Block { chain: None, bytes, first: i, last: i, offset: 0 }
     }
 
     /// Finds a place for a result of a step: `shares` learns whose it takes, if it is an operand's.

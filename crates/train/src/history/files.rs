@@ -315,7 +315,7 @@ mod tests {
         assert!(csv_error("epoch,loss\n0,1\n1,x\n").contains("line 3, column `loss`: `x` is no number"));
         assert!(csv_error("epoch,loss\n-1,1\n").contains("`-1` is no epoch number"));
         assert!(csv_error("epoch,loss\n0\n").contains("is not a CSV table"));
-        fs::write(&path, format!("epoch,loss\n{},1\n", usize::MAX)).unwrap();
+        fs::write(&path, format!("epoch,loss\n5,1\n{},1\n", usize::MAX)).unwrap();
         let mut last = History::from_csv(&path).unwrap();
         last.append(&last.clone());
         assert!(last.to_string().lines().count() > 2);

@@ -104,6 +104,11 @@ impl StopReason {
     }
 }
 
+/// A number counted from 0 as people count. A file may hold any, also the largest.
+pub(crate) fn from_1(number: usize) -> usize {
+    number.saturating_add(1)
+}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -111,21 +116,16 @@ impl fmt::Display for StopReason {
                 write!(
                     f,
                     "early stopping after epoch {}: `{monitor}` was best in epoch {}",
-                    epoch.saturating_add(1),
-                    best.saturating_add(1)
+                    from_1(*epoch),
+                    from_1(*best)
                 )
             }
             Self::EarlyStopping { monitor, epoch, best_epoch: None } => {
-                write!(f, "early stopping after epoch {}: `{monitor}` never improved", epoch.saturating_add(1))
+                write!(f, "early stopping after epoch {}: `{monitor}` never improved", from_1(*epoch))
             }
-            Self::Interrupted { epoch } => write!(f, "interrupted in epoch {}", epoch.saturating_add(1)),
+            Self::Interrupted { epoch } => write!(f, "interrupted in epoch {}", from_1(*epoch)),
             Self::NotFinite { epoch, batch } => {
-                write!(
-                    f,
-                    "the loss was not finite in epoch {}, batch {}",
-                    epoch.saturating_add(1),
-                    batch.saturating_add(1)
-                )
+                write!(f, "the loss was not finite in epoch {}, batch {}", from_1(*epoch), from_1(*batch))
             }
             Self::Callback { message } => write!(f, "a callback stopped it: {message}"),
         }
@@ -215,7 +215,7 @@ impl History {
     /// `params` and `stopped` become those of the later run.
     pub fn append(&mut self, later: &History) {
         let shift = match (self.epochs.last(), later.epochs.first()) {
-            (Some(&last), Some(&first)) if first <= last => last.saturating_add(1) - first,
+            (Some(&last), Some(&first)) if first <= last => from_1(last) - first,
             _ => 0,
         };
         for row in 0..later.len() {
@@ -223,7 +223,7 @@ impl History {
             self.push(later.epochs[row].saturating_add(shift), &logs, later.seconds[row]);
         }
         self.params = later.params.clone();
-        self.params.epochs += shift;
+        self.params.epochs = self.params.epochs.saturating_add(shift);
         self.stopped = later.stopped.clone().map(|reason| reason.shifted(shift));
     }
 
@@ -277,7 +277,7 @@ impl fmt::Display for History {
         }
         if let Some(row) = best {
             let value = self.get(monitor).map_or(f64::NAN, |values| values[row]);
-            write!(f, "\n* best {monitor}: {} in epoch {}", log_value(value), self.epochs[row].saturating_add(1))?;
+            write!(f, "\n* best {monitor}: {} in epoch {}", log_value(value), from_1(self.epochs[row]))?;
         }
         if let Some(reason) = &self.stopped {
             write!(f, "\nstopped: {reason}")?;

@@ -1,6 +1,6 @@
 //! Reading a history: does it show overfitting, from which epoch, and how would one say it. Draws nothing.
 
-use super::{History, Series};
+use super::{History, Series, from_1};
 use crate::callbacks::Mode;
 use crate::text::log_value;
 use std::fmt;
@@ -138,7 +138,7 @@ fn mean(values: &[f64], rows: &[usize]) -> f64 {
 /// One plain sentence, with the numbers and what to try.
 impl fmt::Display for Overfitting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let best_epoch = self.best_epoch.map_or(0, |epoch| epoch.saturating_add(1));
+        let best_epoch = self.best_epoch.map_or(0, from_1);
         let best = log_value(self.best_val_loss);
         let now = log_value(self.val_loss);
         let train_then = log_value(self.loss_at_best);

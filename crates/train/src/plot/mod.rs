@@ -8,7 +8,7 @@ mod scale;
 use crate::callbacks::Mode;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
-use crate::history::History;
+use crate::history::{History, from_1};
 use crate::text::did_you_mean;
 use canvas::{Align, Canvas};
 use kiln_nn::io::replace_file_with;
@@ -83,7 +83,7 @@ impl Plot {
         if history.is_empty() {
             return Err(Error::data("plot: the history has no epochs", "plot it after fit has run at least one"));
         }
-        let epochs: Vec<usize> = history.epochs().iter().map(|epoch| epoch.saturating_add(1)).collect();
+        let epochs: Vec<usize> = history.epochs().iter().copied().map(from_1).collect();
         let panels = self.panels(history, &epochs)?;
         let columns = panels.len().clamp(1, 2);
         let rows = panels.len().div_ceil(2).max(1);
