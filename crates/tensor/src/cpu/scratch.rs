@@ -171,6 +171,10 @@ impl<T: Copy> FromIterator<T> for Scratch<T> {
 ///
 /// A nested call on the same thread (rayon may run another task inside one that waits) gets a buffer of its own.
 pub fn with<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    if len == 0 {
+        // A small product packs nothing, and would feel the way to the thread's list and back.
+        return f(&mut []);
+    }
     let mut scratch = Scratch::room(len).expect("there is no memory for part of an operation");
     // `Float` is sealed: all bits are valid for f32 and f64, and `room` has made so many of them.
     scratch.len = len;
