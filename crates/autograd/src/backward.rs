@@ -1,6 +1,6 @@
 //! The walk back along a tape.
 
-use crate::ops::{Add, CastOps, Elementwise, ReduceOps, Value, ViewOps};
+use crate::ops::{Add, CastOps, Elementwise, Function, ReduceOps, Value, ViewOps};
 use crate::tape::{Step, TapeId};
 use crate::{Error, ErrorKind, Result, Shape, Spec, Tape, Tensor, Var};
 use std::panic::Location;
@@ -243,7 +243,7 @@ impl Walk {
             Some(sum) if self.create_graph => Var::elementwise(Add, [&sum, &gradient]).map(|[sum]| sum)?,
             Some(sum) => {
                 let both = vec![sum.into_tensor(), gradient.into_tensor()];
-                Var::new(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Add), both)?.one()?)
+                Var::new(Tensor::apply_owned(Add::operation(&Elementwise(Add)), both)?.one()?)
             }
         });
         Ok(())

@@ -1,6 +1,8 @@
 //! A value that a tape may follow.
 
-use crate::ops::{Apply, Elementwise, Fold, Function, Reduce, Value};
+use crate::ops::{Apply, Elementwise, ElementwiseOp, Fold, FoldOp, Function, Reduce, Value};
+use crate::rules::{Folded, Pointwise};
+use crate::tape::Rule;
 use crate::{Differentiable, Error, ErrorKind, Op, Outputs, Result, Tape, Tensor};
 use std::fmt;
 use std::panic::Location;
@@ -56,13 +58,33 @@ impl Var {
 
     /// Runs an operation and records it, if an operand is on a tape.
     #[track_caller]
-    fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Outputs<Var>> {
+    pub(crate) fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Outputs<Var>> {
         let (tape, y) = apply(op.as_op(), x)?;
         Ok(match tape {
             Some(tape) => tape.record(Arc::new(op), x, y),
             None => untracked(y),
         })
     }
+}
+
+/// Runs an operation that is known behind a pointer alone, and records it with this rule, if an operand is on a tape.
+#[track_caller]
+pub(crate) fn run(op: &dyn Op, x: &[&Var], rule: impl FnOnce() -> Arc<dyn Rule>) -> Result<Outputs<Var>> {
+    let (tape, y) = apply(op, x)?;
+    Ok(match tape {
+        Some(tape) => tape.record(rule(), x, y),
+        None => untracked(y),
+    })
+}
+
+#[track_caller]
+pub(crate) fn apply_elementwise(op: &dyn ElementwiseOp, x: &[&Var]) -> Result<Outputs<Var>> {
+    run(op, x, || Arc::new(Pointwise(op.to_shared())))
+}
+
+#[track_caller]
+fn apply_fold(op: &dyn FoldOp, x: &[&Var]) -> Result<Var> {
+    run(op, x, || Arc::new(Folded(op.to_shared())))?.one()
 }
 
 /// The tape that is to follow the results, and these. Not generic, as it would be compiled for each operation in each
@@ -101,7 +123,7 @@ impl Value for Var {
 
     #[track_caller]
     fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Var; IN]) -> Result<[Var; OUT]> {
-        let y = Var::run(Elementwise::<F, IN, OUT>(f), &x)?;
+        let y = apply_elementwise(F::operation(&Elementwise(f)), &x)?;
         Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
     }
 
@@ -110,7 +132,7 @@ impl Value for Var {
         op: Reduce<F, P, STATE, IN>,
         x: [&Var; IN],
     ) -> Result<Var> {
-        Var::apply_one(op, &x)
+        apply_fold(op.operation(), &x)
     }
 }
 

@@ -2,8 +2,9 @@
 //! optimizers are saved.
 
 use crate::{Error, Result};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::de::value::MapDeserializer;
+use serde::de::{DeserializeOwned, Error as _};
+use serde_json::{Map, Value, json};
 
 /// A thing as its name and settings.
 pub(crate) fn write(name: &str, arguments: Value) -> Value {
@@ -30,6 +31,21 @@ pub(crate) fn read<T: DeserializeOwned + Default>(name: &str, arguments: Value) 
     if arguments.is_null() {
         return Ok(T::default());
     }
-    serde_json::from_value(arguments)
+    from_fields(&arguments)
         .map_err(|e| Error::config(format!("{name}: {e}"), "check the names and types of its settings"))
+}
+
+/// A struct from its fields by name. `serde_json::from_value` also reads lists and more, code for which is compiled
+/// for each struct.
+pub(crate) fn from_fields<T: DeserializeOwned>(value: &Value) -> serde_json::Result<T> {
+    T::deserialize(fields(value.as_object().ok_or_else(|| no_fields(value))?))
+}
+
+// Not generic, as they would be compiled for each struct.
+fn fields(map: &Map<String, Value>) -> MapDeserializer<'_, impl Iterator<Item = (&str, &Value)>, serde_json::Error> {
+    MapDeserializer::new(map.iter().map(|(name, value)| (name.as_str(), value)))
+}
+
+fn no_fields(value: &Value) -> serde_json::Error {
+    serde_json::Error::custom(format!("expected settings by name, found {value}"))
 }

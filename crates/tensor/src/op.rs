@@ -290,7 +290,10 @@ impl<O: Op + Clone + PartialEq> DynOp for O {
 
     fn same(&self, other: &dyn Op) -> bool {
         // Equality alone would take -0 for 0, and so one result for another.
-        other.as_any().downcast_ref::<O>().is_some_and(|other| self == other && printed(self) == printed(other))
+        match other.as_any().downcast_ref::<O>() {
+            Some(equal) => self == equal && print_alike(self, other.as_op()),
+            None => false,
+        }
     }
 
     fn digest(&self) -> u64 {
@@ -298,11 +301,15 @@ impl<O: Op + Clone + PartialEq> DynOp for O {
     }
 }
 
-// Not generic, as it would be compiled for each operation in each crate.
+// Not generic, as they would be compiled for each operation in each crate.
 fn digest(op: &dyn Op) -> u64 {
     let mut hasher = DefaultHasher::new();
     (op.as_any().type_id(), printed(op)).hash(&mut hasher);
     hasher.finish()
+}
+
+fn print_alike(op: &dyn Op, other: &dyn Op) -> bool {
+    printed(op) == printed(other)
 }
 
 fn printed(op: &dyn Op) -> String {

@@ -18,7 +18,7 @@ impl Layout {
 /// Calls `visit` with the parts, in row-major order and of at most [`BLOCK`] elements, of layouts of one shape.
 fn try_for_each_part<const N: usize, E>(
     layouts: [Layout; N],
-    visit: &mut impl FnMut([Layout; N]) -> Result<(), E>,
+    visit: &mut dyn FnMut([Layout; N]) -> Result<(), E>,
 ) -> Result<(), E> {
     let shape = layouts[0].shape;
     let Some(axis) = shape.iter().position(|&length| length > 1).filter(|_| shape.count() > BLOCK) else {

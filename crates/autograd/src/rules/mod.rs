@@ -14,6 +14,9 @@ mod scan;
 mod softmax;
 mod views;
 
+pub(crate) use elementwise::Pointwise;
+pub(crate) use reduce::Folded;
+
 use crate::Var;
 
 /// The gradient of an operation's only result, which the walk back never leaves out.

@@ -1,70 +1,68 @@
 //! Folds: the gradient goes to each element by the fold's own derivative, then through the function in front.
 
-use super::only;
+use super::{elementwise, only};
 use crate::ops::{
-    Apply, ArithmeticOps, CastOps, ComparisonOps, Elementwise, Fold, FoldRule, Function, Kind, MathOps,
-    ProductOfOthers, Reduce, ReduceOps, SelectOps, Value, ViewOps,
+    Apply, ArithmeticOps, CastOps, ComparisonOps, Fold, FoldOp, FoldSlope, Function, MathOps, ProductOfOthers, Reduce,
+    ReduceOps, SelectOps, Value, ViewOps,
 };
-use crate::{DType, Differentiable, Keep, MAX_RANK, Result, Scalar, Shape, Spec, Tensor, Var, keep};
+use crate::tape::Rule;
+use crate::var::apply_elementwise;
+use crate::{DType, Differentiable, Keep, MAX_RANK, Result, Shape, Spec, Tensor, Var, keep};
+use std::sync::Arc;
 
 impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Differentiable for Reduce<F, P, STATE, IN> {
     fn keeps(&self) -> Keep {
-        match (self.fold.constant_partial(1.0), Self::is_plain()) {
-            (Some(_), true) => Keep::NOTHING,
-            (Some(_), false) => Keep::INPUTS,
-            (None, _) => Keep::ALL,
+        Folded(self.operation().to_shared()).keeps()
+    }
+
+    fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
+        Folded(self.operation().to_shared()).vjp(x, y, dy, need)
+    }
+}
+
+/// The rule of any fold of any function.
+pub(crate) struct Folded(pub(crate) Arc<dyn FoldOp>);
+
+impl Rule for Folded {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn keeps(&self) -> Keep {
+        match (self.0.slope(1), self.0.front()) {
+            (FoldSlope::Constant(_), None) => Keep::NOTHING,
+            (FoldSlope::Constant(_), Some(_)) => Keep::INPUTS,
+            _ => Keep::ALL,
         }
     }
 
     fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
-        let specs: [Spec; IN] = std::array::from_fn(|i| x[i].tensor().spec());
-        let shape = self.folded(&specs)?;
+        let axes = self.0.axes();
+        let specs: Vec<Spec> = x.iter().map(|x| x.tensor().spec()).collect();
+        let shape = self.0.folded(&specs)?;
         // With the folded dimensions as ones, unless all are folded: a single number broadcasts as it is.
         let aligned = |v: &Var| match Value::shape(v).rank() {
             0 => Ok(v.clone()),
-            _ => v.reshape((0..shape.rank()).map(|a| if self.axes[a] { 1 } else { shape[a] }).collect::<Vec<_>>()),
+            _ => v.reshape((0..shape.rank()).map(|a| if axes[a] { 1 } else { shape[a] }).collect::<Vec<_>>()),
         };
         let (dy, y) = (aligned(&only(dy))?, || aligned(&y[0]));
-        let operands: [&Var; IN] = std::array::from_fn(|i| &x[i]);
+        let front = self.0.front();
         // What was folded; computed again, since only the operands were kept.
-        let elements = || match Self::is_plain() {
-            true => Ok(x[0].clone()),
-            false => Var::elementwise(self.front.clone(), operands).map(|[elements]| elements),
+        let elements = || match &front {
+            None => Ok(x[0].clone()),
+            Some(front) => apply_elementwise(&**front, &x.iter().collect::<Vec<_>>())?.one(),
         };
-        let count = self.count(&shape) as f64;
-        let dx = match (F::RULE, self.fold.constant_partial(count)) {
-            (FoldRule::Partial, Some(1.0)) => dy,
-            (FoldRule::Partial, Some(partial)) => dy.mul(partial)?,
-            (FoldRule::Partial, None) => {
-                let op = FoldGradient::<F, STATE> { fold: self.fold.clone(), count };
-                Var::elementwise(op, [&elements()?, &y()?, &dy]).map(|[dx]| dx)?
-            }
-            (FoldRule::ShareTies, _) => share_ties(&elements()?, &y()?, &dy, &self.axes)?,
-            (FoldRule::ProductOfOthers, _) => dy.mul(&product_of_others(&elements()?, &self.axes)?)?,
+        let dx = match self.0.slope(self.0.count(&shape)) {
+            FoldSlope::Constant(1.0) => dy,
+            FoldSlope::Constant(partial) => dy.mul(partial)?,
+            FoldSlope::Partial(gradient) => apply_elementwise(&*gradient, &[&elements()?, &y()?, &dy])?.one()?,
+            FoldSlope::ShareTies => share_ties(&elements()?, &y()?, &dy, axes)?,
+            FoldSlope::ProductOfOthers => dy.mul(&product_of_others(&elements()?, axes)?)?,
         };
         let dx = dx.expand(shape)?;
-        if Self::is_plain() {
-            return Ok(vec![Some(dx)]);
-        }
-        let front = Elementwise::<P, IN, 1>(self.front.clone());
-        let result = if P::FROM_OUTPUT { elements()? } else { dx.detach() };
-        front.vjp(x, &[result], &[Some(dx)], need)
-    }
-}
-
-/// `dy · ∂y/∂x` for an element, the result and the result's gradient.
-#[derive(Debug, Clone, PartialEq)]
-struct FoldGradient<F, const STATE: usize> {
-    fold: F,
-    count: f64,
-}
-
-impl<F: Fold<STATE>, const STATE: usize> Function<3> for FoldGradient<F, STATE> {
-    const NAME: &'static str = F::NAME;
-    const KIND: Kind = Kind::Float;
-    #[inline(always)]
-    fn call<S: Scalar>(&self, [x, y, dy]: [S; 3]) -> [S; 1] {
-        [self.fold.partial(x, y, self.count).times_tangent(dy)]
+        let Some(front) = &front else { return Ok(vec![Some(dx)]) };
+        let result = if front.is_from_output() { elements()? } else { dx.detach() };
+        elementwise::vjp(&**front, x, &[result], &[Some(dx)], need)
     }
 }
 

@@ -53,7 +53,7 @@ fn read<L: Layer + serde::de::DeserializeOwned + 'static>(
     class: &str,
     config: &serde_json::Value,
 ) -> Result<Box<dyn Layer>> {
-    match serde_json::from_value::<L>(config.clone()) {
+    match crate::config::from_fields::<L>(config) {
         Ok(layer) => Ok(Box::new(layer)),
         Err(error) => Err(Error::config(
             format!("the arguments of a {class} layer cannot be read: {error}"),

@@ -12,12 +12,18 @@ use std::time::{Duration, Instant};
 /// Work below this many elementary steps (about 20 µs) stays on the caller's thread: waking another costs as much.
 pub const SERIAL_LIMIT: usize = 1 << 16;
 
+// What these call is behind a pointer: compiled for each kernel, they took a fifth of the time that the crate took to
+// compile.
+
 /// Calls `body(start, end)` for the chunks of `0..n`, each `chunk` long (the last may be shorter).
 /// `cost` is the work per index in elementary steps (an addition is 1).
 pub fn for_chunks(n: usize, chunk: usize, cost: usize, body: impl Fn(usize, usize) + Sync) {
-    let chunk = chunk.max(1);
+    chunks(n, chunk.max(1), cost, &body);
+}
+
+fn chunks(n: usize, chunk: usize, cost: usize, body: &(dyn Fn(usize, usize) + Sync)) {
     let parallel = n.saturating_mul(cost) > SERIAL_LIMIT;
-    for_each(n.div_ceil(chunk), parallel, |i| body(i * chunk, ((i + 1) * chunk).min(n)));
+    each(n.div_ceil(chunk), parallel, &|i| body(i * chunk, ((i + 1) * chunk).min(n)));
 }
 
 /// Calls `body` with ranges that make up `0..n`, in multiples of `align`, of which there may be any number: for work
@@ -26,13 +32,17 @@ pub fn for_chunks(n: usize, chunk: usize, cost: usize, body: impl Fn(usize, usiz
 /// There are as many as threads as long as they fit a cache, and always the same for the same `n`: then a thread mostly
 /// finds the part of a tensor that it has worked on before in its own cache.
 pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize>) + Sync) {
+    ranges(n, align, cost, &body);
+}
+
+fn ranges(n: usize, align: usize, cost: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
     const LONGEST: usize = 1 << 18;
     let threads = rayon::current_num_threads();
     let count = match n.saturating_mul(cost) <= SERIAL_LIMIT {
         true => 1,
         false => n.div_ceil(threads * LONGEST) * threads,
     };
-    for_each(count, true, |index| {
+    each(count, true, &|index| {
         let range = part(n, count, align, index);
         if !range.is_empty() {
             body(range);
@@ -42,17 +52,20 @@ pub fn for_ranges(n: usize, align: usize, cost: usize, body: impl Fn(Range<usize
 
 /// Runs `task(0)` to `task(count - 1)`, on rayon's threads where `parallel`, in order on this thread otherwise.
 pub fn for_each(count: usize, parallel: bool, task: impl Fn(usize) + Sync) {
+    each(count, parallel, &task);
+}
+
+fn each(count: usize, parallel: bool, task: &(dyn Fn(usize) + Sync)) {
     let threads = rayon::current_num_threads().min(count);
     // A helper does the parts of its part alone. While it waited for others it would take up whatever the pool has to do,
     // and the thread that it helps would have to wait for that.
     match !parallel || threads <= 1 || HELPING.get() {
         true => (0..count).for_each(task),
-        false => spread(count, threads, &task),
+        false => spread(count, threads, task),
     }
 }
 
-/// [`for_each`] on so many threads. What it calls is behind a pointer: compiled for each kernel, this took a fifth of the
-/// time that the crate took to compile.
+/// [`for_each`] on so many threads.
 fn spread(count: usize, threads: usize, task: &(dyn Fn(usize) + Sync)) {
     // Few enough to cost nothing, enough for a thread that was held up to be helped out.
     let parts = count.min(8 * threads);

@@ -41,11 +41,23 @@ pub trait VectorKernel<T: Float> {
     unsafe fn run<V: Vector<Elem = T>>(self) -> Self::Out;
 }
 
+/// A kernel that is called through a pointer, so that what calls it is not compiled for each.
+pub trait Routine {
+    /// What it is called with.
+    type Arguments;
+    /// Runs the kernel; implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// What the implementation asks of the arguments.
+    unsafe fn run(arguments: Self::Arguments);
+}
+
 thread_local! {
     static LIMIT: Cell<Isa> = const { Cell::new(Isa::Avx512) };
 }
 
 /// The best instruction set of this CPU, lowered by [`with_isa`] where the current thread is inside one.
+#[inline]
 pub fn isa() -> Isa {
     detected().min(LIMIT.get())
 }
@@ -108,6 +120,19 @@ pub fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
     }
 }
 
+/// The routine compiled for the best instruction set allowed on this thread, or for AVX2 where that is better and `R` is
+/// not `WIDE`: time matters less than that of compiling it. Calling it is as safe as [`Routine::run`].
+pub fn routine<R: Routine, const WIDE: bool>() -> unsafe fn(R::Arguments) {
+    match isa() {
+        // `isa` answers only what the CPU has.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if WIDE => routine_on_avx512::<R>,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => routine_on_avx2::<R>,
+        _ => R::run,
+    }
+}
+
 /// Runs `kernel` over the vectors of `isa`, or of the best that the CPU has where that is less.
 #[inline]
 pub fn dispatch_vectors<T: Float, K: VectorKernel<T>>(isa: Isa, kernel: K) -> K::Out {
@@ -166,6 +191,24 @@ unsafe fn on_avx512<K: Kernel>(kernel: K) -> K::Out {
 #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
 unsafe fn on_avx2<K: Kernel>(kernel: K) -> K::Out {
     kernel.run()
+}
+
+/// # Safety
+/// The CPU has these features; as [`Routine::run`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
+unsafe fn routine_on_avx512<R: Routine>(arguments: R::Arguments) {
+    // SAFETY: the caller's promise.
+    unsafe { R::run(arguments) }
+}
+
+/// # Safety
+/// The CPU has these features; as [`Routine::run`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2")]
+unsafe fn routine_on_avx2<R: Routine>(arguments: R::Arguments) {
+    // SAFETY: the caller's promise.
+    unsafe { R::run(arguments) }
 }
 
 /// # Safety

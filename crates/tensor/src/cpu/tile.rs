@@ -243,30 +243,31 @@ unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const WALK: u8>
         let mut sums = [[V::splat(V::Elem::zero()); WIDTH]; ROWS];
         let mut b = p.b.add(column);
         for &tap in p.taps {
-            let mut a = [p.a; ROWS];
+            // One pointer moves and the rows keep their distances from it: there are not registers enough to move all.
+            let mut a = p.a.wrapping_offset(tap);
+            let mut distances = [0; ROWS];
             for i in 0..ROWS {
-                a[i] = p.a.offset(tap + rows[i.min(rows.len() - 1)].a);
+                distances[i] = rows[i.min(rows.len() - 1)].a;
             }
             let step = if WALK == UNIT_STEP { 1 } else { p.a_step };
             let mut left = p.run;
-            let mut at = 0;
             // Four steps at a time where the tile is narrow. In a wide one the compiler then holds eight vectors of B at
             // once and spills sums: f64 lost a third of its speed, AVX2 half.
             let pairs = if WIDTH == 1 { 2 } else { 1 };
             while left >= 2 * pairs as usize {
                 for pair in 0..pairs {
-                    let (at, b) = (at + 2 * pair * step, b.wrapping_offset(2 * pair * p.b_step));
-                    accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, &a, at, b, last);
-                    let (at, b) = (at + step, b.offset(p.b_step));
-                    accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, &a, at, b, last);
+                    let (a, b) = (a.wrapping_offset(2 * pair * step), b.wrapping_offset(2 * pair * p.b_step));
+                    accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, a, &distances, b, last);
+                    let (a, b) = (a.wrapping_offset(step), b.offset(p.b_step));
+                    accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, a, &distances, b, last);
                 }
-                at += 2 * pairs * step;
+                a = a.wrapping_offset(2 * pairs * step);
                 b = b.wrapping_offset(2 * pairs * p.b_step);
                 left -= 2 * pairs as usize;
             }
             while left > 0 {
-                accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, &a, at, b, last);
-                at += step;
+                accumulate::<V, ROWS, WIDTH, WALK>(&mut sums, a, &distances, b, last);
+                a = a.wrapping_offset(step);
                 b = b.wrapping_offset(p.b_step);
                 left -= 1;
             }
@@ -275,15 +276,15 @@ unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const WALK: u8>
     }
 }
 
-/// One step of the inner dimension: `sums[i][j] += a[i][at] · b[j]`.
+/// One step of the inner dimension: `sums[i][j] += a[distances[i]] · b[j]`.
 ///
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
 unsafe fn accumulate<V: Vector, const ROWS: usize, const WIDTH: usize, const WALK: u8>(
     sums: &mut [[V; WIDTH]; ROWS],
-    a: &[*const V::Elem; ROWS],
-    at: isize,
+    a: *const V::Elem,
+    distances: &[isize; ROWS],
     b: *const V::Elem,
     last: usize,
 ) {
@@ -295,7 +296,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const WIDTH: usize, const WAL
                 if WIDTH == 1 { V::load_first(b.add(j * V::LANES), last) } else { V::load(b.add(j * V::LANES)) };
         }
         for i in 0..ROWS {
-            let element = if WALK == ADJACENT { *a[0].offset(at).add(i) } else { *a[i].offset(at) };
+            let element = if WALK == ADJACENT { *a.offset(distances[0]).add(i) } else { *a.offset(distances[i]) };
             let element = V::splat(element);
             for j in 0..WIDTH {
                 sums[i][j] = element.mul_add(vectors[j], sums[i][j]);

@@ -84,7 +84,7 @@ impl Value for Tensor {
         f: F,
         x: [&Tensor; IN],
     ) -> Result<[Tensor; OUT]> {
-        let y = Tensor::apply(&Elementwise::<F, IN, OUT>(f), &x)?;
+        let y = Tensor::apply(F::operation(&Elementwise(f)), &x)?;
         Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
     }
 
@@ -93,7 +93,8 @@ impl Value for Tensor {
         op: Reduce<F, P, STATE, IN>,
         x: [&Tensor; IN],
     ) -> Result<Tensor> {
-        Tensor::apply_one(op, &x)
+        let at = Location::caller();
+        Tensor::apply(op.operation(), &x)?.one().map_err(|e| e.at(at))
     }
 }
 

@@ -127,6 +127,11 @@ impl<const SIMPLIFIED: bool> Expr<SIMPLIFIED> {
         Expr::new(Node::Input(i))
     }
 
+    /// The arguments with these numbers.
+    pub(crate) fn inputs(numbers: std::ops::Range<usize>) -> Vec<Self> {
+        numbers.map(Expr::input).collect()
+    }
+
     fn binary(f: Binary, a: Self, b: Self) -> Self {
         Expr::new(Node::Binary(f, a.0, b.0))
     }

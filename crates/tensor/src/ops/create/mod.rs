@@ -59,8 +59,7 @@ impl<F: Function<1>> Op for Create<F> {
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
         let outputs = infer(self, x).ok()?;
-        let numbers: Vec<Expr> = (1..=x.len()).map(Expr::input).collect();
-        let y = self.function.call_with([Expr::input(0)], &numbers);
+        let y = self.function.call_with([Expr::<false>::input(0)], &Expr::inputs(1..1 + x.len()));
         let mut pointwise = typed(&[], self.compute(), Program::new(1 + x.len(), &y), &outputs);
         pointwise.arguments.push(Argument::Index);
         pointwise.arguments.extend(x.iter().map(|x| Argument::Number(x.dtype)));

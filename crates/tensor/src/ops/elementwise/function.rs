@@ -1,8 +1,8 @@
 //! What an elementwise operation is made of: the trait that a function implements, the operation that applies it to
 //! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
 
-use super::compiled::{Compiled, CompiledGradient};
 use super::run::{BLOCK, BlockFn, LANES, computed_in, run};
+use super::runs::{Lane, Point, Symbols, dual, lane_of, numbers, read_runs, set_lane, write_runs};
 use crate::run::infer;
 use crate::scalar::{Program, Real};
 use crate::{
@@ -78,16 +78,11 @@ pub trait Function<const IN: usize, const OUT: usize = 1>: Debug + Clone + Parti
         None
     }
 
-    /// The code of the function. Kiln's own have it compiled with them; leave it as it is.
+    /// The operation behind a pointer, which brings its code. Kiln's own functions have it compiled with them; leave it
+    /// as it is.
     #[doc(hidden)]
-    fn compiled() -> Compiled<Self, IN, OUT> {
-        Compiled::here()
-    }
-
-    /// The code of the derivative, as [`Function::compiled`].
-    #[doc(hidden)]
-    fn compiled_gradient() -> CompiledGradient<Self, IN, OUT> {
-        CompiledGradient::here()
+    fn operation(op: &Elementwise<Self, IN, OUT>) -> &dyn ElementwiseOp {
+        op
     }
 }
 
@@ -122,9 +117,9 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Elementwise<F, IN,
     }
 
     /// The function as instructions.
-    pub(super) fn program(f: &F) -> Program {
-        let numbers: Vec<Expr> = (IN..IN + F::NUMBERS).map(Expr::input).collect();
-        Program::new(IN + F::NUMBERS, &f.call_with(std::array::from_fn(Expr::input), &numbers))
+    fn program(&self) -> Program {
+        let numbers = Expr::<false>::inputs(IN..IN + F::NUMBERS);
+        Program::new(IN + F::NUMBERS, &self.0.call_with(std::array::from_fn(Expr::input), &numbers))
     }
 }
 
@@ -143,7 +138,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts_in_place();
-        (F::compiled().run)(self, Self::compute_dtype(x)?, x, y);
+        run(self, Self::compute_dtype(x)?, x, y);
         Ok(())
     }
 
@@ -152,8 +147,47 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = infer(self, x).ok()?;
-        Self::SIGNATURE.pointwise(x, (F::compiled().program)(&self.0), &outputs)
+        Self::SIGNATURE.pointwise(self, x, &|| self.program())
+    }
+}
+
+/// An elementwise operation whose function is not known: what a derivative rule asks of it.
+pub trait ElementwiseOp: Op {
+    /// A copy behind a pointer that can be shared.
+    fn to_shared(&self) -> Arc<dyn ElementwiseOp>;
+    /// The partial derivative with respect to operand `i`, where it is a constant ([`Function::constant_partials`]).
+    fn constant_partial(&self, i: usize) -> Option<f64>;
+    /// Whether the derivative is a function of the result ([`Function::FROM_OUTPUT`]).
+    fn is_from_output(&self) -> bool;
+    /// The operation behind the gradients of the operands in `need`.
+    fn gradient(&self, need: &[bool]) -> Arc<dyn GradientOp>;
+}
+
+/// The gradient of an elementwise operation whose function is not known.
+pub trait GradientOp: Op {
+    /// The same as a formula, which can be derived again.
+    fn formula(&self) -> Formula;
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseOp for Elementwise<F, IN, OUT> {
+    fn to_shared(&self) -> Arc<dyn ElementwiseOp> {
+        Arc::new(self.clone())
+    }
+
+    fn constant_partial(&self, i: usize) -> Option<f64> {
+        self.0.constant_partials().map(|partials| partials[i])
+    }
+
+    fn is_from_output(&self) -> bool {
+        F::FROM_OUTPUT
+    }
+
+    fn gradient(&self, need: &[bool]) -> Arc<dyn GradientOp> {
+        let mut wanted = [false; IN];
+        wanted.copy_from_slice(need);
+        let gradient = ElementwiseGrad::<F, IN, OUT> { function: self.0.clone(), need: wanted };
+        // What a comparison tells has no gradient but in formulas: a constant keeps its kernel from being compiled.
+        if const { matches!(F::KIND, Kind::Comparison) } { Arc::new(gradient.formula()) } else { Arc::new(gradient) }
     }
 }
 
@@ -191,15 +225,16 @@ impl Signature {
         Ok(repeat_n(Spec::new(shape, dtype), self.results).collect())
     }
 
-    fn pointwise(&self, x: &[Spec], program: Program, outputs: &[Spec]) -> Option<Pointwise> {
-        let mut pointwise = typed(x, self.compute_dtype(x).ok()?, program, outputs);
+    fn pointwise(&self, op: &dyn Op, x: &[Spec], program: &dyn Fn() -> Program) -> Option<Pointwise> {
+        let outputs = infer(op, x).ok()?;
+        let mut pointwise = typed(x, self.compute_dtype(x).ok()?, program(), &outputs);
         let arguments = pointwise.arguments.iter_mut().zip(x).skip(self.operands);
         arguments.for_each(|(argument, x)| *argument = Argument::Number(x.dtype));
         Some(pointwise)
     }
 
-    /// The specs of the gradients of the operands, so many of them, from `inputs` inputs.
-    fn infer_gradient(&self, inputs: usize, x: &[Spec], wanted: usize) -> Result<Specs> {
+    /// The specs of the gradients of the operands in need, from `inputs` inputs.
+    fn infer_gradient(&self, inputs: usize, x: &[Spec], need: &[bool]) -> Result<Specs> {
         if self.numbers > 0 {
             return Err(Error::argument(self.name, "a function with numbers beside its operands has no derivative"));
         }
@@ -212,6 +247,7 @@ impl Signature {
         }
         let shape = broadcast_all(self.name, x)?;
         let dtype = cotangent_dtype(self.name, x)?;
+        let wanted = need.iter().filter(|need| **need).count();
         Ok(repeat_n(Spec::new(shape, dtype), wanted).collect())
     }
 }
@@ -241,39 +277,32 @@ pub(crate) fn typed(x: &[Spec], compute: DType, program: Program, outputs: &[Spe
 pub(crate) const MOST_NUMBERS: usize = 16;
 
 /// The most operands and results that a function which is differentiated can have together.
-const MOST_INPUTS: usize = 8;
+pub(super) const MOST_INPUTS: usize = 8;
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
     const NUMBERS: usize = F::NUMBERS;
     const WHOLE: bool = !matches!(F::KIND, Kind::Float);
 
     #[inline(always)]
-    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
-        let (mut a, mut out) = ([[C::default(); LANES]; IN], [[C::default(); LANES]; OUT]);
-        let mut numbers = [C::default(); MOST_NUMBERS];
-        for i in 0..F::NUMBERS {
-            // SAFETY: a number is one element.
-            numbers[i] = unsafe { *x[IN + i] };
-        }
+    unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize) {
         // Plain loops: a closure that is not inlined here would be compiled for the baseline instruction set.
-        for start in (0..length).step_by(LANES) {
-            for i in 0..IN {
-                // SAFETY: operands have `length` elements, and start + LANES ≤ length.
-                a[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
-            }
-            for lane in 0..LANES {
-                let mut x = [C::default(); IN];
-                for i in 0..IN {
-                    x[i] = a[i][lane];
+        // SAFETY: there are `IN` operands, then the numbers, and `OUT` results; operands and results have `length`
+        // elements, of which `start + LANES` is at most the end. Runs of all operands are read before one is written.
+        unsafe {
+            let numbers = numbers(x.add(IN), F::NUMBERS);
+            let mut start = 0;
+            while start < length {
+                let mut a = [[C::default(); LANES]; IN];
+                read_runs(x, start, &mut a);
+                let mut out = [[C::default(); LANES]; OUT];
+                let mut lane = 0;
+                while lane < LANES {
+                    let results = self.0.call_with(lane_of(&a, lane), &numbers[..F::NUMBERS]);
+                    set_lane(&mut out, lane, results);
+                    lane += 1;
                 }
-                let results = self.0.call_with(x, &numbers[..F::NUMBERS]);
-                for o in 0..OUT {
-                    out[o][lane] = results[o];
-                }
-            }
-            for o in 0..OUT {
-                // SAFETY: results have `length` elements, and this run of every operand has been read.
-                unsafe { y[o].add(start).cast::<[C; LANES]>().write_unaligned(out[o]) }
+                write_runs(y, start, &out);
+                start += LANES;
             }
         }
     }
@@ -346,10 +375,10 @@ fn broadcast_error(name: &str, x: &[Spec]) -> Error {
         .help("dimensions are aligned at the right and must be equal, or one of them 1")
 }
 
-/// An operand, and whether it is the one that moves.
+/// The gradient of an operand of a choice: what was not chosen gets nothing, whatever became of what was.
 #[inline(always)]
-fn dual<S: Scalar>(value: S, moves: bool) -> Dual<S> {
-    Dual { value, tangent: S::lit(if moves { 1.0 } else { 0.0 }) }
+fn chosen<S: Scalar>(slope: S, dy: S) -> S {
+    S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), slope.times_tangent(dy))
 }
 
 /// The operation behind the gradient of an [`Elementwise`]: from the operands (or the result, where that is enough)
@@ -369,24 +398,21 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
         if F::FROM_OUTPUT { 2 } else { IN + OUT }
     }
 
-    /// The gradient of operand `wrt` at one point. `x` are the operands with their tangents, 1 for this one and 0 for
-    /// the others; `given` are the inputs of this operation.
+    /// The gradient of operand `wrt` at one point.
     #[inline(always)]
-    fn gradient<S: Scalar>(&self, x: [Dual<S>; IN], given: impl Fn(usize) -> S) -> S {
+    fn gradient<S: Scalar>(&self, wrt: usize, at: &impl Point<S>) -> S {
         if F::FROM_OUTPUT {
-            return self.function.slope(given(0)).times_tangent(given(1));
+            return self.function.slope(at.input(0)).times_tangent(at.input(1));
         }
-        let mut sum = S::lit(0.0);
-        for (o, y) in self.function.call(x).iter().enumerate() {
-            let (dy, slope) = (given(IN + o), y.tangent.clone());
+        let y = self.function.call(at.duals(wrt));
+        let (mut sum, mut o) = (S::lit(0.0), 0);
+        while o < OUT {
+            let (slope, dy) = (y[o].tangent.clone(), at.input(IN + o));
             // A gradient that is 0 stays so where the slope is infinite or undefined: what is masked later counts for
             // nothing.
-            let term = match F::KIND {
-                // What was not chosen gets nothing, whatever became of what was.
-                Kind::Select => S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), slope.times_tangent(dy)),
-                _ => slope.times_tangent(dy),
-            };
+            let term = if matches!(F::KIND, Kind::Select) { chosen(slope, dy) } else { slope.times_tangent(dy) };
             sum = if o == 0 { term } else { sum + term };
+            o += 1;
         }
         sum
     }
@@ -400,8 +426,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
         let mut wanted = Vec::new();
         for wrt in 0..IN {
             if self.need[wrt] {
-                let x = std::array::from_fn(|i| dual(Expr::input(i), i == wrt));
-                wanted.push(self.gradient(x, Expr::input));
+                wanted.push(self.gradient(wrt, &Symbols));
             }
         }
         wanted
@@ -409,16 +434,11 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
 
     /// The same as a formula, which can be derived again.
     pub fn formula(&self) -> Formula {
-        (F::compiled_gradient().formula)(self)
-    }
-
-    pub(super) fn derive_formula(&self) -> Formula {
-        let program = Program::new(self.operands(), &self.formulas::<true>());
-        Formula { name: self.name().to_owned(), program: Arc::new(program) }
+        Formula::new(self.name(), self.operands(), &self.formulas())
     }
 
     /// The gradients as the kernel computes them, in instructions.
-    pub(super) fn program(&self) -> Program {
+    fn program(&self) -> Program {
         Program::new(self.operands(), &self.formulas::<false>())
     }
 }
@@ -433,13 +453,12 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        let wanted = self.need.iter().filter(|need| **need).count();
-        Elementwise::<F, IN, OUT>::SIGNATURE.infer_gradient(self.operands(), x, wanted)
+        Elementwise::<F, IN, OUT>::SIGNATURE.infer_gradient(self.operands(), x, &self.need)
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts_in_place();
-        (F::compiled_gradient().run)(self, x[x.len() - 1].dtype(), x, y);
+        run(self, x[x.len() - 1].dtype(), x, y);
         Ok(())
     }
 
@@ -448,36 +467,50 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = infer(self, x).ok()?;
-        Some(typed(x, x.last()?.dtype, (F::compiled_gradient().program)(self), &outputs))
+        gradient_pointwise(self, x, &|| self.program())
+    }
+}
+
+// Not generic, as it would be compiled for each function.
+fn gradient_pointwise(op: &dyn Op, x: &[Spec], program: &dyn Fn() -> Program) -> Option<Pointwise> {
+    let outputs = infer(op, x).ok()?;
+    Some(typed(x, x.last()?.dtype, program(), &outputs))
+}
+
+impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> GradientOp for ElementwiseGrad<F, IN, OUT> {
+    fn formula(&self) -> Formula {
+        ElementwiseGrad::formula(self)
     }
 }
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for ElementwiseGrad<F, IN, OUT> {
     #[inline(always)]
-    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
+    unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize) {
         // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
-        let (mut a, mut dx) = ([[C::default(); LANES]; MOST_INPUTS], [C::default(); LANES]);
-        for start in (0..length).step_by(LANES) {
-            for i in 0..self.operands() {
-                // SAFETY: operands have `length` elements, and start + LANES ≤ length.
-                a[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
-            }
-            let mut o = 0;
-            for wrt in 0..IN {
+        let mut start = 0;
+        while start < length {
+            let mut runs = [[C::default(); LANES]; MOST_INPUTS];
+            // SAFETY: there are so many inputs, which have `length` elements, and start + LANES ≤ length.
+            unsafe { read_runs(x, start, &mut runs[..self.operands()]) };
+            let (mut wrt, mut y) = (0, y);
+            while wrt < IN {
                 if self.need[wrt] {
-                    for lane in 0..LANES {
-                        let mut x = [dual(C::default(), false); IN];
-                        for i in 0..IN {
-                            x[i] = dual(a[i][lane], i == wrt);
-                        }
-                        dx[lane] = self.gradient(x, |i| a[i][lane]);
+                    let mut dx = [[C::default(); LANES]];
+                    let mut lane = 0;
+                    while lane < LANES {
+                        dx[0][lane] = self.gradient(wrt, &Lane { runs: &runs, lane });
+                        lane += 1;
                     }
-                    // SAFETY: results have `length` elements, and this run of every operand has been read.
-                    unsafe { y[o].add(start).cast::<[C; LANES]>().write_unaligned(dx) }
-                    o += 1;
+                    // SAFETY: there is a result for each operand in need; results have `length` elements, and this run of
+                    // every operand has been read.
+                    unsafe {
+                        write_runs(y, start, &dx);
+                        y = y.add(1);
+                    }
                 }
+                wrt += 1;
             }
+            start += LANES;
         }
     }
 }
@@ -491,6 +524,10 @@ pub struct Formula {
 }
 
 impl Formula {
+    fn new(name: &str, inputs: usize, results: &[Expr<true>]) -> Formula {
+        Formula { name: name.to_owned(), program: Arc::new(Program::new(inputs, results)) }
+    }
+
     /// The formula for the gradients of the operands in `need`, from the operands and the gradient of each result.
     #[must_use]
     pub fn gradient(&self, need: &[bool]) -> Formula {
@@ -506,8 +543,7 @@ impl Formula {
                 .map(|(o, y)| y.tangent.times_tangent(Expr::input(arity + o)));
             gradients.push(terms.reduce(|sum, term| sum + term).unwrap_or_else(|| Expr::lit(0.0)));
         }
-        let program = Program::new(arity + self.program.outputs(), &gradients);
-        Formula { name: self.name.clone(), program: Arc::new(program) }
+        Formula::new(&self.name, arity + self.program.outputs(), &gradients)
     }
 }
 
@@ -542,11 +578,20 @@ impl Op for Formula {
     }
 }
 
+impl GradientOp for Formula {
+    fn formula(&self) -> Formula {
+        self.clone()
+    }
+}
+
 impl BlockFn for Program {
     const WHOLE: bool = true;
 
     #[inline(always)]
-    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize) {
+    unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize) {
+        // SAFETY: there are so many operands and results.
+        let (x, y) =
+            unsafe { (std::slice::from_raw_parts(x, self.inputs()), std::slice::from_raw_parts(y, self.outputs())) };
         for start in (0..length).step_by(BLOCK) {
             let n = BLOCK.min(length - start);
             // SAFETY: operands have `length` elements. They are not written while these slices are used: the program

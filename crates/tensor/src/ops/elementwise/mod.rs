@@ -7,6 +7,7 @@ mod compiled;
 mod function;
 mod math;
 mod run;
+mod runs;
 
 pub(crate) use compiled::compiled_here;
 pub(crate) use function::{broadcast_all, check_numbers, typed};
@@ -15,9 +16,7 @@ pub(crate) use run::{computed_in, create};
 pub use activations::*;
 pub use arithmetic::*;
 pub use comparisons::*;
-#[doc(hidden)]
-pub use compiled::{Compiled, CompiledGradient};
-pub use function::{Elementwise, ElementwiseGrad, Formula, Function, Itself, Kind};
+pub use function::{Elementwise, ElementwiseGrad, ElementwiseOp, Formula, Function, GradientOp, Itself, Kind};
 pub use math::*;
 
 /// Defines functions of one argument, a row each, and the trait with their methods. A row may end with the derivative

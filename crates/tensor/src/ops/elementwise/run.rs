@@ -4,12 +4,13 @@
 use crate::View;
 use crate::cpu::load::load;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::Kernel;
+use crate::cpu::simd::Routine;
 use crate::cpu::{parallel, simd};
 use crate::scalar::{Integer, Real};
 use crate::{DType, Element, Layout, MAX_RANK, Shape, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Elements gathered or converted at a time: seven operands of doubles still fit into 32 KiB.
@@ -33,16 +34,58 @@ pub(crate) trait BlockFn: Sync {
     /// Whether it is ever computed in whole numbers: else it is not compiled for them.
     const WHOLE: bool = false;
 
-    /// Computes `length` elements, a multiple of [`LANES`]. Mark it `#[inline(always)]`.
+    /// Computes `length` elements, a multiple of [`LANES`], of the operands from `x` on into the results from `y` on.
+    /// Mark it `#[inline(always)]`.
     ///
     /// # Safety
-    /// Every operand but the numbers, which are one element each, and every result has `length` elements; a result shares
-    /// memory with an operand entirely or not at all.
-    unsafe fn block<C: Real>(&self, x: &[*const C], y: &[*mut C], length: usize);
+    /// There are as many operands and results as the function has. Every operand but the numbers, which are one element
+    /// each, and every result has `length` elements; a result shares memory with an operand entirely or not at all.
+    unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize);
 }
 
-/// One block of any function: operands, results, length. Calling it is as safe as [`BlockFn::block`].
-type Block<'f, C> = &'f (dyn Fn(&[*const C], &[*mut C], usize) + Sync);
+/// A [`BlockFn`] for the walk over its operands, which is compiled only once for each type `C`.
+#[derive(Clone, Copy)]
+struct Block<C> {
+    f: *const (),
+    run: unsafe fn(BlockCall<C>),
+}
+
+// SAFETY: `f` is a `BlockFn`, which can be shared.
+unsafe impl<C> Sync for Block<C> {}
+
+/// A call of [`BlockFn::block`].
+struct BlockCall<C> {
+    f: *const (),
+    x: *const *const C,
+    y: *const *mut C,
+    length: usize,
+}
+
+/// [`BlockFn::block`] of `F`.
+struct BlockOf<F, C>(PhantomData<(F, C)>);
+
+impl<F: BlockFn, C: Real> Routine for BlockOf<F, C> {
+    type Arguments = BlockCall<C>;
+    #[inline(always)]
+    unsafe fn run(BlockCall { f, x, y, length }: BlockCall<C>) {
+        // SAFETY: the caller's promise: `f` is an `F`, and the rest is as it asks for.
+        unsafe { (*f.cast::<F>()).block(x, y, length) }
+    }
+}
+
+impl<C: Real> Block<C> {
+    /// `f`, which must outlive it, compiled for the instruction sets that single precision has, if `WIDE`, or fewer.
+    fn new<F: BlockFn, const WIDE: bool>(f: &F) -> Block<C> {
+        Block { f: std::ptr::from_ref(f).cast(), run: simd::routine::<BlockOf<F, C>, WIDE>() }
+    }
+
+    /// # Safety
+    /// As [`BlockFn::block`].
+    unsafe fn call(&self, x: &[*const C], y: &[*mut C], length: usize) {
+        // SAFETY: the caller's promise; `run` is that of `f`.
+        unsafe { (self.run)(BlockCall { f: self.f, x: x.as_ptr(), y: y.as_ptr(), length }) }
+    }
+}
 
 /// Runs `f` over operands that broadcast to the shape of the results, computing in the class of `compute`.
 ///
@@ -60,35 +103,24 @@ pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y:
 
 /// Runs `f` over the elements' numbers, if `indexed`, and the operands.
 fn over<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
-    let operands = Operands::new::<F>(indexed, x, y);
+    let operands = Operands { indexed, x, numbers: F::NUMBERS };
     if F::WHOLE && computed_in(compute) == DType::I64 {
-        // SAFETY: `run_range`, which calls this, passes blocks as `BlockFn::block` asks for.
-        return walk::<Integer>(&|x, y, length| unsafe { f.block(x, y, length) }, operands, y);
+        let run = BlockOf::<F, Integer>::run;
+        return walk::<Integer>(Block { f: std::ptr::from_ref(f).cast(), run }, operands, y);
     }
     match compute {
-        DType::F64 => {
-            walk::<f64>(&|x, y, length| simd::dispatch_up_to_avx2(BlockCall { f, x, y, length }), operands, y);
-        }
-        _ => walk::<f32>(&|x, y, length| simd::dispatch(BlockCall { f, x, y, length }), operands, y),
+        DType::F64 => walk(Block::<f64>::new::<F, false>(f), operands, y),
+        _ => walk(Block::<f32>::new::<F, true>(f), operands, y),
     }
 }
 
 /// What a function is run over.
 struct Operands<'a> {
-    /// The shape of the results.
-    shape: Shape,
     /// Whether the elements' numbers come first.
     indexed: bool,
     x: &'a [View<'a>],
-    numbers: &'a [View<'a>],
-}
-
-impl<'a> Operands<'a> {
-    fn new<F: BlockFn>(indexed: bool, x: &'a [View<'a>], y: &[ViewMut<'_>]) -> Operands<'a> {
-        let shape = y.first().map(|y| *y.shape()).unwrap_or_default();
-        let (x, numbers) = x.split_at(x.len() - F::NUMBERS);
-        Operands { shape, indexed, x, numbers }
-    }
+    /// How many of the last are single numbers.
+    numbers: usize,
 }
 
 /// The type that numbers of type `dtype` are computed in: narrow floats in `f32`, integers and booleans in `i64`.
@@ -100,10 +132,12 @@ pub(crate) fn computed_in(dtype: DType) -> DType {
     }
 }
 
-fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: Operands<'_>, y: &mut [ViewMut<'_>]) {
+fn walk<C: Real>(block: Block<C>, Operands { indexed, x, numbers }: Operands<'_>, y: &mut [ViewMut<'_>]) {
+    let shape = y.first().map(|y| *y.shape()).unwrap_or_default();
     if y.is_empty() || shape.count() == 0 {
         return;
     }
+    let (x, numbers) = x.split_at(x.len() - numbers);
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
     let (mut sources, mut walks): (SmallVec<[Source<C>; 8]>, SmallVec<[Walk<C>; 4]>) = Default::default();
     if indexed {
@@ -128,24 +162,8 @@ fn walk<C: Real>(block: Block<'_, C>, Operands { shape, indexed, x, numbers }: O
     });
 }
 
-struct BlockCall<'a, F, C> {
-    f: &'a F,
-    x: &'a [*const C],
-    y: &'a [*mut C],
-    length: usize,
-}
-
-impl<F: BlockFn, C: Real> Kernel for BlockCall<'_, F, C> {
-    type Out = ();
-    #[inline(always)]
-    fn run(self) {
-        // SAFETY: `run_range`, the only one to make these, passes blocks as `BlockFn::block` asks for.
-        unsafe { self.f.block(self.x, self.y, self.length) }
-    }
-}
-
 fn run_range<C: Real>(
-    block: Block<'_, C>,
+    block: Block<C>,
     sources: &[Source<C>],
     walks: &[Walk<C>],
     numbers: &[C],
@@ -171,41 +189,52 @@ fn run_range<C: Real>(
     }
     let mut converted: SmallVec<[Option<Scratch<C>>; 4]> =
         targets.iter().map(|target| (!target.direct).then(|| Scratch::arbitrary(longest))).collect();
+    // Where each operand is read and each result written: blocks of their own stay where they are.
+    let mut x: SmallVec<[*const C; 16]> = SmallVec::new();
+    let mut blocks = gathered.iter().map(|(_, _, block)| block.as_ptr());
+    for source in sources {
+        x.extend(match source {
+            Source::Direct(start) => Some(*start),
+            Source::Gathered => blocks.next(),
+        });
+    }
+    x.extend(numbers.iter().map(std::ptr::from_ref));
+    let own = |(target, block): (&Target<C>, &mut Option<Scratch<C>>)| match block {
+        Some(block) => block.as_mut_ptr(),
+        None => target.start.get().cast(),
+    };
+    let mut y: SmallVec<[*mut C; 4]> = targets.iter().zip(&mut converted).map(own).collect();
     let mut at = range.start;
     while at < range.end {
         let length = longest.min(range.end - at);
-        for (walk, cursor, block) in gathered.iter_mut().filter(|(walk, ..)| walk.period.is_none()) {
-            cursor.gather(walk, &mut block[..length]);
+        for (walk, cursor, block) in &mut gathered {
+            if walk.period.is_none() {
+                cursor.gather(walk, &mut block[..length]);
+            }
         }
         // A direct operand or result holds the number of elements of the result, of type C and dense; at + length, which
-        // is at most range.end, lies within.
-        let mut x: SmallVec<[*const C; 16]> = SmallVec::new();
-        let mut blocks = gathered.iter().map(|(_, _, block)| block.as_ptr());
-        for source in sources {
-            x.extend(match source {
-                Source::Direct(start) => Some(start.wrapping_add(at)),
-                Source::Gathered => blocks.next(),
-            });
+        // is at most range.end, lies within. Plain loops: this is done for every block.
+        for i in 0..sources.len() {
+            if let Source::Direct(start) = sources[i] {
+                x[i] = start.wrapping_add(at);
+            }
         }
-        x.extend(numbers.iter().map(std::ptr::from_ref));
-        let y: SmallVec<[*mut C; 4]> = targets
-            .iter()
-            .zip(&mut converted)
-            .map(|(target, converted)| match converted {
-                Some(block) => block.as_mut_ptr(),
-                None => target.start.get().cast::<C>().wrapping_add(at),
-            })
-            .collect();
+        for i in 0..targets.len() {
+            if targets[i].direct {
+                y[i] = targets[i].start.get().cast::<C>().wrapping_add(at);
+            }
+        }
         let whole = length / LANES * LANES;
         if whole > 0 {
-            block(&x, &y, whole);
+            // SAFETY: an operand or result is a block of that length, or lies there itself and is as long.
+            unsafe { block.call(&x, &y, whole) };
         }
         if whole < length {
             run_rest(block, &x, numbers.len(), &y, whole..length);
         }
-        for (target, converted) in targets.iter().zip(&converted) {
-            if let Some(block) = converted {
-                (target.store)(target.start.get(), at, &block[..length]);
+        for i in 0..targets.len() {
+            if let Some(block) = &converted[i] {
+                (targets[i].store)(targets[i].start.get(), at, &block[..length]);
             }
         }
         at += length;
@@ -213,7 +242,7 @@ fn run_range<C: Real>(
 }
 
 /// Computes the elements of a block that do not fill a last run of [`LANES`], on copies that do.
-fn run_rest<C: Real>(block: Block<'_, C>, x: &[*const C], numbers: usize, y: &[*mut C], rest: Range<usize>) {
+fn run_rest<C: Real>(block: Block<C>, x: &[*const C], numbers: usize, y: &[*mut C], rest: Range<usize>) {
     let (x, numbers) = x.split_at(x.len() - numbers);
     let mut operands: SmallVec<[[C; LANES]; 8]> = SmallVec::new();
     for x in x {
@@ -226,7 +255,8 @@ fn run_rest<C: Real>(block: Block<'_, C>, x: &[*const C], numbers: usize, y: &[*
     let from: SmallVec<[*const C; 16]> =
         operands.iter().map(|run| run.as_ptr()).chain(numbers.iter().copied()).collect();
     let to: SmallVec<[*mut C; 4]> = results.iter_mut().map(|run| run.as_mut_ptr()).collect();
-    block(&from, &to, LANES);
+    // SAFETY: these runs are of that length.
+    unsafe { block.call(&from, &to, LANES) };
     for (y, run) in y.iter().zip(&results) {
         // SAFETY: `run_range` passes results that have these elements.
         unsafe { y.add(rest.start).copy_from_nonoverlapping(run.as_ptr(), rest.len()) };

@@ -112,14 +112,15 @@ fn is_nan<T: Element>(x: T) -> bool {
 impl ArgReduce {
     /// The positions of the best elements of short rows of one length, each row in a lane of its own.
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "an iterator's methods may not be inlined into an instruction set")]
     fn places<T: Element>(&self, rows: &[&[T]], places: &mut [i64]) {
         let n = rows[0].len().min(SHORT);
         let mut turned: Turned<T> = [[T::default(); ROWS]; SHORT];
-        turn(rows.iter().copied(), |x| x, &mut turned);
+        turn(rows.len(), |lane| rows[lane], |x| x, &mut turned);
         let (mut best, mut at) = (turned[0], [0u32; ROWS]);
-        for (i, turned) in turned[..n].iter().enumerate().skip(1) {
+        for i in 1..n {
             for lane in 0..ROWS {
-                let (x, so_far) = (turned[lane], best[lane]);
+                let (x, so_far) = (turned[i][lane], best[lane]);
                 // The first NaN stays.
                 let beaten = self.better(x, so_far) | (is_nan(x) & !is_nan(so_far));
                 best[lane] = if beaten { x } else { so_far };

@@ -1,6 +1,6 @@
 //! What a reduction does with its elements: the trait that a fold implements, and the folds that there are.
 
-use super::{CompiledFold, compiled_here};
+use super::{FoldOp, Itself, Reduce, compiled_here};
 use crate::{DType, Mask, Scalar};
 use std::fmt::Debug;
 
@@ -99,10 +99,11 @@ pub trait Fold<const STATE: usize = 1>: Debug + Clone + PartialEq + Send + Sync 
         S::lit(1.0).lt(S::lit(0.0))
     }
 
-    /// The code of the fold. Kiln's own have it compiled with them; leave it as it is.
+    /// The operation behind a pointer, which brings its code. Kiln's own folds have it compiled with them; leave it as it
+    /// is.
     #[doc(hidden)]
-    fn compiled() -> CompiledFold<Self, STATE> {
-        CompiledFold::here()
+    fn operation(op: &Reduce<Self, Itself, STATE>) -> &dyn FoldOp {
+        op
     }
 }
 

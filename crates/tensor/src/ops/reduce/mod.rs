@@ -11,9 +11,10 @@ pub use fold::*;
 pub use others::ProductOfOthers;
 pub use statistics::{Spread, StatisticsOps};
 
-use super::elementwise::{Elementwise, Itself, broadcast_all};
+use super::elementwise::{Elementwise, ElementwiseOp, Itself, broadcast_all};
 use super::{Function, Value};
-use crate::{Arity, CpuCall, DType, DynOp, Error, IntoAxes, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut};
+use crate::{Arity, CpuCall, DType, DynOp, Error, IntoAxes, MAX_RANK, Op, Result, Scalar, Shape, Spec, Specs};
+use std::sync::Arc;
 
 /// Folds some dimensions of a tensor, or of what a function makes of several tensors that broadcast together: the sum of
 /// `(a - b)²` is one pass over both.
@@ -30,27 +31,20 @@ pub struct Reduce<F, P = Itself, const STATE: usize = 1, const IN: usize = 1> {
 }
 
 impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Reduce<F, P, STATE, IN> {
-    /// The shape of what is folded.
-    ///
-    /// # Errors
-    /// Operands that do not broadcast together.
-    pub fn folded(&self, x: &[Spec]) -> Result<Shape> {
-        broadcast_all(F::NAME, x)
-    }
-
-    /// How many elements of `shape` are folded into one.
-    pub fn count(&self, shape: &Shape) -> usize {
-        (0..shape.rank()).filter(|&a| self.axes[a]).fold(1, |count, a| count.saturating_mul(shape[a]))
-    }
-
-    /// Whether the operand itself is folded.
-    pub fn is_plain() -> bool {
-        P::IS_ITSELF
+    /// The operation behind a pointer, which brings its code. A fold of the operand itself is compiled with the fold.
+    #[doc(hidden)]
+    pub fn operation(&self) -> &dyn FoldOp {
+        // A constant tells them apart, so that only one is compiled here.
+        if !P::IS_ITSELF {
+            return self;
+        }
+        let plain: Option<&Reduce<F, Itself, STATE>> = self.as_any().downcast_ref();
+        F::operation(plain.unwrap_or_else(|| unreachable!("{} is no other function", P::NAME)))
     }
 
     /// The type of what is folded.
     fn elements(x: &[Spec]) -> Result<DType> {
-        if Self::is_plain() { Ok(x[0].dtype) } else { Elementwise::<P, IN, 1>::compute_dtype(x) }
+        if P::IS_ITSELF { Ok(x[0].dtype) } else { Elementwise::<P, IN, 1>::compute_dtype(x) }
     }
 
     /// The shape of the result.
@@ -86,28 +80,93 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Op fo
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let specs: [Spec; IN] = std::array::from_fn(|i| x[i].spec());
-        let elements = Self::elements(&specs)?;
-        // Told apart by a constant, so that the fold alone is compiled with the fold and not here once more.
-        if P::IS_ITSELF {
-            let plain: Option<&Reduce<F, Itself, STATE>> = self.as_any().downcast_ref();
-            let plain = plain.unwrap_or_else(|| unreachable!("{} is no other function", P::NAME));
-            (F::compiled().run)(plain, elements, x, &mut y[0])
-        } else {
-            run::reduce(self, elements, x, &mut y[0])
+        let mut specs = [Spec::new(Shape::default(), DType::F32); IN];
+        for (spec, x) in specs.iter_mut().zip(x) {
+            *spec = x.spec();
         }
+        run::reduce(self, Self::elements(&specs)?, x, &mut y[0])
     }
 }
 
-/// The code of a fold alone: what [`Fold::compiled`] gives.
+/// Where the gradient of a folded element comes from: [`FoldRule`] with what it needs.
 #[derive(Debug)]
-pub struct CompiledFold<F, const STATE: usize> {
-    run: fn(&Reduce<F, Itself, STATE>, DType, &[View<'_>], &mut ViewMut<'_>) -> Result<()>,
+pub enum FoldSlope {
+    /// The result's gradient times this.
+    Constant(f64),
+    /// This function of the element, the result and the result's gradient.
+    Partial(Arc<dyn ElementwiseOp>),
+    /// [`FoldRule::ShareTies`].
+    ShareTies,
+    /// [`FoldRule::ProductOfOthers`].
+    ProductOfOthers,
 }
 
-impl<F: Fold<STATE>, const STATE: usize> CompiledFold<F, STATE> {
-    pub(crate) fn here() -> Self {
-        CompiledFold { run: run::reduce }
+/// A fold of which neither the fold nor the function in front is known: what a derivative rule asks of it.
+pub trait FoldOp: Op {
+    /// A copy behind a pointer that can be shared.
+    fn to_shared(&self) -> Arc<dyn FoldOp>;
+    /// Which dimensions are folded.
+    fn axes(&self) -> &[bool; MAX_RANK];
+    /// The shape of what is folded.
+    ///
+    /// # Errors
+    /// Operands that do not broadcast together.
+    fn folded(&self, x: &[Spec]) -> Result<Shape>;
+    /// How many elements of `shape` are folded into one.
+    fn count(&self, shape: &Shape) -> usize;
+    /// Where the gradient of one of `count` elements comes from.
+    fn slope(&self, count: usize) -> FoldSlope;
+    /// The function in front, unless the operand itself is folded.
+    fn front(&self) -> Option<Arc<dyn ElementwiseOp>>;
+}
+
+impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> FoldOp for Reduce<F, P, STATE, IN> {
+    fn to_shared(&self) -> Arc<dyn FoldOp> {
+        Arc::new(self.clone())
+    }
+
+    fn axes(&self) -> &[bool; MAX_RANK] {
+        &self.axes
+    }
+
+    fn folded(&self, x: &[Spec]) -> Result<Shape> {
+        broadcast_all(F::NAME, x)
+    }
+
+    fn count(&self, shape: &Shape) -> usize {
+        (0..shape.rank()).filter(|&a| self.axes[a]).fold(1, |count, a| count.saturating_mul(shape[a]))
+    }
+
+    fn slope(&self, count: usize) -> FoldSlope {
+        let count = count as f64;
+        match (F::RULE, self.fold.constant_partial(count)) {
+            (FoldRule::Partial, Some(partial)) => FoldSlope::Constant(partial),
+            (FoldRule::Partial, None) => {
+                let gradient = FoldGradient { fold: self.fold.clone(), count };
+                FoldSlope::Partial(Arc::new(Elementwise::<_, 3, 1>(gradient)))
+            }
+            (FoldRule::ShareTies, _) => FoldSlope::ShareTies,
+            (FoldRule::ProductOfOthers, _) => FoldSlope::ProductOfOthers,
+        }
+    }
+
+    fn front(&self) -> Option<Arc<dyn ElementwiseOp>> {
+        (!P::IS_ITSELF).then(|| P::operation(&Elementwise(self.front.clone())).to_shared())
+    }
+}
+
+/// `dy · ∂y/∂x` for an element, the result and the result's gradient.
+#[derive(Debug, Clone, PartialEq)]
+struct FoldGradient<F, const STATE: usize> {
+    fold: F,
+    count: f64,
+}
+
+impl<F: Fold<STATE>, const STATE: usize> Function<3> for FoldGradient<F, STATE> {
+    const NAME: &'static str = F::NAME;
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [x, y, dy]: [S; 3]) -> [S; 1] {
+        [self.fold.partial(x, y, self.count).times_tangent(dy)]
     }
 }
 
@@ -116,8 +175,8 @@ impl<F: Fold<STATE>, const STATE: usize> CompiledFold<F, STATE> {
 macro_rules! compiled_here {
     ($state:literal) => {
         #[inline(never)]
-        fn compiled() -> $crate::ops::reduce::CompiledFold<Self, $state> {
-            $crate::ops::reduce::CompiledFold::here()
+        fn operation(op: &$crate::ops::Reduce<Self, $crate::ops::Itself, $state>) -> &dyn $crate::ops::FoldOp {
+            op
         }
     };
 }

@@ -5,7 +5,7 @@
 
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
-use super::{Fold, FoldKind, Reduce};
+use super::{Fold, FoldKind, FoldOp, Reduce};
 use crate::cpu::load::load;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::{parallel, simd};
@@ -131,7 +131,7 @@ impl<C: Real> Source<C> {
     /// # Safety
     /// The run lies inside the operand.
     unsafe fn run<'b>(&'b self, offset: isize, length: usize, stride: isize, block: &'b mut [C]) -> &'b [C] {
-        if self.direct && stride == 1 {
+        if self.lies(stride) {
             // SAFETY: the caller's promise; the elements are of type C.
             return unsafe { std::slice::from_raw_parts(self.start.cast::<C>().offset(offset), length) };
         }
@@ -139,6 +139,11 @@ impl<C: Real> Source<C> {
         // SAFETY: the caller's promise.
         unsafe { (self.load)(self.start, offset, stride, block) };
         block
+    }
+
+    /// Whether runs of this stride can be read where they lie.
+    fn lies(&self, stride: isize) -> bool {
+        self.direct && stride == 1
     }
 }
 
@@ -220,17 +225,17 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
 
     /// The fold of a run of at most [`PART`] elements.
     fn part(&self, offsets: [isize; IN], length: usize, strides: [isize; IN]) -> [C; STATE] {
-        let mut blocks: [SmallVec<[C; 64]>; IN] = std::array::from_fn(|i| match self.x[i].direct && strides[i] == 1 {
-            true => SmallVec::new(),
-            false => SmallVec::from_elem(C::default(), length),
-        });
+        let mut blocks: [Option<SmallVec<[C; 64]>>; IN] = [const { None }; IN];
         let mut x = [&[][..]; IN];
         for (i, block) in blocks.iter_mut().enumerate() {
+            let block = match self.x[i].lies(strides[i]) {
+                true => &mut [][..],
+                false => block.insert(SmallVec::from_elem(C::default(), length)),
+            };
             // SAFETY: the run lies inside the operand's layout.
             x[i] = unsafe { self.x[i].run(offsets[i], length, strides[i], block) };
         }
-        let mut lanes = [self.op.fold.start::<C>(); LANES];
-        simd::dispatch(RowKernel { op: self.op, x, lanes: &mut lanes });
+        let mut lanes = simd::dispatch(RowKernel { op: self.op, x });
         simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes: &mut lanes });
         lanes[0]
     }
@@ -348,20 +353,19 @@ fn in_lanes<C, const IN: usize>(x: [&[C]; IN], length: usize) -> ([&[[C; LANES]]
 struct RowKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
     op: &'a Reduce<F, P, STATE, IN>,
     x: [&'a [C]; IN],
-    lanes: &'a mut [[C; STATE]; LANES],
 }
 
 impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
     for RowKernel<'_, F, P, C, STATE, IN>
 {
-    type Out = ();
+    type Out = [[C; STATE]; LANES];
     #[inline(always)]
-    fn run(self) {
+    fn run(self) -> Self::Out {
         let (fold, front) = (&self.op.fold, &self.op.front);
-        let Some(length) = self.x.first().map(|x| x.len()) else { return };
-        let (chunks, rest) = in_lanes(self.x, length);
         // A local array, which stays in registers.
-        let mut lanes = *self.lanes;
+        let mut lanes = [fold.start(); LANES];
+        let Some(length) = self.x.first().map(|x| x.len()) else { return lanes };
+        let (chunks, rest) = in_lanes(self.x, length);
         for at in 0..length / LANES {
             let mut block = [&chunks[0][at]; IN];
             for i in 1..IN {
@@ -376,8 +380,8 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 lanes[lane] = fold.take(lanes[lane], x);
             }
         }
-        *self.lanes = lanes;
-        for (lane, state) in self.lanes.iter_mut().enumerate().take(length % LANES) {
+        let mut states = lanes;
+        for (lane, state) in states.iter_mut().enumerate().take(length % LANES) {
             let mut x = [C::default(); IN];
             for i in 0..IN {
                 x[i] = rest[i][lane];
@@ -385,6 +389,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             let [x] = front.call(x);
             *state = fold.take(*state, x);
         }
+        states
     }
 }
 
@@ -399,14 +404,26 @@ impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for HalvesKernel<
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let mut width = LANES;
-        while width > 1 {
-            width /= 2;
-            for lane in 0..width {
-                self.lanes[lane] = self.fold.join(self.lanes[lane], self.lanes[lane + width]);
-            }
-        }
+        let lanes = halves::<_, _, STATE, LANES, 16>(self.fold, self.lanes);
+        let lanes = halves::<_, _, STATE, 16, 8>(self.fold, &lanes);
+        let lanes = halves::<_, _, STATE, 8, 4>(self.fold, &lanes);
+        let lanes = halves::<_, _, STATE, 4, 2>(self.fold, &lanes);
+        self.lanes[0] = self.fold.join(lanes[0], lanes[1]);
     }
+}
+
+/// The second half joined to the first. Into a new array, which the compiler knows to be apart: it keeps them in
+/// registers.
+#[inline(always)]
+fn halves<F: Fold<STATE>, C: Real, const STATE: usize, const FROM: usize, const TO: usize>(
+    fold: &F,
+    lanes: &[[C; STATE]; FROM],
+) -> [[C; STATE]; TO] {
+    let mut joined = [fold.start(); TO];
+    for lane in 0..TO {
+        joined[lane] = fold.join(lanes[lane], lanes[lane + TO]);
+    }
+    joined
 }
 
 /// The rows of a piece, `abreast` of them at a time: each element taken by the state beside it.

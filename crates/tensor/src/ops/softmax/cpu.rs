@@ -114,7 +114,7 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for ShortRows<'
         let n = self.n.min(SHORT);
         let mut turned: Turned<C> = [[C::default(); ROWS]; SHORT];
         for (group, rows) in self.rows.chunks(n * ROWS).enumerate() {
-            turn(rows.chunks_exact(n), C::load, &mut turned);
+            turn(rows.len() / n, |lane| &rows[lane * n..][..n], C::load, &mut turned);
             softmax_turned(&mut turned[..n], self.log);
             for lane in 0..rows.len() / n {
                 (self.finish)(group * ROWS + lane, Row { values: &turned.as_flattened()[lane..], stride: ROWS });
