@@ -1,6 +1,8 @@
 //! Operations at sizes that training uses, for tracking with criterion: `cargo bench --bench ops [-- FILTER]`.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+mod limit;
+
+use criterion::{Criterion, Throughput, criterion_group};
 use kiln::nn::optimizers::{IntoOptimizer, ParameterUpdate};
 use kiln::prelude::*;
 use std::cell::Cell;
@@ -101,4 +103,8 @@ fn training(c: &mut Criterion) {
 }
 
 criterion_group!(benches, elementwise, reductions, indexing, products, training);
-criterion_main!(benches);
+
+fn main() {
+    limit::limited(benches);
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -1,7 +1,10 @@
 //! Whole training runs under the names and with the sizes that the peer scripts use, for comparison in one run.
 //!
 //! `cargo bench --bench train_step -- --json FILE [WORKLOAD …]` appends a row of JSON for each workload to FILE. With
-//! `FASHION_MNIST` naming the folder of that set's four IDX files the digit workloads run on it, else on a stand-in.
+//! `FASHION_MNIST` naming the folder of that set's four IDX files the digit workloads run on it, else on a stand-in; with
+//! `KILN_BENCH_ISA=avx2` as on a machine without AVX-512.
+
+mod limit;
 
 use kiln::prelude::*;
 use std::io::Write;
@@ -129,7 +132,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for (name, batch, epochs) in
         WORKLOADS.iter().filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|w| w == name))
     {
-        let row = run(name, *batch, *epochs, started)?;
+        let row = limit::limited(|| run(name, *batch, *epochs, started))?;
         println!("{name}: {:.0} samples/s, {} MB", row["median"].as_f64().unwrap_or(f64::NAN), row["rss_mb"]);
         if let Some(path) = &json {
             writeln!(std::fs::OpenOptions::new().create(true).append(true).open(path)?, "{row}")?;
