@@ -2,7 +2,7 @@
 //! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
 
 use super::run::{BLOCK, BlockFn, LANES, computed_in, run};
-use super::runs::{Lane, Point, Symbols, dual, lane_of, numbers, read_runs, set_lane, write_runs};
+use super::runs::{Lane, Point, Symbols, dual, lane_of, numbers, operands, read_runs, results, set_lane, write_run};
 use crate::run::infer;
 use crate::scalar::{Program, Real};
 use crate::{
@@ -233,8 +233,8 @@ impl Signature {
         Some(pointwise)
     }
 
-    /// The specs of the gradients of the operands in need, from `inputs` inputs.
-    fn infer_gradient(&self, inputs: usize, x: &[Spec], need: &[bool]) -> Result<Specs> {
+    /// The specs of the gradients of the operands, so many of them, from `inputs` inputs.
+    fn infer_gradient(&self, inputs: usize, x: &[Spec], wanted: usize) -> Result<Specs> {
         if self.numbers > 0 {
             return Err(Error::argument(self.name, "a function with numbers beside its operands has no derivative"));
         }
@@ -247,7 +247,6 @@ impl Signature {
         }
         let shape = broadcast_all(self.name, x)?;
         let dtype = cotangent_dtype(self.name, x)?;
-        let wanted = need.iter().filter(|need| **need).count();
         Ok(repeat_n(Spec::new(shape, dtype), wanted).collect())
     }
 }
@@ -290,10 +289,10 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
         // elements, of which `start + LANES` is at most the end. Runs of all operands are read before one is written.
         unsafe {
             let numbers = numbers(x.add(IN), F::NUMBERS);
+            let (x, y): ([_; IN], [_; OUT]) = (operands(x, IN), results(y, OUT));
             let mut start = 0;
             while start < length {
-                let mut a = [[C::default(); LANES]; IN];
-                read_runs(x, start, &mut a);
+                let a = read_runs(&x, IN, start);
                 let mut out = [[C::default(); LANES]; OUT];
                 let mut lane = 0;
                 while lane < LANES {
@@ -301,7 +300,11 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
                     set_lane(&mut out, lane, results);
                     lane += 1;
                 }
-                write_runs(y, start, &out);
+                let mut o = 0;
+                while o < OUT {
+                    write_run(y[o], start, &out[o]);
+                    o += 1;
+                }
                 start += LANES;
             }
         }
@@ -398,6 +401,17 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F,
         if F::FROM_OUTPUT { 2 } else { IN + OUT }
     }
 
+    /// How many operands want a gradient.
+    #[inline(always)]
+    fn wanted(&self) -> usize {
+        let (mut wanted, mut i) = (0, 0);
+        while i < IN {
+            wanted += usize::from(self.need[i]);
+            i += 1;
+        }
+        wanted
+    }
+
     /// The gradient of operand `wrt` at one point.
     #[inline(always)]
     fn gradient<S: Scalar>(&self, wrt: usize, at: &impl Point<S>) -> S {
@@ -453,7 +467,7 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        Elementwise::<F, IN, OUT>::SIGNATURE.infer_gradient(self.operands(), x, &self.need)
+        Elementwise::<F, IN, OUT>::SIGNATURE.infer_gradient(self.operands(), x, self.wanted())
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
@@ -486,27 +500,25 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> GradientOp for Ele
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for ElementwiseGrad<F, IN, OUT> {
     #[inline(always)]
     unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize) {
-        // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
+        // SAFETY: there are so many inputs, and a result for each operand in need.
+        let (x, y): ([_; MOST_INPUTS], [_; IN]) = unsafe { (operands(x, self.operands()), results(y, self.wanted())) };
         let mut start = 0;
         while start < length {
-            let mut runs = [[C::default(); LANES]; MOST_INPUTS];
-            // SAFETY: there are so many inputs, which have `length` elements, and start + LANES ≤ length.
-            unsafe { read_runs(x, start, &mut runs[..self.operands()]) };
-            let (mut wrt, mut y) = (0, y);
+            // SAFETY: inputs have `length` elements, and start + LANES ≤ length.
+            let runs = unsafe { read_runs(&x, self.operands(), start) };
+            // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
+            let (mut wrt, mut o) = (0, 0);
             while wrt < IN {
                 if self.need[wrt] {
-                    let mut dx = [[C::default(); LANES]];
+                    let mut dx = [C::default(); LANES];
                     let mut lane = 0;
                     while lane < LANES {
-                        dx[0][lane] = self.gradient(wrt, &Lane { runs: &runs, lane });
+                        dx[lane] = self.gradient(wrt, &Lane { runs: &runs, lane });
                         lane += 1;
                     }
-                    // SAFETY: there is a result for each operand in need; results have `length` elements, and this run of
-                    // every operand has been read.
-                    unsafe {
-                        write_runs(y, start, &dx);
-                        y = y.add(1);
-                    }
+                    // SAFETY: results have `length` elements, and this run of every operand has been read.
+                    unsafe { write_run(y[o], start, &dx) }
+                    o += 1;
                 }
                 wrt += 1;
             }

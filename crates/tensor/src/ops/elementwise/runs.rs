@@ -8,26 +8,59 @@ use super::run::LANES;
 use crate::scalar::Real;
 use crate::{Dual, Expr, Scalar};
 
-/// A run of each operand.
+/// The first `count` of the pointers from `from` on; the rest are null. In an array of their own the compiler knows that
+/// nothing written through one changes another.
 ///
 /// # Safety
-/// There are so many operands, which have these elements.
+/// There are so many.
 #[inline(always)]
-pub(super) unsafe fn read_runs<C: Real>(x: *const *const C, start: usize, runs: &mut [[C; LANES]]) {
-    for i in 0..runs.len() {
+pub(super) unsafe fn operands<C, const N: usize>(from: *const *const C, count: usize) -> [*const C; N] {
+    let mut pointers = [std::ptr::null(); N];
+    for i in 0..count {
         // SAFETY: the caller's promise.
-        runs[i] = unsafe { (*x.add(i)).add(start).cast::<[C; LANES]>().read_unaligned() };
+        pointers[i] = unsafe { *from.add(i) };
     }
+    pointers
+}
+
+/// As [`operands`], for results.
+///
+/// # Safety
+/// There are so many.
+#[inline(always)]
+pub(super) unsafe fn results<C, const N: usize>(from: *const *mut C, count: usize) -> [*mut C; N] {
+    let mut pointers = [std::ptr::null_mut(); N];
+    for i in 0..count {
+        // SAFETY: the caller's promise.
+        pointers[i] = unsafe { *from.add(i) };
+    }
+    pointers
+}
+
+/// A run of each of the first `count` operands.
+///
+/// # Safety
+/// These operands have these elements.
+#[inline(always)]
+pub(super) unsafe fn read_runs<C: Real, const N: usize>(
+    x: &[*const C; N],
+    count: usize,
+    start: usize,
+) -> [[C; LANES]; N] {
+    let mut runs = [[C::default(); LANES]; N];
+    for i in 0..count {
+        // SAFETY: the caller's promise.
+        runs[i] = unsafe { x[i].add(start).cast::<[C; LANES]>().read_unaligned() };
+    }
+    runs
 }
 
 /// # Safety
-/// There are `N` results, which have these elements.
+/// The result has these elements.
 #[inline(always)]
-pub(super) unsafe fn write_runs<C: Real, const N: usize>(y: *const *mut C, start: usize, runs: &[[C; LANES]; N]) {
-    for i in 0..N {
-        // SAFETY: the caller's promise.
-        unsafe { (*y.add(i)).add(start).cast::<[C; LANES]>().write_unaligned(runs[i]) }
-    }
+pub(super) unsafe fn write_run<C: Real>(y: *mut C, start: usize, run: &[C; LANES]) {
+    // SAFETY: the caller's promise.
+    unsafe { y.add(start).cast::<[C; LANES]>().write_unaligned(*run) }
 }
 
 /// Element `lane` of each run.

@@ -76,6 +76,9 @@ impl Op for ArgReduce {
     }
 }
 
+/// Elements of a long row that are compared at a time.
+const LANES: usize = 32;
+
 /// Rows whose elements are adjacent.
 struct DenseRows<'a, R> {
     op: &'a ArgReduce,
@@ -109,6 +112,29 @@ fn is_nan<T: Element>(x: T) -> bool {
     T::DTYPE.is_float() && x.to_f64().is_nan()
 }
 
+/// The position of the first element that holds, 0 where none does. A run is asked as a whole, then its elements.
+#[inline(always)]
+fn first_that<T: Element>(row: &[T], holds: impl Fn(T) -> bool) -> usize {
+    let mut at = 0;
+    for run in row.as_chunks::<LANES>().0 {
+        let mut any = false;
+        for lane in 0..LANES {
+            any |= holds(run[lane]);
+        }
+        if any {
+            break;
+        }
+        at += LANES;
+    }
+    while at < row.len() {
+        if holds(row[at]) {
+            return at;
+        }
+        at += 1;
+    }
+    0
+}
+
 impl ArgReduce {
     /// The positions of the best elements of short rows of one length, each row in a lane of its own.
     #[inline(always)]
@@ -135,7 +161,6 @@ impl ArgReduce {
     /// The position of the best element of a row.
     #[inline(always)]
     fn place<T: Element>(&self, row: &[T]) -> usize {
-        const LANES: usize = 32;
         let (chunks, rest) = row.as_chunks::<LANES>();
         let Some(&first) = row.first() else { return 0 };
         // The best value first, then where it is: neither loop has to carry a position along.
@@ -156,11 +181,10 @@ impl ArgReduce {
             best = if self.better(x, best) { x } else { best };
             nan |= is_nan(x);
         }
-        let place = match nan {
-            true => row.iter().position(|&x| is_nan(x)),
-            false => row.iter().position(|&x| !self.better(best, x)),
-        };
-        place.unwrap_or(0)
+        match nan {
+            true => first_that(row, |x| is_nan(x)),
+            false => first_that(row, |x| !self.better(best, x)),
+        }
     }
 
     /// The position of the best element of those that belong to one result and begin at `start`, in row-major order.

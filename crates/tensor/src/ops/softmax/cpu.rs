@@ -71,7 +71,7 @@ pub(crate) fn for_rows<T: Element, C: Real>(x: &[T], n: usize, log: bool, finish
         match n <= SHORT {
             true => simd::dispatch_for::<T, _>(ShortRows { rows, n, log, finish, to: PhantomData }),
             false => {
-                let buffer = &mut Scratch::filled(n, C::default());
+                let buffer = &mut Scratch::arbitrary(n);
                 simd::dispatch_for::<T, _>(LongRows { rows, buffer, log, finish });
             }
         }
