@@ -1,5 +1,7 @@
 //! Positions of the largest and smallest elements.
 
+#![expect(clippy::needless_range_loop, reason = "an iterator's methods may not be inlined into an instruction set")]
+
 use super::run::partition;
 use crate::cpu::turned::{ROWS, SHORT, Turned, turn};
 use crate::cpu::{parallel, simd};
@@ -138,7 +140,6 @@ fn first_that<T: Element>(row: &[T], holds: impl Fn(T) -> bool) -> usize {
 impl ArgReduce {
     /// The positions of the best elements of short rows of one length, each row in a lane of its own.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "an iterator's methods may not be inlined into an instruction set")]
     fn places<T: Element>(&self, rows: &[&[T]], places: &mut [i64]) {
         let n = rows[0].len().min(SHORT);
         let mut turned: Turned<T> = [[T::default(); ROWS]; SHORT];
