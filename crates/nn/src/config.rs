@@ -49,3 +49,19 @@ fn fields(map: &Map<String, Value>) -> MapDeserializer<'_, impl Iterator<Item = 
 fn no_fields(value: &Value) -> serde_json::Error {
     serde_json::Error::custom(format!("expected settings by name, found {value}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::losses::Huber;
+
+    #[test]
+    fn settings_have_names() {
+        let read = |config: serde_json::Value| super::read::<Huber>("Huber", config).map_err(|e| e.to_string());
+        assert_eq!(read(serde_json::json!({ "delta": 2.0 })).unwrap(), Huber { delta: 2.0, ..Huber::default() });
+        assert_eq!(read(serde_json::Value::Null).unwrap(), Huber::default());
+        let error = read(serde_json::json!([2.0])).unwrap_err();
+        assert!(error.starts_with("Huber: expected settings by name, found [2.0]"), "{error}");
+        let error = read(serde_json::json!({ "Delta": 2.0 })).unwrap_err();
+        assert!(error.contains("unknown field `Delta`"), "{error}");
+    }
+}
