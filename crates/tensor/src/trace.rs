@@ -123,7 +123,7 @@ impl Trace {
         let (graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
         drop(recording);
         if let Some(at) = escape {
-            let text = "a recorded value was read on the host, where no plan can follow it";
+            let text = "a recorded value was read on the host, or printed, where no plan can follow it";
             let error = Error::new(ErrorKind::Escape, "trace", text);
             let error = error.help("keep it a tensor: .gt, .select and .clamp decide element by element");
             return Err(error.at(at.unwrap_or(here)));
