@@ -48,7 +48,7 @@ impl Rule for Pointwise {
 }
 
 fn keeps(op: &dyn ElementwiseOp) -> Keep {
-    match (op.constant_partial(0), op.is_from_output()) {
+    match (op.constant_partials(), op.is_from_output()) {
         (Some(_), _) => Keep::NOTHING,
         (None, true) => Keep::OUTPUTS,
         (None, false) => Keep::INPUTS,
@@ -62,19 +62,20 @@ pub(super) fn vjp(
     dy: &[Option<Var>],
     need: &[bool],
 ) -> Result<Vec<Option<Var>>> {
-    if op.constant_partial(0).is_some() {
+    // Before anything else: it says what has no derivative.
+    let gradient = op.gradient(need)?;
+    if let Some(partials) = op.constant_partials() {
         let dy = super::only(dy);
-        let scaled = |(i, &need): (usize, &bool)| match op.constant_partial(i) {
+        let scaled = |(&need, partial): (&bool, f64)| match partial {
             _ if !need => Ok(None),
-            None | Some(1.0) => Ok(Some(dy.clone())),
-            Some(-1.0) => MathOps::neg(&dy).map(Some),
-            Some(partial) => dy.mul(partial).map(Some),
+            1.0 => Ok(Some(dy.clone())),
+            -1.0 => MathOps::neg(&dy).map(Some),
+            _ => dy.mul(partial).map(Some),
         };
-        return need.iter().enumerate().map(scaled).collect();
+        return need.iter().zip(partials).map(scaled).collect();
     }
     let mut inputs = if op.is_from_output() { y.to_vec() } else { x.to_vec() };
     inputs.extend(cotangents(dy, y));
-    let gradient = op.gradient(need);
     let dx = run(&*gradient, &inputs.iter().collect::<Vec<_>>(), || Arc::new(Gradient(gradient.clone())))?;
     spread(dx, need)
 }
@@ -117,4 +118,43 @@ fn cotangents<'a>(dy: &'a [Option<Var>], y: &'a [Var]) -> impl Iterator<Item = V
 fn spread(gradients: Outputs<Var>, need: &[bool]) -> Result<Vec<Option<Var>>> {
     let mut gradients = gradients.into_iter();
     Ok(need.iter().map(|need| if *need { gradients.next() } else { None }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::{Apply, Elementwise, Function, ReduceOps};
+    use crate::{Scalar, Tape, Tensor, Var};
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Shift {
+        is_constant: bool,
+    }
+
+    impl Function<1> for Shift {
+        const NAME: &'static str = "shift";
+        const NUMBERS: usize = 1;
+        fn call<S: Scalar>(&self, x: [S; 1]) -> [S; 1] {
+            x
+        }
+        fn call_with<S: Scalar>(&self, [x]: [S; 1], numbers: &[S]) -> [S; 1] {
+            [x + numbers[0].clone()]
+        }
+        fn constant_partials(&self) -> Option<[f64; 1]> {
+            self.is_constant.then_some([1.0])
+        }
+    }
+
+    #[test]
+    fn a_function_with_numbers_has_no_derivative() {
+        for is_constant in [false, true] {
+            let x = Tape::new().watch(&Tensor::new([1.0, 2.0]));
+            let number = Var::new(Tensor::number(3.0));
+            let y = Var::apply_one(Elementwise::<_, 1, 1>(Shift { is_constant }), &[&x, &number]).unwrap();
+            let error = y.sum(..).unwrap().backward().unwrap_err().to_string();
+            assert!(
+                error.starts_with("shift: a function with numbers beside its operands has no derivative"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -296,7 +296,9 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const WIDTH: usize, const WAL
                 if WIDTH == 1 { V::load_first(b.add(j * V::LANES), last) } else { V::load(b.add(j * V::LANES)) };
         }
         for i in 0..ROWS {
-            let element = if WALK == ADJACENT { *a.offset(distances[0]).add(i) } else { *a.offset(distances[i]) };
+            // The pointer that moves may lie outside: where windows reach over an edge, only its sum with a distance is inside.
+            let row = if WALK == ADJACENT { distances[0] + i as isize } else { distances[i] };
+            let element = *a.wrapping_offset(row);
             let element = V::splat(element);
             for j in 0..WIDTH {
                 sums[i][j] = element.mul_add(vectors[j], sums[i][j]);

@@ -6,8 +6,8 @@ use super::runs::{Lane, Point, Symbols, dual, lane_of, numbers, operands, read_r
 use crate::run::infer;
 use crate::scalar::{Program, Real};
 use crate::{
-    Aliases, Argument, Arity, CpuCall, DType, Dual, Error, Expr, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
-    View,
+    Aliases, Argument, Arity, CpuCall, DType, Dual, Error, Expr, Op, Outputs, Pointwise, Result, Scalar, Shape, Spec,
+    Specs, View,
 };
 use std::fmt::Debug;
 use std::iter::repeat_n;
@@ -155,12 +155,15 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for Elementwise
 pub trait ElementwiseOp: Op {
     /// A copy behind a pointer that can be shared.
     fn to_shared(&self) -> Arc<dyn ElementwiseOp>;
-    /// The partial derivative with respect to operand `i`, where it is a constant ([`Function::constant_partials`]).
-    fn constant_partial(&self, i: usize) -> Option<f64>;
+    /// The partial derivatives where they are constants ([`Function::constant_partials`]).
+    fn constant_partials(&self) -> Option<Outputs<f64>>;
     /// Whether the derivative is a function of the result ([`Function::FROM_OUTPUT`]).
     fn is_from_output(&self) -> bool;
     /// The operation behind the gradients of the operands in `need`.
-    fn gradient(&self, need: &[bool]) -> Arc<dyn GradientOp>;
+    ///
+    /// # Errors
+    /// Other than one for each operand: a function that takes numbers has no derivative.
+    fn gradient(&self, need: &[bool]) -> Result<Arc<dyn GradientOp>>;
 }
 
 /// The gradient of an elementwise operation whose function is not known.
@@ -174,21 +177,32 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseOp for 
         Arc::new(self.clone())
     }
 
-    fn constant_partial(&self, i: usize) -> Option<f64> {
-        self.0.constant_partials().map(|partials| partials[i])
+    fn constant_partials(&self) -> Option<Outputs<f64>> {
+        self.0.constant_partials().map(Outputs::from)
     }
 
     fn is_from_output(&self) -> bool {
         F::FROM_OUTPUT
     }
 
-    fn gradient(&self, need: &[bool]) -> Arc<dyn GradientOp> {
+    fn gradient(&self, need: &[bool]) -> Result<Arc<dyn GradientOp>> {
         let mut wanted = [false; IN];
+        if need.len() != IN {
+            return Err(no_derivative(F::NAME));
+        }
         wanted.copy_from_slice(need);
         let gradient = ElementwiseGrad::<F, IN, OUT> { function: self.0.clone(), need: wanted };
         // What a comparison tells has no gradient but in formulas: a constant keeps its kernel from being compiled.
-        if const { matches!(F::KIND, Kind::Comparison) } { Arc::new(gradient.formula()) } else { Arc::new(gradient) }
+        if const { matches!(F::KIND, Kind::Comparison) } {
+            Ok(Arc::new(gradient.formula()))
+        } else {
+            Ok(Arc::new(gradient))
+        }
     }
+}
+
+fn no_derivative(name: &str) -> Error {
+    Error::argument(name, "a function with numbers beside its operands has no derivative")
 }
 
 /// What of a function decides the specs of its results.
@@ -236,7 +250,7 @@ impl Signature {
     /// The specs of the gradients of the operands, so many of them, from `inputs` inputs.
     fn infer_gradient(&self, inputs: usize, x: &[Spec], wanted: usize) -> Result<Specs> {
         if self.numbers > 0 {
-            return Err(Error::argument(self.name, "a function with numbers beside its operands has no derivative"));
+            return Err(no_derivative(self.name));
         }
         if inputs > MOST_INPUTS {
             let (operands, results) = (self.operands, self.results);
