@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Differentiable for Elementwise<F, IN, OUT> {
     fn keeps(&self) -> Keep {
-        keeps(F::operation(self))
+        Pointwise(F::operation(self).to_shared()).keeps()
     }
 
     fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
-        vjp(F::operation(self), x, y, dy, need)
+        Pointwise(F::operation(self).to_shared()).vjp(x, y, dy, need)
     }
 }
 
@@ -39,45 +39,31 @@ impl Rule for Pointwise {
     }
 
     fn keeps(&self) -> Keep {
-        keeps(&*self.0)
+        match (self.0.constant_partials(), self.0.is_from_output()) {
+            (Some(_), _) => Keep::NOTHING,
+            (None, true) => Keep::OUTPUTS,
+            (None, false) => Keep::INPUTS,
+        }
     }
 
     fn vjp(&self, x: &[Var], y: &[Var], dy: &[Option<Var>], need: &[bool]) -> Result<Vec<Option<Var>>> {
-        vjp(&*self.0, x, y, dy, need)
+        // Before anything else: it says what has no derivative.
+        let gradient = self.0.gradient(need)?;
+        if let Some(partials) = self.0.constant_partials() {
+            let dy = super::only(dy);
+            let scaled = |(&need, partial): (&bool, f64)| match partial {
+                _ if !need => Ok(None),
+                1.0 => Ok(Some(dy.clone())),
+                -1.0 => MathOps::neg(&dy).map(Some),
+                _ => dy.mul(partial).map(Some),
+            };
+            return need.iter().zip(partials).map(scaled).collect();
+        }
+        let mut inputs = if self.0.is_from_output() { y.to_vec() } else { x.to_vec() };
+        inputs.extend(cotangents(dy, y));
+        let dx = run(&*gradient, &inputs.iter().collect::<Vec<_>>(), || Arc::new(Gradient(gradient.clone())))?;
+        spread(dx, need)
     }
-}
-
-fn keeps(op: &dyn ElementwiseOp) -> Keep {
-    match (op.constant_partials(), op.is_from_output()) {
-        (Some(_), _) => Keep::NOTHING,
-        (None, true) => Keep::OUTPUTS,
-        (None, false) => Keep::INPUTS,
-    }
-}
-
-pub(super) fn vjp(
-    op: &dyn ElementwiseOp,
-    x: &[Var],
-    y: &[Var],
-    dy: &[Option<Var>],
-    need: &[bool],
-) -> Result<Vec<Option<Var>>> {
-    // Before anything else: it says what has no derivative.
-    let gradient = op.gradient(need)?;
-    if let Some(partials) = op.constant_partials() {
-        let dy = super::only(dy);
-        let scaled = |(&need, partial): (&bool, f64)| match partial {
-            _ if !need => Ok(None),
-            1.0 => Ok(Some(dy.clone())),
-            -1.0 => MathOps::neg(&dy).map(Some),
-            _ => dy.mul(partial).map(Some),
-        };
-        return need.iter().zip(partials).map(scaled).collect();
-    }
-    let mut inputs = if op.is_from_output() { y.to_vec() } else { x.to_vec() };
-    inputs.extend(cotangents(dy, y));
-    let dx = run(&*gradient, &inputs.iter().collect::<Vec<_>>(), || Arc::new(Gradient(gradient.clone())))?;
-    spread(dx, need)
 }
 
 /// The rule of the gradient of any function.

@@ -1,6 +1,6 @@
 //! Folds: the gradient goes to each element by the fold's own derivative, then through the function in front.
 
-use super::{elementwise, only};
+use super::{Pointwise, only};
 use crate::ops::{
     Apply, ArithmeticOps, CastOps, ComparisonOps, Fold, FoldOp, FoldSlope, Function, MathOps, ProductOfOthers, Reduce,
     ReduceOps, SelectOps, Value, ViewOps,
@@ -60,9 +60,9 @@ impl Rule for Folded {
             FoldSlope::ProductOfOthers => dy.mul(&product_of_others(&elements()?, axes)?)?,
         };
         let dx = dx.expand(shape)?;
-        let Some(front) = &front else { return Ok(vec![Some(dx)]) };
+        let Some(front) = front.clone() else { return Ok(vec![Some(dx)]) };
         let result = if front.is_from_output() { elements()? } else { dx.detach() };
-        elementwise::vjp(&**front, x, &[result], &[Some(dx)], need)
+        Pointwise(front).vjp(x, &[result], &[Some(dx)], need)
     }
 }
 

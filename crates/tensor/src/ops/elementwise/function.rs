@@ -1,16 +1,12 @@
-//! What an elementwise operation is made of: the trait that a function implements, the operation that applies it to
-//! tensors, the operation that applies its derivative, and the formula for derivatives beyond the first.
+//! The trait that an elementwise function implements, and the operation that applies it to tensors.
 
-use super::run::{BLOCK, BlockFn, LANES, computed_in, run};
-use super::runs::{Lane, Point, Symbols, dual, lane_of, numbers, operands, read_runs, results, set_lane, write_run};
-use crate::run::infer;
+use super::gradient::{ElementwiseGrad, GradientOp};
+use super::run::{BlockFn, LANES, run};
+use super::runs::{lane_of, numbers, pointers, read_runs, set_lane, write_run};
+use super::signature::{Signature, Typed, no_derivative};
 use crate::scalar::{Program, Real};
-use crate::{
-    Aliases, Argument, Arity, CpuCall, DType, Dual, Error, Expr, Op, Outputs, Pointwise, Result, Scalar, Shape, Spec,
-    Specs, View,
-};
+use crate::{Aliases, Arity, CpuCall, DType, Expr, Op, Outputs, Pointwise, Result, Scalar, Spec, Specs};
 use std::fmt::Debug;
-use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// How the types of the operands decide the type that a function computes in and the type of its result.
@@ -108,7 +104,7 @@ impl Function<1> for Itself {
 pub struct Elementwise<F, const IN: usize, const OUT: usize>(pub F);
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Elementwise<F, IN, OUT> {
-    const SIGNATURE: Signature =
+    pub(super) const SIGNATURE: Signature =
         Signature { name: F::NAME, kind: F::KIND, operands: IN, numbers: F::NUMBERS, results: OUT };
 
     /// The type that operands of these types are computed in.
@@ -166,12 +162,6 @@ pub trait ElementwiseOp: Op {
     fn gradient(&self, need: &[bool]) -> Result<Arc<dyn GradientOp>>;
 }
 
-/// The gradient of an elementwise operation whose function is not known.
-pub trait GradientOp: Op {
-    /// The same as a formula, which can be derived again.
-    fn formula(&self) -> Formula;
-}
-
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseOp for Elementwise<F, IN, OUT> {
     fn to_shared(&self) -> Arc<dyn ElementwiseOp> {
         Arc::new(self.clone())
@@ -201,97 +191,6 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseOp for 
     }
 }
 
-fn no_derivative(name: &str) -> Error {
-    Error::argument(name, "a function with numbers beside its operands has no derivative")
-}
-
-/// What of a function decides the specs of its results.
-struct Signature {
-    name: &'static str,
-    kind: Kind,
-    operands: usize,
-    /// Single numbers after the operands.
-    numbers: usize,
-    results: usize,
-}
-
-impl Signature {
-    fn compute_dtype<X: Typed>(&self, x: &[X]) -> Result<DType> {
-        let operands = if self.kind == Kind::Select { &x[1..] } else { x };
-        let joined = join(self.kind, operands);
-        Ok(match self.kind {
-            Kind::Float => joined.to_float(),
-            Kind::Arithmetic if joined == DType::Bool => DType::I64,
-            Kind::Select if x[0].dtype() != DType::Bool => {
-                let text = format!("the condition must be bool, found {}", x[0].dtype());
-                return Err(Error::dtype(self.name, text).help("compare first: x.gt(0.0)"));
-            }
-            _ => joined,
-        })
-    }
-
-    fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        let (operands, numbers) = x.split_at(self.operands);
-        check_numbers(self.name, numbers)?;
-        let shape = broadcast_all(self.name, operands)?;
-        let dtype = self.compute_dtype(x)?;
-        let dtype = if self.kind == Kind::Comparison { DType::Bool } else { dtype };
-        Ok(repeat_n(Spec::new(shape, dtype), self.results).collect())
-    }
-
-    fn pointwise(&self, op: &dyn Op, x: &[Spec], program: &dyn Fn() -> Program) -> Option<Pointwise> {
-        let outputs = infer(op, x).ok()?;
-        let mut pointwise = typed(x, self.compute_dtype(x).ok()?, program(), &outputs);
-        let arguments = pointwise.arguments.iter_mut().zip(x).skip(self.operands);
-        arguments.for_each(|(argument, x)| *argument = Argument::Number(x.dtype));
-        Some(pointwise)
-    }
-
-    /// The specs of the gradients of the operands, so many of them, from `inputs` inputs.
-    fn infer_gradient(&self, inputs: usize, x: &[Spec], wanted: usize) -> Result<Specs> {
-        if self.numbers > 0 {
-            return Err(no_derivative(self.name));
-        }
-        if inputs > MOST_INPUTS {
-            let (operands, results) = (self.operands, self.results);
-            let text = format!(
-                "a function of {operands} operands and {results} results has no derivative here: the most is {MOST_INPUTS} together"
-            );
-            return Err(Error::argument(self.name, text).help("split it, or write an operation with a rule of its own"));
-        }
-        let shape = broadcast_all(self.name, x)?;
-        let dtype = cotangent_dtype(self.name, x)?;
-        Ok(repeat_n(Spec::new(shape, dtype), wanted).collect())
-    }
-}
-
-/// The single numbers that a function takes are of rank 0, and not too many.
-pub(crate) fn check_numbers(name: &str, numbers: &[Spec]) -> Result<()> {
-    if let Some(odd) = numbers.iter().find(|number| number.shape.rank() > 0) {
-        return Err(Error::shape(name, format!("takes numbers after its operands, found {odd:?}")));
-    }
-    match numbers.len() {
-        0..=MOST_NUMBERS => Ok(()),
-        many => Err(Error::argument(name, format!("takes {many} numbers; the most is {MOST_NUMBERS}"))),
-    }
-}
-
-/// A program with the types of the operands and results, computing as [`run`] does.
-pub(crate) fn typed(x: &[Spec], compute: DType, program: Program, outputs: &[Spec]) -> Pointwise {
-    Pointwise {
-        arguments: x.iter().map(|x| Argument::Element(x.dtype)).collect(),
-        compute: computed_in(compute),
-        program: Arc::new(program),
-        outputs: outputs.iter().map(|y| y.dtype).collect(),
-    }
-}
-
-/// The most numbers that a function can take beside its operands.
-pub(crate) const MOST_NUMBERS: usize = 16;
-
-/// The most operands and results that a function which is differentiated can have together.
-pub(super) const MOST_INPUTS: usize = 8;
-
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elementwise<F, IN, OUT> {
     const NUMBERS: usize = F::NUMBERS;
     const WHOLE: bool = !matches!(F::KIND, Kind::Float);
@@ -303,7 +202,8 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
         // elements, of which `start + LANES` is at most the end. Runs of all operands are read before one is written.
         unsafe {
             let numbers = numbers(x.add(IN), F::NUMBERS);
-            let (x, y): ([_; IN], [_; OUT]) = (operands(x, IN), results(y, OUT));
+            let x: [_; IN] = pointers(x, IN, std::ptr::null());
+            let y: [_; OUT] = pointers(y, OUT, std::ptr::null_mut());
             let mut start = 0;
             while start < length {
                 let a = read_runs(&x, IN, start);
@@ -320,313 +220,6 @@ impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for Elemen
                     o += 1;
                 }
                 start += LANES;
-            }
-        }
-    }
-}
-
-/// What has an element type, or is a number that adapts to one.
-pub(crate) trait Typed {
-    fn dtype(&self) -> DType;
-    fn is_number(&self) -> bool;
-}
-
-impl Typed for Spec {
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-    fn is_number(&self) -> bool {
-        Spec::is_number(self)
-    }
-}
-
-impl Typed for View<'_> {
-    fn dtype(&self) -> DType {
-        View::dtype(self)
-    }
-    fn is_number(&self) -> bool {
-        View::is_number(self)
-    }
-}
-
-/// The type in which operands meet. Numbers adapt to the type of the others, unless they have a fraction and these none.
-fn join<X: Typed>(kind: Kind, operands: &[X]) -> DType {
-    let fraction = operands.iter().any(|x| x.is_number() && x.dtype().is_float());
-    let fixed = operands.iter().filter(|x| !x.is_number()).map(X::dtype).reduce(DType::promote);
-    match (fixed, fraction) {
-        // Where the type of the result does not depend on it, integers are compared exactly as far as can be.
-        (Some(dtype), true) if !dtype.is_float() && kind == Kind::Comparison => DType::F64,
-        (Some(dtype), true) => dtype.to_float(),
-        (Some(DType::Bool), false) if operands.iter().any(X::is_number) => DType::I64,
-        (Some(dtype), false) => dtype,
-        (None, true) if kind == Kind::Select => DType::F32,
-        (None, true) => DType::F64,
-        (None, false) => DType::I64,
-    }
-}
-
-pub(crate) fn broadcast_all(name: &str, x: &[Spec]) -> Result<Shape> {
-    let Some(first) = x.first() else {
-        return Err(Error::argument(name, "without operands nothing says what shape the result has"));
-    };
-    let mut shape = first.shape;
-    for spec in &x[1..] {
-        if spec.shape != shape {
-            shape = shape.broadcast(&spec.shape).map_err(|_| broadcast_error(name, x))?;
-        }
-    }
-    Ok(shape)
-}
-
-/// The type that derivatives are computed in: that of the results' gradients, which stand last.
-fn cotangent_dtype(name: &str, x: &[Spec]) -> Result<DType> {
-    match x.last().map(|spec| spec.dtype) {
-        Some(dtype) if dtype.is_float() => Ok(dtype),
-        _ => Err(Error::dtype(name, "a derivative needs a floating-point gradient of the result")),
-    }
-}
-
-fn broadcast_error(name: &str, x: &[Spec]) -> Error {
-    let shapes: Vec<String> = x.iter().map(|s| s.shape.to_string()).collect();
-    Error::shape(name, format!("the shapes {} do not broadcast together", shapes.join(" and ")))
-        .help("dimensions are aligned at the right and must be equal, or one of them 1")
-}
-
-/// The gradient of an operand of a choice: what was not chosen gets nothing, whatever became of what was.
-#[inline(always)]
-fn chosen<S: Scalar>(slope: S, dy: S) -> S {
-    S::select(slope.clone().equals(S::lit(0.0)), S::lit(0.0), slope.times_tangent(dy))
-}
-
-/// The operation behind the gradient of an [`Elementwise`]: from the operands (or the result, where that is enough)
-/// and the gradient of each result, the gradient of each operand that is asked for, not yet summed over broadcast axes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ElementwiseGrad<F, const IN: usize, const OUT: usize> {
-    /// The function.
-    pub function: F,
-    /// Which operands want a gradient; one output each.
-    pub need: [bool; IN],
-}
-
-impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> ElementwiseGrad<F, IN, OUT> {
-    /// Number of inputs: the operands (or the result) and the gradients of the results.
-    fn operands(&self) -> usize {
-        const { assert!(!F::FROM_OUTPUT || (IN == 1 && OUT == 1), "FROM_OUTPUT is for functions of one argument") };
-        if F::FROM_OUTPUT { 2 } else { IN + OUT }
-    }
-
-    /// How many operands want a gradient.
-    #[inline(always)]
-    fn wanted(&self) -> usize {
-        let (mut wanted, mut i) = (0, 0);
-        while i < IN {
-            wanted += usize::from(self.need[i]);
-            i += 1;
-        }
-        wanted
-    }
-
-    /// The gradient of operand `wrt` at one point.
-    #[inline(always)]
-    fn gradient<S: Scalar>(&self, wrt: usize, at: &impl Point<S>) -> S {
-        if F::FROM_OUTPUT {
-            return self.function.slope(at.input(0)).times_tangent(at.input(1));
-        }
-        let y = self.function.call(at.duals(wrt));
-        let (mut sum, mut o) = (S::lit(0.0), 0);
-        while o < OUT {
-            let (slope, dy) = (y[o].tangent.clone(), at.input(IN + o));
-            // A gradient that is 0 stays so where the slope is infinite or undefined: what is masked later counts for
-            // nothing.
-            let term = if matches!(F::KIND, Kind::Select) { chosen(slope, dy) } else { slope.times_tangent(dy) };
-            sum = if o == 0 { term } else { sum + term };
-            o += 1;
-        }
-        sum
-    }
-
-    /// The wanted gradients as formulas.
-    fn formulas<const DERIVED: bool>(&self) -> Vec<Expr<DERIVED>>
-    where
-        Expr<DERIVED>: Scalar,
-    {
-        // A loop: adapters would be compiled for every function.
-        let mut wanted = Vec::new();
-        for wrt in 0..IN {
-            if self.need[wrt] {
-                wanted.push(self.gradient(wrt, &Symbols));
-            }
-        }
-        wanted
-    }
-
-    /// The same as a formula, which can be derived again.
-    pub fn formula(&self) -> Formula {
-        Formula::new(self.name(), self.operands(), &self.formulas())
-    }
-
-    /// The gradients as the kernel computes them, in instructions.
-    fn program(&self) -> Program {
-        Program::new(self.operands(), &self.formulas::<false>())
-    }
-}
-
-impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> Op for ElementwiseGrad<F, IN, OUT> {
-    fn name(&self) -> &str {
-        F::NAME
-    }
-
-    fn arity(&self) -> Arity {
-        Arity::Exactly(self.operands())
-    }
-
-    fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        Elementwise::<F, IN, OUT>::SIGNATURE.infer_gradient(self.operands(), x, self.wanted())
-    }
-
-    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-        let (x, y) = call.parts_in_place();
-        run(self, x[x.len() - 1].dtype(), x, y);
-        Ok(())
-    }
-
-    fn aliases(&self) -> Aliases {
-        Aliases::Any
-    }
-
-    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        gradient_pointwise(self, x, &|| self.program())
-    }
-}
-
-// Not generic, as it would be compiled for each function.
-fn gradient_pointwise(op: &dyn Op, x: &[Spec], program: &dyn Fn() -> Program) -> Option<Pointwise> {
-    let outputs = infer(op, x).ok()?;
-    Some(typed(x, x.last()?.dtype, program(), &outputs))
-}
-
-impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> GradientOp for ElementwiseGrad<F, IN, OUT> {
-    fn formula(&self) -> Formula {
-        ElementwiseGrad::formula(self)
-    }
-}
-
-impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize> BlockFn for ElementwiseGrad<F, IN, OUT> {
-    #[inline(always)]
-    unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize) {
-        // SAFETY: there are so many inputs, and a result for each operand in need.
-        let (x, y): ([_; MOST_INPUTS], [_; IN]) = unsafe { (operands(x, self.operands()), results(y, self.wanted())) };
-        let mut start = 0;
-        while start < length {
-            // SAFETY: inputs have `length` elements, and start + LANES ≤ length.
-            let runs = unsafe { read_runs(&x, self.operands(), start) };
-            // One loop per wanted gradient keeps each loop simple enough to vectorize whatever the others are.
-            let (mut wrt, mut o) = (0, 0);
-            while wrt < IN {
-                if self.need[wrt] {
-                    let mut dx = [C::default(); LANES];
-                    let mut lane = 0;
-                    while lane < LANES {
-                        dx[lane] = self.gradient(wrt, &Lane { runs: &runs, lane });
-                        lane += 1;
-                    }
-                    // SAFETY: results have `length` elements, and this run of every operand has been read.
-                    unsafe { write_run(y[o], start, &dx) }
-                    o += 1;
-                }
-                wrt += 1;
-            }
-            start += LANES;
-        }
-    }
-}
-
-/// An elementwise operation given by a formula instead of compiled code: the derivatives of order two and up of any
-/// [`Function`], each again a formula.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Formula {
-    name: String,
-    program: Arc<Program>,
-}
-
-impl Formula {
-    fn new(name: &str, inputs: usize, results: &[Expr<true>]) -> Formula {
-        Formula { name: name.to_owned(), program: Arc::new(Program::new(inputs, results)) }
-    }
-
-    /// The formula for the gradients of the operands in `need`, from the operands and the gradient of each result.
-    #[must_use]
-    pub fn gradient(&self, need: &[bool]) -> Formula {
-        let arity = self.program.inputs();
-        let mut gradients = Vec::new();
-        for wrt in (0..arity).filter(|&i| need[i]) {
-            let x: Vec<Dual<Expr<true>>> = (0..arity).map(|i| dual(Expr::input(i), i == wrt)).collect();
-            let terms = self
-                .program
-                .call(&x)
-                .into_iter()
-                .enumerate()
-                .map(|(o, y)| y.tangent.times_tangent(Expr::input(arity + o)));
-            gradients.push(terms.reduce(|sum, term| sum + term).unwrap_or_else(|| Expr::lit(0.0)));
-        }
-        Formula::new(&self.name, arity + self.program.outputs(), &gradients)
-    }
-}
-
-impl Op for Formula {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn arity(&self) -> Arity {
-        Arity::Exactly(self.program.inputs())
-    }
-
-    fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        let shape = broadcast_all(&self.name, x)?;
-        let dtype = cotangent_dtype(&self.name, x)?;
-        Ok(repeat_n(Spec::new(shape, dtype), self.program.outputs()).collect())
-    }
-
-    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-        let (x, y) = call.parts_in_place();
-        run(&*self.program, x[x.len() - 1].dtype(), x, y);
-        Ok(())
-    }
-
-    fn aliases(&self) -> Aliases {
-        Aliases::Any
-    }
-
-    fn pointwise(&self, x: &[Spec]) -> Option<Pointwise> {
-        let outputs = infer(self, x).ok()?;
-        Some(typed(x, x.last()?.dtype, (*self.program).clone(), &outputs))
-    }
-}
-
-impl GradientOp for Formula {
-    fn formula(&self) -> Formula {
-        self.clone()
-    }
-}
-
-impl BlockFn for Program {
-    const WHOLE: bool = true;
-
-    #[inline(always)]
-    unsafe fn block<C: Real>(&self, x: *const *const C, y: *const *mut C, length: usize) {
-        // SAFETY: there are so many operands and results.
-        let (x, y) =
-            unsafe { (std::slice::from_raw_parts(x, self.inputs()), std::slice::from_raw_parts(y, self.outputs())) };
-        for start in (0..length).step_by(BLOCK) {
-            let n = BLOCK.min(length - start);
-            // SAFETY: operands have `length` elements. They are not written while these slices are used: the program
-            // reads them in its first instructions and hands out results after its last.
-            let x: Vec<&[C]> = x.iter().map(|x| unsafe { std::slice::from_raw_parts(x.add(start), n) }).collect();
-            let results = self.call_blocks(&x, n);
-            for (y, result) in y.iter().zip(results) {
-                // SAFETY: results have `length` elements, and no operand is looked at any more.
-                unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), y.add(start), n) }
             }
         }
     }

@@ -5,18 +5,21 @@ mod arithmetic;
 mod comparisons;
 mod compiled;
 mod function;
+mod gradient;
 mod math;
 mod run;
 mod runs;
+mod signature;
 
 pub(crate) use compiled::compiled_here;
-pub(crate) use function::{broadcast_all, check_numbers, typed};
 pub(crate) use run::{computed_in, create};
+pub(crate) use signature::{broadcast_all, check_numbers, typed};
 
 pub use activations::*;
 pub use arithmetic::*;
 pub use comparisons::*;
-pub use function::{Elementwise, ElementwiseGrad, ElementwiseOp, Formula, Function, GradientOp, Itself, Kind};
+pub use function::{Elementwise, ElementwiseOp, Function, Itself, Kind};
+pub use gradient::{ElementwiseGrad, Formula, GradientOp};
 pub use math::*;
 
 /// Defines functions of one argument, a row each, and the trait with their methods. A row may end with the derivative

@@ -74,9 +74,9 @@ impl<F: BlockFn, C: Real> Routine for BlockOf<F, C> {
 }
 
 impl<C: Real> Block<C> {
-    /// `f`, which must outlive it, compiled for the instruction sets that single precision has, if `WIDE`, or fewer.
-    fn new<F: BlockFn, const WIDE: bool>(f: &F) -> Block<C> {
-        Block { f: std::ptr::from_ref(f).cast(), run: simd::routine::<BlockOf<F, C>, WIDE>() }
+    /// `f`, which must outlive it, and its [`BlockOf`] as it was compiled for an instruction set.
+    fn new<F: BlockFn>(f: &F, run: unsafe fn(BlockCall<C>)) -> Block<C> {
+        Block { f: std::ptr::from_ref(f).cast(), run }
     }
 
     /// # Safety
@@ -105,12 +105,11 @@ pub(crate) fn create<F: BlockFn>(f: &F, compute: DType, numbers: &[View<'_>], y:
 fn over<F: BlockFn>(f: &F, compute: DType, indexed: bool, x: &[View<'_>], y: &mut [ViewMut<'_>]) {
     let operands = Operands { indexed, x, numbers: F::NUMBERS };
     if F::WHOLE && computed_in(compute) == DType::I64 {
-        let run = BlockOf::<F, Integer>::run;
-        return walk::<Integer>(Block { f: std::ptr::from_ref(f).cast(), run }, operands, y);
+        return walk(Block::new(f, BlockOf::<F, Integer>::run), operands, y);
     }
     match compute {
-        DType::F64 => walk(Block::<f64>::new::<F, false>(f), operands, y),
-        _ => walk(Block::<f32>::new::<F, true>(f), operands, y),
+        DType::F64 => walk(Block::new(f, simd::routine::<BlockOf<F, f64>, false>()), operands, y),
+        _ => walk(Block::new(f, simd::routine::<BlockOf<F, f32>, true>()), operands, y),
     }
 }
 

@@ -3,33 +3,19 @@
 
 #![expect(clippy::needless_range_loop, reason = "an iterator's methods may not be inlined into an instruction set")]
 
-use super::function::{MOST_INPUTS, MOST_NUMBERS};
 use super::run::LANES;
+use super::signature::{MOST_INPUTS, MOST_NUMBERS};
 use crate::scalar::Real;
 use crate::{Dual, Expr, Scalar};
 
-/// The first `count` of the pointers from `from` on; the rest are null. In an array of their own the compiler knows that
-/// nothing written through one changes another.
+/// The first `count` of the pointers from `from` on, and `null` for the rest. In an array of their own the compiler knows
+/// that nothing written through one changes another.
 ///
 /// # Safety
 /// There are so many.
 #[inline(always)]
-pub(super) unsafe fn operands<C, const N: usize>(from: *const *const C, count: usize) -> [*const C; N] {
-    let mut pointers = [std::ptr::null(); N];
-    for i in 0..count {
-        // SAFETY: the caller's promise.
-        pointers[i] = unsafe { *from.add(i) };
-    }
-    pointers
-}
-
-/// As [`operands`], for results.
-///
-/// # Safety
-/// There are so many.
-#[inline(always)]
-pub(super) unsafe fn results<C, const N: usize>(from: *const *mut C, count: usize) -> [*mut C; N] {
-    let mut pointers = [std::ptr::null_mut(); N];
+pub(super) unsafe fn pointers<P: Copy, const N: usize>(from: *const P, count: usize, null: P) -> [P; N] {
+    let mut pointers = [null; N];
     for i in 0..count {
         // SAFETY: the caller's promise.
         pointers[i] = unsafe { *from.add(i) };
