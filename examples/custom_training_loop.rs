@@ -44,7 +44,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             // The tape follows what is computed from the weights; the data stay off it.
             let tape = Tape::new();
             let tracked = weights.each_ref().map(|w| tape.watch(w));
-            let loss = logits(&Var::new(batch.x), &tracked)?.cross_entropy(&Var::new(batch.y))?.mean(..)?;
+            let loss = logits(&Var::new(batch.x().clone()), &tracked)?
+                .cross_entropy(&Var::new(batch.y().clone()))?
+                .mean(..)?;
             total += loss.tensor().item()? * indices.len() as f64;
             let mut gradients = loss.backward()?;
 

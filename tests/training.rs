@@ -274,7 +274,7 @@ impl Layer for Twice {
     fn weights(&self, _: &Shape) -> Vec<Weight> {
         vec![Weight::new("scale", [1], Initializer::Ones)]
     }
-    fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> kiln::nn::Result<Var> {
+    fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> kiln::nn::Result<Var> {
         Ok(x.mul(2.0)?.mul(&pass.parameter(&weights[0]))?)
     }
     fn config(&self) -> serde_json::Value {
@@ -327,7 +327,7 @@ impl Layer for Liar {
     fn output_shape(&self, _: &Shape) -> kiln::nn::Result<Shape> {
         Ok(Shape::new(&[self.0])?)
     }
-    fn call(&self, x: &Var, _: &[Parameter], _: &mut Pass) -> kiln::nn::Result<Var> {
+    fn call(&self, x: &Var, _: Weights<'_>, _: &mut Pass) -> kiln::nn::Result<Var> {
         Ok(self.1(x)?)
     }
     fn config(&self) -> serde_json::Value {

@@ -68,7 +68,10 @@ pub mod prelude {
         Differentiable, GradCheck, Keep, Tape, Var, checkpoint, grad, gradients, hvp, jvp, value_and_grad, vjp,
     };
     pub use kiln_nn::layers::{self, *};
-    pub use kiln_nn::{IntoModule, Layer, Module, Parameter, Pass, Sequential, init, losses, metrics, optimizers};
+    pub use kiln_nn::{
+        AnyLayer, Built, Connect, Functional, Input, IntoModule, Layer, Module, Parameter, Pass, Sequential, Signal,
+        Weight, Weights, init, losses, metrics, optimizers,
+    };
     // The padding of layers and that of operations are two types; layers are met first.
     pub use kiln_nn::layers::Padding;
     pub use kiln_tensor::ops::prelude::*;

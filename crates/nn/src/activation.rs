@@ -1,6 +1,7 @@
 //! Activation functions by name.
 
 use crate::{Error, Result};
+use kiln_autograd::Shape;
 use kiln_autograd::ops::Ops;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -109,6 +110,19 @@ impl Activation {
             }
             known => Ok(known),
         }
+    }
+
+    /// Whether the result has the shape of `x`.
+    pub(crate) fn keeps_shape(&self) -> bool {
+        true
+    }
+
+    /// The shape of the result for samples of a shape.
+    ///
+    /// # Errors
+    /// A last dimension that it cannot halve.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        Ok(*input)
     }
 
     /// Applies it.

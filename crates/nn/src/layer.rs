@@ -1,43 +1,168 @@
 //! A layer: data that says what it is, what weights it has for an input of some shape, and how it maps a batch.
 
-use crate::module::Module;
-use crate::{Activation, Error, Initializer, Parameter, Pass, Result, summary};
+use crate::module::{Module, Role, batch_of};
+use crate::{Activation, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal, summary};
 use kiln_autograd::ops::Value;
-use kiln_autograd::{DType, Key, Shape, Var, Watch};
+use kiln_autograd::{DType, Key, Shape, Tensor, Var, Watch};
+use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::fmt::Debug;
+use std::ops::Index;
 
 /// A weight that a layer has.
 #[derive(Debug, Clone)]
 pub struct Weight {
-    /// Its name within the layer, such as `kernel`.
-    pub name: &'static str,
+    /// Its name within the layer, such as `kernel`; parts of a layer come before it: `cell/kernel`.
+    pub name: Cow<'static, str>,
     /// Its shape.
     pub shape: Vec<usize>,
     /// What it starts from.
     pub initializer: Initializer,
-    /// Whether the optimizer changes it.
-    pub trainable: bool,
+    /// What it starts from instead, where the layer knows the numbers.
+    pub value: Option<Tensor>,
+    /// Who changes it: the optimizer, or the layer itself.
+    pub role: Role,
+    /// What it adds to the loss.
+    pub regularizer: Option<Regularizer>,
+    /// What holds for it after each update.
+    pub constraint: Option<Constraint>,
 }
 
 impl Weight {
-    /// A trainable weight.
-    pub fn new(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
-        Weight { name, shape: shape.into(), initializer, trainable: true }
+    /// A weight that the optimizer changes.
+    pub fn new(name: impl Into<Cow<'static, str>>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
+        Weight {
+            name: name.into(),
+            shape: shape.into(),
+            initializer,
+            value: None,
+            role: Role::Weight,
+            regularizer: None,
+            constraint: None,
+        }
     }
 
-    /// A statistic that the optimizer leaves alone.
-    pub fn statistic(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
-        Weight { trainable: false, ..Weight::new(name, shape, initializer) }
+    /// A statistic, which the layer itself changes with [`Pass::update`].
+    pub fn statistic(
+        name: impl Into<Cow<'static, str>>,
+        shape: impl Into<Vec<usize>>,
+        initializer: Initializer,
+    ) -> Weight {
+        Weight { role: Role::Statistic, ..Weight::new(name, shape, initializer) }
+    }
+
+    /// Adds a term to the loss.
+    #[must_use]
+    pub fn regularizer(mut self, regularizer: Option<Regularizer>) -> Weight {
+        self.regularizer = regularizer;
+        self
+    }
+
+    /// Holds the weight to something after each update.
+    #[must_use]
+    pub fn constraint(mut self, constraint: Option<Constraint>) -> Weight {
+        self.constraint = constraint;
+        self
+    }
+
+    /// Starts from these numbers.
+    #[must_use]
+    pub fn starting_from(mut self, value: Tensor) -> Weight {
+        self.value = Some(value);
+        self
+    }
+
+    /// The weight as one of a part of the layer: `part/kernel`.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Weight {
+        self.name = format!("{part}/{}", self.name).into();
+        self
+    }
+
+    fn draw(&self, key: Key, dtype: DType) -> Result<Parameter> {
+        use kiln_autograd::ops::CastOps;
+        let tensor = match &self.value {
+            Some(value) => value.cast(dtype)?,
+            None => self.initializer.init(key, &self.shape, dtype)?,
+        };
+        let parameter = match self.role {
+            Role::Weight => Parameter::new(tensor),
+            Role::Statistic => Parameter::statistic(tensor),
+        };
+        Ok(parameter.constraint(self.constraint))
     }
 }
 
-/// A layer is configuration: it says what weights it wants for an input and how they map a batch, and holds none itself. The
-/// model that is built of it does.
+/// The weights that a layer is called with, in the order in which it asked for them.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a> {
+    names: &'a [String],
+    /// How much of each name stands for what the layer is part of.
+    skip: usize,
+    parameters: &'a [Parameter],
+}
+
+impl<'a> Weights<'a> {
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        let skip = self.skip;
+        self.names.iter().map(move |name| name.get(skip..).unwrap_or_default())
+    }
+
+    /// The weight of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, name: &str) -> Result<&'a Parameter> {
+        self.find(name).ok_or_else(|| {
+            let known: Vec<&str> = self.names().collect();
+            Error::unknown("weight", name, &known)
+        })
+    }
+
+    /// The weight of this name, if the layer has it.
+    pub fn find(&self, name: &str) -> Option<&'a Parameter> {
+        self.names().zip(self.parameters).find(|(own, _)| *own == name).map(|(_, parameter)| parameter)
+    }
+
+    /// Those of a part of the layer, which asked for them with [`Weight::within`].
+    #[must_use]
+    pub fn within(&self, part: &str) -> Weights<'a> {
+        let inside = |name: &str| name.strip_prefix(part).is_some_and(|rest| rest.starts_with('/'));
+        let start = self.names().position(inside).unwrap_or(0);
+        let count = self.names().skip(start).take_while(|name| inside(name)).count();
+        let range = start..start + count;
+        Weights {
+            names: &self.names[range.clone()],
+            skip: self.skip + part.len() + 1,
+            parameters: &self.parameters[range],
+        }
+    }
+
+    /// Number of weights.
+    pub fn len(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+}
+
+impl Index<usize> for Weights<'_> {
+    type Output = Parameter;
+    fn index(&self, i: usize) -> &Parameter {
+        &self.parameters[i]
+    }
+}
+
+/// A layer of one input and one output. It is configuration: it says what weights it wants for an input and how they map a
+/// batch, and holds none itself. The model that is built of it does.
 ///
 /// A struct of your own that implements this is used like those of [`layers`](crate::layers):
 ///
 /// ```
-/// use kiln_nn::{Initializer, Layer, Parameter, Pass, Result, Sequential, Shape, Var, Weight, layers::Dense, ops::*};
+/// use kiln_nn::{Initializer, Layer, Pass, Result, Sequential, Shape, Var, Weight, Weights, layers::Dense, ops::*};
 ///
 /// /// Multiplies each feature by a weight: samples `[…, features]` keep their shape.
 /// #[derive(Debug)]
@@ -49,7 +174,7 @@ impl Weight {
 ///     fn weights(&self, input: &Shape) -> Vec<Weight> {
 ///         vec![Weight::new("factor", [input.last().copied().unwrap_or(1)], Initializer::Ones)]
 ///     }
-///     fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var> {
+///     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
 ///         Ok(x.mul(&pass.parameter(&weights[0]))?)
 ///     }
 ///     fn config(&self) -> serde_json::Value { serde_json::Value::Null }
@@ -61,8 +186,8 @@ impl Weight {
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
 ///
-/// A model file names its layers by class, and only Kiln's are known when it is loaded. A model with a layer of your own is
-/// built by your code again and goes on with the `load_state` of `kiln_train::Model`.
+/// A model file names its layers by class. One of your own is found when the file is loaded after
+/// [`layers::register`](crate::layers::register).
 pub trait Layer: Debug + Send + Sync {
     /// The class name, as in Keras and in model files: `Dense`. In a model the layer is called after it: `dense`, `dense_1`.
     fn class(&self) -> &'static str;
@@ -83,119 +208,339 @@ pub trait Layer: Debug + Send + Sync {
     ///
     /// # Errors
     /// A batch that does not fit.
-    fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var>;
+    fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var>;
 
     /// What is applied to the result of [`Layer::call`].
     fn activation(&self) -> Activation {
         Activation::Linear
     }
 
+    /// Whether the steps of the output are those of the input, so that its mask is the output's too.
+    fn keeps_mask(&self) -> bool {
+        true
+    }
+
+    /// What the output, after the activation, adds to the loss.
+    fn activity_regularizer(&self) -> Option<Regularizer> {
+        None
+    }
+
     /// The arguments as JSON, for model files; null where there are none.
-    fn config(&self) -> serde_json::Value;
+    fn config(&self) -> Json;
 }
 
-/// A layer with its weights, under its name in the model.
+/// What any layer is to a model. Each [`Layer`] is one; a layer with several inputs or outputs, or that makes or reads masks,
+/// implements this instead.
+///
+/// Shapes are those of single samples, without the batch dimension.
+pub trait AnyLayer: Debug + Send + Sync {
+    /// The class name: [`Layer::class`].
+    fn class_name(&self) -> &str;
+
+    /// The shape of each output for inputs of these shapes.
+    ///
+    /// # Errors
+    /// Inputs that do not fit, too many or too few of them, or arguments without meaning.
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>>;
+
+    /// The weights for inputs of these shapes, which [`AnyLayer::infer`] has accepted.
+    ///
+    /// # Errors
+    /// A part of the layer that does not fit.
+    fn weights_for(&self, _inputs: &[Shape]) -> Result<Vec<Weight>> {
+        Ok(Vec::new())
+    }
+
+    /// Maps a batch, without the activation that [`AnyLayer::final_activation`] names.
+    ///
+    /// # Errors
+    /// A batch that does not fit.
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>>;
+
+    /// What is applied to the first result of [`AnyLayer::run`].
+    fn final_activation(&self) -> Activation {
+        Activation::Linear
+    }
+
+    /// What the first output adds to the loss.
+    fn penalty(&self) -> Option<Regularizer> {
+        None
+    }
+
+    /// The arguments as JSON: [`Layer::config`].
+    fn to_config(&self) -> Json;
+
+    /// The layer as one that goes through time, if it does.
+    fn as_recurrent(&self) -> Option<crate::layers::Recurrent> {
+        None
+    }
+}
+
+impl<L: Layer> AnyLayer for L {
+    fn class_name(&self) -> &str {
+        self.class()
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [input] = arity(self.class(), inputs)?;
+        Ok(vec![self.output_shape(input)?])
+    }
+
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
+        let [input] = arity(self.class(), inputs)?;
+        Ok(self.weights(input))
+    }
+
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let [x] = arity(self.class(), x)?;
+        let y = self.call(&x.value, weights, pass)?;
+        let mask = if self.keeps_mask() { x.mask_for(Value::shape(&y)) } else { None };
+        Ok(vec![Signal::new(y).masked(mask)])
+    }
+
+    fn final_activation(&self) -> Activation {
+        self.activation()
+    }
+
+    fn penalty(&self) -> Option<Regularizer> {
+        self.activity_regularizer()
+    }
+
+    fn to_config(&self) -> Json {
+        self.config()
+    }
+}
+
+/// The inputs of a layer that takes `N`.
+///
+/// # Errors
+/// More or fewer.
+pub(crate) fn arity<'a, T, const N: usize>(class: &str, inputs: &'a [T]) -> Result<&'a [T; N]> {
+    inputs.try_into().map_err(|_| {
+        let plural = if N == 1 { "" } else { "s" };
+        Error::config(
+            format!("{class} takes {N} input{plural}, found {}", inputs.len()),
+            "layers such as Concatenate and Add make one value of several",
+        )
+    })
+}
+
+/// Runs a layer with its activation and its penalty, and checks what it gives against what it has promised.
+pub(crate) fn run_whole(
+    layer: &dyn AnyLayer,
+    x: &[Signal],
+    promised: &[Shape],
+    weights: Weights<'_>,
+    pass: &mut Pass,
+) -> Result<Vec<Signal>> {
+    let y = run_before_activation(layer, x, promised, weights, pass)?;
+    finish(layer, y, pass)
+}
+
+/// The results of [`run_before_activation`] with the activation, and the penalty noted.
+pub(crate) fn finish(layer: &dyn AnyLayer, mut y: Vec<Signal>, pass: &mut Pass) -> Result<Vec<Signal>> {
+    if let Some(first) = y.first_mut() {
+        first.value = layer.final_activation().apply(&first.value)?;
+        if let Some(regularizer) = layer.penalty() {
+            pass.penalty(regularizer.of(&first.value)?);
+        }
+    }
+    Ok(y)
+}
+
+/// Runs a layer without its activation.
+pub(crate) fn run_before_activation(
+    layer: &dyn AnyLayer,
+    x: &[Signal],
+    promised: &[Shape],
+    weights: Weights<'_>,
+    pass: &mut Pass,
+) -> Result<Vec<Signal>> {
+    let y = layer.run(x, weights, pass)?;
+    let batch = x.first().and_then(|x| x.shape().first());
+    let keeps =
+        |(y, promised): (&Signal, &Shape)| y.shape().first() == batch && y.shape().get(1..) == Some(&promised[..]);
+    if y.len() == promised.len() && y.iter().zip(promised).all(keeps) {
+        return Ok(y);
+    }
+    let text = |shapes: &[String]| shapes.join(", ");
+    let found: Vec<String> = y.iter().map(|y| y.shape().to_string()).collect();
+    let given: Vec<String> = x.iter().map(|x| x.shape().to_string()).collect();
+    let promised: Vec<String> = promised.iter().map(summary::batch_shape).collect();
+    let text = format!(
+        "{}: `call` gives {} for {}, `output_shape` promises {}",
+        layer.class_name(),
+        text(&found),
+        text(&given),
+        text(&promised)
+    );
+    Err(Error::config(text, "make both agree: the layers that follow are built for what is promised"))
+}
+
+/// Runs a part of a model on `x`, under its name in errors.
+pub(crate) fn within<T>(name: &str, x: &[Signal], part: impl FnOnce() -> Result<T>) -> Result<T> {
+    let y = match x.first().and_then(|x| Watch::of(x.value.tensor())) {
+        Some(watch) => watch.within(name, part),
+        None => part(),
+    };
+    y.map_err(|e| e.in_layer(name))
+}
+
+/// Weights with their names, and what some of them add to the loss.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    paths: Vec<String>,
+    parameters: Vec<Parameter>,
+    regularizers: Vec<(usize, Regularizer)>,
+}
+
+impl Held {
+    /// Draws the weights of a layer and puts them below `path`, or at the top where that is empty.
+    pub(crate) fn draw(&mut self, path: &str, weights: &[Weight], key: Key, dtype: DType) -> Result<()> {
+        for (i, weight) in weights.iter().enumerate() {
+            self.regularizers.extend(weight.regularizer.map(|regularizer| (self.parameters.len(), regularizer)));
+            self.parameters.push(weight.draw(key.fold(i as u64), dtype)?);
+            self.paths.push(match path {
+                "" => weight.name.to_string(),
+                path => format!("{path}/{}", weight.name),
+            });
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        Weights { names: &self.paths, skip: 0, parameters: &self.parameters }
+    }
+
+    /// Adds the terms of the regularizers to the loss of a pass.
+    pub(crate) fn penalize(&self, pass: &mut Pass) -> Result<()> {
+        for (i, regularizer) in &self.regularizers {
+            let weight = pass.parameter(&self.parameters[*i]);
+            pass.penalty(regularizer.of(&weight)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn visit<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.paths.iter().zip(&self.parameters).for_each(|(path, p)| visit(path, p));
+    }
+
+    pub(crate) fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.paths.iter().zip(&mut self.parameters).for_each(|(path, p)| visit(path, p));
+    }
+}
+
+/// A layer with its weights: a [`Module`] of one layer, to be a part of one of your own.
+///
+/// ```
+/// use kiln_nn::{Built, Key, Module, Parameter, Pass, Result, Tensor, Var, layers::{Dense, LayerNormalization}, ops::*};
+///
+/// /// `x + dense(norm(x))`, on samples of 8 features.
+/// #[derive(Debug)]
+/// struct Residual { norm: Built, dense: Built }
+///
+/// impl Residual {
+///     fn new(key: Key) -> Result<Residual> {
+///         let norm = Built::new(LayerNormalization::new(), [8], key.fold(0))?;
+///         Ok(Residual { norm, dense: Built::new(Dense::new(8).activation("relu"), [8], key.fold(1))? })
+///     }
+/// }
+///
+/// impl Module for Residual {
+///     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+///         let y = self.norm.forward(x, pass)?;
+///         Ok(x.add(&self.dense.forward(&y, pass)?)?)
+///     }
+///     kiln_nn::parameters!(norm, dense);
+/// }
+///
+/// let model = Residual::new(Key::new(0))?;
+/// let mut paths = Vec::new();
+/// model.parameters(&mut |path, _| paths.push(path.to_owned()));
+/// assert_eq!(paths, ["norm/gamma", "norm/beta", "dense/kernel", "dense/bias"]);
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Built {
-    name: String,
-    layer: Box<dyn Layer>,
-    /// The shape of a result, without the batch dimension.
-    output: Shape,
-    paths: Vec<String>,
-    weights: Vec<Parameter>,
+    layer: Box<dyn AnyLayer>,
+    inputs: Vec<Shape>,
+    outputs: Vec<Shape>,
+    held: Held,
 }
 
 impl Built {
-    /// Gives a layer weights for inputs of shape `input` (without the batch dimension).
+    /// Gives a layer `f32` weights for inputs of this shape, without the batch dimension.
     ///
     /// # Errors
     /// An input that does not fit, an unknown activation.
-    pub fn new(name: String, layer: Box<dyn Layer>, input: &Shape, key: Key, dtype: DType) -> Result<Built> {
-        let build = || -> Result<(Shape, Vec<String>, Vec<Parameter>)> {
-            layer.activation().checked()?;
-            let output = layer.output_shape(input)?;
-            let weights = layer.weights(input);
-            let paths = weights.iter().map(|w| format!("{name}/{}", w.name)).collect();
-            let parameter = |(i, w): (usize, &Weight)| {
-                let tensor = w.initializer.init(key.fold(i as u64), &w.shape, dtype)?;
-                Ok(if w.trainable { Parameter::new(tensor) } else { Parameter::frozen(tensor) })
-            };
-            Ok((output, paths, weights.iter().enumerate().map(parameter).collect::<Result<_>>()?))
-        };
-        let (output, paths, weights) = build().map_err(|e| e.in_layer(&name))?;
-        Ok(Built { name, layer, output, paths, weights })
+    pub fn new(layer: impl AnyLayer + 'static, input: impl kiln_autograd::IntoShape, key: Key) -> Result<Built> {
+        Built::of(Box::new(layer), &[input.into_shape()?], key, DType::F32)
     }
 
-    /// Its name in the model.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// [`Built::new`] for a layer of several inputs, with weights of a type.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(layer: Box<dyn AnyLayer>, inputs: &[Shape], key: Key, dtype: DType) -> Result<Built> {
+        layer.final_activation().checked()?;
+        let outputs = layer.infer(inputs)?;
+        let mut held = Held::default();
+        held.draw("", &layer.weights_for(inputs)?, key, dtype)?;
+        Ok(Built { layer, inputs: inputs.to_vec(), outputs, held })
     }
 
     /// The layer.
-    pub fn layer(&self) -> &dyn Layer {
+    pub fn layer(&self) -> &dyn AnyLayer {
         &*self.layer
     }
 
-    /// The shape of its results, without the batch dimension.
-    pub fn output_shape(&self) -> &Shape {
-        &self.output
+    /// The shapes of its results, without the batch dimension.
+    pub fn output_shapes(&self) -> &[Shape] {
+        &self.outputs
     }
 
-    /// Its weights.
-    pub fn weights(&self) -> &[Parameter] {
-        &self.weights
-    }
-
-    /// The result before the activation.
+    /// The results, and their masks.
     ///
     /// # Errors
-    /// A batch that does not fit, or a layer that gives another shape than its `output_shape`; the error names the layer.
-    pub fn call(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
-        self.within(x, || {
-            let y = self.layer.call(x, &self.weights, pass)?;
-            let (shape, batch) = (Value::shape(&y), Value::shape(x).first());
-            if shape.first() == batch && shape.get(1..) == Some(&self.output[..]) {
-                return Ok(y);
-            }
-            let text = format!(
-                "{}: `call` gives {shape} for {}, `output_shape` promises {}",
-                self.layer.class(),
-                Value::shape(x),
-                summary::batch_shape(&self.output)
-            );
-            Err(Error::config(text, "make both agree: the layers that follow are built for what is promised"))
-        })
-    }
-
-    /// Runs a part of the layer on `x`, under its name in errors.
-    fn within(&self, x: &Var, part: impl FnOnce() -> Result<Var>) -> Result<Var> {
-        let y = match Watch::of(x.tensor()) {
-            Some(watch) => watch.within(&self.name, part),
-            None => part(),
-        };
-        y.map_err(|e| e.in_layer(&self.name))
+    /// A batch that does not fit.
+    pub fn call(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
+        let y = run_whole(&*self.layer, x, &self.outputs, self.held.weights(), pass)?;
+        self.held.penalize(pass)?;
+        Ok(y)
     }
 }
 
 impl Module for Built {
     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
-        let y = self.call(x, pass)?;
-        self.within(&y, || self.layer.activation().apply(&y))
+        let mut y = self.call(&[Signal::new(x.clone())], pass)?;
+        match y.len() {
+            1 => Ok(y.swap_remove(0).value),
+            n => {
+                let text = format!("{} gives {n} values", self.layer.class_name());
+                Err(Error::config(text, "ask for all of them: forward_all"))
+            }
+        }
     }
 
-    fn logits(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+    fn forward_all(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
         self.call(x, pass)
     }
 
-    fn output_activation(&self) -> Activation {
-        self.layer.activation()
-    }
-
     fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
-        self.paths.iter().zip(&self.weights).for_each(|(path, p)| visit(path, p));
+        self.held.visit(visit);
     }
 
     fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
-        self.paths.iter().zip(&mut self.weights).for_each(|(path, p)| visit(path, p));
+        self.held.visit_mut(visit);
     }
+
+    fn input_shapes(&self) -> Option<Vec<Shape>> {
+        Some(self.inputs.clone())
+    }
+}
+
+/// The batch dimension of the first input.
+pub(crate) fn batch(x: &[Signal]) -> usize {
+    x.first().map_or(1, |x| batch_of(&x.value))
 }

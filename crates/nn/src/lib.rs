@@ -29,6 +29,7 @@
 mod activation;
 mod config;
 mod error;
+mod functional;
 pub mod init;
 pub mod layer;
 pub mod layers;
@@ -37,22 +38,29 @@ pub mod metrics;
 pub mod module;
 pub mod names;
 pub mod optimizers;
+mod penalty;
 mod range;
 pub mod schedules;
 mod sequential;
+mod signal;
 mod summary;
+mod symbol;
 pub mod table;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
+pub use functional::{Functional, Network};
 pub use init::Initializer;
-pub use layer::{Built, Layer, Weight};
+pub use layer::{AnyLayer, Built, Layer, Weight, Weights};
 pub use losses::{IntoLoss, Loss};
 pub use metrics::{IntoMetric, IntoMetrics, Metric};
-pub use module::{IntoModule, Module, Parameter, Pass};
+pub use module::{IntoModule, Module, Parameter, Pass, Role};
 pub use optimizers::{IntoOptimizer, Optimizer, ParameterUpdate};
+pub use penalty::{Constraint, Regularizer};
 pub use schedules::Schedule;
-pub use sequential::{Network, Sequential};
+pub use sequential::Sequential;
+pub use signal::Signal;
+pub use symbol::{Connect, Input, IntoSymbols, Shared, Symbol};
 
 pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{

@@ -1,6 +1,6 @@
 //! What a model is to the rest: something with parameters that maps a value to a value; and a pass through it.
 
-use crate::{Activation, Error, Result};
+use crate::{Activation, Constraint, Error, Result, Signal};
 use kiln_autograd::ops::Value;
 use kiln_autograd::{Key, Shape, Spec, Tape, Tensor, Var};
 use std::collections::HashMap;
@@ -15,31 +15,75 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Parameter {
     /// The numbers.
     pub tensor: Tensor,
-    /// Whether an optimizer changes it.
+    /// Whether training changes it: a weight through the optimizer, a statistic through the layer that it belongs to. What a
+    /// frozen statistic is used for is as in inference: a batch normalization takes its moving mean.
     pub trainable: bool,
+    role: Role,
+    constraint: Option<Constraint>,
     id: u64,
+}
+
+/// Who changes a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The optimizer, by its gradient.
+    Weight,
+    /// The layer that it belongs to, with [`Pass::update`].
+    Statistic,
 }
 
 impl Clone for Parameter {
     fn clone(&self) -> Parameter {
-        Parameter::with(self.tensor.clone(), self.trainable)
+        let constraint = self.constraint;
+        Parameter {
+            trainable: self.trainable,
+            ..Parameter::with(self.tensor.clone(), self.role).constraint(constraint)
+        }
     }
 }
 
 impl Parameter {
     /// A weight, changed by the optimizer.
     pub fn new(tensor: Tensor) -> Parameter {
-        Parameter::with(tensor, true)
+        Parameter::with(tensor, Role::Weight)
     }
 
-    /// A tensor that the optimizer leaves alone.
+    /// A weight that stays as it is.
     pub fn frozen(tensor: Tensor) -> Parameter {
-        Parameter::with(tensor, false)
+        Parameter { trainable: false, ..Parameter::new(tensor) }
     }
 
-    fn with(tensor: Tensor, trainable: bool) -> Parameter {
+    /// A statistic, changed by [`Pass::update`].
+    pub fn statistic(tensor: Tensor) -> Parameter {
+        Parameter::with(tensor, Role::Statistic)
+    }
+
+    fn with(tensor: Tensor, role: Role) -> Parameter {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Parameter { tensor, trainable, id: NEXT.fetch_add(1, Ordering::Relaxed) }
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Parameter { tensor, trainable: true, role, constraint: None, id }
+    }
+
+    /// Holds it to something after each update.
+    #[must_use]
+    pub fn constraint(mut self, constraint: Option<Constraint>) -> Parameter {
+        self.constraint = constraint;
+        self
+    }
+
+    /// What it is held to after each update.
+    pub fn constrained(&self) -> Option<Constraint> {
+        self.constraint
+    }
+
+    /// Who changes it.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether the optimizer changes it.
+    pub fn is_trained(&self) -> bool {
+        self.trainable && self.role == Role::Weight
     }
 }
 
@@ -63,14 +107,7 @@ impl Parameter {
 ///         let (w, b) = (pass.parameter(&self.weight), pass.parameter(&self.bias));
 ///         Ok((x.matmul(&w) + &b)?)
 ///     }
-///     fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
-///         visit("weight", &self.weight);
-///         visit("bias", &self.bias);
-///     }
-///     fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
-///         visit("weight", &mut self.weight);
-///         visit("bias", &mut self.bias);
-///     }
+///     kiln_nn::parameters!(weight, bias);
 /// }
 ///
 /// let model = Linear::new(3, 2, Key::new(0))?;
@@ -78,12 +115,29 @@ impl Parameter {
 /// assert_eq!(y.tensor().shape().dims(), [5, 2]);
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
+///
+/// [`parameters!`](crate::parameters) lists the fields that are parameters, modules, or vectors of them; it writes
+/// [`Module::parameters`] and [`Module::parameters_mut`]. A module of several inputs or outputs implements
+/// [`Module::forward_all`] in place of [`Module::forward`].
 pub trait Module: Debug + Send {
     /// The output for a batch of inputs. Bind every parameter through [`Pass::parameter`].
     ///
     /// # Errors
+    /// Inputs that do not fit; a module that has several inputs or outputs.
+    fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        let _ = (x, pass);
+        let text = "the module does not implement `forward`";
+        Err(Error::config(text, "implement it, or, for several inputs or outputs, call and implement `forward_all`"))
+    }
+
+    /// The outputs for a batch of each input, with their masks.
+    ///
+    /// # Errors
     /// Inputs that do not fit.
-    fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var>;
+    fn forward_all(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
+        let [x] = crate::layer::arity("the module", x)?;
+        Ok(vec![Signal::new(self.forward(&x.value, pass)?)])
+    }
 
     /// Calls `visit` with each parameter and its path, such as `dense_1/kernel`; always in the same order.
     fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter));
@@ -91,18 +145,18 @@ pub trait Module: Debug + Send {
     /// [`Module::parameters`] for changing them; the same paths in the same order.
     fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter));
 
-    /// The output before its last activation, for a loss that is computed from logits: with a model whose
-    /// [`Module::output_activation`] is softmax, the logits. The default is [`Module::forward`].
+    /// The outputs before their last activations, for losses that are computed from logits: with a model whose
+    /// [`Module::output_activations`] has a softmax, the logits. The default is [`Module::forward_all`].
     ///
     /// # Errors
-    /// As [`Module::forward`].
-    fn logits(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
-        self.forward(x, pass)
+    /// As [`Module::forward_all`].
+    fn logits(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
+        self.forward_all(x, pass)
     }
 
-    /// The activation that turns [`Module::logits`] into [`Module::forward`].
-    fn output_activation(&self) -> Activation {
-        Activation::Linear
+    /// The activations that turn [`Module::logits`] into [`Module::forward_all`]; none where they are the same.
+    fn output_activations(&self) -> Vec<Activation> {
+        Vec::new()
     }
 
     /// The architecture as data, for a model file; `None` where it is code.
@@ -110,15 +164,104 @@ pub trait Module: Debug + Send {
         None
     }
 
-    /// Shape of one input, without the batch dimension, where it is known.
-    fn input_shape(&self) -> Option<Shape> {
+    /// Shape of one sample of each input, where they are known.
+    fn input_shapes(&self) -> Option<Vec<Shape>> {
         None
+    }
+
+    /// What the inputs are called; none where they have numbers only.
+    fn input_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the outputs are called; none where they have numbers only.
+    fn output_names(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// The model as a table of layers, shapes and parameter counts.
     fn summary(&self) -> String {
         crate::summary::of_parameters(self)
     }
+}
+
+/// What a field of a module may be, for [`parameters!`](crate::parameters): a parameter, a module, or several.
+pub trait Part {
+    /// Calls `visit` with each parameter below `path`.
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Parameter));
+    /// [`Part::visit`] for changing them.
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(&str, &'a mut Parameter));
+}
+
+impl Part for Parameter {
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        visit(path, self);
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        visit(path, self);
+    }
+}
+
+impl<M: Module> Part for M {
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.parameters(&mut |inner, parameter| visit(&format!("{path}/{inner}"), parameter));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.parameters_mut(&mut |inner, parameter| visit(&format!("{path}/{inner}"), parameter));
+    }
+}
+
+/// Each under its number: `blocks/0/…`.
+impl<P: Part> Part for Vec<P> {
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.iter().enumerate().for_each(|(i, part)| part.visit(&format!("{path}/{i}"), visit));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.iter_mut().enumerate().for_each(|(i, part)| part.visit_mut(&format!("{path}/{i}"), visit));
+    }
+}
+
+impl<P: Part> Part for Option<P> {
+    fn visit<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.iter().for_each(|part| part.visit(path, visit));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.iter_mut().for_each(|part| part.visit_mut(path, visit));
+    }
+}
+
+/// Shows the fields of a module that hold parameters, inside its `impl Module`: [`Parameter`](crate::Parameter)s, modules, and
+/// vectors and options of them. Each goes by the field's name: `weight`, `encoder/dense/kernel`, `blocks/0/norm/gamma`.
+///
+/// ```
+/// use kiln_nn::{Module, Parameter, Pass, Result, Tensor, Var, ops::*, parameters};
+///
+/// /// Adds each of its biases.
+/// #[derive(Debug)]
+/// struct Biases { all: Vec<Parameter>, last: Option<Parameter> }
+///
+/// impl Module for Biases {
+///     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+///         Ok(self.all.iter().chain(&self.last).try_fold(x.clone(), |x, bias| x.add(&pass.parameter(bias)))?)
+///     }
+///     parameters!(all, last);
+/// }
+///
+/// let bias = || Parameter::new(Tensor::new(1.0));
+/// let model = Biases { all: vec![bias(), bias()], last: Some(bias()) };
+/// let paths: Vec<String> = kiln_nn::module::named_parameters(&model).into_iter().map(|(path, _)| path).collect();
+/// assert_eq!(paths, ["all/0", "all/1", "last"]);
+/// ```
+#[macro_export]
+macro_rules! parameters {
+    ($($field:ident),* $(,)?) => {
+        fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a $crate::Parameter)) {
+            $($crate::module::Part::visit(&self.$field, stringify!($field), visit);)*
+        }
+        fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut $crate::Parameter)) {
+            $($crate::module::Part::visit_mut(&mut self.$field, stringify!($field), visit);)*
+        }
+    };
 }
 
 /// What can become a [`Module`]: a module itself, or a description that is built, such as [`crate::Sequential`].
@@ -151,6 +294,7 @@ pub struct Pass {
     draws: u64,
     bound: Vec<(u64, Var)>,
     updates: Vec<(u64, Tensor)>,
+    replaced: Vec<(u64, Tensor)>,
     penalties: Vec<Var>,
 }
 
@@ -165,8 +309,28 @@ impl Pass {
         Pass::with(true, Some(Tape::new()), key)
     }
 
+    /// The same with layers as in inference: for gradients of what a model predicts.
+    #[must_use]
+    pub fn as_inference(self) -> Pass {
+        Pass { training: false, ..self }
+    }
+
+    /// An input whose gradient is wanted, on the tape of a pass that has one.
+    pub fn watch(&self, input: &Tensor) -> Var {
+        self.tape.as_ref().map_or_else(|| Var::new(input.clone()), |tape| tape.watch(input))
+    }
+
     fn with(training: bool, tape: Option<Tape>, key: Key) -> Pass {
-        Pass { training, tape, key, draws: 0, bound: Vec::new(), updates: Vec::new(), penalties: Vec::new() }
+        Pass {
+            training,
+            tape,
+            key,
+            draws: 0,
+            bound: Vec::new(),
+            updates: Vec::new(),
+            replaced: Vec::new(),
+            penalties: Vec::new(),
+        }
     }
 
     /// Whether the model is being trained: dropout drops, batch normalization uses the batch.
@@ -177,14 +341,16 @@ impl Pass {
     /// A parameter as a value of this pass. One that is used twice is bound once, and its gradients add up; one whose
     /// tensor has changed in between is bound again.
     pub fn parameter(&mut self, parameter: &Parameter) -> Var {
-        let Some(tape) = self.tape.as_ref().filter(|_| parameter.trainable) else {
-            return Var::new(parameter.tensor.clone());
+        let replaced = self.replaced.iter().rev().find(|(id, _)| *id == parameter.id);
+        let tensor = replaced.map_or(&parameter.tensor, |(_, tensor)| tensor);
+        let Some(tape) = self.tape.as_ref().filter(|_| parameter.is_trained()) else {
+            return Var::new(tensor.clone());
         };
-        let is_bound = |(id, var): &&(u64, Var)| *id == parameter.id && var.tensor().is_same(&parameter.tensor);
+        let is_bound = |(id, var): &&(u64, Var)| *id == parameter.id && var.tensor().is_same(tensor);
         if let Some((_, var)) = self.bound.iter().find(is_bound) {
             return var.clone();
         }
-        let var = tape.watch(&parameter.tensor);
+        let var = tape.watch(tensor);
         self.bound.push((parameter.id, var.clone()));
         var
     }
@@ -195,9 +361,20 @@ impl Pass {
         self.key.fold(self.draws)
     }
 
-    /// Sets a statistic, such as a moving mean, when the pass has succeeded.
+    /// Sets a statistic, such as a moving mean, when the pass has succeeded; one that is frozen stays.
     pub fn update(&mut self, parameter: &Parameter, value: Tensor) {
-        self.updates.push((parameter.id, value));
+        if parameter.trainable {
+            self.updates.push((parameter.id, value));
+        }
+    }
+
+    /// Gives a weight another value, for what is left of this pass and when it has succeeded; the optimizer's update comes
+    /// after. One that is frozen stays.
+    pub fn replace(&mut self, parameter: &Parameter, value: Tensor) {
+        if parameter.trainable {
+            self.replaced.push((parameter.id, value.clone()));
+            self.updates.push((parameter.id, value));
+        }
     }
 
     /// Adds a term to the loss, such as a weight penalty.
@@ -273,8 +450,32 @@ fn hidden(what: &str, tensor: &Tensor) -> Error {
 /// Number of elements of the trainable and of the other parameters.
 pub fn count_parameters(module: &(impl Module + ?Sized)) -> (usize, usize) {
     let (mut trainable, mut frozen) = (0, 0);
-    module.parameters(&mut |_, p| *(if p.trainable { &mut trainable } else { &mut frozen }) += p.tensor.count());
+    module.parameters(&mut |_, p| *(if p.is_trained() { &mut trainable } else { &mut frozen }) += p.tensor.count());
     (trainable, frozen)
+}
+
+/// Freezes or thaws every parameter whose path matches a pattern, in which `*` stands for any characters, and returns how many
+/// there are: `encoder/*`, `*/bias`. Frozen weights have no gradient; a batch normalization whose statistics are frozen
+/// uses them, as in inference, and does not move them.
+///
+/// # Errors
+/// A pattern that no path matches.
+pub fn set_trainable(module: &mut (impl Module + ?Sized), pattern: &str, trainable: bool) -> Result<usize> {
+    let (mut found, mut paths) = (0, Vec::new());
+    module.parameters_mut(&mut |path, parameter| {
+        if crate::names::matches(pattern, path) {
+            parameter.trainable = trainable;
+            found += 1;
+        }
+        paths.push(path.to_owned());
+    });
+    match found {
+        0 => {
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            Err(Error::unknown("parameter", pattern, &paths))
+        }
+        found => Ok(found),
+    }
 }
 
 /// Every parameter by its path.
@@ -383,7 +584,7 @@ mod tests {
 
     #[test]
     fn a_module_may_move_between_forward_and_finish() {
-        let module = Shown(vec![Parameter::new(Tensor::new(2.0)), Parameter::frozen(Tensor::new(0.0))]);
+        let module = Shown(vec![Parameter::new(Tensor::new(2.0)), Parameter::statistic(Tensor::new(0.0))]);
         let mut pass = Pass::training(Key::new(0));
         let loss = module.forward(&Var::new(Tensor::new([3.0])), &mut pass).unwrap().sum(..).unwrap();
         pass.update(&module.0[1], Tensor::new(9.0));

@@ -36,6 +36,20 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether a name is one that a pattern stands for, in which `*` is any number of characters.
+///
+/// # Examples
+/// ```
+/// use kiln_nn::names::matches;
+/// assert!(matches("encoder/*", "encoder/dense/kernel") && matches("*/bias", "dense_1/bias"));
+/// assert!(!matches("dense", "dense/kernel") && matches("*", ""));
+/// ```
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(start) else { return false };
+    (0..=name.len()).filter(|&i| name.is_char_boundary(i)).any(|i| matches(rest, &name[i..]))
+}
+
 /// "did you mean `x`?" where something is close, else the names that have `name` as a part, else all that exist.
 ///
 /// # Examples

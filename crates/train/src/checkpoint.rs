@@ -2,11 +2,12 @@
 //! the compile settings as JSON.
 
 use crate::files::write_atomic;
-use crate::model::Model;
+use crate::model::{Model, Tracked};
 use crate::{Compile, Error, Result};
 use kiln_nn::io::{TensorFile, load_safetensors, to_safetensors};
+use kiln_nn::losses::Losses;
 use kiln_nn::module::{fitting, load_parameters, named_parameters};
-use kiln_nn::{Module, Network, Sequential, Tensor};
+use kiln_nn::{Functional, Module, Network, Tensor};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,18 +54,30 @@ impl<M: Module> Model<M> {
         let weights = named_parameters(&self.module);
         let state: Vec<(String, Tensor)> =
             self.optimizer.state().into_iter().map(|(name, t)| (format!("{OPTIMIZER}{name}"), t)).collect();
-        let configs = |metrics: &[Box<dyn kiln_nn::metrics::Metric>]| {
-            metrics.iter().map(|m| m.to_config()).collect::<Vec<Json>>()
+        let several = self.objectives.len() > 1;
+        let configs = |metrics: &[Tracked]| -> Vec<Json> {
+            let config = |tracked: &Tracked| match several {
+                false => tracked.metric.to_config(),
+                true => json!({ "output": tracked.output, "metric": tracked.metric.to_config() }),
+            };
+            metrics.iter().map(config).collect()
         };
+        let loss: Json = match &self.objectives[..] {
+            [one] => one.loss.to_config(),
+            all => all.iter().map(|one| json!({ "loss": one.loss.to_config(), "weight": one.weight })).collect(),
+        };
+        let mut frozen = Vec::new();
+        self.module.parameters(&mut |path, parameter| frozen.extend((!parameter.trainable).then(|| path.to_owned())));
         let description = json!({
             "format": FORMAT,
             "kiln": env!("CARGO_PKG_VERSION"),
             "architecture": self.module.config(),
             "optimizer": self.optimizer.to_config(),
-            "loss": self.loss.to_config(),
+            "loss": loss,
             "metrics": configs(&self.metrics),
             "weighted_metrics": configs(&self.weighted_metrics),
             "steps": self.steps,
+            "frozen": frozen,
         });
         let text = serde_json::to_string_pretty(&description)
             .map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
@@ -104,6 +117,11 @@ impl<M: Module> Model<M> {
             return Err(Error::file(path, error.to_string()));
         }
         self.steps = description["steps"].as_u64().unwrap_or(0);
+        // Files from before frozen parameters were remembered say nothing of them.
+        if let Some(frozen) = description["frozen"].as_array() {
+            let frozen: Vec<&str> = frozen.iter().filter_map(Json::as_str).collect();
+            self.module.parameters_mut(&mut |path, parameter| parameter.trainable = !frozen.contains(&path));
+        }
         Ok(())
     }
 }
@@ -130,20 +148,33 @@ impl Model<Network> {
             }
             _ => Error::file(path, e.to_string()),
         };
-        let architecture = Sequential::from_config(&description["architecture"]).map_err(part)?;
+        let architecture = Functional::from_config(&description["architecture"]).map_err(part)?;
         // Before there is a weight: what a damaged file says of its layers may be any size.
         for (path, spec) in architecture.parameter_specs().map_err(part)? {
             fitting(&path, spec, file.tensors.get(&path).cloned()).map_err(part)?;
         }
-        let metrics = |key: &str| -> Result<Vec<Box<dyn kiln_nn::metrics::Metric>>> {
+        let metrics = |key: &str| -> Result<Vec<Tracked>> {
             let list = description[key].as_array().cloned().unwrap_or_default();
-            list.iter().map(|m| kiln_nn::metrics::from_config(m).map_err(part)).collect()
+            let read = |json: &Json| {
+                let output = json["output"].as_u64().map(|i| i as usize);
+                let config = if output.is_some() { &json["metric"] } else { json };
+                let metric = kiln_nn::metrics::from_config(config).map_err(part)?;
+                Ok(Tracked { output: output.unwrap_or(0), metric })
+            };
+            list.iter().map(read).collect()
         };
         let optimizer = kiln_nn::optimizers::from_config(&description["optimizer"]).map_err(part)?;
-        let loss = kiln_nn::losses::from_config(&description["loss"]).map_err(part)?;
-        let mut model = architecture
-            .compile(optimizer, loss, metrics("metrics")?)?
-            .weighted_metrics(metrics("weighted_metrics")?)?;
+        let several = description["loss"].as_array();
+        let loss = |json: &Json| kiln_nn::losses::from_config(json).map_err(part);
+        let losses = match several {
+            None => Losses::One(loss(&description["loss"])?),
+            Some(all) => Losses::Each(all.iter().map(|one| loss(&one["loss"])).collect::<Result<_>>()?),
+        };
+        let mut model = architecture.compile(optimizer, losses, ())?;
+        model.set_metrics(metrics("metrics")?, metrics("weighted_metrics")?)?;
+        for (objective, saved) in model.objectives.iter_mut().zip(several.into_iter().flatten()) {
+            objective.weight = saved["weight"].as_f64().unwrap_or(1.0);
+        }
         model.restore(path, &file, &description)?;
         Ok(model)
     }

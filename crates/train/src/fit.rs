@@ -235,7 +235,7 @@ impl<M: Module> Model<M> {
         if fit.check_finite {
             self.plans.watched();
         }
-        let (train, validation) = fit.parts(data)?;
+        let (train, validation) = fit.parts(&self.arranged(data)?)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
         let names = self.log_names(validation.is_some());
         let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -447,11 +447,11 @@ impl<M: Module> Control for Run<'_, M> {
 
     fn direction(&self, log_key: &str) -> Option<Direction> {
         let name = log_key.strip_prefix("val_").unwrap_or(log_key);
-        if name == "loss" {
+        if name == "loss" || self.model.objectives.iter().any(|one| one.log_name().as_deref() == Some(name)) {
             return Some(Direction::Min);
         }
         let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
-        metrics.into_iter().find(|m| m.name() == name).and_then(|m| m.direction())
+        metrics.into_iter().find(|m| m.metric.name() == name).and_then(|m| m.metric.direction())
     }
 }
 

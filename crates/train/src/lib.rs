@@ -45,7 +45,7 @@ mod plans;
 mod unoptimized;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
-pub use data::{Batch, ClassWeight, Dataset, Inputs};
+pub use data::{Batch, ClassWeight, Dataset, Inputs, IntoTensors};
 pub use error::{Error, Result};
 pub use fit::Fit;
 pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};

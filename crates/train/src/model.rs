@@ -1,16 +1,16 @@
 //! A module with what it takes to train it: `compile`, single batches, prediction. The loop over epochs is `fit.rs`.
 
-use crate::data::{Batch, Dataset, Inputs};
+use crate::data::{Batch, Dataset, Inputs, IntoTensors};
 use crate::history::Logs;
 use crate::plans::{Given, Plans};
 use crate::repeat::Repeat;
 use crate::{Error, Result};
-use kiln_nn::losses::{IntoLoss, Loss};
+use kiln_nn::losses::{IntoLosses, Loss, Reduction};
 use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
-use kiln_nn::module::named_parameters;
-use kiln_nn::ops::{Value, concat};
+use kiln_nn::module::{named_parameters, set_trainable};
+use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, Value, ViewOps, concat};
 use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
-use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Tensor, Trace, Var, Watch};
+use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var, Watch};
 use std::collections::HashSet;
 
 /// Batches of [`Model::train_on_batch`] after which a plan is compared with its operations once more.
@@ -26,17 +26,39 @@ pub struct Model<M: Module = Network> {
     /// The path of each parameter, which the optimizer keeps its state under.
     pub(crate) paths: Vec<String>,
     pub(crate) optimizer: Optimizer,
-    pub(crate) loss: Box<dyn Loss>,
-    /// The same loss of logits, where the model ends in the activation that it is fused with.
-    pub(crate) fused: Option<Box<dyn Loss>>,
-    pub(crate) metrics: Vec<Box<dyn Metric>>,
-    pub(crate) weighted_metrics: Vec<Box<dyn Metric>>,
+    /// What is made small: a loss for each output.
+    pub(crate) objectives: Vec<Objective>,
+    /// The names of the inputs, where there are several.
+    inputs: Vec<String>,
+    pub(crate) metrics: Vec<Tracked>,
+    pub(crate) weighted_metrics: Vec<Tracked>,
     /// Batches trained on so far: the position in the stream of random numbers.
     pub(crate) steps: u64,
     /// Recorded steps, and why there are none.
     pub(crate) plans: Plans,
     /// The metrics of [`Model::train_on_batch`].
     on_batch: Option<MetricState>,
+}
+
+/// The loss of an output.
+#[derive(Debug, Clone)]
+pub(crate) struct Objective {
+    /// The output's name; empty where there is only one.
+    pub(crate) output: String,
+    pub(crate) loss: Box<dyn Loss>,
+    /// The same loss of logits, where the output ends in the activation that it is fused with.
+    fused: Option<Box<dyn Loss>>,
+    /// What makes predictions of logits.
+    activation: Activation,
+    /// The part that it has in the whole.
+    pub(crate) weight: f64,
+}
+
+/// A metric, and the number of the output that it looks at.
+#[derive(Debug, Clone)]
+pub(crate) struct Tracked {
+    pub(crate) output: usize,
+    pub(crate) metric: Box<dyn Metric>,
 }
 
 /// What can be compiled: a [`kiln_nn::Sequential`], or any module of your own.
@@ -54,30 +76,44 @@ pub trait Compile: IntoModule + Sized {
     /// # Ok::<(), kiln_train::Error>(())
     /// ```
     ///
+    /// A model of several outputs has a loss for each, in order or by name: `["mse", "mae"]`, or `[("age", "mse"), ("kind",
+    /// "categorical_crossentropy")]`; one loss alone is that of every output. Their sum is made small, with [`Model::loss_weights`]
+    /// a weighted one. Metrics are those of every output, as `kind_accuracy`; see [`Model::output_metrics`].
+    ///
     /// # Errors
     /// A name that is not known, with the nearest one; a setting out of its range; layers that do not fit together; a module
     /// that shows two parameters under one path.
     fn compile(
         self,
         optimizer: impl IntoOptimizer,
-        loss: impl IntoLoss,
+        loss: impl IntoLosses,
         metrics: impl IntoMetrics,
     ) -> Result<Model<Self::Module>> {
         let module = self.into_module()?;
-        let loss = loss.into_loss()?;
-        let link = loss.link().map(Activation::from);
-        let fused = loss.with_logits().filter(|_| link == Some(module.output_activation()));
-        let metrics = metrics.into_metrics()?;
-        check_names(&metrics)?;
+        let mut outputs = module.output_names();
+        if outputs.len() < 2 {
+            outputs = vec![String::new()];
+        }
+        let activations = module.output_activations();
+        let losses = loss.into_losses()?.for_outputs(&outputs)?;
+        let objective = |(i, (output, loss)): (usize, (String, Box<dyn Loss>))| {
+            let activation = activations.get(i).cloned().unwrap_or_default();
+            let fused = loss.with_logits().filter(|_| loss.link().map(Activation::from).as_ref() == Some(&activation));
+            Objective { output, loss, fused, activation, weight: 1.0 }
+        };
+        let objectives: Vec<Objective> = outputs.into_iter().zip(losses).enumerate().map(objective).collect();
+        let metrics = for_each_output(metrics.into_metrics()?, &objectives);
+        check_names(&objectives, metrics.iter())?;
         let optimizer = optimizer.into_optimizer()?;
         let paths: Vec<String> = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
         check_paths(&paths)?;
+        let inputs = module.input_names();
         Ok(Model {
             module,
             paths,
             optimizer,
-            loss,
-            fused,
+            objectives,
+            inputs,
             metrics,
             weighted_metrics: Vec::new(),
             steps: 0,
@@ -100,17 +136,43 @@ fn check_paths(paths: &[String]) -> Result<()> {
     }
 }
 
-fn check_names(metrics: &[Box<dyn Metric>]) -> Result<()> {
-    for (i, metric) in metrics.iter().enumerate() {
+/// The metrics for every output, under its name where there are several.
+fn for_each_output(metrics: Vec<Box<dyn Metric>>, objectives: &[Objective]) -> Vec<Tracked> {
+    let each = objectives.iter().enumerate().flat_map(|(output, objective)| {
+        metrics.iter().map(move |metric| Tracked::of(metric.boxed(), output, &objective.output))
+    });
+    each.collect()
+}
+
+impl Tracked {
+    fn of(mut metric: Box<dyn Metric>, output: usize, name: &str) -> Tracked {
+        if !name.is_empty() {
+            let name = format!("{name}_{}", metric.name());
+            metric.rename(&name);
+        }
+        Tracked { output, metric }
+    }
+}
+
+fn check_names<'a>(objectives: &[Objective], metrics: impl Iterator<Item = &'a Tracked>) -> Result<()> {
+    let mut taken: HashSet<String> = ["loss", "epoch", "seconds", "learning_rate"].map(str::to_owned).into();
+    taken.extend(objectives.iter().filter_map(Objective::log_name));
+    for Tracked { metric, .. } in metrics {
         let name = metric.name();
-        let is_taken = ["loss", "epoch", "seconds", "learning_rate"].contains(&name);
-        if is_taken || name.starts_with("val_") || metrics[..i].iter().any(|m| m.name() == name) {
+        if name.starts_with("val_") || !taken.insert(name.to_owned()) {
             let text =
                 format!("compile: a metric cannot be called `{name}`: another value of the history has that name");
             return Err(Error::config(text, "give it a name of its own"));
         }
     }
     Ok(())
+}
+
+impl Objective {
+    /// What its loss alone is called in logs, where there are several.
+    pub(crate) fn log_name(&self) -> Option<String> {
+        (!self.output.is_empty()).then(|| format!("{}_loss", self.output))
+    }
 }
 
 /// The trainable parameters with their gradients, which come in the order of [`Module::parameters_mut`]; `paths`, those of all
@@ -126,7 +188,7 @@ fn updates<'a, M: Module>(
         let Some((i, gradient)) = gradients.next() else { return };
         let name = paths.get(i).filter(|name| *name == path).or_else(|| paths.iter().find(|name| *name == path));
         if let Some(name) = name
-            && parameter.trainable
+            && parameter.is_trained()
         {
             all.push(ParameterUpdate { name, value: &mut parameter.tensor, gradient });
         }
@@ -134,14 +196,62 @@ fn updates<'a, M: Module>(
     all
 }
 
+/// The weights of an output's steps: those of the samples, and 0 where its mask does not count, as Keras has it: of a mean,
+/// those that count share what the others lose.
+fn weights_of_steps(loss: &Box<dyn Loss>, output: &Signal, weights: Option<&Tensor>) -> Result<Option<Var>> {
+    let weights = weights.map(|weights| Var::new(weights.clone()));
+    let Some(mask) = &output.mask else { return Ok(weights) };
+    let mut counts = mask.cast(DType::F32)?;
+    if loss.reduction() != Reduction::Sum {
+        let total = Value::shape(&counts).count() as f64;
+        counts = counts.mul(&counts.sum(..)?.add(1e-7)?.reciprocal()?.mul(total)?)?;
+    }
+    let Some(mut weights) = weights else { return Ok(Some(counts)) };
+    while Value::shape(&weights).rank() < Value::shape(&counts).rank() {
+        weights = weights.unsqueeze(-1)?;
+    }
+    Ok(Some(counts.mul(&weights)?))
+}
+
+/// Holds weights to their constraints.
+fn constrain(module: &mut (impl Module + ?Sized)) -> Result<()> {
+    let mut outcome = Ok(());
+    module.parameters_mut(&mut |_, parameter| {
+        if let Some(constraint) = parameter.constrained().filter(|_| parameter.is_trained() && outcome.is_ok()) {
+            match constraint.apply(&parameter.tensor) {
+                Ok(held) => parameter.tensor = held,
+                Err(error) => outcome = Err(error.into()),
+            }
+        }
+    });
+    outcome
+}
+
+/// What a forward pass gives: the value that gradients start from, and the rest.
+struct Judged {
+    loss: Var,
+    losses: Vec<Tensor>,
+    predictions: Vec<Tensor>,
+}
+
 /// What one batch gave.
 pub(crate) struct StepOutput {
     /// The loss, penalties included: one number, which nobody has read yet.
     pub(crate) loss: Tensor,
-    /// The predictions, made before the update.
-    pub(crate) predictions: Tensor,
+    /// The loss of each output, where there are several.
+    losses: Vec<Tensor>,
+    /// The predictions of each output, made before the update.
+    pub(crate) predictions: Vec<Tensor>,
     /// The update, if it was recorded.
     pub(crate) update: Option<RecordedUpdate>,
+}
+
+impl StepOutput {
+    /// Takes the results out of what watches or records: metrics may well use infinities on the way to a number.
+    pub(crate) fn untraced(&mut self) {
+        let all = [&mut self.loss].into_iter().chain(&mut self.losses).chain(&mut self.predictions);
+        all.for_each(|tensor| *tensor = tensor.untraced());
+    }
 }
 
 impl<M: Module> Model<M> {
@@ -150,10 +260,58 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// A name that is not known or is taken.
     pub fn weighted_metrics(mut self, metrics: impl IntoMetrics) -> Result<Self> {
-        self.weighted_metrics = metrics.into_metrics()?;
-        let all: Vec<Box<dyn Metric>> = self.metrics.iter().chain(&self.weighted_metrics).map(|m| m.boxed()).collect();
-        check_names(&all)?;
+        self.weighted_metrics = for_each_output(metrics.into_metrics()?, &self.objectives);
+        check_names(&self.objectives, self.metrics.iter().chain(&self.weighted_metrics))?;
         Ok(self)
+    }
+
+    /// Adds metrics of one output, under their names behind its own: `department_accuracy`.
+    ///
+    /// # Errors
+    /// A name that is not known or is taken.
+    pub fn output_metrics(mut self, output: &str, metrics: impl IntoMetrics) -> Result<Self> {
+        let i = self.output_number(output)?;
+        let name = self.objectives[i].output.clone();
+        self.metrics.extend(metrics.into_metrics()?.into_iter().map(|metric| Tracked::of(metric, i, &name)));
+        check_names(&self.objectives, self.metrics.iter().chain(&self.weighted_metrics))?;
+        Ok(self)
+    }
+
+    /// Sets how much the losses of outputs count, by name; 1 unless set.
+    ///
+    /// # Errors
+    /// A name that no output has, a weight that is not finite.
+    pub fn loss_weights<'a>(mut self, weights: impl IntoIterator<Item = (&'a str, f64)>) -> Result<Self> {
+        for (output, weight) in weights {
+            let i = self.output_number(output)?;
+            if !weight.is_finite() {
+                let text = format!("loss_weights: the weight of `{output}` is {weight}");
+                return Err(Error::config(text, "give a finite number"));
+            }
+            self.objectives[i].weight = weight;
+        }
+        Ok(self)
+    }
+
+    /// Puts the metrics of a file in place, which have their names.
+    pub(crate) fn set_metrics(&mut self, metrics: Vec<Tracked>, weighted: Vec<Tracked>) -> Result<()> {
+        check_names(&self.objectives, metrics.iter().chain(&weighted))?;
+        if let Some(tracked) = metrics.iter().chain(&weighted).find(|m| m.output >= self.objectives.len()) {
+            let text = format!("the metric `{}` is of output {}", tracked.metric.name(), tracked.output);
+            return Err(Error::data(text, "the file is damaged or of another program"));
+        }
+        (self.metrics, self.weighted_metrics) = (metrics, weighted);
+        Ok(())
+    }
+
+    fn output_number(&self, output: &str) -> Result<usize> {
+        let known: Vec<&str> = self.objectives.iter().map(|objective| objective.output.as_str()).collect();
+        if known == [""] {
+            let text = format!("the model has one output, none is named `{output}`");
+            return Err(Error::config(text, "compile takes its loss and its metrics"));
+        }
+        let found = known.iter().position(|name| *name == output);
+        Ok(found.ok_or_else(|| kiln_nn::Error::unknown("output", output, &known))?)
     }
 
     /// The module.
@@ -194,31 +352,65 @@ impl<M: Module> Model<M> {
         self.module.summary()
     }
 
-    /// The value that gradients start from, and the predictions.
-    fn forward(&self, x: &Var, y: &Var, weights: Option<&Var>, pass: &mut Pass) -> Result<(Var, Tensor)> {
-        let (loss, predictions) = match &self.fused {
-            Some(fused) => {
-                let logits = self.module.logits(x, pass)?;
-                let predictions = self.module.output_activation().apply(logits.tensor())?;
-                (fused.call(y, &logits, weights)?, predictions)
-            }
-            None => {
-                let predictions = self.module.forward(x, pass)?;
-                (self.loss.call(y, &predictions, weights)?, predictions.into_tensor())
-            }
-        };
-        if Value::shape(&loss).count() != 1 {
-            let text = format!("the loss `{}` gives {} numbers for a batch", self.loss.name(), Value::shape(&loss));
-            return Err(Error::config(text, "training needs one: use a reduction other than None"));
+    /// Freezes or thaws parameters by path, in which `*` stands for any characters: `set_trainable("encoder/*", false)`.
+    /// Files remember it.
+    ///
+    /// # Errors
+    /// A pattern that no path matches.
+    pub fn set_trainable(&mut self, pattern: &str, trainable: bool) -> Result<usize> {
+        self.plans.forget();
+        Ok(set_trainable(&mut self.module, pattern, trainable)?)
+    }
+
+    /// Judges a batch.
+    fn forward(&self, batch: &Batch, weights: Option<&Tensor>, pass: &mut Pass) -> Result<Judged> {
+        let x: Vec<Signal> = batch.inputs.iter().cloned().map(Signal::from).collect();
+        let logits = self.module.logits(&x, pass)?;
+        if logits.len() != self.objectives.len() || batch.targets.len() != logits.len() {
+            let (outputs, losses) = (logits.len(), self.objectives.len());
+            let text = format!(
+                "the model gives {outputs} values, there are {losses} losses and {} targets",
+                batch.targets.len()
+            );
+            return Err(Error::config(text, "a module of several outputs names them: Module::output_names"));
         }
-        let loss = match pass.penalties()? {
-            Some(penalty) => {
-                use kiln_nn::ops::ArithmeticOps;
-                loss.add(&penalty)?
+        let mut judged: Option<Var> = None;
+        let (mut losses, mut predictions) = (Vec::new(), Vec::new());
+        for ((objective, output), y) in self.objectives.iter().zip(logits).zip(&batch.targets) {
+            let y = Var::new(y.clone());
+            let weights = weights_of_steps(&objective.loss, &output, weights)?;
+            let (loss, prediction) = match &objective.fused {
+                Some(fused) => {
+                    let prediction = objective.activation.apply(output.value.tensor())?;
+                    (fused.call(&y, &output.value, weights.as_ref())?, prediction)
+                }
+                None => {
+                    let prediction = objective.activation.apply(&output.value)?;
+                    (objective.loss.call(&y, &prediction, weights.as_ref())?, prediction.into_tensor())
+                }
+            };
+            if Value::shape(&loss).count() != 1 {
+                let text =
+                    format!("the loss `{}` gives {} numbers for a batch", objective.loss.name(), Value::shape(&loss));
+                return Err(Error::config(text, "training needs one: use a reduction other than None"));
             }
+            predictions.push(prediction);
+            if self.objectives.len() > 1 {
+                losses.push(loss.tensor().clone());
+            }
+            let part = if objective.weight == 1.0 { loss } else { loss.mul(objective.weight)? };
+            judged = Some(match judged {
+                Some(sum) => sum.add(&part)?,
+                None => part,
+            });
+        }
+        let none = || Error::config("the model gives no value", "a module has at least one output");
+        let loss = judged.ok_or_else(none)?;
+        let loss = match pass.penalties()? {
+            Some(penalty) => loss.add(&penalty)?,
             None => loss,
         };
-        Ok((loss, predictions))
+        Ok(Judged { loss, losses, predictions })
     }
 
     /// One step of training: forward, backward, update. `key` is the step's own; the numbers of the update become inputs of
@@ -231,9 +423,7 @@ impl<M: Module> Model<M> {
         trace: Option<&Trace>,
     ) -> Result<StepOutput> {
         let mut pass = Pass::training(key);
-        let weights = weights.map(|w| Var::new(w.clone()));
-        let (x, y) = (Var::new(batch.x.clone()), Var::new(batch.y.clone()));
-        let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut pass)?;
+        let Judged { loss, losses, predictions } = self.forward(batch, weights, &mut pass)?;
         let gradients = pass.finish(&loss, &mut self.module)?;
         // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
         let loss = loss.into_tensor();
@@ -243,7 +433,8 @@ impl<M: Module> Model<M> {
             None => self.optimizer.apply(&mut updates).map(|()| None)?,
         };
         self.steps += 1;
-        Ok(StepOutput { loss, predictions, update })
+        constrain(&mut self.module)?;
+        Ok(StepOutput { loss, losses, predictions, update })
     }
 
     /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.
@@ -263,14 +454,14 @@ impl<M: Module> Model<M> {
 
     /// A batch in the metrics, without training.
     fn test_batch(&self, batch: &Batch, watch: Option<&Watch>, state: &mut MetricState) -> Result<()> {
-        let given = |name, x: &Tensor| Var::new(watch.map_or_else(|| x.clone(), |watch| watch.input(name, x)));
-        let (x, y) = (given("x", &batch.x), given("y", &batch.y));
+        let given = |name: &str, x: &Tensor| watch.map_or_else(|| x.clone(), |watch| watch.input(name, x));
+        let watched = batch.map(|name, x| Ok(given(name, x)))?;
         let weights = batch.sample_weight.as_ref().map(|w| given("the weights of samples", w));
-        let (loss, predictions) = self.forward(&x, &y, weights.as_ref(), &mut Pass::inference())?;
-        let mut output = StepOutput { loss: loss.into_tensor(), predictions, update: None };
+        let judged = self.forward(&watched, weights.as_ref(), &mut Pass::inference())?;
+        let loss = judged.loss.into_tensor();
+        let mut output = StepOutput { loss, losses: judged.losses, predictions: judged.predictions, update: None };
         if watch.is_some() {
-            // Metrics may well use infinities on the way to a number.
-            (output.loss, output.predictions) = (output.loss.untraced(), output.predictions.untraced());
+            output.untraced();
         }
         state.update(batch, &output, batch.sample_weight.as_ref())
     }
@@ -279,8 +470,9 @@ impl<M: Module> Model<M> {
     ///
     /// # Errors
     /// Samples or targets that do not fit the model or the loss.
-    pub fn train_on_batch(&mut self, x: &Tensor, y: &Tensor) -> Result<Logs> {
-        let batch = Dataset::new(x.clone(), y.clone())?.batch_range(0, Inputs::count(x))?;
+    pub fn train_on_batch(&mut self, x: impl IntoTensors, y: impl IntoTensors) -> Result<Logs> {
+        let data = self.arranged(&Dataset::new(x, y)?)?;
+        let batch = data.batch_range(0, data.len())?;
         let mut state = self.on_batch.take().unwrap_or_else(|| self.metric_state());
         state.reset();
         if self.steps.is_multiple_of(CHECKED_EVERY) {
@@ -290,6 +482,12 @@ impl<M: Module> Model<M> {
         let logs = state.logs("");
         self.on_batch = Some(state);
         Ok(logs)
+    }
+
+    /// Data in the order of the model's inputs and outputs.
+    pub(crate) fn arranged(&self, data: &Dataset) -> Result<Dataset> {
+        let outputs: Vec<String> = self.objectives.iter().map(|objective| objective.output.clone()).collect();
+        data.arranged(&self.inputs, if self.objectives.len() > 1 { &outputs } else { &[] })
     }
 
     /// The loss and the metrics on a dataset, in inference mode.
@@ -309,6 +507,7 @@ impl<M: Module> Model<M> {
         is_watched: bool,
         mut progress: impl FnMut(usize, usize, &MetricState),
     ) -> Result<Logs> {
+        let data = &self.arranged(data)?;
         let mut state = self.metric_state();
         let batches = data.len().div_ceil(batch_size);
         let watch = is_watched.then(Watch::new);
@@ -322,16 +521,13 @@ impl<M: Module> Model<M> {
                     repeat = Repeat::Eagerly;
                 }
             } else {
-                let mut tensors = vec![batch.x.clone(), batch.y.clone()];
-                tensors.extend(batch.sample_weight.clone());
+                let mut tensors = batch.tensors();
                 let of_batch = tensors.len();
                 state.visit(&mut |tensor| tensors.push(tensor.clone()))?;
                 let results = repeat.call(&tensors, |x| {
                     let (of_batch, of_state) = x.split_at(of_batch);
                     state.set(of_state)?;
-                    let (x, y) = (of_batch[0].clone(), of_batch[1].clone());
-                    let batch = Batch { x, y, sample_weight: of_batch.get(2).cloned() };
-                    self.test_batch(&batch, watch.as_ref(), &mut state)?;
+                    self.test_batch(&batch.with(of_batch), watch.as_ref(), &mut state)?;
                     let mut results = Vec::with_capacity(of_state.len());
                     state.visit(&mut |tensor| results.push(tensor.clone()))?;
                     Ok(results)
@@ -346,45 +542,56 @@ impl<M: Module> Model<M> {
     /// The model's output for each sample of a tensor or a dataset.
     ///
     /// # Errors
-    /// Samples that do not fit the model.
+    /// Samples that do not fit the model; a model of several outputs.
     pub fn predict(&self, x: &impl Inputs) -> Result<Tensor> {
+        let mut all = self.predict_all(x)?;
+        match all.len() {
+            1 => Ok(all.swap_remove(0)),
+            n => Err(Error::config(format!("predict: the model has {n} outputs"), "ask for all of them: predict_all")),
+        }
+    }
+
+    /// The model's outputs for each sample, in their order.
+    ///
+    /// # Errors
+    /// Samples that do not fit the model.
+    pub fn predict_all(&self, x: &impl Inputs) -> Result<Vec<Tensor>> {
         let n = x.count();
         if n == 0 {
             return Err(Error::data("predict: there is no sample", "give a batch of at least one"));
         }
-        let mut outputs = Vec::new();
+        let mut batches: Vec<Vec<Tensor>> = Vec::new();
         let mut repeat = Repeat::new(n.div_ceil(INFERENCE_BATCH), self.plans.is_eager_by_request());
         for start in (0..n).step_by(INFERENCE_BATCH) {
-            let part = x.part(start, (start + INFERENCE_BATCH).min(n))?;
-            outputs.extend(repeat.call(&[part], |x| {
-                let x = Var::new(x[0].clone());
-                Ok(vec![self.module.forward(&x, &mut Pass::inference())?.into_tensor()])
+            let part = x.part(start, (start + INFERENCE_BATCH).min(n), &self.inputs)?;
+            batches.push(repeat.call(&part, |x| {
+                let x: Vec<Signal> = x.iter().cloned().map(Signal::from).collect();
+                let y = self.module.forward_all(&x, &mut Pass::inference())?;
+                Ok(y.into_iter().map(|y| y.value.into_tensor()).collect())
             })?);
         }
-        match outputs.len() {
-            1 => Ok(outputs.swap_remove(0)),
-            _ => Ok(concat(&outputs.iter().collect::<Vec<_>>(), 0)?),
+        if batches.len() == 1 {
+            return Ok(batches.swap_remove(0));
         }
+        let outputs = batches.first().map_or(0, Vec::len);
+        let joined = |i: usize| concat(&batches.iter().map(|batch| &batch[i]).collect::<Vec<_>>(), 0);
+        Ok((0..outputs).map(joined).collect::<Result<_, _>>()?)
     }
 
     /// Empty metrics for one pass over data.
     pub(crate) fn metric_state(&self) -> MetricState {
-        let fresh = |metrics: &[Box<dyn Metric>]| -> Vec<Box<dyn Metric>> {
-            metrics
-                .iter()
-                .map(|m| {
-                    let mut m = m.boxed();
-                    m.reset();
-                    m
-                })
-                .collect()
+        let fresh = |metrics: &[Tracked]| -> Vec<Tracked> {
+            let mut all = metrics.to_vec();
+            all.iter_mut().for_each(|tracked| tracked.metric.reset());
+            all
         };
         MetricState {
             loss: Mean::new(),
+            losses: self.objectives.iter().filter_map(Objective::log_name).map(|name| (name, Mean::new())).collect(),
             is_fresh: true,
             metrics: fresh(&self.metrics),
             weighted: fresh(&self.weighted_metrics),
-            objective: self.loss.clone(),
+            objectives: self.objectives.clone(),
         }
     }
 
@@ -402,31 +609,38 @@ impl<M: Module> Model<M> {
 #[derive(Debug)]
 pub(crate) struct MetricState {
     loss: Mean,
+    /// Those of the outputs, with their names, where there are several.
+    losses: Vec<(String, Mean)>,
     /// Whether there was no batch yet.
     is_fresh: bool,
-    metrics: Vec<Box<dyn Metric>>,
-    weighted: Vec<Box<dyn Metric>>,
-    /// The loss, which tells what "accuracy" means.
-    objective: Box<dyn Loss>,
+    metrics: Vec<Tracked>,
+    weighted: Vec<Tracked>,
+    /// The losses, which tell what "accuracy" means.
+    objectives: Vec<Objective>,
 }
 
 impl MetricState {
     /// Takes a batch in. `weights` are those that the loss used.
     pub(crate) fn update(&mut self, batch: &Batch, output: &StepOutput, weights: Option<&Tensor>) -> Result<()> {
-        let n = Inputs::count(&batch.x);
+        let n = batch.len();
         if std::mem::take(&mut self.is_fresh) {
-            let (y, p) = (batch.y.shape(), output.predictions.shape());
-            for metric in self.metrics.iter_mut().chain(&mut self.weighted).filter(|m| m.type_name() == "Accuracy") {
-                *metric = Accuracy::resolve(metric.name(), Some(&*self.objective), y, p);
+            for Tracked { output: i, metric } in self.metrics.iter_mut().chain(&mut self.weighted) {
+                let (y, p) = (batch.targets[*i].shape(), output.predictions[*i].shape());
+                if metric.type_name() == "Accuracy" {
+                    *metric = Accuracy::resolve(metric.name(), Some(&*self.objectives[*i].loss), y, p);
+                }
             }
         }
         let weight = Tensor::scalar(n as f64, DType::F64);
         self.loss.update(&output.loss, &output.loss, Some(&weight))?;
-        for metric in &mut self.metrics {
-            metric.update(&batch.y, &output.predictions, None)?;
+        for ((_, mean), loss) in self.losses.iter_mut().zip(&output.losses) {
+            mean.update(loss, loss, Some(&weight))?;
         }
-        for metric in &mut self.weighted {
-            metric.update(&batch.y, &output.predictions, weights)?;
+        for Tracked { output: i, metric } in &mut self.metrics {
+            metric.update(&batch.targets[*i], &output.predictions[*i], None)?;
+        }
+        for Tracked { output: i, metric } in &mut self.weighted {
+            metric.update(&batch.targets[*i], &output.predictions[*i], weights)?;
         }
         Ok(())
     }
@@ -434,7 +648,8 @@ impl MetricState {
     /// Forgets the batches, and keeps the tensors that they have made.
     fn reset(&mut self) {
         self.loss.reset();
-        self.metrics.iter_mut().chain(&mut self.weighted).for_each(|metric| metric.reset());
+        self.losses.iter_mut().for_each(|(_, mean)| mean.reset());
+        self.metrics.iter_mut().chain(&mut self.weighted).for_each(|tracked| tracked.metric.reset());
     }
 
     /// Whether there was no batch yet.
@@ -444,7 +659,7 @@ impl MetricState {
 
     /// Whether a metric shows no tensor: what it keeps is elsewhere.
     pub(crate) fn hides(&mut self) -> bool {
-        self.metrics.iter_mut().chain(&mut self.weighted).any(|metric| {
+        self.metrics.iter_mut().chain(&mut self.weighted).any(|Tracked { metric, .. }| {
             let mut shown = 0;
             let visited = metric.visit(&mut |_, _| {
                 shown += 1;
@@ -468,7 +683,10 @@ impl MetricState {
             })
         };
         visit("loss", &mut self.loss)?;
-        for metric in self.metrics.iter_mut().chain(&mut self.weighted) {
+        for (name, mean) in &mut self.losses {
+            visit(name, mean)?;
+        }
+        for Tracked { metric, .. } in self.metrics.iter_mut().chain(&mut self.weighted) {
             let name = metric.name().to_owned();
             visit(&name, &mut **metric)?;
         }
@@ -489,7 +707,10 @@ impl MetricState {
     pub(crate) fn logs(&self, prefix: &str) -> Logs {
         let mut logs = Logs::new();
         logs.set(format!("{prefix}loss"), self.loss.result());
-        for metric in self.metrics.iter().chain(&self.weighted) {
+        for (name, mean) in &self.losses {
+            logs.set(format!("{prefix}{name}"), mean.result());
+        }
+        for Tracked { metric, .. } in self.metrics.iter().chain(&self.weighted) {
             logs.set(format!("{prefix}{}", metric.name()), metric.result());
         }
         logs

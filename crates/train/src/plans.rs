@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::data::Batch;
-use crate::model::{MetricState, Model, StepOutput};
+use crate::model::{MetricState, Model};
 use kiln_nn::optimizers::{Optimizer, RecordedUpdate};
 use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace, Watch};
 use std::fmt;
@@ -112,8 +112,8 @@ impl<M: Module> Model<M> {
             self.plans.trainable = trainable;
         }
         // Along what lies otherwise sums may be taken in another order than along the dense copies of a recording.
-        let of_batch = [&given.batch.x, &given.batch.y].into_iter().chain(given.weights);
-        let mut is_dense = of_batch.into_iter().all(|x| x.layout().is_contiguous());
+        let of_batch = given.batch.inputs.iter().chain(&given.batch.targets).chain(given.weights);
+        let mut is_dense = of_batch.clone().all(|x| x.layout().is_contiguous());
         self.visit_state(state, &mut |tensor| is_dense &= tensor.layout().is_contiguous())?;
         match (is_dense, self.plans.plans.is_empty()) {
             (false, _) => self.eager_batch(given, state),
@@ -124,8 +124,8 @@ impl<M: Module> Model<M> {
 
     /// A step by a plan that fits it, or by one that is made of it.
     fn planned_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
-        let mut inputs = vec![given.batch.x.clone(), given.batch.y.clone()];
-        inputs.extend(given.weights.cloned());
+        let mut inputs: Vec<Tensor> =
+            given.batch.inputs.iter().chain(&given.batch.targets).chain(given.weights).cloned().collect();
         inputs.extend(given.key.fold(self.steps).operands());
         let of_batch = inputs.len();
         // Taken out, so that what is updated is nobody else's; what stands there meanwhile lives in no memory.
@@ -192,8 +192,8 @@ impl<M: Module> Model<M> {
     /// and what the optimizer keeps only where a first step has made it.
     pub(crate) fn watched_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let watch = Watch::new();
-        let (batch, mut before) = (given.batch, Vec::new());
-        let batch = Batch { x: watch.input("x", &batch.x), y: watch.input("y", &batch.y), sample_weight: None };
+        let mut before = Vec::new();
+        let batch = given.batch.map(|name, x| Ok(watch.input(name, x)))?;
         let weights = given.weights.map(|weights| watch.input("the weights of samples", weights));
         self.visit_learned(&mut |name, tensor| {
             before.push(tensor.clone());
@@ -212,9 +212,8 @@ impl<M: Module> Model<M> {
             before.truncate(if known == before.len() { known } else { self.paths.len() });
             self.put_back(state, &before)?;
         }
-        let StepOutput { loss, predictions, .. } = output.unwrap_or_else(|panic| resume_unwind(panic))?;
-        // Metrics may well use infinities on the way to a number.
-        let output = StepOutput { loss: loss.untraced(), predictions: predictions.untraced(), update: None };
+        let mut output = output.unwrap_or_else(|panic| resume_unwind(panic))?;
+        output.untraced();
         state.update(given.batch, &output, given.weights)?;
         Ok(output.loss)
     }
@@ -222,8 +221,7 @@ impl<M: Module> Model<M> {
     /// [`Model::eager_batch`], and a plan of it.
     fn record_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let trace = Trace::new();
-        let batch = given.batch;
-        let batch = Batch { x: trace.input(&batch.x)?, y: trace.input(&batch.y)?, sample_weight: None };
+        let batch = given.batch.map(|_, x| Ok(trace.input(x)?))?;
         let weights = given.weights.map(|weights| trace.input(weights)).transpose()?;
         let key = given.key.fold(self.steps).traced_by(&trace)?;
         let (mut specs, mut inputs) = (Vec::new(), Ok(()));
@@ -246,7 +244,7 @@ impl<M: Module> Model<M> {
         let plan = trace.finish(&loss.iter().chain(&results).collect::<Vec<_>>());
         let output = outcome?;
         let is_steady = results.iter().map(Tensor::spec).eq(specs);
-        let names = self.names(weights.is_some(), state)?;
+        let names = self.names(given, state)?;
         match (plan, output.update) {
             _ if state.hides() => self.plans.give_up("a metric does not show what it keeps (Metric::visit)"),
             (Ok(plan), Some(update)) if is_steady => {
@@ -259,9 +257,9 @@ impl<M: Module> Model<M> {
     }
 
     /// What a recorded step is given, in the order of its inputs; those beyond the state are the numbers of the update.
-    fn names(&mut self, weights: bool, state: &mut MetricState) -> Result<Vec<String>> {
-        let mut names: Vec<String> = ["x", "y"].map(str::to_owned).into();
-        names.extend(weights.then(|| "weights".to_owned()));
+    fn names(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Vec<String>> {
+        let mut names = given.batch.names();
+        names.extend(given.weights.map(|_| "weights".to_owned()));
         names.extend(["key/seed", "key/stream"].map(str::to_owned));
         let rule = self.optimizer.name().to_lowercase();
         self.module.parameters(&mut |path, _| names.push(path.to_owned()));

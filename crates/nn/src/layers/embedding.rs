@@ -1,70 +1,67 @@
 //! Vectors for tokens.
 
-use super::to_config;
-use crate::layer::{Layer, Weight};
-use crate::{Error, Initializer, Parameter, Pass, Result};
-use kiln_autograd::ops::{GatherOps, Value};
-use kiln_autograd::{Shape, Var};
-use serde::{Deserialize, Serialize};
+use super::settings::{described, settings};
+use crate::layer::{AnyLayer, Weight, Weights, arity};
+use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
+use kiln_autograd::Shape;
+use kiln_autograd::ops::{ComparisonOps, GatherOps, Value};
 
-/// A learned vector for each of `input_dim` integers.
-///
-/// # Shapes
-/// Integers `[batch, …]` to `[batch, …, output_dim]`; `embeddings` is `[input_dim, output_dim]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Embedding {
-    input_dim: usize,
-    output_dim: usize,
-    embeddings_initializer: Initializer,
+settings! {
+    /// A learned vector for each of `input_dim` integers.
+    ///
+    /// # Shapes
+    /// Integers `[batch, …]` to `[batch, …, output_dim]`; `embeddings` is `[input_dim, output_dim]`.
+    Embedding {
+        input_dim: usize = 0, new;
+        output_dim: usize = 0, new;
+        /// What the vectors start from.
+        embeddings_initializer: Initializer = Initializer::RandomUniform { minval: -0.05, maxval: 0.05 };
+        /// What the vectors add to the loss.
+        embeddings_regularizer: Option<Regularizer> = None, some Regularizer;
+        /// What holds for the vectors after each update.
+        embeddings_constraint: Option<Constraint> = None, some Constraint;
+        /// Whether 0 is filling, which layers that heed masks pass over.
+        mask_zero: bool = false;
+    }
 }
 
 impl Embedding {
     /// Vectors of length `output_dim` for the integers below `input_dim`, starting from ±0.05 uniformly.
     pub fn new(input_dim: usize, output_dim: usize) -> Embedding {
-        let embeddings_initializer = Initializer::RandomUniform { minval: -0.05, maxval: 0.05 };
-        Embedding { input_dim, output_dim, embeddings_initializer }
-    }
-
-    /// What the vectors start from.
-    #[must_use]
-    pub fn embeddings_initializer(mut self, initializer: Initializer) -> Embedding {
-        self.embeddings_initializer = initializer;
-        self
+        Embedding { input_dim, output_dim, ..Embedding::default() }
     }
 }
 
-impl Layer for Embedding {
-    fn class(&self) -> &'static str {
-        "Embedding"
-    }
+impl AnyLayer for Embedding {
+    described!(any);
 
-    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [input] = arity("Embedding", inputs)?;
         if self.input_dim == 0 || self.output_dim == 0 {
             let text = format!("Embedding: a table of {} by {} is empty", self.input_dim, self.output_dim);
             return Err(Error::config(text, "both sizes must be positive"));
         }
-        Ok(Shape::new(&[&input[..], &[self.output_dim]].concat())?)
+        Ok(vec![Shape::new(&[&input[..], &[self.output_dim]].concat())?])
     }
 
-    fn weights(&self, _input: &Shape) -> Vec<Weight> {
-        vec![Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)]
+    fn weights_for(&self, _inputs: &[Shape]) -> Result<Vec<Weight>> {
+        let weight = Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer);
+        Ok(vec![weight.regularizer(self.embeddings_regularizer).constraint(self.embeddings_constraint)])
     }
 
-    fn call(&self, x: &Var, weights: &[Parameter], pass: &mut Pass) -> Result<Var> {
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let [Signal { value: x, mask }] = arity("Embedding", x)?;
         if !Value::dtype(x).is_integer() {
             let text = format!("Embedding looks up integers, found {}", Value::dtype(x));
             return Err(Error::config(text, "convert the tokens: .cast(DType::I64)"));
         }
-        let rows = pass.parameter(&weights[0]).rows(x);
-        Ok(rows.map_err(|e| {
+        let rows = pass.parameter(&weights[0]).rows(x).map_err(|e| {
             e.unplaced().help(format!(
                 "tokens count from 0 to {}: make input_dim the size of the vocabulary",
                 self.input_dim - 1
             ))
-        })?)
-    }
-
-    fn config(&self) -> serde_json::Value {
-        to_config(self)
+        })?;
+        let mask = if self.mask_zero { Some(x.ne(0)?) } else { mask.clone() };
+        Ok(vec![Signal::new(rows).masked(mask)])
     }
 }

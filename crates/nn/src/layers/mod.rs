@@ -1,65 +1,154 @@
-//! The layers, each in its file. Arguments, defaults and shapes are Keras's; images are `[height, width, channels]`.
+//! The layers, by families. Arguments, defaults, names of weights and numbers are Keras's; images are
+//! `[height, width, channels]`.
 
 mod activation;
-mod batch_normalization;
-mod conv2d;
+mod attention;
+mod conv;
 mod dense;
-mod dropout;
 mod embedding;
-mod layer_normalization;
+mod merge;
+mod noise;
+mod normalization;
 mod pooling;
+mod recurrent;
 mod reshape;
+pub(crate) mod settings;
+mod window;
 
-pub use activation::{Activation, LeakyReLU, ReLU, Softmax};
-pub use batch_normalization::BatchNormalization;
-pub use conv2d::{Conv2D, Padding};
+pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Softmax};
+pub use attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention, ScoreMode};
+pub use conv::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D,
+    SeparableConv2D,
+};
 pub use dense::Dense;
-pub use dropout::Dropout;
 pub use embedding::Embedding;
-pub use layer_normalization::LayerNormalization;
-pub use pooling::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
-pub use reshape::{Flatten, Reshape};
+pub use merge::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
+pub use noise::{
+    ActivityRegularization, AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D,
+    SpatialDropout3D,
+};
+pub use normalization::{
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
+    UnitNormalization,
+};
+pub use pooling::{
+    AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D,
+    GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+};
+pub use recurrent::{
+    Bidirectional, Cell, ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell, Course, Drawn, GRU, GRUCell, LSTM,
+    LSTMCell, Masking, MergeMode, RNN, Recurrent, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed,
+    register_cell,
+};
+pub use reshape::{
+    Cropping1D, Cropping2D, Cropping3D, Flatten, Margins, Permute, RepeatVector, Reshape, UpSampling1D, UpSampling2D,
+    UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
+};
+pub use settings::Size;
+pub use window::Padding;
 
-use crate::layer::Layer;
-use crate::{Error, Result};
+use crate::layer::AnyLayer;
+use crate::{Error, Functional, Result};
+use serde_json::Value as Json;
+use settings::Settings;
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 /// The 2D max-pooling layer under its short name.
 pub type MaxPool2D = MaxPooling2D;
 
+/// Makes a layer of what a file says of it.
+type Read = fn(&Json) -> Result<Box<dyn AnyLayer>>;
+
 /// The layers that a model file may name.
 macro_rules! known_layers {
     ($($layer:ident)*) => {
-        const CLASSES: &[&str] = &[$(stringify!($layer)),*];
-
-        /// The layer of this class with these arguments.
-        ///
-        /// # Errors
-        /// A class that is not known, arguments that do not fit it.
-        pub fn from_config(class: &str, config: &serde_json::Value) -> Result<Box<dyn Layer>> {
-            match class {
-                $(stringify!($layer) => read::<$layer>(class, config),)*
-                _ => Err(Error::unknown("layer", class, CLASSES)),
-            }
-        }
+        const KNOWN: &[(&str, Read)] = &[
+            $((stringify!($layer), read::<$layer>),)*
+            ("Functional", nested),
+            ("Sequential", nested),
+        ];
     };
 }
 
 known_layers! {
-    Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Embedding Flatten GlobalAveragePooling2D
-    LayerNormalization LeakyReLU MaxPooling2D ReLU Reshape Softmax
+    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D AveragePooling2D BatchNormalization
+    Bidirectional ConvLSTM1D ConvLSTM2D GRU GroupQueryAttention LSTM Masking MultiHeadAttention RNN SimpleRNN
+    TimeDistributed
+    Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D
+    DepthwiseConv2D Dot Dropout ELU Embedding Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D
+    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
+    GroupNormalization LayerNormalization LeakyReLU MaxPooling1D MaxPooling2D Maximum Minimum Multiply PReLU Permute
+    RMSNormalization ReLU RepeatVector Reshape SeparableConv1D SeparableConv2D Softmax SpatialDropout1D SpatialDropout2D
+    SpatialDropout3D SpectralNormalization Subtract UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D
+    ZeroPadding2D ZeroPadding3D
 }
 
-fn read<L: Layer + serde::de::DeserializeOwned + 'static>(
-    class: &str,
-    config: &serde_json::Value,
-) -> Result<Box<dyn Layer>> {
-    match crate::config::from_fields::<L>(config) {
-        Ok(layer) => Ok(Box::new(layer)),
-        Err(error) => Err(Error::config(
-            format!("the arguments of a {class} layer cannot be read: {error}"),
-            "the file is damaged or of a newer version",
-        )),
+/// Layers of others by class.
+static OWN: RwLock<BTreeMap<String, Read>> = RwLock::new(BTreeMap::new());
+
+/// Lets model files name a layer of your own: `read` makes it of what its [`Layer::config`](crate::Layer::config) wrote.
+///
+/// ```
+/// use kiln_nn::{AnyLayer, Layer, Pass, Result, Shape, Var, Weights, layers, ops::*};
+///
+/// #[derive(Debug)]
+/// struct Shift(f64);
+///
+/// impl Layer for Shift {
+///     fn class(&self) -> &'static str { "Shift" }
+///     fn output_shape(&self, input: &Shape) -> Result<Shape> { Ok(*input) }
+///     fn call(&self, x: &Var, _: Weights<'_>, _: &mut Pass) -> Result<Var> { Ok(x.add(self.0)?) }
+///     fn config(&self) -> serde_json::Value { self.0.into() }
+/// }
+///
+/// layers::register("Shift", |config| Ok(Box::new(Shift(config.as_f64().unwrap_or(0.0)))))?;
+/// let again = layers::from_config("Shift", &Shift(2.0).config())?;
+/// assert_eq!(again.to_config(), 2.0);
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+///
+/// # Errors
+/// The class is one of Kiln's.
+pub fn register(class: &str, read: Read) -> Result<()> {
+    if KNOWN.iter().any(|(known, _)| *known == class) {
+        return Err(Error::config(
+            format!("register: `{class}` is a layer of Kiln's"),
+            "give your layer another class",
+        ));
     }
+    OWN.write().unwrap_or_else(PoisonError::into_inner).insert(class.to_owned(), read);
+    Ok(())
+}
+
+/// The layer of this class with these arguments, by name and as in Keras; those that are not given have their defaults.
+///
+/// # Errors
+/// A class that is not known, arguments that do not fit it.
+pub fn from_config(class: &str, config: &Json) -> Result<Box<dyn AnyLayer>> {
+    if let Some((_, read)) = KNOWN.iter().find(|(known, _)| *known == class) {
+        return read(config);
+    }
+    let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
+    match own.get(class) {
+        Some(read) => read(config),
+        None => {
+            let known: Vec<&str> =
+                KNOWN.iter().map(|(known, _)| *known).chain(own.keys().map(String::as_str)).collect();
+            Err(Error::unknown("layer", class, &known))
+        }
+    }
+}
+
+fn read<L: AnyLayer + Settings + 'static>(config: &Json) -> Result<Box<dyn AnyLayer>> {
+    let mut layer = L::default();
+    settings::read(L::CLASS, layer.settings_mut(), config)?;
+    Ok(Box::new(layer))
+}
+
+fn nested(config: &Json) -> Result<Box<dyn AnyLayer>> {
+    Ok(Box::new(Functional::from_config(config)?))
 }
 
 /// The error of a setting outside its range, NaN included, unless `holds`.
@@ -73,11 +162,6 @@ pub(crate) fn require_epsilon(class: &str, epsilon: f64) -> Result<()> {
     require(holds, class, "epsilon", epsilon, "a finite number from 0, such as 0.001")
 }
 
-/// A layer's arguments as JSON; they are plain data and cannot fail to be written.
-pub(crate) fn to_config(layer: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(layer).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,14 +169,14 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused_where_a_model_is_built() {
-        let refused = |layer: Box<dyn Layer>, setting: &str| {
+        let refused = |layer: Box<dyn AnyLayer>, setting: &str| {
             let text = format!("{layer:?}");
             // Read back from a file, it is refused too.
-            let again = from_config(layer.class(), &layer.config()).unwrap_or_else(|_| Box::new(Dense::new(0)));
+            let again = from_config(layer.class_name(), &layer.to_config()).unwrap();
             for layer in [layer, again] {
                 let error = Sequential::new([4]).add_boxed(layer).build().expect_err(&text).to_string();
                 assert!(error.contains("help: "), "{error}");
-                assert!(error.contains(setting) || error.contains("Dense"), "{text}: {error}");
+                assert!(error.contains(setting), "{text}: {error}");
             }
         };
         for epsilon in [-1.0, -1e-9, f64::NAN, f64::INFINITY] {

@@ -1,113 +1,174 @@
-//! Layers that summarize windows of an image, channel by channel.
+//! Layers that summarize windows of a sequence, an image or a volume, or all of it, channel by channel.
 
-use super::conv2d::{Padding, fit, image};
-use super::to_config;
-use crate::layer::Layer;
-use crate::{Parameter, Pass, Result};
-use kiln_autograd::ops::{Pool2dOptions, PoolOps, StatisticsOps};
+use super::settings::{Size, described, settings};
+use super::window::{Padding, fit, space, with_channels};
+use crate::layer::{AnyLayer, Layer, Weights, arity};
+use crate::{Error, Pass, Result, Signal};
+use kiln_autograd::ops::{
+    ArithmeticOps, Axes, CastOps, IntoAxes, PoolOps, PoolOptions, ReduceOps, StatisticsOps, Value, ViewOps, keep,
+};
 use kiln_autograd::{Shape, Var};
-use serde::{Deserialize, Serialize};
 
+/// Pools by windows of `N` dimensions.
 macro_rules! pooling {
-    ($($(#[$doc:meta])* $name:ident $method:ident;)*) => {$(
-        $(#[$doc])*
-        ///
-        /// # Shapes
-        /// `[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-        pub struct $name {
-            pool_size: [usize; 2],
-            strides: [usize; 2],
-            padding: Padding,
+    ($($(#[$doc:meta])* $name:ident $n:literal $method:ident;)*) => {$(
+        settings! {
+            $(#[$doc])*
+            $name {
+                pool_size: Size<$n> = Size::from(2), new;
+                /// From a window to the next; the size of the window unless set.
+                strides: Option<Size<$n>> = None, some Size<$n>;
+                /// What happens at the edges.
+                padding: Padding = Padding::Valid;
+            }
         }
 
         impl $name {
-            /// Windows of `pool_size` by `pool_size` pixels, side by side, inside the image.
-            pub fn new(pool_size: usize) -> $name {
-                $name { pool_size: [pool_size; 2], strides: [pool_size; 2], padding: Padding::Valid }
+            /// Windows of this size, side by side, inside the input.
+            pub fn new(pool_size: impl Into<Size<$n>>) -> $name {
+                $name { pool_size: pool_size.into(), ..$name::default() }
             }
 
-            /// Height and width of the window; the strides become the same.
+            /// The size of the window along each dimension; without strides of its own they become the same.
             #[must_use]
-            pub fn pool_size(mut self, size: [usize; 2]) -> $name {
-                (self.pool_size, self.strides) = (size, size);
-                self
-            }
-
-            /// From a window to the next, vertically and horizontally.
-            #[must_use]
-            pub fn strides(mut self, strides: [usize; 2]) -> $name {
-                self.strides = strides;
-                self
-            }
-
-            /// What happens at the edges.
-            #[must_use]
-            pub fn padding(mut self, padding: Padding) -> $name {
-                self.padding = padding;
+            pub fn pool_size(mut self, size: impl Into<Size<$n>>) -> $name {
+                self.pool_size = size.into();
                 self
             }
         }
 
         impl Layer for $name {
-            fn class(&self) -> &'static str {
-                stringify!($name)
-            }
+            described!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
-                let [_, _, channels] = image(stringify!($name), input)?;
-                let [height, width] = fit(stringify!($name), input, self.padding, self.pool_size, self.strides)?;
-                Ok(Shape::new(&[height, width, channels])?)
+                let (_, channels) = space::<$n>(stringify!($name), input)?;
+                if self.padding == Padding::Causal {
+                    let text = concat!(stringify!($name), ": a pool has no causal padding");
+                    return Err(Error::config(text, "use Padding::Valid or Padding::Same"));
+                }
+                let strides = self.strides.unwrap_or(self.pool_size);
+                let output = fit(stringify!($name), input, self.padding, self.pool_size.0, strides)?;
+                with_channels(output, channels)
             }
 
-            fn call(&self, x: &Var, _weights: &[Parameter], _pass: &mut Pass) -> Result<Var> {
-                let options = Pool2dOptions::new(self.pool_size).stride(self.strides).padding(self.padding.op());
-                Ok(x.$method(&options)?)
+            fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
+                let strides = self.strides.unwrap_or(self.pool_size).0;
+                Ok(x.$method(&PoolOptions::new(self.pool_size.0).stride(strides).padding(self.padding.op()))?)
             }
 
-            fn config(&self) -> serde_json::Value {
-                to_config(self)
+            fn keeps_mask(&self) -> bool {
+                false
             }
         }
     )*};
 }
 
 pooling! {
+    /// The largest value of each window of steps.
+    ///
+    /// # Shapes
+    /// `[batch, steps, channels]` to `[batch, new_steps, channels]`.
+    MaxPooling1D 1 max_pool1d;
     /// The largest value of each window.
-    MaxPooling2D max_pool2d;
+    ///
+    /// # Shapes
+    /// `[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`.
+    MaxPooling2D 2 max_pool2d;
+    /// The mean of each window of steps; where it reaches over the edge, of the part inside.
+    ///
+    /// # Shapes
+    /// `[batch, steps, channels]` to `[batch, new_steps, channels]`.
+    AveragePooling1D 1 average_pool1d;
     /// The mean of each window; where it reaches over the edge, of the part inside.
-    AveragePooling2D average_pool2d;
+    ///
+    /// # Shapes
+    /// `[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`.
+    AveragePooling2D 2 average_pool2d;
 }
 
-/// The mean of each channel over the whole image.
-///
-/// # Shapes
-/// `[batch, height, width, channels]` to `[batch, channels]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GlobalAveragePooling2D {}
-
-impl GlobalAveragePooling2D {
-    /// The layer.
-    pub fn new() -> GlobalAveragePooling2D {
-        GlobalAveragePooling2D {}
-    }
+/// All axes but the batch and the channels.
+fn inner<const N: usize>(keepdims: bool) -> Axes {
+    let axes: [isize; N] = std::array::from_fn(|i| i as isize + 1);
+    if keepdims { keep(axes) } else { axes.into_axes() }
 }
 
-impl Layer for GlobalAveragePooling2D {
-    fn class(&self) -> &'static str {
-        "GlobalAveragePooling2D"
-    }
+/// Pools over the whole of `N` dimensions.
+macro_rules! global {
+    ($($(#[$doc:meta])* $name:ident $n:literal |$x:ident, $axes:ident| $fold:expr;)*) => {$(
+        settings! {
+            $(#[$doc])*
+            $name {
+                /// Whether the dimensions stay, with length 1.
+                keepdims: bool = false;
+            }
+        }
 
-    fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        let [_, _, channels] = image("GlobalAveragePooling2D", input)?;
-        Ok(Shape::new(&[channels])?)
-    }
+        impl $name {
+            /// The layer.
+            pub fn new() -> $name {
+                $name::default()
+            }
+        }
 
-    fn call(&self, x: &Var, _weights: &[Parameter], _pass: &mut Pass) -> Result<Var> {
-        Ok(x.mean([1, 2])?)
-    }
+        impl AnyLayer for $name {
+            described!(any);
 
-    fn config(&self) -> serde_json::Value {
-        to_config(self)
-    }
+            fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+                let [input] = arity(stringify!($name), inputs)?;
+                let (_, channels) = space::<$n>(stringify!($name), input)?;
+                Ok(vec![match self.keepdims {
+                    true => with_channels([1; $n], channels)?,
+                    false => Shape::new(&[channels])?,
+                }])
+            }
+
+            fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
+                let [$x] = arity(stringify!($name), x)?;
+                let $axes = inner::<$n>(self.keepdims);
+                Ok(vec![Signal::new($fold?)])
+            }
+        }
+    )*};
+}
+
+/// The mean over the steps that count.
+fn mean_of_steps(x: &Signal, axes: Axes) -> Result<Var> {
+    let Some(mask) = x.mask_for(x.shape()).filter(|mask| Value::shape(mask).rank() == 2) else {
+        return Ok(x.value.mean(axes)?);
+    };
+    let counts = mask.cast(Value::dtype(&x.value))?.unsqueeze(-1)?;
+    Ok(x.value.mul(&counts)?.sum(axes.clone())?.div(&counts.sum(axes)?)?)
+}
+
+global! {
+    /// The largest value of each channel over all steps.
+    ///
+    /// # Shapes
+    /// `[batch, steps, channels]` to `[batch, channels]`.
+    GlobalMaxPooling1D 1 |x, axes| x.value.amax(axes);
+    /// The largest value of each channel over the whole image.
+    ///
+    /// # Shapes
+    /// `[batch, height, width, channels]` to `[batch, channels]`.
+    GlobalMaxPooling2D 2 |x, axes| x.value.amax(axes);
+    /// The largest value of each channel over the whole volume.
+    ///
+    /// # Shapes
+    /// `[batch, depth, height, width, channels]` to `[batch, channels]`.
+    GlobalMaxPooling3D 3 |x, axes| x.value.amax(axes);
+    /// The mean of each channel over all steps, or over those that its mask counts.
+    ///
+    /// # Shapes
+    /// `[batch, steps, channels]` to `[batch, channels]`.
+    GlobalAveragePooling1D 1 |x, axes| mean_of_steps(x, axes);
+    /// The mean of each channel over the whole image.
+    ///
+    /// # Shapes
+    /// `[batch, height, width, channels]` to `[batch, channels]`.
+    GlobalAveragePooling2D 2 |x, axes| x.value.mean(axes);
+    /// The mean of each channel over the whole volume.
+    ///
+    /// # Shapes
+    /// `[batch, depth, height, width, channels]` to `[batch, channels]`.
+    GlobalAveragePooling3D 3 |x, axes| x.value.mean(axes);
 }

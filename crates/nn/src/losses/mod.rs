@@ -9,6 +9,7 @@ mod macros;
 mod overlap;
 mod reduction;
 mod regression;
+mod several;
 
 pub use crossentropy::*;
 pub use custom::LossFn;
@@ -16,6 +17,7 @@ pub use hinge::*;
 pub use overlap::*;
 pub use reduction::Reduction;
 pub use regression::*;
+pub use several::{IntoLosses, Losses};
 
 use crate::{Result, config, names};
 use kiln_autograd::Var;

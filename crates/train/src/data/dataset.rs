@@ -18,10 +18,23 @@ use std::collections::BTreeMap;
 /// assert_eq!((train.len(), test.len()), (2, 1));
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
+///
+/// A model of several inputs or outputs takes several of each, in order or by name:
+///
+/// ```
+/// # use kiln_nn::Tensor;
+/// # use kiln_train::Dataset;
+/// # let zeros = |n: usize| Tensor::zeros([2, n]);
+/// let x = [("title", zeros(8)?), ("body", zeros(32)?)];
+/// let data = Dataset::new(x, [("priority", zeros(1)?)])?;
+/// # Ok::<(), kiln_train::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    x: Tensor,
-    y: Tensor,
+    x: Vec<Tensor>,
+    y: Vec<Tensor>,
+    x_names: Vec<String>,
+    y_names: Vec<String>,
     sample_weight: Option<Tensor>,
     scale: Option<f64>,
     class_names: Vec<String>,
@@ -30,12 +43,64 @@ pub struct Dataset {
 /// Some samples of a [`Dataset`].
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The samples.
-    pub x: Tensor,
-    /// Their targets.
-    pub y: Tensor,
+    /// The samples, for each input.
+    pub inputs: Vec<Tensor>,
+    /// Their targets, for each output.
+    pub targets: Vec<Tensor>,
     /// Their weights.
     pub sample_weight: Option<Tensor>,
+}
+
+impl Batch {
+    /// The samples of the first input.
+    pub fn x(&self) -> &Tensor {
+        &self.inputs[0]
+    }
+
+    /// The targets of the first output.
+    pub fn y(&self) -> &Tensor {
+        &self.targets[0]
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.inputs.first().map_or(0, samples)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Samples, targets and weights in a row.
+    pub(crate) fn tensors(&self) -> Vec<Tensor> {
+        self.inputs.iter().chain(&self.targets).chain(&self.sample_weight).cloned().collect()
+    }
+
+    /// A batch like this one of other tensors, in the order of [`Batch::tensors`].
+    pub(crate) fn with(&self, tensors: &[Tensor]) -> Batch {
+        let (x, rest) = tensors.split_at(self.inputs.len());
+        let (y, weights) = rest.split_at(self.targets.len());
+        Batch { inputs: x.to_vec(), targets: y.to_vec(), sample_weight: weights.first().cloned() }
+    }
+
+    /// What samples and targets are called: `x` and `y`, numbered where there are several.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let named = |name: &str, n: usize| -> Vec<String> {
+            if n == 1 { vec![name.to_owned()] } else { (0..n).map(|i| format!("{name}{i}")).collect() }
+        };
+        [named("x", self.inputs.len()), named("y", self.targets.len())].concat()
+    }
+
+    /// The samples and targets, each mapped under its name; the weights stay away.
+    pub(crate) fn map(&self, mut f: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Batch> {
+        let names = self.names();
+        let mut names = names.iter();
+        let mut each = |all: &[Tensor]| -> Result<Vec<Tensor>> {
+            all.iter().map(|tensor| f(names.next().map_or("", String::as_str), tensor)).collect()
+        };
+        Ok(Batch { inputs: each(&self.inputs)?, targets: each(&self.targets)?, sample_weight: None })
+    }
 }
 
 fn samples(t: &Tensor) -> usize {
@@ -47,20 +112,36 @@ impl Dataset {
     ///
     /// # Errors
     /// Tensors of different length, without a first dimension, or without a sample.
-    pub fn new(x: Tensor, y: Tensor) -> Result<Dataset> {
-        if x.rank() == 0 || y.rank() == 0 {
-            let text =
-                format!("Dataset: x has shape {}, y {}: both need a first dimension of samples", x.shape(), y.shape());
+    pub fn new(x: impl IntoTensors, y: impl IntoTensors) -> Result<Dataset> {
+        let (x_names, x) = x.into_tensors();
+        let (y_names, y) = y.into_tensors();
+        let (Some(first), Some(_)) = (x.first(), y.first()) else {
+            return Err(Error::data("Dataset: it has no samples or no targets", "give a tensor of each"));
+        };
+        let n = samples(first);
+        let all = x.iter().map(|t| ("x", "samples", t)).chain(y.iter().map(|t| ("y", "targets", t)));
+        if all.clone().any(|(_, _, t)| t.rank() == 0) {
+            let text = format!(
+                "Dataset: x has shape {}, y {}: both need a first dimension of samples",
+                listed(&x),
+                listed(&y)
+            );
             return Err(Error::data(text, "a single sample is a batch of one: x.unsqueeze(0)"));
         }
-        if samples(&x) != samples(&y) {
-            let text = format!("Dataset: x has {} samples, y has {} targets", samples(&x), samples(&y));
+        if let Some((name, what, other)) = all.clone().find(|(_, _, t)| samples(t) != n) {
+            let text = format!("Dataset: x has {n} samples, {name} has {} {what}", samples(other));
             return Err(Error::data(text, "the first dimensions must be equal"));
         }
-        if samples(&x) == 0 {
+        if n == 0 {
             return Err(Error::data("Dataset: there is no sample", "give at least one"));
         }
-        Ok(Dataset { x, y, sample_weight: None, scale: None, class_names: Vec::new() })
+        for names in [&x_names, &y_names] {
+            if let Some((i, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+                let text = format!("Dataset: the name `{name}` is given twice, the second time to tensor {i}");
+                return Err(Error::data(text, "names must differ"));
+            }
+        }
+        Ok(Dataset { x, y, x_names, y_names, sample_weight: None, scale: None, class_names: Vec::new() })
     }
 
     /// Gives each sample a weight: its part in the loss.
@@ -77,7 +158,7 @@ impl Dataset {
     }
 
     /// Multiplies samples by a factor when they are used, which leaves images in memory as the bytes they are:
-    /// `.scale(1.0 / 255.0)`.
+    /// `.scale(1.0 / 255.0)`. Of several inputs, those of numbers other than bytes and floats stay: they are counts or tokens.
     #[must_use]
     pub fn scale(mut self, factor: f64) -> Dataset {
         self.scale = Some(self.scale.unwrap_or(1.0) * factor);
@@ -98,7 +179,7 @@ impl Dataset {
 
     /// Number of samples.
     pub fn len(&self) -> usize {
-        samples(&self.x)
+        self.x.first().map_or(0, samples)
     }
 
     /// Always false: a dataset has a sample.
@@ -106,16 +187,35 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// The samples, scaled.
+    /// The samples of the only input, scaled.
+    ///
+    /// # Errors
+    /// There are several inputs.
+    pub fn x(&self) -> Result<Tensor> {
+        match &self.x[..] {
+            [x] => self.scaled(x),
+            all => {
+                let text = format!("Dataset: it has {} inputs", all.len());
+                Err(Error::data(text, "ask for all of them: .inputs()"))
+            }
+        }
+    }
+
+    /// The samples of each input, scaled.
     ///
     /// # Errors
     /// None beyond those of memory.
-    pub fn x(&self) -> Result<Tensor> {
-        self.scaled(&self.x)
+    pub fn inputs(&self) -> Result<Vec<Tensor>> {
+        self.x.iter().map(|x| self.scaled(x)).collect()
     }
 
-    /// The targets.
+    /// The targets, of the first output where there are several.
     pub fn y(&self) -> &Tensor {
+        &self.y[0]
+    }
+
+    /// The targets of each output.
+    pub fn targets(&self) -> &[Tensor] {
         &self.y
     }
 
@@ -126,14 +226,26 @@ impl Dataset {
 
     fn scaled(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match self.scale {
-            Some(factor) => x.mul(factor)?,
-            None => x.clone(),
+            Some(factor) if self.x.len() == 1 || x.dtype().is_float() || x.dtype() == DType::U8 => x.mul(factor)?,
+            _ => x.clone(),
         })
     }
 
     fn map(&self, part: impl Fn(&Tensor) -> kiln_nn::Result<Tensor>) -> Result<Dataset> {
+        let each = |all: &[Tensor]| all.iter().map(&part).collect::<kiln_nn::Result<Vec<_>>>();
         let sample_weight = self.sample_weight.as_ref().map(&part).transpose()?;
-        Ok(Dataset { x: part(&self.x)?, y: part(&self.y)?, sample_weight, ..self.clone() })
+        Ok(Dataset { x: each(&self.x)?, y: each(&self.y)?, sample_weight, ..self.clone() })
+    }
+
+    /// The same samples with inputs and targets in a model's order, where they have names; `inputs` and `outputs` are the
+    /// model's names, none where it has none.
+    ///
+    /// # Errors
+    /// A name that the model does not have; more or fewer tensors than it takes.
+    pub(crate) fn arranged(&self, inputs: &[String], outputs: &[String]) -> Result<Dataset> {
+        let x = arranged("input", &self.x, &self.x_names, inputs)?;
+        let y = arranged("output", &self.y, &self.y_names, outputs)?;
+        Ok(Dataset { x, y, ..self.clone() })
     }
 
     /// Samples `start..end`, without a copy of those in memory.
@@ -180,7 +292,9 @@ impl Dataset {
         let at = index_tensor(indices)?;
         let pick = |t: &Tensor| t.index_select(0, &at);
         let sample_weight = self.sample_weight.as_ref().map(pick).transpose()?;
-        Ok(Batch { x: self.scaled(&pick(&self.x)?)?, y: pick(&self.y)?, sample_weight })
+        let inputs = self.x.iter().map(|x| self.scaled(&pick(x)?)).collect::<Result<_>>()?;
+        let targets = self.y.iter().map(pick).collect::<Result<_, _>>()?;
+        Ok(Batch { inputs, targets, sample_weight })
     }
 
     /// The batch of samples `start..end`.
@@ -189,7 +303,7 @@ impl Dataset {
     /// No range of samples.
     pub fn batch_range(&self, start: usize, end: usize) -> Result<Batch> {
         let part = self.range(start, end)?;
-        Ok(Batch { x: part.x()?, y: part.y, sample_weight: part.sample_weight })
+        Ok(Batch { inputs: part.inputs()?, targets: part.y, sample_weight: part.sample_weight })
     }
 
     /// The class of each sample: targets that are whole numbers from 0, or the largest of one-hot targets; `None` for
@@ -197,10 +311,11 @@ impl Dataset {
     pub fn classes(&self) -> Option<Vec<usize>> {
         let class = |labels: &Tensor| labels.to_vec_as::<i64>().into_iter().map(|c| usize::try_from(c).ok()).collect();
         // The targets of a binary cross-entropy are such a column of numbers.
-        let whole = || self.y.to_vec_as::<f64>().iter().all(|&c| c >= 0.0 && c.fract() == 0.0);
-        match (self.y.rank(), samples(&self.y) == self.y.count()) {
-            (_, true) if !self.y.dtype().is_float() || whole() => class(&self.y),
-            (2, false) => class(&self.y.argmax(-1).ok()?),
+        let y = self.y();
+        let whole = || y.to_vec_as::<f64>().iter().all(|&c| c >= 0.0 && c.fract() == 0.0);
+        match (y.rank(), samples(y) == y.count()) {
+            (_, true) if !y.dtype().is_float() || whole() => class(y),
+            (2, false) => class(&y.argmax(-1).ok()?),
             _ => None,
         }
     }
@@ -281,23 +396,113 @@ impl TryFrom<RawArray> for Tensor {
     }
 }
 
-/// What [`crate::Model::predict`] takes: a tensor of samples, or a dataset, whose targets are not looked at.
+/// Several tensors, with names or without: one tensor, `[a, b]`, or `[("a", a), ("b", b)]`.
+pub trait IntoTensors {
+    /// The names, none where there are none, and the tensors.
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>);
+}
+
+impl IntoTensors for Tensor {
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>) {
+        (Vec::new(), vec![self])
+    }
+}
+
+impl IntoTensors for &Tensor {
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>) {
+        self.clone().into_tensors()
+    }
+}
+
+impl<const N: usize> IntoTensors for [Tensor; N] {
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>) {
+        (Vec::new(), self.into())
+    }
+}
+
+impl IntoTensors for Vec<Tensor> {
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>) {
+        (Vec::new(), self)
+    }
+}
+
+impl<S: Into<String>, const N: usize> IntoTensors for [(S, Tensor); N] {
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>) {
+        self.into_iter().map(|(name, tensor)| (name.into(), tensor)).unzip()
+    }
+}
+
+impl IntoTensors for Vec<(String, Tensor)> {
+    fn into_tensors(self) -> (Vec<String>, Vec<Tensor>) {
+        self.into_iter().unzip()
+    }
+}
+
+fn listed(tensors: &[Tensor]) -> String {
+    tensors.iter().map(|t| t.shape().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Tensors in the order of the names that a model has for them.
+fn arranged(what: &str, tensors: &[Tensor], names: &[String], known: &[String]) -> Result<Vec<Tensor>> {
+    let list = known.join("`, `");
+    if !known.is_empty() && tensors.len() != known.len() {
+        let text = format!("the model has {} {what}s (`{list}`), the data {}", known.len(), tensors.len());
+        return Err(Error::data(text, "give a tensor for each: [(\"name\", tensor), …] or [tensor, …]"));
+    }
+    if names.is_empty() || known.is_empty() {
+        return Ok(tensors.to_vec());
+    }
+    let of = |name: &String| {
+        names.iter().position(|own| own == name).map(|i| tensors[i].clone()).ok_or_else(|| {
+            let has = names.join("`, `");
+            Error::data(
+                format!("the data has no tensor for the {what} `{name}`: it has `{has}`"),
+                format!("the model's are `{list}`"),
+            )
+        })
+    };
+    known.iter().map(of).collect()
+}
+
+/// What [`crate::Model::predict`] takes: a tensor of samples, several for a model of several inputs, or a dataset, whose
+/// targets are not looked at.
 pub trait Inputs {
     /// Number of samples.
     fn count(&self) -> usize;
-    /// Samples `start..end`.
+    /// Samples `start..end` of each input of a model, whose names these are.
     ///
     /// # Errors
-    /// No range of samples.
-    fn part(&self, start: usize, end: usize) -> Result<Tensor>;
+    /// No range of samples; inputs that the model does not have.
+    fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>>;
 }
 
 impl Inputs for Tensor {
     fn count(&self) -> usize {
         samples(self)
     }
-    fn part(&self, start: usize, end: usize) -> Result<Tensor> {
-        Ok(self.slice(0, start as isize..end as isize)?)
+    fn part(&self, start: usize, end: usize, _names: &[String]) -> Result<Vec<Tensor>> {
+        Ok(vec![self.slice(0, start as isize..end as isize)?])
+    }
+}
+
+impl<const N: usize> Inputs for [Tensor; N] {
+    fn count(&self) -> usize {
+        self.first().map_or(0, samples)
+    }
+    fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>> {
+        let all = arranged("input", self, &[], names)?;
+        Ok(all.iter().map(|x| x.slice(0, start as isize..end as isize)).collect::<Result<_, _>>()?)
+    }
+}
+
+impl<const N: usize> Inputs for [(&str, Tensor); N] {
+    fn count(&self) -> usize {
+        self.first().map_or(0, |(_, x)| samples(x))
+    }
+    fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>> {
+        let (own, all) = self.clone().into_tensors();
+        let all = arranged("input", &all, &own, names)?;
+        Ok(all.iter().map(|x| x.slice(0, start as isize..end as isize)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -305,8 +510,9 @@ impl Inputs for Dataset {
     fn count(&self) -> usize {
         self.len()
     }
-    fn part(&self, start: usize, end: usize) -> Result<Tensor> {
-        self.scaled(&self.x.slice(0, start as isize..end as isize)?)
+    fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>> {
+        let all = arranged("input", &self.x, &self.x_names, names)?;
+        all.iter().map(|x| self.scaled(&x.slice(0, start as isize..end as isize)?)).collect()
     }
 }
 
@@ -372,9 +578,10 @@ impl ClassWeight {
 /// The weights of a batch: those of its samples times those of their classes.
 pub(crate) fn batch_weights(batch: &Batch, classes: Option<&[f64]>) -> Result<Option<Tensor>> {
     let Some(classes) = classes else { return Ok(batch.sample_weight.clone()) };
-    let labels = match batch.y.count() == samples(&batch.y) {
-        true => batch.y.reshape([batch.y.count()])?,
-        false => batch.y.argmax(-1)?,
+    let y = batch.y();
+    let labels = match y.count() == samples(y) {
+        true => y.reshape([y.count()])?,
+        false => y.argmax(-1)?,
     };
     let by_class = Tensor::from_slice(classes, [classes.len()])?.index_select(0, &labels.cast(DType::I64)?)?;
     Ok(Some(match &batch.sample_weight {

@@ -6,7 +6,7 @@ mod dataset;
 pub mod idx;
 
 pub(crate) use dataset::batch_weights;
-pub use dataset::{Batch, ClassWeight, Dataset, Inputs};
+pub use dataset::{Batch, ClassWeight, Dataset, Inputs, IntoTensors};
 
 use crate::error::{Error, Result};
 use std::fs;

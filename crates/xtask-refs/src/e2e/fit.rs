@@ -71,14 +71,18 @@ fn list_of_metrics(manifest: &Manifest, key: &str) -> Result<Vec<Box<dyn Metric>
 
 /// Each of the model's weights with its name in the file, where layers that have weights are numbered.
 fn weight_names(model: &Model<Network>) -> Vec<(String, String)> {
-    let layers = model.module().layers().iter().filter(|layer| !layer.weights().is_empty());
-    let numbers: BTreeMap<&str, usize> = layers.enumerate().map(|(i, layer)| (layer.name(), i)).collect();
+    let parameters = named_parameters(model.module());
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (path, _) in &parameters {
+        let (layer, next) = (path.split('/').next().unwrap_or_default(), numbers.len());
+        numbers.entry(layer).or_insert(next);
+    }
     let name = |(path, _): (String, Tensor)| {
         let (layer, weight) = path.split_once('/').unwrap_or((&path, ""));
         let theirs = format!("{}.{}/{weight}", numbers.get(layer).copied().unwrap_or(0), without_number(layer));
         (path.clone(), theirs)
     };
-    named_parameters(model.module()).into_iter().map(name).collect()
+    parameters.iter().cloned().map(name).collect()
 }
 
 /// `conv2d_1` as `conv2d`.

@@ -47,7 +47,7 @@ impl Torch {
                 let tensor = manifest.tensor(&format!("init.{name}"))?.clone();
                 parameters.insert(
                     name.to_owned(),
-                    if trainable { Parameter::new(tensor) } else { Parameter::frozen(tensor) },
+                    if trainable { Parameter::new(tensor) } else { Parameter::statistic(tensor) },
                 );
             }
         }

@@ -2,6 +2,7 @@
 
 pub(super) mod callbacks;
 mod initializers;
+mod layers;
 mod losses;
 mod metrics;
 pub(super) mod optimizers;
@@ -19,6 +20,7 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
             _ if skipped(text(entry, "metric")).is_some() => {
                 Stop::unsupported(skipped(text(entry, "metric")).unwrap_or_default())
             }
+            "layers" => layers::run(manifest, entry),
             "losses" => losses::run(manifest, entry),
             "callbacks" => callbacks::run(entry),
             "metrics" => metrics::run(manifest, entry),

@@ -1,0 +1,796 @@
+//! Models as graphs: a description that is data, and the network that it becomes with weights.
+
+use crate::layer::{AnyLayer, Held, Weight, Weights, batch, finish, run_before_activation, run_whole, within};
+use crate::layers;
+use crate::module::{IntoModule, Module};
+use crate::sequential::snake_case;
+use crate::symbol::{IntoSymbols, Node, Source, Symbol};
+use crate::{Activation, Error, Parameter, Pass, Result, Signal, summary};
+
+use kiln_autograd::{DType, Key, MAX_RANK, Shape, Spec, Var};
+use serde_json::{Value as Json, json};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A model of layers that are called on its inputs and on each other's outputs, before it has weights.
+///
+/// Made of [`Input`](crate::Input)s and of layers called [`on`](crate::Connect::on) them; see there. As a layer it is
+/// a part of other models: its weights are then those of its layers below its name.
+#[derive(Debug, Clone)]
+pub struct Functional {
+    class: &'static str,
+    name: String,
+    inputs: Vec<Port>,
+    layers: Vec<Placed>,
+    calls: Vec<Call>,
+    /// Numbers of values.
+    outputs: Vec<usize>,
+    /// Values are numbered: the inputs, and then what each call gives.
+    shapes: Vec<Shape>,
+    seed: u64,
+    dtype: DType,
+}
+
+#[derive(Debug, Clone)]
+struct Port {
+    name: String,
+    shape: Shape,
+}
+
+#[derive(Debug, Clone)]
+struct Placed {
+    name: String,
+    layer: Arc<dyn AnyLayer>,
+}
+
+#[derive(Debug, Clone)]
+struct Call {
+    layer: usize,
+    /// The values it is called on.
+    inputs: Vec<usize>,
+    /// The first of the values it gives.
+    first: usize,
+    count: usize,
+}
+
+impl Functional {
+    /// The model that computes `outputs` from `inputs`.
+    ///
+    /// # Errors
+    /// An output that needs an input which is not named; an input that is given twice or is the result of a layer; two
+    /// layers of one name; a name that is none.
+    pub fn new<'a, 'b>(inputs: impl IntoSymbols<'a>, outputs: impl IntoSymbols<'b>) -> Result<Functional> {
+        let (inputs, outputs) = (inputs.into_symbols(), outputs.into_symbols());
+        if inputs.is_empty() || outputs.is_empty() {
+            return Err(Error::config("Functional: a model has inputs and outputs", "give at least one of each"));
+        }
+        let mut graph = Functional::empty("Functional", "functional");
+        let mut nodes: Vec<&Arc<Node>> = Vec::new();
+        for symbol in &inputs {
+            let Source::Input { name, .. } = &symbol.node.source else {
+                let text = "Functional: an input of the model is the result of a layer";
+                return Err(Error::config(text, "models begin with Input::new(…)"));
+            };
+            if nodes.iter().any(|node| Arc::ptr_eq(node, &symbol.node)) {
+                return Err(Error::config("Functional: an input is given twice", "name each input once"));
+            }
+            let name = name.clone().unwrap_or_else(|| match graph.inputs.len() {
+                0 => "input".to_owned(),
+                n => format!("input_{n}"),
+            });
+            graph.input(name, symbol.shape()?)?;
+            nodes.push(&symbol.node);
+        }
+        let mut firsts: Vec<usize> = (0..nodes.len()).collect();
+        let mut names = Names::default();
+        names.reserve(reachable(&outputs).iter().filter_map(|node| match &node.source {
+            Source::Call { layer, .. } => layer.name.as_deref(),
+            Source::Input { .. } => None,
+        }));
+        for node in reachable(&outputs) {
+            let Source::Call { layer, inputs, .. } = &node.source else {
+                if nodes.iter().any(|known| Arc::ptr_eq(known, node)) {
+                    continue;
+                }
+                let text = "Functional: an output of the model needs an input that the model does not name";
+                return Err(Error::config(text, "list every Input that the outputs are computed from"));
+            };
+            let value = |symbol: &Symbol| {
+                let at = nodes.iter().position(|known| Arc::ptr_eq(known, &symbol.node)).unwrap_or_default();
+                firsts[at] + symbol.output
+            };
+            let x = inputs.iter().map(value).collect();
+            let is_same = |placed: &Placed| Arc::ptr_eq(&placed.layer, &layer.layer);
+            let at = match graph.layers.iter().position(is_same) {
+                Some(at) => at,
+                None => {
+                    let name = match &layer.name {
+                        Some(name) => name.clone(),
+                        None => names.fresh(layer.layer.class_name()),
+                    };
+                    graph.place(name, layer.layer.clone())?
+                }
+            };
+            firsts.push(graph.call(at, x)?);
+            nodes.push(node);
+        }
+        let value = |symbol: &Symbol| {
+            let at = nodes.iter().position(|known| Arc::ptr_eq(known, &symbol.node)).unwrap_or_default();
+            firsts[at] + symbol.output
+        };
+        graph.outputs = outputs.iter().map(value).collect();
+        Ok(graph)
+    }
+
+    /// A graph without inputs, layers or outputs.
+    fn empty(class: &'static str, name: &str) -> Functional {
+        Functional {
+            class,
+            name: name.to_owned(),
+            inputs: Vec::new(),
+            layers: Vec::new(),
+            calls: Vec::new(),
+            outputs: Vec::new(),
+            shapes: Vec::new(),
+            seed: 0,
+            dtype: DType::F32,
+        }
+    }
+
+    /// One that is to be a row of layers.
+    pub(crate) fn row(name: &str) -> Functional {
+        Functional::empty("Sequential", name)
+    }
+
+    /// Adds an input; all come before the first call.
+    pub(crate) fn input(&mut self, name: String, shape: Shape) -> Result<usize> {
+        if shape.contains(&0) {
+            let text = format!("Input: a sample of shape {shape} has no elements");
+            return Err(Error::config(text, "give the shape of one sample, such as [28, 28]"));
+        }
+        if shape.rank() == MAX_RANK {
+            return Err(Error::config(
+                format!("Input: a sample of {MAX_RANK} dimensions leaves none for the batch"),
+                "give the shape of one sample, without the batch dimension",
+            ));
+        }
+        if self.inputs.iter().any(|port| port.name == name) {
+            return Err(Error::config(format!("Functional: two inputs are named `{name}`"), "names must differ"));
+        }
+        self.inputs.push(Port { name, shape });
+        self.shapes.push(shape);
+        Ok(self.shapes.len() - 1)
+    }
+
+    /// Adds a layer, which is not called yet.
+    pub(crate) fn place(&mut self, name: String, layer: Arc<dyn AnyLayer>) -> Result<usize> {
+        if self.layers.iter().any(|placed| placed.name == name) {
+            return Err(Error::config(format!("the model has two layers named `{name}`"), "names must differ"));
+        }
+        if name.is_empty() || name.contains('/') {
+            return Err(Error::config(format!("`{name}` is no layer name"), "names must not be empty or contain `/`"));
+        }
+        self.layers.push(Placed { name, layer });
+        Ok(self.layers.len() - 1)
+    }
+
+    /// Calls a layer on values, and gives the number of the first value that it gives.
+    pub(crate) fn call(&mut self, layer: usize, inputs: Vec<usize>) -> Result<usize> {
+        let placed = &self.layers[layer];
+        let shapes: Vec<Shape> = inputs.iter().map(|&i| self.shapes[i]).collect();
+        let outputs = placed.layer.infer(&shapes).map_err(|e| e.in_layer(&placed.name))?;
+        let first = self.shapes.len();
+        self.calls.push(Call { layer, inputs, first, count: outputs.len() });
+        self.shapes.extend(outputs);
+        Ok(first)
+    }
+
+    /// Calls a layer of one output on one value.
+    pub(crate) fn call_one(&mut self, layer: usize, input: usize) -> Result<usize> {
+        let first = self.call(layer, vec![input])?;
+        match self.shapes.len() - first {
+            1 => Ok(first),
+            n => {
+                let Placed { name, layer } = &self.layers[layer];
+                let text = format!("Sequential: `{name}` ({}) gives {n} values", layer.class_name());
+                Err(Error::config(text, "a row of layers has one value between two; use Functional::new"))
+            }
+        }
+    }
+
+    pub(crate) fn end_with(&mut self, outputs: Vec<usize>) {
+        self.outputs = outputs;
+    }
+
+    /// The model's name in its summary.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Functional {
+        self.name = name.into();
+        self
+    }
+
+    /// The seed of the initial weights; 0 unless set.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Functional {
+        self.seed = seed;
+        self
+    }
+
+    /// The type of the weights; `f32` unless set.
+    #[must_use]
+    pub fn dtype(mut self, dtype: DType) -> Functional {
+        self.dtype = dtype;
+        self
+    }
+
+    /// The names of the inputs.
+    pub fn input_names(&self) -> Vec<&str> {
+        self.inputs.iter().map(|port| port.name.as_str()).collect()
+    }
+
+    /// The names of the outputs: those of the layers that they come from, numbered where they would be the same.
+    pub fn output_names(&self) -> Vec<String> {
+        let mut names = Names::default();
+        self.outputs.iter().map(|&value| names.numbered(self.origin(value))).collect()
+    }
+
+    /// The name of the input or layer that a value comes from.
+    fn origin(&self, value: usize) -> &str {
+        match self.call_of(value) {
+            None => &self.inputs[value].name,
+            Some(call) => &self.layers[call.layer].name,
+        }
+    }
+
+    fn call_of(&self, value: usize) -> Option<&Call> {
+        self.calls.iter().find(|call| (call.first..call.first + call.count).contains(&value))
+    }
+
+    /// The shapes that a layer is built for: those of the first call.
+    fn built_for(&self, layer: usize) -> Vec<Shape> {
+        let call = self.calls.iter().find(|call| call.layer == layer);
+        call.map_or_else(Vec::new, |call| call.inputs.iter().map(|&i| self.shapes[i]).collect())
+    }
+
+    /// The weights of each layer.
+    fn weights_of(&self, layer: usize) -> Result<Vec<Weight>> {
+        let Placed { name, layer: of } = &self.layers[layer];
+        let weights = of.weights_for(&self.built_for(layer)).map_err(|e| e.in_layer(name))?;
+        for weight in &weights {
+            Shape::new(&weight.shape).map_err(|e| Error::from(e).in_layer(name))?;
+        }
+        Ok(weights)
+    }
+
+    /// The path, the shape and the type of each parameter that [`Functional::build`] makes, before any exists.
+    ///
+    /// # Errors
+    /// A weight with more elements than memory can hold.
+    pub fn parameter_specs(&self) -> Result<Vec<(String, Spec)>> {
+        let mut all = Vec::new();
+        for (i, Placed { name, .. }) in self.layers.iter().enumerate() {
+            for weight in self.weights_of(i)? {
+                let spec = Spec::new(Shape::new(&weight.shape)?, self.dtype);
+                all.push((format!("{name}/{}", weight.name), spec));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The table of layers, output shapes and parameter counts, before any weight exists.
+    ///
+    /// # Errors
+    /// A weight with more elements than memory can hold.
+    pub fn summary(&self) -> Result<String> {
+        let mut counts = Vec::with_capacity(self.layers.len());
+        for i in 0..self.layers.len() {
+            let (mut trainable, mut frozen) = (0, 0);
+            for weight in self.weights_of(i)? {
+                let is_trained = weight.role == crate::module::Role::Weight;
+                *(if is_trained { &mut trainable } else { &mut frozen }) += Shape::new(&weight.shape)?.count();
+            }
+            counts.push((trainable, frozen));
+        }
+        Ok(self.table(&counts))
+    }
+
+    /// The table for these numbers of trained and other elements of each layer.
+    fn table(&self, counts: &[(usize, usize)]) -> String {
+        let is_row = self.is_row();
+        let mut rows = Vec::new();
+        let inputs = self.inputs.iter().filter(|_| !is_row).map(|port| summary::Row {
+            layer: format!("{} (Input)", port.name),
+            output: summary::batch_shape(&port.shape),
+            from: Some("-".to_owned()),
+            ..summary::Row::default()
+        });
+        rows.extend(inputs);
+        let mut seen = HashSet::new();
+        for call in &self.calls {
+            let Placed { name, layer } = &self.layers[call.layer];
+            let shapes: Vec<String> =
+                self.shapes[call.first..call.first + call.count].iter().map(summary::batch_shape).collect();
+            let from: Vec<&str> = call.inputs.iter().map(|&i| self.origin(i)).collect();
+            let (trainable, frozen) = if seen.insert(call.layer) { counts[call.layer] } else { (0, 0) };
+            rows.push(summary::Row {
+                layer: format!("{name} ({})", layer.class_name()),
+                output: shapes.join(", "),
+                trainable,
+                frozen,
+                from: (!is_row).then(|| from.join(", ")),
+            });
+        }
+        summary::table(&self.name, &rows, self.dtype.size())
+    }
+
+    /// Whether each layer is called on what the one before it gives.
+    fn is_row(&self) -> bool {
+        let follows = |(i, call): (usize, &Call)| call.inputs == [i] && call.count == 1;
+        self.inputs.len() == 1 && self.calls.iter().enumerate().all(follows) && self.outputs == [self.calls.len()]
+    }
+
+    /// Builds the network: every layer with weights drawn from the seed.
+    ///
+    /// # Errors
+    /// An unknown activation; a weight with more elements than memory can hold.
+    pub fn build(self) -> Result<Network> {
+        let key = Key::new(self.seed);
+        let mut held = Held::default();
+        for (i, Placed { name, layer }) in self.layers.iter().enumerate() {
+            layer.final_activation().checked().map_err(|e| e.in_layer(name))?;
+            let weights = self.weights_of(i)?;
+            held.draw(name, &weights, key.fold(i as u64), self.dtype).map_err(|e| e.in_layer(name))?;
+        }
+        Ok(Network { graph: self, held })
+    }
+
+    /// The activations that the outputs end with.
+    fn activations(&self) -> Vec<Activation> {
+        let of = |&value: &usize| match self.call_of(value) {
+            Some(call) if call.first == value => self.layers[call.layer].layer.final_activation(),
+            _ => Activation::Linear,
+        };
+        self.outputs.iter().map(of).collect()
+    }
+
+    /// The outputs for a batch, or, with `logits`, what they are before their last activation.
+    fn outputs(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
+        self.check(x)?;
+        let mut values: Vec<Option<Signal>> = vec![None; self.shapes.len()];
+        let mut uses = vec![0; self.shapes.len()];
+        self.calls.iter().flat_map(|call| &call.inputs).chain(&self.outputs).for_each(|&i| uses[i] += 1);
+        for (i, x) in x.iter().enumerate().filter(|(i, _)| uses[*i] > 0) {
+            values[i] = Some(x.clone());
+        }
+        let mut raw: Vec<Option<Signal>> = vec![None; self.outputs.len()];
+        let mut x = Vec::new();
+        for call in &self.calls {
+            let Placed { name, layer } = &self.layers[call.layer];
+            x.clear();
+            for &i in &call.inputs {
+                uses[i] -= 1;
+                // The last use takes it: what nobody needs any more goes before what follows is computed.
+                let value = if uses[i] == 0 { values[i].take() } else { values[i].clone() };
+                x.extend(value);
+            }
+            let promised = &self.shapes[call.first..call.first + call.count];
+            let weights = weights.within(name);
+            let ends = logits && self.outputs.contains(&call.first);
+            let y = within(name, &x, || match ends {
+                false => run_whole(&**layer, &x, promised, weights, pass),
+                true => {
+                    let y = run_before_activation(&**layer, &x, promised, weights, pass)?;
+                    for (raw, _) in raw.iter_mut().zip(&self.outputs).filter(|(_, value)| **value == call.first) {
+                        *raw = y.first().cloned();
+                    }
+                    let is_read = self.calls.iter().any(|other| other.inputs.contains(&call.first));
+                    if is_read || layer.penalty().is_some() { finish(&**layer, y, pass) } else { Ok(y) }
+                }
+            })?;
+            for (i, y) in (call.first..).zip(y).filter(|(i, _)| uses[*i] > 0) {
+                values[i] = Some(y);
+            }
+        }
+        let output = |(raw, &i): (Option<Signal>, &usize)| raw.or_else(|| values[i].clone());
+        raw.into_iter().zip(&self.outputs).map(output).collect::<Option<_>>().ok_or_else(|| {
+            Error::config(format!("{}: an output was not computed", self.name), "this is a fault of the library")
+        })
+    }
+
+    /// Checks a batch before any layer sees it.
+    fn check(&self, x: &[Signal]) -> Result<()> {
+        if x.len() != self.inputs.len() {
+            let names = self.input_names().join("`, `");
+            let text = format!("the model takes {} inputs (`{names}`), found {}", self.inputs.len(), x.len());
+            return Err(Error::config(text, "give a tensor for each, in this order"));
+        }
+        for (port, x) in self.inputs.iter().zip(x) {
+            port.check(x.shape(), self.inputs.len() > 1)?;
+        }
+        match x.iter().find(|other| other.shape()[0] != batch(x)) {
+            None => Ok(()),
+            Some(other) => {
+                let text = format!(
+                    "the inputs have {} and {} samples: {} and {}",
+                    batch(x),
+                    other.shape()[0],
+                    x[0].shape(),
+                    other.shape()
+                );
+                Err(Error::config(text, "the first dimension of all inputs is the batch"))
+            }
+        }
+    }
+
+    /// The model that [`Module::config`] describes.
+    ///
+    /// # Errors
+    /// JSON that is no such description, or names a layer that is not known.
+    pub fn from_config(config: &Json) -> Result<Functional> {
+        let broken = |what: &str| {
+            Error::config(
+                format!("the model's architecture has no valid `{what}`"),
+                "the file is damaged or of another program",
+            )
+        };
+        let sizes = |json: &Json| -> Option<Vec<usize>> {
+            json.as_array().and_then(|a| a.iter().map(|d| d.as_u64().and_then(|d| d.try_into().ok())).collect())
+        };
+        let dtype = config["dtype"].as_str().unwrap_or("f32");
+        let dtype = DType::ALL.into_iter().find(|d| d.to_string() == dtype && d.is_float());
+        let is_row = config["calls"].is_null();
+        let name = config["name"].as_str().unwrap_or(if is_row { "sequential" } else { "functional" });
+        let mut graph = Functional::empty(if is_row { "Sequential" } else { "Functional" }, name);
+        graph.dtype = dtype.ok_or_else(|| broken("dtype"))?;
+        if is_row {
+            let shape = sizes(&config["input_shape"]).ok_or_else(|| broken("input_shape"))?;
+            graph.input("input".into(), Shape::new(&shape)?)?;
+        }
+        for input in config["inputs"].as_array().into_iter().flatten() {
+            let name = input["name"].as_str().ok_or_else(|| broken("inputs"))?;
+            let shape = sizes(&input["shape"]).ok_or_else(|| broken("inputs"))?;
+            graph.input(name.to_owned(), Shape::new(&shape)?)?;
+        }
+        for layer in config["layers"].as_array().ok_or_else(|| broken("layers"))? {
+            let name = layer["name"].as_str().ok_or_else(|| broken("name"))?;
+            let class = layer["class"].as_str().ok_or_else(|| broken("class"))?;
+            let layer = layers::from_config(class, &layer["config"]).map_err(|e| match e {
+                unknown @ Error::Unknown { .. } => unknown,
+                other => other.in_layer(name),
+            })?;
+            let at = graph.place(name.to_owned(), layer.into())?;
+            if is_row {
+                graph.call_one(at, at)?;
+            }
+        }
+        if is_row {
+            graph.outputs = vec![graph.calls.len()];
+            return Ok(graph);
+        }
+        for call in config["calls"].as_array().ok_or_else(|| broken("calls"))? {
+            let layer = call["layer"].as_u64().map(|i| i as usize).filter(|i| *i < graph.layers.len());
+            let inputs = sizes(&call["inputs"]).filter(|x| x.iter().all(|i| *i < graph.shapes.len()));
+            let (layer, inputs) = layer.zip(inputs).ok_or_else(|| broken("calls"))?;
+            graph.call(layer, inputs)?;
+        }
+        let outputs = sizes(&config["outputs"]).filter(|x| x.iter().all(|i| *i < graph.shapes.len()));
+        graph.outputs = outputs.filter(|x| !x.is_empty()).ok_or_else(|| broken("outputs"))?;
+        Ok(graph)
+    }
+
+    fn config(&self) -> Json {
+        let layer = |placed: &Placed| {
+            let (class, config) = (placed.layer.class_name(), placed.layer.to_config());
+            json!({ "name": placed.name, "class": class, "config": config })
+        };
+        let mut config = json!({
+            "name": self.name,
+            "dtype": self.dtype.to_string(),
+            "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+        });
+        if self.is_row() {
+            config["input_shape"] = json!(self.inputs[0].shape.dims());
+            return config;
+        }
+        let input = |port: &Port| json!({ "name": port.name, "shape": port.shape.dims() });
+        let call = |call: &Call| json!({ "layer": call.layer, "inputs": call.inputs });
+        config["inputs"] = self.inputs.iter().map(input).collect();
+        config["calls"] = self.calls.iter().map(call).collect();
+        config["outputs"] = json!(self.outputs);
+        config
+    }
+}
+
+impl Port {
+    /// Checks the shape of a batch.
+    fn check(&self, shape: &Shape, is_named: bool) -> Result<()> {
+        if shape.rank() == self.shape.rank() + 1 && shape[1..] == self.shape[..] {
+            return Ok(());
+        }
+        let is_sample = shape[..] == self.shape[..];
+        let help = match self.shape.get(1..).filter(|rest| shape.get(1..) == Some(rest)) {
+            Some(rest) if is_sample && !rest.is_empty() => format!(
+                "add the batch dimension to a single sample: x.unsqueeze(0); or leave it out of the model's input: \
+                 Sequential::new({rest:?})"
+            ),
+            _ if is_sample => "this is a single sample; add the batch dimension: x.unsqueeze(0)".to_owned(),
+            Some(rest) => {
+                format!(
+                    "the model's input is the shape of one sample, without the batch dimension: Sequential::new({rest:?})"
+                )
+            }
+            None => "reshape the data, or build the model for this shape: Sequential::new(…)".to_owned(),
+        };
+        let what = if is_named { format!(" for `{}`", self.name) } else { String::new() };
+        Err(Error::config(
+            format!("the model expects batches of shape {}{what}, found {shape}", summary::batch_shape(&self.shape)),
+            help,
+        ))
+    }
+}
+
+/// The nodes that values need, in the order in which they were made.
+fn reachable(outputs: &[Symbol]) -> Vec<&Arc<Node>> {
+    let mut found: Vec<&Arc<Node>> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut open: Vec<&Symbol> = outputs.iter().collect();
+    while let Some(symbol) = open.pop() {
+        if seen.insert(symbol.node.serial) {
+            found.push(&symbol.node);
+            if let Source::Call { inputs, .. } = &symbol.node.source {
+                open.extend(inputs);
+            }
+        }
+    }
+    found.sort_by_key(|node| node.serial);
+    found
+}
+
+/// Names that are taken.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashSet<String>);
+
+impl Names {
+    pub(crate) fn reserve<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        self.0.extend(names.map(str::to_owned));
+    }
+
+    /// The name for a layer of a class: `dense`, `dense_1`, …
+    pub(crate) fn fresh(&mut self, class: &str) -> String {
+        self.numbered(&snake_case(class))
+    }
+
+    /// A name, with a number from the second time on.
+    fn numbered(&mut self, base: &str) -> String {
+        let mut name = base.to_owned();
+        let mut number = 0;
+        while !self.0.insert(name.clone()) {
+            number += 1;
+            name = format!("{base}_{number}");
+        }
+        name
+    }
+}
+
+/// As a layer, the model's own name and seed do not count.
+impl AnyLayer for Functional {
+    fn class_name(&self) -> &str {
+        self.class
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let wanted: Vec<Shape> = self.inputs.iter().map(|port| port.shape).collect();
+        if inputs != wanted {
+            let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+            let text = format!("{}: takes samples of {}, found {}", self.name, list(&wanted), list(inputs));
+            return Err(Error::config(text, "describe the model for these shapes, or reshape before it"));
+        }
+        Ok(self.outputs.iter().map(|&i| self.shapes[i]).collect())
+    }
+
+    fn weights_for(&self, _inputs: &[Shape]) -> Result<Vec<Weight>> {
+        let mut all = Vec::new();
+        for (i, placed) in self.layers.iter().enumerate() {
+            all.extend(self.weights_of(i)?.into_iter().map(|weight| weight.within(&placed.name)));
+        }
+        Ok(all)
+    }
+
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let logits = self.outputs.len() == 1;
+        self.outputs(x, weights, pass, logits)
+    }
+
+    fn final_activation(&self) -> Activation {
+        match &self.activations()[..] {
+            [one] => one.clone(),
+            _ => Activation::Linear,
+        }
+    }
+
+    fn to_config(&self) -> Json {
+        self.config()
+    }
+}
+
+impl IntoModule for Functional {
+    type Module = Network;
+    fn into_module(self) -> Result<Network> {
+        self.build()
+    }
+}
+
+/// A [`Sequential`](crate::Sequential) or [`Functional`] with weights.
+#[derive(Debug)]
+pub struct Network {
+    graph: Functional,
+    held: Held,
+}
+
+impl Network {
+    /// The layers, each under its name.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn AnyLayer)> {
+        self.graph.layers.iter().map(|placed| (placed.name.as_str(), &*placed.layer))
+    }
+
+    fn results(&self, x: &[Signal], pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
+        let y = self.graph.outputs(x, self.held.weights(), pass, logits)?;
+        self.held.penalize(pass)?;
+        Ok(y)
+    }
+}
+
+impl Module for Network {
+    fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        let mut y = self.results(&[Signal::new(x.clone())], pass, false)?;
+        match y.len() {
+            1 => Ok(y.swap_remove(0).value),
+            n => Err(Error::config(format!("the model has {n} outputs"), "ask for all of them: forward_all")),
+        }
+    }
+
+    fn forward_all(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
+        self.results(x, pass, false)
+    }
+
+    fn logits(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
+        self.results(x, pass, true)
+    }
+
+    fn output_activations(&self) -> Vec<Activation> {
+        self.graph.activations()
+    }
+
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        self.held.visit(visit);
+    }
+
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        self.held.visit_mut(visit);
+    }
+
+    fn config(&self) -> Option<Json> {
+        Some(self.graph.config())
+    }
+
+    fn input_shapes(&self) -> Option<Vec<Shape>> {
+        Some(self.graph.inputs.iter().map(|port| port.shape).collect())
+    }
+
+    fn input_names(&self) -> Vec<String> {
+        self.graph.inputs.iter().map(|port| port.name.clone()).collect()
+    }
+
+    fn output_names(&self) -> Vec<String> {
+        self.graph.output_names()
+    }
+
+    fn summary(&self) -> String {
+        let counts = self.graph.layers.iter().map(|placed| {
+            let (mut trainable, mut frozen) = (0, 0);
+            self.held.visit(&mut |path, p| {
+                if path.strip_prefix(placed.name.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+                    *(if p.is_trained() { &mut trainable } else { &mut frozen }) += p.tensor.count();
+                }
+            });
+            (trainable, frozen)
+        });
+        self.graph.table(&counts.collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Add, Concatenate, Dense};
+    use crate::{Connect, Input};
+    use kiln_autograd::Tensor;
+
+    fn paths(module: &impl Module) -> Vec<String> {
+        crate::module::named_parameters(module).into_iter().map(|(path, _)| path).collect()
+    }
+
+    fn outputs(model: &Network, x: &[Signal]) -> Vec<Vec<f64>> {
+        let y = model.forward_all(x, &mut Pass::inference()).unwrap();
+        y.iter().map(|y| y.value.tensor().to_vec_as::<f64>()).collect()
+    }
+
+    /// Two inputs, a residual connection, a shared layer, two outputs.
+    fn graph() -> Functional {
+        let (a, b) = (Input::named("a", [3]), Input::new([3]));
+        let shared = Dense::new(3).activation("tanh").shared();
+        let (p, q) = (shared.on(&a).unwrap(), shared.on(&b).unwrap());
+        let sum = Add::new().on([&p, &q, &a]).unwrap();
+        let y = Dense::new(2).activation("softmax").named("class").on(&sum).unwrap();
+        let both = Concatenate::new().on([&sum, &y]).unwrap();
+        let z = Dense::new(1).on(&both).unwrap();
+        Functional::new([&a, &b], [&y, &z]).unwrap()
+    }
+
+    #[test]
+    fn a_graph_computes_what_its_parts_do_and_survives_its_config() {
+        let model = graph().seed(3).build().unwrap();
+        assert_eq!(
+            paths(&model),
+            ["dense/kernel", "dense/bias", "class/kernel", "class/bias", "dense_1/kernel", "dense_1/bias"]
+        );
+        assert_eq!(model.input_names(), ["a", "input_1"]);
+        assert_eq!(model.output_names(), ["class", "dense_1"]);
+        let x = |seed| Signal::from(Key::new(seed).normal([4, 3], 0.0, 1.0).unwrap());
+        let found = outputs(&model, &[x(1), x(2)]);
+        let again = Functional::from_config(&model.config().unwrap()).unwrap().seed(3).build().unwrap();
+        assert_eq!(again.config(), model.config());
+        assert_eq!(outputs(&again, &[x(1), x(2)]), found);
+        // By hand.
+        let (a, b) = (x(1).value, x(2).value);
+        let weights = crate::module::named_parameters(&model);
+        let dense = |x: &Var, i: usize| {
+            use kiln_autograd::ops::{ArithmeticOps, MatMulOps};
+            x.matmul(&Var::new(weights[2 * i].1.clone())).unwrap().add(&Var::new(weights[2 * i + 1].1.clone())).unwrap()
+        };
+        use kiln_autograd::ops::{ActivationOps, ArithmeticOps, MathOps, SoftmaxOps};
+        let sum = dense(&a, 0).tanh().unwrap().add(&dense(&b, 0).tanh().unwrap()).unwrap().add(&a).unwrap();
+        let y = dense(&sum, 1).softmax(-1).unwrap();
+        let z = dense(&kiln_autograd::ops::concat(&[&sum, &y], -1).unwrap(), 2);
+        assert_eq!(found, [y.tensor().to_vec_as::<f64>(), z.tensor().to_vec_as()]);
+        let _ = ActivationOps::relu(&y);
+        // What a loss is fused with comes before the activation.
+        let logits = model.logits(&[x(1), x(2)], &mut Pass::inference()).unwrap();
+        assert_eq!(logits[0].value.tensor().to_vec_as::<f64>(), dense(&sum, 1).tensor().to_vec_as::<f64>());
+        assert_eq!(logits[1].value.tensor().to_vec_as::<f64>(), found[1]);
+        let table = model.summary();
+        assert!(table.contains("Connected to") && table.contains("dense, dense, a"), "{table}");
+    }
+
+    #[test]
+    fn a_model_is_a_layer_of_another() {
+        let x = Input::new([3]);
+        let y = crate::Sequential::new([3]).add(Dense::new(4)).add(Dense::new(3).activation("relu")).on(&x).unwrap();
+        let y = Add::new().on([&x, &y]).unwrap();
+        let model = Functional::new(&x, &y).unwrap().build().unwrap();
+        assert_eq!(paths(&model)[0], "sequential/dense/kernel");
+        let again = Functional::from_config(&model.config().unwrap()).unwrap().build().unwrap();
+        let x = [Signal::from(Tensor::ones([2, 3]).unwrap())];
+        assert_eq!(outputs(&again, &x), outputs(&model, &x));
+    }
+
+    #[test]
+    fn what_cannot_be_a_model_is_told() {
+        let (a, b) = (Input::new([3]), Input::new([4]));
+        let text = |result: Result<Functional>| result.unwrap_err().to_string();
+        let y = Concatenate::new().on([&a, &b]).unwrap();
+        assert!(text(Functional::new(&a, &y)).contains("does not name"));
+        assert!(text(Functional::new([&a, &a], &y)).contains("twice"));
+        assert!(text(Functional::new([&a, &y], &y)).contains("result of a layer"));
+        let p = Dense::new(2).named("x").on(&a).unwrap();
+        let q = Dense::new(2).named("x").on(&p).unwrap();
+        assert!(text(Functional::new(&a, &q)).contains("two layers named `x`"));
+        let text = Add::new().on([&a, &b]).unwrap_err().to_string();
+        assert!(text.contains("add"), "{text}");
+        let model = Functional::new([&a, &b], &y).unwrap().build().unwrap();
+        let ones = |n| Signal::from(Tensor::ones([2, n]).unwrap());
+        let refused = |x: &[Signal]| model.forward_all(x, &mut Pass::inference()).unwrap_err().to_string();
+        assert!(refused(&[ones(3)]).contains("takes 2 inputs (`input`, `input_1`), found 1"));
+        assert!(refused(&[ones(3), ones(3)]).contains("for `input_1`, found [2, 3]"));
+    }
+}

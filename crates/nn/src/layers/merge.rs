@@ -1,0 +1,281 @@
+//! Layers that make one value of several.
+
+use super::settings::{described, settings};
+use crate::layer::{AnyLayer, Weights, arity};
+use crate::{Error, Pass, Result, Signal};
+use kiln_autograd::ops::{ArithmeticOps, MatMulOps, MathOps, ReduceOps, Value, ViewOps, concat, keep};
+use kiln_autograd::{Shape, Var};
+
+/// The shape that samples of two shapes broadcast to.
+fn joined(class: &str, a: Shape, b: Shape) -> Result<Shape> {
+    let (long, short) = if a.rank() >= b.rank() { (a, b) } else { (b, a) };
+    let mut dims = long.to_vec();
+    for (at, &d) in (long.rank() - short.rank()..).zip(short.iter()) {
+        match (dims[at], d) {
+            (have, d) if have == d || d == 1 => {}
+            (1, d) => dims[at] = d,
+            _ => {
+                let text = format!("{class}: samples of {a} and of {b} do not go together");
+                return Err(Error::config(text, "dimensions must be equal, or 1 in one of the two"));
+            }
+        }
+    }
+    Ok(Shape::new(&dims)?)
+}
+
+/// The shape of samples of all inputs together.
+fn broadcast(class: &str, inputs: &[Shape], least: usize) -> Result<Vec<Shape>> {
+    several(class, inputs.len(), least)?;
+    let mut inputs = inputs.iter().copied();
+    let first = inputs.next().unwrap_or_default();
+    Ok(vec![inputs.try_fold(first, |a, b| joined(class, a, b))?])
+}
+
+fn several(class: &str, found: usize, least: usize) -> Result<()> {
+    if found >= least {
+        return Ok(());
+    }
+    let text = format!("{class} takes {least} values or more, found {found}");
+    Err(Error::config(text, format!("call it on several: {class}::new().on([&a, &b])")))
+}
+
+/// A batch with as many dimensions as the widest; the new ones come after the batch.
+fn aligned(x: &Var, rank: usize) -> Result<Var> {
+    let mut x = x.clone();
+    while Value::shape(&x).rank() < rank {
+        x = x.unsqueeze(1)?;
+    }
+    Ok(x)
+}
+
+/// Folds batches with a function of two.
+fn fold(x: &[Signal], f: impl Fn(&Var, &Var) -> Result<Var>) -> Result<Vec<Signal>> {
+    let rank = x.iter().map(|x| x.shape().rank()).max().unwrap_or(0);
+    let mut rest = x.iter();
+    let mut y = match rest.next() {
+        Some(first) => aligned(&first.value, rank)?,
+        None => return Ok(Vec::new()),
+    };
+    for x in rest {
+        y = f(&y, &aligned(&x.value, rank)?)?;
+    }
+    let mask = either(x, &y)?;
+    Ok(vec![Signal::new(y).masked(mask)])
+}
+
+/// A step of the result counts where it counts in any of the inputs; everywhere, where one has no mask. This is Keras's rule.
+fn either(x: &[Signal], y: &Var) -> Result<Option<Var>> {
+    let mut any: Option<Var> = None;
+    for signal in x {
+        let Some(mask) = signal.mask_for(Value::shape(y)) else { return Ok(None) };
+        any = Some(match any {
+            None => mask,
+            Some(any) => any.maximum(&mask)?,
+        });
+    }
+    Ok(any)
+}
+
+/// Layers that fold their inputs element by element.
+macro_rules! merging {
+    ($($(#[$doc:meta])* $name:ident($least:literal, $only:literal) |$a:ident, $b:ident| $fold:expr, |$n:ident, $y:ident| $finish:expr;)*) => {$(
+        settings! {
+            $(#[$doc])*
+            ///
+            /// # Shapes
+            /// `[batch, …]`, equal or broadcast, to the same.
+            $name {}
+        }
+
+        impl $name {
+            /// The layer.
+            pub fn new() -> $name {
+                $name::default()
+            }
+        }
+
+        impl AnyLayer for $name {
+            described!(any);
+
+            fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+                if $only && inputs.len() != $least {
+                    arity::<_, $least>(stringify!($name), inputs)?;
+                }
+                broadcast(stringify!($name), inputs, $least)
+            }
+
+            fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
+                let $n = x.len() as f64;
+                let mut all = fold(x, |$a, $b| Ok($fold?))?;
+                if let Some(first) = all.first_mut() {
+                    let $y = first.value.clone();
+                    first.value = $finish?;
+                }
+                Ok(all)
+            }
+        }
+    )*};
+}
+
+merging! {
+    /// The sum of its inputs.
+    Add(2, false) |a, b| a.add(b), |_n, y| Ok::<_, Error>(y);
+    /// The first input less the second.
+    Subtract(2, true) |a, b| a.sub(b), |_n, y| Ok::<_, Error>(y);
+    /// The product of its inputs.
+    Multiply(2, false) |a, b| a.mul(b), |_n, y| Ok::<_, Error>(y);
+    /// The mean of its inputs.
+    Average(2, false) |a, b| a.add(b), |n, y| y.div(n);
+    /// The largest of its inputs.
+    Maximum(2, false) |a, b| a.maximum(b), |_n, y| Ok::<_, Error>(y);
+    /// The smallest of its inputs.
+    Minimum(2, false) |a, b| a.minimum(b), |_n, y| Ok::<_, Error>(y);
+}
+
+settings! {
+    /// Its inputs one after the other.
+    ///
+    /// # Shapes
+    /// `[batch, …, a_i, …]` to `[batch, …, Σ a_i, …]`; all dimensions but that of `axis` are equal.
+    Concatenate {
+        /// The axis, counted with the batch; from the last backwards where negative.
+        axis: isize = -1;
+    }
+}
+
+impl Concatenate {
+    /// Along the last axis.
+    pub fn new() -> Concatenate {
+        Concatenate::default()
+    }
+
+    /// The axis of a sample of this rank.
+    fn axis_of(&self, rank: usize) -> Result<usize> {
+        sample_axis("Concatenate", self.axis, rank)
+    }
+}
+
+/// An axis of a batch, 1 for the first of a sample or from the last backwards, as one of a sample of this rank.
+///
+/// # Errors
+/// The batch's axis, or one that there is not.
+pub(super) fn sample_axis(class: &str, axis: isize, rank: usize) -> Result<usize> {
+    let at = if axis < 0 { axis + rank as isize } else { axis - 1 };
+    match usize::try_from(at) {
+        Ok(at) if at < rank => Ok(at),
+        _ => {
+            let text = format!("{class}: there is no axis {axis} in samples of {rank} dimensions");
+            let help = format!("axis 0 is the batch; give 1 to {rank}, or -1 to -{rank} from the last");
+            Err(Error::config(text, if rank == 0 { "give samples of at least one dimension".into() } else { help }))
+        }
+    }
+}
+
+impl AnyLayer for Concatenate {
+    described!(any);
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        several("Concatenate", inputs.len(), 1)?;
+        let axis = self.axis_of(inputs[0].rank())?;
+        let mut dims = inputs[0].to_vec();
+        for other in &inputs[1..] {
+            let agrees = |(i, d): (usize, &usize)| i == axis || *d == inputs[0][i];
+            if other.rank() != inputs[0].rank() || !other.iter().enumerate().all(agrees) {
+                let text = format!("Concatenate: samples of {} and of {other} do not go together", inputs[0]);
+                return Err(Error::config(text, "all dimensions but that of the axis must be equal"));
+            }
+            dims[axis] += other[axis];
+        }
+        Ok(vec![Shape::new(&dims)?])
+    }
+
+    fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
+        let y = concat(&x.iter().map(|x| &x.value).collect::<Vec<_>>(), self.axis)?;
+        // Along time, masks are joined like values.
+        let masks: Option<Vec<&Var>> = x.iter().map(|x| x.mask.as_ref()).collect();
+        let axis = self.axis_of(y.tensor().rank() - 1)? as isize + 1;
+        let mask = match masks {
+            Some(masks) if masks.iter().all(|mask| Value::shape(*mask).rank() as isize > axis) => {
+                Some(concat(&masks, axis)?)
+            }
+            _ => either(x, &y)?,
+        };
+        Ok(vec![Signal::new(y).masked(mask)])
+    }
+}
+
+settings! {
+    /// Products of two inputs along one axis of each.
+    ///
+    /// # Shapes
+    /// `[batch, …]` and `[batch, …]` to `[batch, rest of the first…, rest of the second…]`, `[batch, 1]` where nothing is left.
+    Dot {
+        axes: [isize; 2] = [-1, -1], new;
+        /// Whether vectors along the axes are brought to length 1 first: cosines.
+        normalize: bool = false;
+    }
+}
+
+impl Dot {
+    /// Along these axes of the two inputs, counted with the batch.
+    pub fn new(axes: [isize; 2]) -> Dot {
+        Dot { axes, ..Dot::default() }
+    }
+
+    fn axes_of(&self, a: usize, b: usize) -> Result<[usize; 2]> {
+        Ok([sample_axis("Dot", self.axes[0], a)?, sample_axis("Dot", self.axes[1], b)?])
+    }
+}
+
+impl AnyLayer for Dot {
+    described!(any);
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [a, b] = arity("Dot", inputs)?;
+        let [i, j] = self.axes_of(a.rank(), b.rank())?;
+        if a[i] != b[j] {
+            let text =
+                format!("Dot: axis {} of {a} has {}, axis {} of {b} has {}", self.axes[0], a[i], self.axes[1], b[j]);
+            return Err(Error::config(text, "the two axes must be of one length"));
+        }
+        let rest = |s: &Shape, at: usize| [&s[..at], &s[at + 1..]].concat();
+        let dims = [rest(a, i), rest(b, j)].concat();
+        Ok(vec![Shape::new(if dims.is_empty() { &[1] } else { &dims })?])
+    }
+
+    fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
+        let [a, b] = arity("Dot", x)?;
+        let [i, j] = self.axes_of(a.shape().rank() - 1, b.shape().rank() - 1)?;
+        let unit = |x: &Signal, axis: usize| -> Result<Var> {
+            let axis = axis as isize + 1;
+            if !self.normalize {
+                return Ok(x.value.clone());
+            }
+            let square = x.value.square()?.sum(keep(axis))?;
+            Ok(x.value.mul(&square.maximum(1e-12)?.rsqrt()?)?)
+        };
+        let (a, b) = (unit(a, i)?, unit(b, j)?);
+        let out = self.infer(&[sample(&a)?, sample(&b)?])?;
+        // The axis last in the first and first in the second; the rest as one dimension.
+        let batch = Value::shape(&a)[0];
+        let length = Value::shape(&a)[i + 1];
+        let matrix = |x: &Var, at: usize, last: bool| -> Result<Var> {
+            let rank = Value::shape(x).rank() as isize;
+            let rest = (1..rank).filter(|axis| *axis != at as isize + 1);
+            let order: Vec<isize> = match last {
+                true => [0].into_iter().chain(rest).chain([at as isize + 1]).collect(),
+                false => [0, at as isize + 1].into_iter().chain(rest).collect(),
+            };
+            let count: usize = Value::shape(x)[1..].iter().product::<usize>() / length.max(1);
+            let shape = if last { [batch, count, length] } else { [batch, length, count] };
+            Ok(x.permute(&order)?.reshape(shape)?)
+        };
+        let y = matrix(&a, i, true)?.matmul(&matrix(&b, j, false)?)?;
+        Ok(vec![Signal::new(y.reshape([&[batch], &out[0][..]].concat())?)])
+    }
+}
+
+/// The shape of one sample of a batch.
+fn sample(x: &Var) -> Result<Shape> {
+    Ok(Shape::new(&Value::shape(x)[1..])?)
+}

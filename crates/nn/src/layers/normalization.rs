@@ -1,0 +1,445 @@
+//! Normalization: over the batch, within a sample, within groups of channels, to length 1.
+
+use super::merge::sample_axis;
+use super::reshape::sample_axes;
+use super::settings::{described, settings};
+use super::{require, require_epsilon};
+use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
+use crate::{Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
+use kiln_autograd::ops::{
+    ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep,
+};
+use kiln_autograd::{Shape, Tensor, Var};
+use std::sync::Arc;
+
+/// A vector along an axis of a batch, in the shape that broadcasts along it.
+fn along(vector: &Var, axes: &[usize], x: &Var) -> Result<Var> {
+    let shape = Value::shape(x);
+    let last = shape.rank() - axes.len();
+    if axes.iter().enumerate().all(|(i, axis)| axis + 1 == last + i) {
+        return Ok(vector.clone());
+    }
+    let dims: Vec<usize> =
+        (0..shape.rank()).map(|i| if axes.iter().any(|a| a + 1 == i) { shape[i] } else { 1 }).collect();
+    Ok(vector.reshape(dims)?)
+}
+
+/// `y · gamma + beta`, as far as there are the two.
+fn scaled(mut y: Var, axes: &[usize], weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
+    if let Some(gamma) = weights.find("gamma") {
+        y = y.mul(&along(&pass.parameter(gamma), axes, &y)?)?;
+    }
+    if let Some(beta) = weights.find("beta") {
+        y = y.add(&along(&pass.parameter(beta), axes, &y)?)?;
+    }
+    Ok(y)
+}
+
+/// [`settings!`] for a layer that ends in a scale and a shift: after its own arguments come Keras's for these.
+macro_rules! scaled_settings {
+    ($(#[$doc:meta])* $name:ident { $($own:tt)* }) => {
+        settings! {
+            $(#[$doc])*
+            $name {
+                $($own)*
+                /// What is added to the variance, from 0.
+                epsilon: f64 = 1e-3;
+                /// Whether `beta` is added.
+                center: bool = true;
+                /// Whether the result is multiplied by `gamma`.
+                scale: bool = true;
+                /// What `beta` starts from.
+                beta_initializer: Initializer = Initializer::Zeros;
+                /// What `gamma` starts from.
+                gamma_initializer: Initializer = Initializer::Ones;
+                /// What `beta` adds to the loss.
+                beta_regularizer: Option<Regularizer> = None, some Regularizer;
+                /// What `gamma` adds to the loss.
+                gamma_regularizer: Option<Regularizer> = None, some Regularizer;
+                /// What holds for `beta` after each update.
+                beta_constraint: Option<Constraint> = None, some Constraint;
+                /// What holds for `gamma` after each update.
+                gamma_constraint: Option<Constraint> = None, some Constraint;
+            }
+        }
+
+        impl $name {
+            /// Keras's defaults.
+            pub fn new() -> $name {
+                $name::default()
+            }
+
+            fn gamma_and_beta(&self, shape: &[usize]) -> Vec<Weight> {
+                let gamma = self.scale.then(|| {
+                    Weight::new("gamma", shape, self.gamma_initializer)
+                        .regularizer(self.gamma_regularizer)
+                        .constraint(self.gamma_constraint)
+                });
+                let beta = self.center.then(|| {
+                    Weight::new("beta", shape, self.beta_initializer)
+                        .regularizer(self.beta_regularizer)
+                        .constraint(self.beta_constraint)
+                });
+                gamma.into_iter().chain(beta).collect()
+            }
+        }
+    };
+}
+
+scaled_settings! {
+    /// Normalizes each channel to mean 0 and variance 1 over the batch, then scales by `gamma` and shifts by `beta`, which are
+    /// learned (Ioffe and Szegedy 2015).
+    ///
+    /// While training it uses the batch's mean and biased variance, of the steps that its mask counts, and moves its running
+    /// ones towards them: `moving = moving · momentum + batch · (1 - momentum)`. Otherwise, and while its statistics are frozen, it
+    /// uses the running ones.
+    ///
+    /// # Shapes
+    /// `[batch, …, channels]` to the same; all four weights are `[channels]`.
+    BatchNormalization {
+        /// The axis of the channels, counted with the batch; the last unless set.
+        axis: isize = -1;
+        /// The part of the running statistics that each batch keeps, from 0 to 1.
+        momentum: f64 = 0.99;
+        /// What the moving mean starts from.
+        moving_mean_initializer: Initializer = Initializer::Zeros;
+        /// What the moving variance starts from.
+        moving_variance_initializer: Initializer = Initializer::Ones;
+    }
+}
+
+impl BatchNormalization {
+    /// Mean and biased variance over all axes but the channels', of what the mask counts.
+    fn moments(&self, x: &Signal, channels: usize) -> Result<(Var, Var)> {
+        let axes: Vec<isize> = (0..x.shape().rank() as isize).filter(|axis| *axis != channels as isize + 1).collect();
+        let Some(mut mask) = x.mask_for(x.shape()) else {
+            return Ok((x.value.mean(&axes)?, x.value.var(&axes, 0.0)?));
+        };
+        while Value::shape(&mask).rank() < x.shape().rank() {
+            mask = mask.unsqueeze(-1)?;
+        }
+        // Keras's weighted moments, with its epsilon against dividing by 0.
+        let weight = mask.cast(Value::dtype(&x.value))?.expand(*x.shape())?;
+        let count = weight.sum(keep(&axes[..]))?.add(1e-7)?;
+        let mean = x.value.mul(&weight)?.sum(keep(&axes[..]))?.div(&count)?;
+        let variance = x.value.sub(&mean)?.square()?.mul(&weight)?.sum(&axes)?.div(&count.squeeze(&axes[..])?)?;
+        Ok((mean.squeeze(&axes[..])?, variance))
+    }
+}
+
+impl AnyLayer for BatchNormalization {
+    described!(any);
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [input] = arity("BatchNormalization", inputs)?;
+        require_epsilon("BatchNormalization", self.epsilon)?;
+        let range = "the part that is kept, from 0 to 1, such as 0.99";
+        require((0.0..=1.0).contains(&self.momentum), "BatchNormalization", "momentum", self.momentum, range)?;
+        if input.rank() == 0 {
+            let text = "BatchNormalization: the input has no channels";
+            return Err(Error::config(text, "give samples of at least one dimension"));
+        }
+        sample_axis("BatchNormalization", self.axis, input.rank())?;
+        Ok(vec![*input])
+    }
+
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
+        let [input] = arity("BatchNormalization", inputs)?;
+        let channels = [input[sample_axis("BatchNormalization", self.axis, input.rank())?]];
+        let mut weights = self.gamma_and_beta(&channels);
+        weights.push(Weight::statistic("moving_mean", channels, self.moving_mean_initializer));
+        weights.push(Weight::statistic("moving_variance", channels, self.moving_variance_initializer));
+        Ok(weights)
+    }
+
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let [x] = arity("BatchNormalization", x)?;
+        let channels = sample_axis("BatchNormalization", self.axis, x.shape().rank() - 1)?;
+        let (moving_mean, moving_variance) = (weights.get("moving_mean")?, weights.get("moving_variance")?);
+        let (mean, variance) = if pass.is_training() && moving_mean.trainable {
+            let (mean, variance) = self.moments(x, channels)?;
+            let moved = |moving: &Parameter, batch: &Var| -> Result<Tensor> {
+                let kept = moving.tensor.mul(self.momentum)?;
+                Ok(kept.add(&batch.tensor().mul(1.0 - self.momentum)?)?)
+            };
+            pass.update(moving_mean, moved(moving_mean, &mean)?);
+            pass.update(moving_variance, moved(moving_variance, &variance)?);
+            (mean, variance)
+        } else {
+            (pass.parameter(moving_mean), pass.parameter(moving_variance))
+        };
+        let mut scale = variance.add(self.epsilon)?.rsqrt()?;
+        if let Some(gamma) = weights.find("gamma") {
+            scale = scale.mul(&pass.parameter(gamma))?;
+        }
+        let axes = [channels];
+        let y = x.value.sub(&along(&mean, &axes, &x.value)?)?.mul(&along(&scale, &axes, &x.value)?)?;
+        let y = match weights.find("beta") {
+            Some(beta) => y.add(&along(&pass.parameter(beta), &axes, &y)?)?,
+            None => y,
+        };
+        Ok(vec![Signal::new(y).masked(x.mask.clone())])
+    }
+}
+
+/// The axes of a batch that a setting names, sorted.
+fn normalized_axes(class: &str, axes: &[isize], rank: usize) -> Result<Vec<usize>> {
+    let mut axes = sample_axes(class, axes, rank)?;
+    axes.sort_unstable();
+    axes.dedup();
+    Ok(axes)
+}
+
+/// The lengths of these axes.
+fn lengths(input: &Shape, axes: &[usize]) -> Vec<usize> {
+    axes.iter().map(|axis| input[*axis]).collect()
+}
+
+/// Axes of a sample as those of its batch, to be folded and kept.
+fn folded(axes: &[usize]) -> kiln_autograd::ops::Axes {
+    let axes: Vec<isize> = axes.iter().map(|axis| *axis as isize + 1).collect();
+    keep(&axes[..])
+}
+
+scaled_settings! {
+    /// Normalizes the last dimension of each position to mean 0 and variance 1, then scales by `gamma` and shifts by
+    /// `beta`, which are learned (Ba et al. 2016).
+    ///
+    /// # Shapes
+    /// `[batch, …, n]` to the same; both weights are `[n]`, or have the lengths of the axes that are set.
+    LayerNormalization {
+        /// The axes that are normalized together, counted with the batch.
+        axis: Vec<isize> = vec![-1], into;
+    }
+}
+
+impl Layer for LayerNormalization {
+    described!();
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_epsilon("LayerNormalization", self.epsilon)?;
+        if input.rank() == 0 {
+            return Err(Error::config(
+                "LayerNormalization: the input has no dimension to normalize",
+                "give samples of at least one dimension",
+            ));
+        }
+        normalized_axes("LayerNormalization", &self.axis, input.rank())?;
+        Ok(*input)
+    }
+
+    fn weights(&self, input: &Shape) -> Vec<Weight> {
+        let axes = normalized_axes("LayerNormalization", &self.axis, input.rank()).unwrap_or_default();
+        self.gamma_and_beta(&lengths(input, &axes))
+    }
+
+    fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
+        let axes = normalized_axes("LayerNormalization", &self.axis, Value::shape(x).rank() - 1)?;
+        let deviation = x.sub(&x.mean(folded(&axes))?)?;
+        let variance = deviation.square()?.mean(folded(&axes))?;
+        scaled(deviation.mul(&variance.add(self.epsilon)?.rsqrt()?)?, &axes, weights, pass)
+    }
+}
+
+scaled_settings! {
+    /// Normalizes groups of channels of each sample to mean 0 and variance 1, over all positions, then scales by `gamma` and
+    /// shifts by `beta`, which are learned (Wu and He 2018).
+    ///
+    /// # Shapes
+    /// `[batch, …, channels]` to the same; both weights are `[channels]`.
+    GroupNormalization {
+        /// Number of groups, which divides the channels; -1 gives each channel its own: instance normalization.
+        groups: isize = 32;
+        /// The axis of the channels, counted with the batch; the last unless set.
+        axis: isize = -1;
+    }
+}
+
+impl GroupNormalization {
+    /// The axis of the channels in a sample, and the number of groups.
+    fn split(&self, input: &Shape) -> Result<(usize, usize)> {
+        let axis = sample_axis("GroupNormalization", self.axis, input.rank())?;
+        let channels = input[axis];
+        let groups = if self.groups == -1 { channels } else { usize::try_from(self.groups).unwrap_or(0) };
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let text = format!("GroupNormalization: {} groups do not divide {channels} channels", self.groups);
+            return Err(Error::config(text, "give a number that does, or -1 for a group of each channel"));
+        }
+        Ok((axis, groups))
+    }
+}
+
+impl Layer for GroupNormalization {
+    described!();
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_epsilon("GroupNormalization", self.epsilon)?;
+        self.split(input)?;
+        Ok(*input)
+    }
+
+    fn weights(&self, input: &Shape) -> Vec<Weight> {
+        let axis = self.split(input).map_or(0, |(axis, _)| axis);
+        self.gamma_and_beta(&lengths(input, &[axis]))
+    }
+
+    fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
+        let shape = *Value::shape(x);
+        let (axis, groups) = self.split(&Shape::new(&shape[1..])?)?;
+        // From […, channels, …] to […, groups, channels of a group, …].
+        let apart = [&shape[..=axis], &[groups, shape[axis + 1] / groups], &shape[axis + 2..]].concat();
+        let over: Vec<isize> = (1..apart.len() as isize).filter(|i| *i != axis as isize + 1).collect();
+        let x = x.reshape(apart)?;
+        let deviation = x.sub(&x.mean(keep(&over[..]))?)?;
+        let variance = deviation.square()?.mean(keep(&over[..]))?;
+        let y = deviation.mul(&variance.add(self.epsilon)?.rsqrt()?)?.reshape(shape)?;
+        scaled(y, &[axis], weights, pass)
+    }
+}
+
+settings! {
+    /// Divides each position by the root of its mean square, then scales by a learned factor (Zhang and Sennrich 2019).
+    ///
+    /// # Shapes
+    /// `[batch, …, n]` to the same; `scale` is `[n]`, or has the lengths of the axes that are set.
+    RMSNormalization {
+        /// The axes that are normalized together, counted with the batch.
+        axis: Vec<isize> = vec![-1], into;
+        /// What is added to the mean square, from 0.
+        epsilon: f64 = 1e-6;
+    }
+}
+
+impl RMSNormalization {
+    /// Keras's defaults.
+    pub fn new() -> RMSNormalization {
+        RMSNormalization::default()
+    }
+}
+
+impl Layer for RMSNormalization {
+    described!();
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_epsilon("RMSNormalization", self.epsilon)?;
+        normalized_axes("RMSNormalization", &self.axis, input.rank())?;
+        Ok(*input)
+    }
+
+    fn weights(&self, input: &Shape) -> Vec<Weight> {
+        let axes = normalized_axes("RMSNormalization", &self.axis, input.rank()).unwrap_or_default();
+        vec![Weight::new("scale", lengths(input, &axes), Initializer::Ones)]
+    }
+
+    fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
+        let axes = normalized_axes("RMSNormalization", &self.axis, Value::shape(x).rank() - 1)?;
+        let y = x.mul(&x.square()?.mean(folded(&axes))?.add(self.epsilon)?.rsqrt()?)?;
+        Ok(y.mul(&along(&pass.parameter(weights.get("scale")?), &axes, &y)?)?)
+    }
+}
+
+settings! {
+    /// Brings each vector along the axes to length 1.
+    ///
+    /// # Shapes
+    /// `[batch, …]` to the same.
+    UnitNormalization {
+        /// The axes of the vectors, counted with the batch.
+        axis: Vec<isize> = vec![-1], into;
+    }
+}
+
+impl UnitNormalization {
+    /// Along the last axis.
+    pub fn new() -> UnitNormalization {
+        UnitNormalization::default()
+    }
+}
+
+impl Layer for UnitNormalization {
+    described!();
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        normalized_axes("UnitNormalization", &self.axis, input.rank())?;
+        Ok(*input)
+    }
+
+    fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
+        let axes = normalized_axes("UnitNormalization", &self.axis, Value::shape(x).rank() - 1)?;
+        Ok(x.mul(&x.square()?.sum(folded(&axes))?.maximum(1e-12)?.rsqrt()?)?)
+    }
+}
+
+settings! {
+    /// A layer whose kernel is divided by its largest singular value, which is found by `power_iterations` steps of training each
+    /// (Miyato et al. 2018).
+    ///
+    /// # Shapes
+    /// Those of the layer; `vector_u` is `[1, last dimension of the kernel]`. The kernel itself is changed in training.
+    SpectralNormalization {
+        layer: Arc<dyn AnyLayer> = Arc::new(super::Dense::new(0)), new;
+        /// Steps towards the singular value at each step of training.
+        power_iterations: usize = 1;
+    }
+}
+
+impl SpectralNormalization {
+    /// Wraps a layer that has a `kernel` or `embeddings`.
+    pub fn new(layer: impl AnyLayer + 'static) -> SpectralNormalization {
+        SpectralNormalization { layer: Arc::new(layer), ..SpectralNormalization::default() }
+    }
+}
+
+impl AnyLayer for SpectralNormalization {
+    described!(any);
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        if self.power_iterations == 0 {
+            return Err(Error::config("SpectralNormalization: 0 power iterations", "give at least 1"));
+        }
+        self.layer.infer(inputs)
+    }
+
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
+        let weights: Vec<Weight> = self.layer.weights_for(inputs)?;
+        let Some(kernel) = weights.iter().find(|w| w.name == "kernel" || w.name == "embeddings") else {
+            let text = format!("SpectralNormalization: {} has no kernel", self.layer.class_name());
+            return Err(Error::config(text, "wrap a layer such as Dense, Conv2D or Embedding"));
+        };
+        let last = kernel.shape.last().copied().unwrap_or(1);
+        let deviation = Initializer::TruncatedNormal { mean: 0.0, stddev: 0.02 };
+        let vector = Weight::statistic("vector_u", [1, last], deviation);
+        Ok(weights.into_iter().map(|w| w.within("layer")).chain([vector]).collect())
+    }
+
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let inner = weights.within("layer");
+        let kernel = inner.find("kernel").or_else(|| inner.find("embeddings"));
+        if let Some(kernel) = kernel.filter(|_| pass.is_training()) {
+            let vector = weights.get("vector_u")?;
+            let (w, mut u) = (&kernel.tensor, vector.tensor.clone());
+            let last = w.shape().last().copied().unwrap_or(1);
+            let matrix = w.reshape([w.count() / last.max(1), last])?;
+            let unit = |v: Tensor| -> Result<Tensor> { Ok(v.mul(&v.square()?.sum(..)?.maximum(1e-12)?.rsqrt()?)?) };
+            let mut v = u.matmul(&matrix.t()?)?;
+            for _ in 0..self.power_iterations {
+                v = unit(u.matmul(&matrix.t()?)?)?;
+                u = unit(v.matmul(&matrix)?)?;
+            }
+            let sigma = v.matmul(&matrix)?.mul(&u)?.sum(..)?;
+            // A kernel of zeros stays.
+            let sigma = sigma.add(&sigma.eq(0.0)?.cast(w.dtype())?)?;
+            pass.update(vector, u);
+            pass.replace(kernel, w.div(&sigma)?);
+        }
+        self.layer.run(x, inner, pass)
+    }
+
+    fn final_activation(&self) -> crate::Activation {
+        self.layer.final_activation()
+    }
+
+    fn penalty(&self) -> Option<Regularizer> {
+        self.layer.penalty()
+    }
+}

@@ -1,0 +1,93 @@
+//! What `compile` takes for its loss: one, or one for each output of a model.
+
+use super::{IntoLoss, Loss};
+use crate::{Error, Result};
+
+/// The losses of a model.
+#[derive(Debug)]
+pub enum Losses {
+    /// The same for every output.
+    One(Box<dyn Loss>),
+    /// One for each output, in order.
+    Each(Vec<Box<dyn Loss>>),
+    /// By the name of the output.
+    Named(Vec<(String, Box<dyn Loss>)>),
+}
+
+/// One loss, or one for each output of a model, in order or by name.
+///
+/// ```
+/// use kiln_nn::losses::{IntoLosses, Losses};
+/// assert!(matches!("mse".into_losses()?, Losses::One(_)));
+/// assert!(matches!(["mse", "mae"].into_losses()?, Losses::Each(all) if all.len() == 2));
+/// let named = [("priority", "binary_crossentropy"), ("department", "categorical_crossentropy")];
+/// assert!(matches!(named.into_losses()?, Losses::Named(_)));
+/// # Ok::<(), kiln_nn::Error>(())
+/// ```
+pub trait IntoLosses {
+    /// Converts.
+    ///
+    /// # Errors
+    /// A name that is none; a setting out of its range.
+    fn into_losses(self) -> Result<Losses>;
+}
+
+impl<L: IntoLoss> IntoLosses for L {
+    fn into_losses(self) -> Result<Losses> {
+        Ok(Losses::One(self.into_loss()?))
+    }
+}
+
+impl<L: IntoLoss, const N: usize> IntoLosses for [L; N] {
+    fn into_losses(self) -> Result<Losses> {
+        Ok(Losses::Each(self.into_iter().map(IntoLoss::into_loss).collect::<Result<_>>()?))
+    }
+}
+
+impl<L: IntoLoss> IntoLosses for Vec<L> {
+    fn into_losses(self) -> Result<Losses> {
+        Ok(Losses::Each(self.into_iter().map(IntoLoss::into_loss).collect::<Result<_>>()?))
+    }
+}
+
+impl<S: Into<String>, L: IntoLoss, const N: usize> IntoLosses for [(S, L); N] {
+    fn into_losses(self) -> Result<Losses> {
+        let named = self.into_iter().map(|(name, loss)| Ok((name.into(), loss.into_loss()?)));
+        Ok(Losses::Named(named.collect::<Result<_>>()?))
+    }
+}
+
+impl IntoLosses for Losses {
+    fn into_losses(self) -> Result<Losses> {
+        Ok(self)
+    }
+}
+
+impl Losses {
+    /// One for each of these outputs, in their order.
+    ///
+    /// # Errors
+    /// More or fewer than there are, a name that no output has.
+    pub fn for_outputs(self, outputs: &[String]) -> Result<Vec<Box<dyn Loss>>> {
+        let many = |found: usize| {
+            let text = format!("compile: {found} losses for {} outputs", outputs.len());
+            let list = outputs.join("`, `");
+            let help = if outputs.len() == 1 { "give one".into() } else { format!("give one for each of `{list}`") };
+            Error::config(text, help)
+        };
+        match self {
+            Losses::One(loss) => Ok(outputs.iter().map(|_| loss.boxed()).collect()),
+            Losses::Each(all) if all.len() == outputs.len() => Ok(all),
+            Losses::Each(all) => Err(many(all.len())),
+            Losses::Named(named) => {
+                let known: Vec<&str> = outputs.iter().map(String::as_str).collect();
+                if let Some((name, _)) = named.iter().find(|(name, _)| !outputs.contains(name)) {
+                    return Err(Error::unknown("output", name, &known));
+                }
+                let of = |output: &String| named.iter().find(|(name, _)| name == output).map(|(_, loss)| loss.boxed());
+                let all: Option<Vec<_>> = outputs.iter().map(of).collect();
+                all.filter(|all| all.len() == named.len()).ok_or_else(|| many(named.len()))
+            }
+        }
+    }
+}
