@@ -273,6 +273,8 @@ fn wrong_operands_are_errors() {
         Box::new(Cast { to: DType::F32 }),
         Box::new(Create { function: Steps, shape: shape(&[2]), dtype: DType::F32, device: Default::default() }),
         Box::new(Softmax { axis, log: false }),
+        Box::new(Lstm { masked: false }),
+        Box::new(LstmGrad { cell: true, masked: true }),
         Box::new(Reduce { fold: Sum, front: Itself, axes, keep_dims: true }),
         Box::new(Reduce { fold: Mean, front: Hypot, axes, keep_dims: true }),
         Box::new(Reduce { fold: Max, front: Itself, axes, keep_dims: false }),
