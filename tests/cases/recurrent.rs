@@ -66,6 +66,34 @@ fn lstm(x: &[Array]) -> Vec<Array> {
     })
 }
 
+fn gru(x: &[Array]) -> Vec<Array> {
+    over_time(&x[0], &x[1], Some(&x[2]), [&x[3]], x.get(4), |given, inner, [h]| {
+        let (z, r) = (sigmoid(given(0) + inner(0)), sigmoid(given(1) + inner(1)));
+        [z * h + (1.0 - z) * (given(2) + r * inner(2)).tanh()]
+    })
+}
+
+fn simple(x: &[Array]) -> Vec<Array> {
+    over_time(&x[0], &x[1], None, [&x[2]], x.get(3), |given, inner, _| [(given(0) + inner(0)).tanh()])
+}
+
+fn gru_inputs([batch, time, units]: Sizes) -> Vec<Tensor> {
+    vec![
+        numbers(&[batch, time, 3 * units], 1),
+        numbers(&[units, 3 * units], 2).mul(2.0 / (units as f64 + 3.0)).unwrap(),
+        numbers(&[3 * units], 3),
+        numbers(&[batch, units], 4),
+    ]
+}
+
+fn simple_inputs([batch, time, units]: Sizes) -> Vec<Tensor> {
+    vec![
+        numbers(&[batch, time, units], 1),
+        numbers(&[units, units], 2).mul(2.0 / (units as f64 + 3.0)).unwrap(),
+        numbers(&[batch, units], 3),
+    ]
+}
+
 fn lstm_inputs([batch, time, units]: Sizes) -> Vec<Tensor> {
     vec![
         numbers(&[batch, time, 4 * units], 1),
@@ -111,6 +139,17 @@ pub fn all() -> Vec<Case> {
         let (h, c) = x[0].lstm(&x[1], &x[2], &x[2], None)?;
         Ok(vec![h, c])
     });
+    cases.extend(at_all_sizes("gru", gru_inputs, |x| x[0].gru(&x[1], &x[2], &x[3], x.get(4)).map(|h| vec![h]), gru));
+    cases.extend(at_all_sizes(
+        "simple_rnn",
+        simple_inputs,
+        |x| x[0].simple_rnn(&x[1], &x[2], x.get(3)).map(|h| vec![h]),
+        simple,
+    ));
+    let same = Case::new("simple_rnn of states that are its gates", vec![numbers(&[2, 2], 1)], |x| {
+        x[0].unsqueeze(1)?.simple_rnn(&x[0], &x[0], None)
+    });
+    cases.push(same.slack(64.0));
     cases.push(again.references(|x| lstm(&[x, &[x[2].clone()]].concat())).slack(64.0));
     cases
 }

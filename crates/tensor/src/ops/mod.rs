@@ -37,7 +37,7 @@ pub use pool::{
     PoolOps, PoolOptions, Window2d,
 };
 pub use random::{Distribution, Dropout, DropoutOps, Random};
-pub use recurrent::{Lstm, LstmGrad, RecurrentOps};
+pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};
 pub use reduce::*;
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};

@@ -2,8 +2,11 @@
 
 #![expect(clippy::needless_range_loop, reason = "the same lane of several pieces")]
 
-use super::cpu::{LANES, Number, Packed, Piece, Rows, Source, copy_previous, for_rows, kernel_gradient, load, store};
+use super::cpu::{
+    LANES, Number, Packed, Piece, Rows, Source, add, copy_previous, for_rows, kernel_gradient, load, store,
+};
 use super::{Sizes, fill_with_zeros};
+use crate::cpu::load::prefetch_line;
 use crate::cpu::parallel::Shared;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd;
@@ -138,6 +141,9 @@ impl<T: Number> simd::Kernel for Step<'_, T> {
                     let x = self.places.x.get().add(step * width + unit).cast_const();
                     let mut opened = [[T::zero(); LANES]; 4];
                     for gate in 0..4 {
+                        // The next step's come and go while this one is multiplied on.
+                        prefetch_line(x.wrapping_add(gate * units + width));
+                        prefetch_line(self.places.gates.get().wrapping_add((step + 1) * width + gate * units + unit));
                         let (x, z) = (load(x.add(gate * units), n), load(z.add(gate * units + unit), n));
                         for lane in 0..LANES {
                             opened[gate][lane] = x[lane] + z[lane];
@@ -153,10 +159,16 @@ impl<T: Number> simd::Kernel for Step<'_, T> {
                     for gate in 0..4 {
                         store(&opened[gate], gates.add(gate * units), n);
                     }
+                    let (all_h, all_c) = (
+                        self.places.h.get().wrapping_add(step * units + unit),
+                        self.places.c.get().wrapping_add(step * units + unit),
+                    );
+                    prefetch_line(all_h.wrapping_add(units));
+                    prefetch_line(all_c.wrapping_add(units));
                     store(&next_h, h.add(unit), n);
                     store(&next_c, c.add(unit), n);
-                    store(&next_h, self.places.h.get().add(step * units + unit), n);
-                    store(&next_c, self.places.c.get().add(step * units + unit), n);
+                    store(&next_h, all_h, n);
+                    store(&next_c, all_c, n);
                 }
                 unit += LANES;
             }
@@ -319,6 +331,13 @@ impl<T: Number> simd::Kernel for StepBack<'_, T> {
                     if let Some(more) = self.dc {
                         add(&mut dc, &load(more[at..].as_ptr(), n));
                     }
+                    for gate in 0..4 {
+                        let before = step.wrapping_sub(1).wrapping_mul(width) + gate * units + unit;
+                        prefetch_line(self.gates.get().wrapping_add(before));
+                        prefetch_line(self.dz.get().wrapping_add(before));
+                    }
+                    prefetch_line(self.dh.as_ptr().wrapping_add(at).wrapping_sub(units));
+                    prefetch_line(self.c.as_ptr().wrapping_add(at).wrapping_sub(2 * units));
                     let mut gates = [[T::zero(); LANES]; 4];
                     if counts {
                         for gate in 0..4 {
@@ -337,13 +356,6 @@ impl<T: Number> simd::Kernel for StepBack<'_, T> {
                 unit += LANES;
             }
         }
-    }
-}
-
-#[inline(always)]
-fn add<T: Number>(sum: &mut Piece<T>, more: &Piece<T>) {
-    for lane in 0..LANES {
-        sum[lane] += more[lane];
     }
 }
 

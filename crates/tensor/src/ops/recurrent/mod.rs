@@ -5,9 +5,13 @@
 //! besides. The gradients are operations too; those of these are made of ordinary ones, step by step.
 
 mod cpu;
+mod gru;
 mod lstm;
+mod simple;
 
+pub use gru::{Gru, GruGrad};
 pub use lstm::{Lstm, LstmGrad};
+pub use simple::{SimpleRnn, SimpleRnnGrad};
 
 use super::{Apply, Value};
 use crate::{DType, Error, Result, Shape, Spec, ViewMut, with_element};
@@ -109,7 +113,7 @@ fn fill_with_zeros(y: &mut [ViewMut<'_>]) -> Result<()> {
 /// the states after each step, so that the last are the final ones. Where Keras has zeros for the output, before the first
 /// step that counts, these have the initial state: multiply by
 /// `mask.cast(h.dtype())?.cummax(1)?.0.unsqueeze(-1)?` for its outputs.
-pub trait RecurrentOps: Value + Apply<Lstm> {
+pub trait RecurrentOps: Value + Apply<Lstm> + Apply<Gru> + Apply<SimpleRnn> {
     /// A long short-term memory (Hochreiter and Schmidhuber 1997) with Keras's order of gates, i, f, c, o:
     ///
     /// `z = gates[t] + h · U`, `i = σ(z_i)`, `f = σ(z_f)`, `g = tanh(z_c)`, `o = σ(z_o)`, `c ← f · c + i · g`,
@@ -143,5 +147,63 @@ pub trait RecurrentOps: Value + Apply<Lstm> {
         let [h, c, _gates] = y.into_array().unwrap_or_else(|| unreachable!("an LSTM has three results"));
         Ok((h, c))
     }
+
+    /// A gated recurrent unit (Cho et al. 2014) with the reset gate after the product, as Keras has it unless told
+    /// otherwise, and Keras's order of gates, z, r, h:
+    ///
+    /// `n = h · U + b`, `z = σ(gates[t]_z + n_z)`, `r = σ(gates[t]_r + n_r)`, `g = tanh(gates[t]_h + r · n_h)`,
+    /// `h ← z · h + (1 - z) · g`.
+    ///
+    /// # Shapes
+    /// Gates `[batch, time, 3 · units]`, which are the inputs times their kernel with their bias; a recurrent kernel
+    /// `[units, 3 · units]` and the bias of its products, `[3 · units]`; the first `h`, `[batch, units]`; perhaps a mask
+    /// `[batch, time]`. Gives all `h`, `[batch, time, units]`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// // One unit that knows only its gates: half of its state stays, and half becomes 1.
+    /// let gates = Tensor::new([[[0.0, 0.0, 1e3], [0.0, 0.0, 1e3]]]);
+    /// let (kernel, bias) = (Tensor::new([[0.0; 3]]), Tensor::new([0.0; 3]));
+    /// let h = gates.gru(&kernel, &bias, &Tensor::new([[0.0]]), None)?;
+    /// assert_eq!(h.to_vec::<f64>()?, [0.5, 0.75]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RecurrentOps::lstm`].
+    #[track_caller]
+    fn gru(&self, recurrent_kernel: &Self, recurrent_bias: &Self, h: &Self, mask: Option<&Self>) -> Result<Self> {
+        let at = std::panic::Location::caller();
+        let op = Gru { masked: mask.is_some() };
+        let operands = [self, recurrent_kernel, recurrent_bias, h, mask.unwrap_or(self)];
+        let y = Self::apply_op(op, &operands[..4 + usize::from(mask.is_some())]).map_err(|e| e.at(at))?;
+        y.one()
+    }
+
+    /// A fully connected recurrent layer: `h ← tanh(gates[t] + h · U)`.
+    ///
+    /// # Shapes
+    /// Gates `[batch, time, units]`, which are the inputs times their kernel with the bias; a recurrent kernel
+    /// `[units, units]`; the first `h`, `[batch, units]`; perhaps a mask `[batch, time]`. Gives all `h`,
+    /// `[batch, time, units]`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let gates = Tensor::new([[[0.5], [9.0], [0.0]]]);
+    /// let mask = Tensor::new([[true, false, true]]);
+    /// let h = gates.simple_rnn(&Tensor::new([[2.0]]), &Tensor::new([[0.0]]), Some(&mask))?;
+    /// let first = 0.5f64.tanh();
+    /// assert_eq!(h.to_vec::<f64>()?, [first, first, (2.0 * first).tanh()]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RecurrentOps::lstm`].
+    #[track_caller]
+    fn simple_rnn(&self, recurrent_kernel: &Self, h: &Self, mask: Option<&Self>) -> Result<Self> {
+        let op = SimpleRnn { masked: mask.is_some() };
+        let operands = [self, recurrent_kernel, h, mask.unwrap_or(self)];
+        Self::apply_one(op, &operands[..3 + usize::from(mask.is_some())])
+    }
 }
-impl<V: Value + Apply<Lstm>> RecurrentOps for V {}
+impl<V: Value + Apply<Lstm> + Apply<Gru> + Apply<SimpleRnn>> RecurrentOps for V {}
