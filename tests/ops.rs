@@ -56,6 +56,11 @@ fn conv() {
 }
 
 #[test]
+fn recurrent() {
+    check_all(cases::recurrent::all().into_iter().map(Case::fused).collect());
+}
+
+#[test]
 fn pool() {
     check_all(cases::pool::all());
 }

@@ -9,6 +9,7 @@ pub mod gather;
 pub mod matmul;
 pub mod pool;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
 pub mod scan;
 pub mod softmax;

@@ -9,6 +9,7 @@ mod gather;
 mod matmul;
 mod pool;
 mod random;
+mod recurrent;
 mod reduce;
 mod scan;
 mod softmax;

@@ -49,12 +49,21 @@ impl<T: Element, C: Real> Kernel for Convert<'_, T, C> {
 pub(crate) fn prefetch<T>(slice: &[T]) {
     const LINE: usize = 64;
     const MOST: usize = 16 * LINE;
-    #[cfg(target_arch = "x86_64")]
     for at in (0..size_of_val(slice).min(MOST)).step_by(LINE) {
+        prefetch_line(slice.as_ptr().cast::<u8>().wrapping_add(at));
+    }
+}
+
+/// Asks for the cache line of an address, which need not be valid: where a loop goes through memory in more streams than
+/// the processor follows by itself.
+#[inline(always)]
+pub(crate) fn prefetch_line<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address lies inside the slice, and a prefetch changes no memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().cast::<i8>().add(at)) }
+        // SAFETY: every x86-64 has the instruction, which changes no memory and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (slice, LINE, MOST);
+    let _ = address;
 }

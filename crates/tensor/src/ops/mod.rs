@@ -12,6 +12,7 @@ mod operators;
 pub mod pool;
 pub mod prelude;
 pub mod random;
+mod recurrent;
 mod reduce;
 mod scan;
 mod softmax;
@@ -36,6 +37,7 @@ pub use pool::{
     PoolOps, PoolOptions, Window2d,
 };
 pub use random::{Distribution, Dropout, DropoutOps, Random};
+pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};
 pub use reduce::*;
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};
@@ -60,6 +62,7 @@ value::families! {
     ParametricActivationOps
     PoolOps
     PowOps
+    RecurrentOps
     ReduceOps
     ScanOps
     SelectOps
