@@ -129,6 +129,12 @@ impl Array {
         self.values[index.iter().zip(&self.dims).fold(0, |flat, (&i, &d)| flat * d + i)]
     }
 
+    /// Adds to the element at an index.
+    pub fn add(&mut self, index: &[usize], x: f64) {
+        let flat = index.iter().zip(&self.dims).fold(0, |flat, (&i, &d)| flat * d + i);
+        self.values[flat] += x;
+    }
+
     /// The element that broadcasting puts at an index of a larger shape.
     pub fn broadcast_at(&self, index: &[usize]) -> f64 {
         let index = &index[index.len() - self.dims.len()..];

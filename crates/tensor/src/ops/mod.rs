@@ -24,7 +24,8 @@ pub use crate::axes::{Axes, IntoAxes, keep};
 pub use cast::*;
 pub use concat::*;
 pub use conv::{
-    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOps, ConvOptions, Padding,
+    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Conv3dOptions, ConvOps, ConvOptions,
+    Padding,
 };
 pub use create::{Between, Create, Diagonal, Steps};
 pub use cross_entropy::*;
