@@ -34,7 +34,7 @@ pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};
 pub use pool::{
     AveragePool2d, AveragePool2dGrad, Divisor, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions,
-    PoolOps, PoolOptions, Window2d,
+    Pool3dOptions, PoolOps, PoolOptions, Window2d,
 };
 pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use reduce::*;
