@@ -4,6 +4,7 @@ pub mod cast;
 pub mod concat;
 pub mod conv;
 pub mod cross_entropy;
+pub mod einsum;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;

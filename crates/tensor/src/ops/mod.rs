@@ -5,6 +5,7 @@ mod concat;
 pub mod conv;
 mod create;
 mod cross_entropy;
+mod einsum;
 mod elementwise;
 mod gather;
 mod matmul;
@@ -29,6 +30,7 @@ pub use conv::{
 };
 pub use create::{Between, Create, Diagonal, Steps};
 pub use cross_entropy::*;
+pub use einsum::einsum;
 pub use elementwise::*;
 pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};

@@ -5,5 +5,5 @@ pub use super::{
     Conv2dOptions, Conv3dOptions, ConvOps, CrossEntropyOps, DropoutOps, Fold, Function, GatherOps, IntoAxes, Kind,
     MatMulOps, MathOps, NegationOps, Ops, Padding, ParametricActivationOps, Pool1dOptions, Pool2dOptions,
     Pool3dOptions, PoolOps, PowOps, ReduceOps, ScanOps, SelectOps, SoftmaxOps, SortOps, StatisticsOps, Stride, Value,
-    ViewOps, concat, keep, one_hot, stack,
+    ViewOps, concat, einsum, keep, one_hot, stack,
 };
