@@ -34,6 +34,11 @@ fn matmul() {
 }
 
 #[test]
+fn einsum() {
+    check_all(cases::einsum::all().into_iter().map(Case::fused).collect());
+}
+
+#[test]
 fn softmax() {
     check_all(cases::softmax::all());
     check_all(cases::cross_entropy::all());

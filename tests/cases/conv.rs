@@ -1,4 +1,4 @@
-//! Convolutions by their definition, and their gradients as operations.
+//! Convolutions by their definition, over images and volumes, and their gradients as operations.
 
 use super::{Array, Case, numbers};
 use kiln_autograd::Var;
@@ -101,7 +101,17 @@ pub fn all() -> Vec<Case> {
         );
     }
     cases.extend(surface());
+    cases.extend(volumes());
     cases
+}
+
+/// The dimensions in another order.
+fn moved<const N: usize>(a: &Array, order: [usize; N]) -> Array {
+    Array::build(&order.map(|o| a.dims[o]), |i| {
+        let mut at = [0; N];
+        order.iter().zip(i).for_each(|(&o, &i)| at[o] = i);
+        a.at(&at)
+    })
 }
 
 fn surface() -> Vec<Case> {
@@ -111,14 +121,6 @@ fn surface() -> Vec<Case> {
     let large = vec![numbers(&[8, 32, 32, 8], 1), numbers(&[3, 3, 8, 32], 2)];
     let first = Conv2dOptions::new().channels_first().dilation([1, 2]);
     let dilated = Conv2d { dilation: [1, 2], ..PLAIN };
-    let reorder = |a: &Array, order: [usize; 4]| {
-        let dims = order.map(|o| a.dims[o]);
-        Array::build(&dims, |i| {
-            let mut at = [0; 4];
-            order.iter().zip(i).for_each(|(&o, &i)| at[o] = i);
-            a.at(&at)
-        })
-    };
     let line = Conv1dOptions::new().padding(Padding::symmetric([1]));
     let flat_line = Conv2d { padding: [[0, 0], [1, 1]], ..PLAIN };
     let transpose = Conv2dOptions::new().stride([2, 2]).padding(Padding::symmetric([1, 1]));
@@ -132,8 +134,8 @@ fn surface() -> Vec<Case> {
         })
         .slack(64.0)
         .reference(move |x| {
-            let y = forward(&dilated, &reorder(&x[0], [0, 2, 3, 1]), &reorder(&x[1], [2, 3, 1, 0]));
-            reorder(&y, [0, 3, 1, 2])
+            let y = forward(&dilated, &moved(&x[0], [0, 2, 3, 1]), &moved(&x[1], [2, 3, 1, 0]));
+            moved(&y, [0, 3, 1, 2])
         }),
         Case::new("conv1d", vec![numbers(&[2, 6, 3], 1), numbers(&[3, 3, 2], 2)], move |x| x[0].conv1d(&x[1], &line))
             .slack(64.0)
@@ -151,6 +153,172 @@ fn surface() -> Vec<Case> {
             x[0].conv2d_transpose(&x[1], &transpose, [1, 0])
         }),
     ]
+}
+
+/// A convolution of volumes: stride, padding and dilation over depth, height and width.
+#[derive(Debug, Clone, Copy)]
+struct Solid {
+    stride: [usize; 3],
+    padding: [[usize; 2]; 3],
+    dilation: [usize; 3],
+    groups: usize,
+}
+
+const SOLID: Solid = Solid { stride: [1; 3], padding: [[0; 2]; 3], dilation: [1; 3], groups: 1 };
+
+impl Solid {
+    fn options(&self) -> Conv3dOptions {
+        let options = Conv3dOptions::new().stride(self.stride).dilation(self.dilation);
+        options.padding(Padding::Explicit(self.padding)).groups(self.groups)
+    }
+
+    fn output(&self, x: &[usize], w: &[usize]) -> [usize; 5] {
+        let size = |i: usize| {
+            let [before, after] = self.padding[i];
+            (x[i + 1] + before + after - self.dilation[i] * (w[i] - 1) - 1) / self.stride[i] + 1
+        };
+        [x[0], size(0), size(1), size(2), w[4]]
+    }
+
+    /// Visits every product: the indices in the input, the weights and the output.
+    fn products(&self, x: &[usize], w: &[usize], mut f: impl FnMut([usize; 5], [usize; 5], [usize; 5])) {
+        let dims = self.output(x, w);
+        for flat in 0..dims.iter().product::<usize>() {
+            let y: [usize; 5] = super::unravel(flat, &dims).try_into().unwrap();
+            for tap in 0..w[..4].iter().product::<usize>() {
+                let k = super::unravel(tap, &w[..4]);
+                let position = |i: usize| {
+                    let at = y[i + 1] * self.stride[i] + k[i] * self.dilation[i];
+                    at.checked_sub(self.padding[i][0]).filter(|&at| at < x[i + 1])
+                };
+                if let (Some(depth), Some(row), Some(column)) = (position(0), position(1), position(2)) {
+                    let channel = y[4] / (w[4] / self.groups) * w[3] + k[3];
+                    f([y[0], depth, row, column, channel], [k[0], k[1], k[2], k[3], y[4]], y);
+                }
+            }
+        }
+    }
+
+    fn forward(&self, x: &Array, w: &Array) -> Array {
+        let mut y = Array::build(&self.output(&x.dims, &w.dims), |_| 0.0);
+        self.products(&x.dims, &w.dims, |i, k, o| y.add(&o, x.at(&i) * w.at(&k)));
+        y
+    }
+
+    /// The gradient by an input of `dims`.
+    fn backward(&self, dims: &[usize], y: &Array, w: &Array) -> Array {
+        let mut x = Array::build(dims, |_| 0.0);
+        self.products(dims, &w.dims, |i, k, o| x.add(&i, y.at(&o) * w.at(&k)));
+        x
+    }
+}
+
+fn volumes() -> Vec<Case> {
+    let strides = Solid { stride: [2, 1, 3], padding: [[1, 0], [2, 1], [0, 1]], ..SOLID };
+    let dilated = Solid { dilation: [2, 1, 2], padding: [[1, 2], [0, 0], [1, 1]], stride: [3, 1, 1], ..SOLID };
+    let geometries: [(Solid, [usize; 5], [usize; 5]); 9] = [
+        (SOLID, [2, 3, 4, 3, 2], [2, 3, 2, 2, 3]),
+        (strides, [2, 4, 3, 4, 2], [3, 2, 2, 2, 2]),
+        (dilated, [1, 4, 3, 3, 2], [2, 2, 2, 2, 2]),
+        (Solid { groups: 2, ..SOLID }, [1, 3, 2, 3, 4], [2, 1, 2, 2, 6]),
+        (Solid { groups: 3, padding: [[1, 1]; 3], ..SOLID }, [1, 2, 2, 2, 3], [3, 2, 2, 1, 3]),
+        (Solid { stride: [2, 2, 2], ..SOLID }, [1, 3, 3, 3, 1], [1, 1, 1, 1, 2]),
+        (SOLID, [0, 3, 3, 3, 2], [2, 2, 2, 2, 3]),
+        (SOLID, [2, 3, 3, 3, 0], [2, 2, 2, 0, 3]),
+        (SOLID, [2, 3, 3, 3, 2], [2, 2, 2, 2, 0]),
+    ];
+    let mut cases = Vec::new();
+    for (conv, x, w) in geometries {
+        let inputs = vec![numbers(&x, 1), numbers(&w, 2)];
+        let options = conv.options();
+        let case = Case::new(format!("conv3d {conv:?} {x:?} {w:?}"), inputs, move |x| x[0].conv3d(&x[1], &options));
+        cases.push(case.slack(64.0).reference(move |x| conv.forward(&x[0], &x[1])));
+        // What the convolution's stride leaves over of its input, output padding brings back.
+        let y = conv.output(&x, &w);
+        let left: [usize; 3] = std::array::from_fn(|i| {
+            let [before, after] = conv.padding[i];
+            (x[i + 1] + before + after - conv.dilation[i] * (w[i] - 1) - 1) % conv.stride[i]
+        });
+        let inputs = vec![numbers(&y, 1), numbers(&w, 2)];
+        let name = format!("conv3d_transpose {conv:?} {y:?} {w:?}");
+        let case = Case::new(name, inputs, move |x| x[0].conv3d_transpose(&x[1], &options, left));
+        cases.push(case.slack(64.0).reference(move |v| conv.backward(&x, &v[0], &v[1])));
+    }
+    let same = Conv3dOptions::new().stride([2, 1, 2]).padding(Padding::Same);
+    let padded = Solid { stride: [2, 1, 2], padding: [[0, 1], [1, 1], [1, 1]], ..SOLID };
+    let large = vec![numbers(&[2, 12, 16, 15, 8], 1), numbers(&[3, 3, 3, 8, 16], 2)];
+    let small = || vec![numbers(&[1, 4, 3, 3, 2], 1), numbers(&[3, 3, 3, 2, 2], 2)];
+    cases.push(
+        Case::new("conv3d same", small(), move |x| x[0].conv3d(&x[1], &same))
+            .slack(64.0)
+            .large(large)
+            .reference(move |x| padded.forward(&x[0], &x[1])),
+    );
+    let plain = Conv3dOptions::new().channels_first();
+    let first = || vec![numbers(&[2, 2, 3, 2, 4], 1), numbers(&[3, 2, 2, 2, 2], 2)];
+    cases.push(Case::new("conv3d channels first", first(), move |x| x[0].conv3d(&x[1], &plain)).slack(64.0).reference(
+        |x| {
+            let y = SOLID.forward(&moved(&x[0], [0, 2, 3, 4, 1]), &moved(&x[1], [2, 3, 4, 1, 0]));
+            moved(&y, [0, 4, 1, 2, 3])
+        },
+    ));
+    let back = || vec![numbers(&[2, 3, 2, 1, 3], 1), numbers(&[3, 2, 2, 2, 2], 2)];
+    cases.push(
+        Case::new("conv3d_transpose channels first", back(), move |x| x[0].conv3d_transpose(&x[1], &plain, [0; 3]))
+            .slack(64.0)
+            .reference(|x| {
+                let (y, w) = (moved(&x[0], [0, 2, 3, 4, 1]), moved(&x[1], [2, 3, 4, 1, 0]));
+                moved(&SOLID.backward(&[2, 3, 2, 4, 2], &y, &w), [0, 4, 1, 2, 3])
+            }),
+    );
+    let wide = Conv3dOptions::new().stride([3, 2, 1]).padding(Padding::Same);
+    let thin = || vec![numbers(&[1, 2, 2, 3, 2], 1), numbers(&[1, 3, 2, 1, 2], 2)];
+    cases.push(
+        Case::new("conv3d_transpose same", thin(), move |x| x[0].conv3d_transpose(&x[1], &wide, [0; 3]))
+            .slack(64.0)
+            .reference(|x| {
+                let conv = Solid { stride: [3, 2, 1], padding: [[0, 0], [0, 1], [0, 1]], ..SOLID };
+                conv.backward(&[1, 6, 4, 3, 1], &x[0], &x[1])
+            }),
+    );
+    cases
+}
+
+#[test]
+fn mistakes_with_volumes_are_errors() {
+    let (x, w) = (numbers(&[1, 4, 4, 4, 2], 1), numbers(&[3, 3, 3, 2, 3], 2));
+    let y = numbers(&[1, 2, 2, 2, 3], 1);
+    let options = Conv3dOptions::new();
+    for bad in [
+        options.stride([0, 1, 1]),
+        options.stride([1, 1, 0]),
+        options.dilation([1, 0, 1]),
+        options.dilation([usize::MAX, 1, 1]),
+        options.groups(0),
+        options.groups(2),
+        options.padding(Padding::Explicit([[usize::MAX, 1], [0, 0], [0, 0]])),
+        options.padding(Padding::Same).stride([usize::MAX, 1, 1]),
+        options.channels_first(),
+    ] {
+        assert!(x.conv3d(&w, &bad).is_err(), "{bad:?}");
+        assert!(y.conv3d_transpose(&w, &bad, [0; 3]).is_err(), "{bad:?}");
+    }
+    assert!(x.conv3d(&numbers(&[5, 3, 3, 2, 3], 1), &options).is_err(), "a kernel larger than the volume");
+    assert!(x.conv3d(&numbers(&[0, 3, 3, 2, 1], 1), &options).is_err());
+    assert!(x.conv3d_transpose(&w, &options, [0; 3]).is_err(), "channels that the weights do not have");
+    assert!(y.conv3d_transpose(&w, &options, [0, 1, 0]).is_err(), "an output padding as large as the stride");
+    assert!(numbers(&[1, 0, 2, 2, 3], 1).conv3d_transpose(&w, &options, [0; 3]).is_err());
+    assert!(
+        y.conv3d_transpose(&w, &options.padding(Padding::symmetric([2, 0, 0])), [0; 3]).is_err(),
+        "nothing is left"
+    );
+    let text = numbers(&[4, 4, 4, 2], 1).conv3d(&w, &options).unwrap_err().to_string();
+    assert!(
+        text.starts_with("conv3d: needs an input [N, D, H, W, C] and weights [KD, KH, KW, C / groups, O]"),
+        "{text}"
+    );
+    let text = x.conv3d(&numbers(&[3, 3, 3, 5, 3], 1), &options).unwrap_err().to_string();
+    assert!(text.contains("[1, 4, 4, 4, 2]") && text.contains("[3, 3, 3, 5, 3]"), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod cast;
 pub mod concat;
 pub mod conv;
 pub mod cross_entropy;
+pub mod einsum;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
@@ -128,6 +129,12 @@ impl Array {
     pub fn at(&self, index: &[usize]) -> f64 {
         assert_eq!(index.len(), self.dims.len());
         self.values[index.iter().zip(&self.dims).fold(0, |flat, (&i, &d)| flat * d + i)]
+    }
+
+    /// Adds to the element at an index.
+    pub fn add(&mut self, index: &[usize], x: f64) {
+        let flat = index.iter().zip(&self.dims).fold(0, |flat, (&i, &d)| flat * d + i);
+        self.values[flat] += x;
     }
 
     /// The element that broadcasting puts at an index of a larger shape.

@@ -1,4 +1,4 @@
-//! Pools by their definition.
+//! Pools by their definition, over images and volumes.
 
 use super::{Array, Case, numbers, specials, ties};
 use kiln_autograd::ops::*;
@@ -109,6 +109,129 @@ pub fn all() -> Vec<Case> {
     let line = Pool1dOptions::new([3]).stride([2]).padding(Padding::Same);
     cases.push(Case::new("max_pool1d", vec![numbers(&[2, 7, 3], 1)], move |x| x[0].max_pool1d(&line)));
     cases.push(Case::new("average_pool1d", vec![numbers(&[2, 7, 3], 1)], move |x| x[0].average_pool1d(&line)));
+    cases.extend(volumes());
+    cases
+}
+
+/// The pool of channels-last volumes: `f(elements of the box, with their positions; positions of the box in the padded
+/// volume)`.
+fn boxes(
+    x: &Array,
+    [kernel, stride, dilation]: [[usize; 3]; 3],
+    padding: [[usize; 2]; 3],
+    ceil: bool,
+    f: Boxed,
+) -> Array {
+    let size = |i: usize| {
+        let room = x.dims[i + 1] + padding[i][0] + padding[i][1] - dilation[i] * (kernel[i] - 1) - 1;
+        let down = room / stride[i] + 1;
+        let partial = ceil && !room.is_multiple_of(stride[i]) && down * stride[i] < x.dims[i + 1] + padding[i][0];
+        down + usize::from(partial)
+    };
+    Array::build(&[x.dims[0], size(0), size(1), size(2), x.dims[4]], |y| {
+        let (mut taps, mut padded) = (Vec::new(), 0);
+        for tap in 0..kernel.iter().product::<usize>() {
+            let k = super::unravel(tap, &kernel);
+            let at: [usize; 3] = std::array::from_fn(|i| y[i + 1] * stride[i] + k[i] * dilation[i]);
+            padded += usize::from((0..3).all(|i| at[i] < x.dims[i + 1] + padding[i][0] + padding[i][1]));
+            if (0..3).all(|i| at[i] >= padding[i][0] && at[i] - padding[i][0] < x.dims[i + 1]) {
+                let at: [usize; 3] = std::array::from_fn(|i| at[i] - padding[i][0]);
+                let position = (at[0] * x.dims[2] + at[1]) * x.dims[3] + at[2];
+                taps.push((x.at(&[y[0], at[0], at[1], at[2], y[4]]), position));
+            }
+        }
+        f(&taps, padded)
+    })
+}
+
+type Boxed = fn(&[(f64, usize)], usize) -> f64;
+
+fn highest(taps: &[(f64, usize)], _: usize) -> f64 {
+    largest(&taps.iter().map(|tap| tap.0).collect::<Vec<_>>(), 0)
+}
+
+fn place(taps: &[(f64, usize)], _: usize) -> f64 {
+    let best = highest(taps, 0);
+    taps.iter().find(|tap| tap.0 == best).map_or(-1.0, |tap| tap.1 as f64)
+}
+
+fn total(taps: &[(f64, usize)]) -> f64 {
+    taps.iter().map(|tap| tap.0).sum()
+}
+
+fn volumes() -> Vec<Case> {
+    let odd = [[2, 3, 2], [1, 2, 2], [1; 3]];
+    let around = [[1, 0], [1, 2], [0, 1]];
+    let options = Pool3dOptions::new(odd[0]).stride(odd[1]).padding(Padding::Explicit(around));
+    let mut cases = Vec::new();
+    for dims in [[2, 3, 5, 4, 3], [1, 2, 3, 2, 17], [0, 3, 4, 4, 2], [1, 3, 4, 4, 0]] {
+        let input = || vec![numbers(&dims, 1)];
+        let many = || vec![numbers(&[3, 20, 24, 24, 16], 1)];
+        let f = move |x: &[Array], f| boxes(&x[0], odd, around, false, f);
+        cases.push(
+            Case::new("max_pool3d", input(), move |x| x[0].max_pool3d(&options))
+                .large(many())
+                .reference(move |x| f(x, highest)),
+        );
+        cases.push(
+            Case::new("average_pool3d", input(), move |x| x[0].average_pool3d(&options))
+                .slack(64.0)
+                .reference(move |x| f(x, |v, _| total(v) / v.len() as f64)),
+        );
+        let counted = options.count_include_pad(true);
+        cases.push(
+            Case::new("average_pool3d counting padding", input(), move |x| x[0].average_pool3d(&counted))
+                .slack(64.0)
+                .large(many())
+                .reference(move |x| f(x, |v, n| total(v) / n as f64)),
+        );
+    }
+    let ceil = Pool3dOptions::new([3, 2, 3]).stride([2, 2, 2]).ceil_mode(true);
+    let f = |x: &Array, f| boxes(x, [[3, 2, 3], [2; 3], [1; 3]], [[0; 2]; 3], true, f);
+    let input = || vec![numbers(&[1, 4, 5, 6, 2], 1)];
+    cases.push(
+        Case::many("max_pool3d with indices", input(), move |x| {
+            let (y, at) = x[0].max_pool3d_with_indices(&ceil)?;
+            Ok(vec![y, at])
+        })
+        .references(move |x| vec![f(&x[0], highest), f(&x[0], place)])
+        .wide_only(),
+    );
+    cases.push(
+        Case::new("average_pool3d divisor", input(), move |x| x[0].average_pool3d(&ceil.divisor(5)))
+            .slack(64.0)
+            .reference(move |x| f(&x[0], |v, _| total(v) / 5.0)),
+    );
+    let dilated = Pool3dOptions::new([2; 3]).stride([1; 3]).dilation([2, 3, 1]).padding(Padding::symmetric([1, 1, 0]));
+    let f = |x: &Array, f| boxes(x, [[2; 3], [1; 3], [2, 3, 1]], [[1, 1], [1, 1], [0, 0]], false, f);
+    cases.push(
+        Case::many("max_pool3d dilated", vec![numbers(&[1, 3, 4, 3, 2], 1)], move |x| {
+            let (y, at) = x[0].max_pool3d_with_indices(&dilated)?;
+            Ok(vec![y, at])
+        })
+        .references(move |x| vec![f(&x[0], highest), f(&x[0], place)])
+        .wide_only(),
+    );
+    let plain = Pool3dOptions::new([2; 3]);
+    for input in [ties(&[1, 4, 4, 4, 2]), specials(&[2, 4, 4, 4, 2])] {
+        cases.push(
+            Case::new("max_pool3d of ties and specials", vec![input], move |x| x[0].max_pool3d(&plain))
+                .no_gradient()
+                .reference(|x| boxes(&x[0], [[2; 3], [2; 3], [1; 3]], [[0; 2]; 3], false, highest)),
+        );
+    }
+    let first = plain.channels_first();
+    cases.push(
+        Case::many("pools of volumes, channels first", vec![numbers(&[2, 3, 2, 4, 4], 1)], move |x| {
+            let last = x[0].permute(&[0, 2, 3, 4, 1])?;
+            let (y, at) = x[0].max_pool3d_with_indices(&first)?;
+            let (z, there) = last.max_pool3d_with_indices(&plain)?;
+            let back = |x: &kiln_autograd::Var| x.permute(&[0, 4, 1, 2, 3]);
+            assert_eq!(at.tensor().to_vec::<i64>()?, back(&there)?.tensor().to_vec::<i64>()?);
+            Ok(vec![y.sub(&back(&z)?)?, x[0].average_pool3d(&first)?.sub(&back(&last.average_pool3d(&plain)?)?)?])
+        })
+        .references(|_| vec![Array::build(&[2, 3, 1, 2, 2], |_| 0.0); 2]),
+    );
     cases
 }
 
@@ -144,4 +267,22 @@ fn mistakes_are_errors() {
     assert!(x.average_pool2d(&plain.dilation([2, 2])).is_err());
     assert!(x.max_pool2d(&plain.dilation([0, 2])).is_err());
     assert!(numbers(&[4, 4], 1).max_pool2d(&plain).is_err());
+    let x = numbers(&[1, 4, 4, 4, 2], 1);
+    let plain = Pool3dOptions::new([2; 3]);
+    for bad in [
+        Pool3dOptions::new([0, 2, 2]),
+        Pool3dOptions::new([5, 2, 2]),
+        Pool3dOptions::new([2, 2, usize::MAX]),
+        plain.stride([0, 1, 1]),
+        plain.padding(Padding::symmetric([2, 0, 0])),
+        plain.padding(Padding::Same).stride([usize::MAX, 1, 1]),
+    ] {
+        assert!(x.max_pool3d(&bad).is_err(), "{bad:?}");
+        assert!(x.max_pool3d_with_indices(&bad).is_err(), "{bad:?}");
+        assert!(x.average_pool3d(&bad).is_err(), "{bad:?}");
+    }
+    assert!(x.average_pool3d(&plain.divisor(0)).is_err());
+    assert!(x.average_pool3d(&plain.dilation([2, 1, 1])).is_err());
+    let text = numbers(&[4, 4, 4, 2], 1).max_pool3d(&plain).unwrap_err().to_string();
+    assert!(text.starts_with("max_pool3d: needs volumes [N, D, H, W, C], found [4, 4, 4, 2]"), "{text}");
 }

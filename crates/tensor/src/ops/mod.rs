@@ -5,6 +5,7 @@ mod concat;
 pub mod conv;
 mod create;
 mod cross_entropy;
+mod einsum;
 mod elementwise;
 mod gather;
 mod matmul;
@@ -25,16 +26,18 @@ pub use crate::axes::{Axes, IntoAxes, keep};
 pub use cast::*;
 pub use concat::*;
 pub use conv::{
-    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOps, ConvOptions, Padding,
+    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Conv3dOptions, ConvOps, ConvOptions,
+    Padding,
 };
 pub use create::{Between, Create, Diagonal, Steps};
 pub use cross_entropy::*;
+pub use einsum::einsum;
 pub use elementwise::*;
 pub use gather::*;
 pub use matmul::{MatMul, MatMulOps};
 pub use pool::{
     AveragePool2d, AveragePool2dGrad, Divisor, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions,
-    PoolOps, PoolOptions, Window2d,
+    Pool3dOptions, PoolOps, PoolOptions, Window2d,
 };
 pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};

@@ -1,18 +1,19 @@
-//! Convolutions of images and sequences, and the two operations that are their gradients: the three are linear in each
-//! operand and each other's transposes, so derivatives of any order stay among them.
+//! Convolutions of images, sequences and volumes, and the two operations that are their gradients: the three are linear in
+//! each operand and each other's transposes, so derivatives of any order stay among them.
 
 mod correlation;
 pub(crate) mod cpu;
 mod depthwise;
 mod options;
 mod surface;
+mod volumes;
 mod windows;
 
-pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, Padding};
+pub use options::{Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, Padding};
 pub use surface::ConvOps;
 
 use crate::cpu::single::in_float;
-use crate::ops::window::LARGEST;
+use crate::ops::window::{LARGEST, reach};
 use crate::{Arity, CpuCall, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
 use cpu::Conv2d as Sizes;
 
@@ -53,25 +54,30 @@ pub struct Conv2dWeightGrad {
     pub kernel: [usize; 2],
 }
 
-impl Conv2d {
-    /// The sizes of this convolution of `x` with `w`, or what is wrong with them.
-    fn sizes(&self, name: &str, x: Shape, w: Shape) -> Result<Sizes> {
-        let (&[batch, height, width, channels], &[rows, columns, inner, filters]) = (x.dims(), w.dims()) else {
-            let text = format!("needs an input [N, H, W, C] and weights [KH, KW, C / groups, O], found {x} and {w}");
-            return Err(Error::shape(name, text));
-        };
-        let (groups, kernel) = (self.groups, [rows, columns]);
-        let numbers = self.stride.iter().chain(&self.dilation).chain(&kernel).chain(std::slice::from_ref(&groups));
-        if let Some(bad) = numbers.chain(self.padding.as_flattened()).find(|&&n| n > LARGEST) {
+/// How a kernel walks over the dimensions between batch and channels, whatever their number.
+struct Walk<const N: usize> {
+    stride: [usize; N],
+    padding: [[usize; 2]; N],
+    dilation: [usize; N],
+    groups: usize,
+}
+
+impl<const N: usize> Walk<N> {
+    /// What is wrong with a convolution of `x` with `w`, both of rank `N + 2`.
+    fn check(&self, name: &str, x: Shape, w: Shape) -> Result<()> {
+        let Walk { stride, padding, dilation, groups } = *self;
+        let kernel: [usize; N] = std::array::from_fn(|i| w[i]);
+        let (channels, inner, filters) = (x[N + 1], w[N], w[N + 1]);
+        let numbers = stride.iter().chain(&dilation).chain(&kernel).chain(std::slice::from_ref(&groups));
+        if let Some(bad) = numbers.chain(padding.as_flattened()).find(|&&n| n > LARGEST) {
             return Err(Error::argument(
                 name,
                 format!("{bad} is no sensible stride, padding, dilation or kernel size"),
             ));
         }
-        if self.stride.contains(&0) || self.dilation.contains(&0) || groups == 0 || kernel.contains(&0) {
+        if stride.contains(&0) || dilation.contains(&0) || groups == 0 || kernel.contains(&0) {
             let text = format!(
-                "stride {:?}, dilation {:?}, groups {groups} and the kernel's size {kernel:?} must be at least 1",
-                self.stride, self.dilation
+                "stride {stride:?}, dilation {dilation:?}, groups {groups} and the kernel's size {kernel:?} must be at least 1"
             );
             return Err(Error::argument(name, text));
         }
@@ -79,22 +85,49 @@ impl Conv2d {
             let text = format!(
                 "an input {x} of {channels} channels in {groups} groups does not fit weights {w} for {inner} channels a group"
             );
-            let help = "an input is [N, H, W, C], weights are [KH, KW, C / groups, O]; or set channels_first()";
+            let (images, weights) = order(N, false);
+            let help = format!("an input is {images}, weights are {weights}; or set channels_first()");
             return Err(Error::shape(name, text).help(help));
         }
         if !filters.is_multiple_of(groups) {
             return Err(Error::shape(name, format!("{filters} filters cannot be divided into {groups} groups")));
         }
-        let input = [height, width];
-        let Conv2d { stride, padding, dilation, .. } = *self;
-        let sizes = Sizes { batch, input, channels, filters, kernel, stride, padding, dilation, groups };
-        if input.contains(&0) || sizes.output().contains(&0) {
+        let reach = reach(kernel, dilation);
+        if (0..N).any(|i| x[i + 1] == 0 || x[i + 1] + padding[i][0] + padding[i][1] < reach[i]) {
             let text = format!(
                 "a kernel of {kernel:?} with dilation {dilation:?} does not fit an input {x} padded by {padding:?}"
             );
             return Err(Error::shape(name, text).help("use a smaller kernel or more padding"));
         }
-        Ok(sizes)
+        Ok(())
+    }
+}
+
+/// The order of dimensions of an input and of weights, in words.
+fn order(dimensions: usize, channels_first: bool) -> (String, String) {
+    let names = ["D", "H", "W"];
+    let space = if dimensions == 1 { &["L"] } else { &names[names.len().saturating_sub(dimensions)..] };
+    let kernel: Vec<String> =
+        space.iter().map(|name| if dimensions == 1 { "K".to_owned() } else { format!("K{name}") }).collect();
+    let (space, kernel) = (space.join(", "), kernel.join(", "));
+    match channels_first {
+        true => (format!("[N, C, {space}]"), format!("[O, C / groups, {kernel}]")),
+        false => (format!("[N, {space}, C]"), format!("[{kernel}, C / groups, O]")),
+    }
+}
+
+impl Conv2d {
+    /// The sizes of this convolution of `x` with `w`, or what is wrong with them.
+    fn sizes(&self, name: &str, x: Shape, w: Shape) -> Result<Sizes> {
+        let (&[batch, height, width, channels], &[rows, columns, _, filters]) = (x.dims(), w.dims()) else {
+            let (images, weights) = order(2, false);
+            let text = format!("needs an input {images} and weights {weights}, found {x} and {w}");
+            return Err(Error::shape(name, text));
+        };
+        let Conv2d { stride, padding, dilation, groups } = *self;
+        Walk { stride, padding, dilation, groups }.check(name, x, w)?;
+        let (input, kernel) = ([height, width], [rows, columns]);
+        Ok(Sizes { batch, input, channels, filters, kernel, stride, padding, dilation, groups })
     }
 }
 

@@ -53,6 +53,8 @@ pub struct ConvOptions<const N: usize> {
 pub type Conv1dOptions = ConvOptions<1>;
 /// Options of a convolution over images.
 pub type Conv2dOptions = ConvOptions<2>;
+/// Options of a convolution over volumes.
+pub type Conv3dOptions = ConvOptions<3>;
 
 impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> Self {

@@ -1,12 +1,15 @@
 //! Convolutions as methods.
 
-use super::{Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions};
+use super::{
+    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv3dOptions, ConvOptions, Padding, order, volumes,
+};
 use crate::ops::window::reach;
-use crate::ops::{Apply, CastOps, Value, ViewOps};
+use crate::ops::{Apply, CastOps, Concat, Value, ViewOps};
 use crate::{Error, Result, Shape};
+use std::panic::Location;
 
 /// Convolutions.
-pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInputGrad> {
+pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad> {
     /// Each window of the images times the weights: the cross-correlation that deep learning calls convolution.
     ///
     /// # Shapes
@@ -51,31 +54,11 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
     #[track_caller]
     fn conv2d_transpose(&self, weight: &Self, options: &Conv2dOptions, output_padding: [usize; 2]) -> Result<Self> {
         let (x, w) = operands("conv2d_transpose", self, weight, options)?;
-        let (from, kernel) = (*Value::shape(&x), *Value::shape(&w));
-        let reach = reach([kernel[0], kernel[1]], options.dilation);
-        let same = options.padding == super::Padding::Same;
-        let wide: [usize; 2] = std::array::from_fn(|i| from[i + 1].saturating_mul(options.stride[i]));
-        let mut padding = options.padding.resolve(wide, reach, options.stride);
-        let (mut input, mut beyond) = ([0; 2], [0; 2]);
-        for i in 0..2 {
-            // Output padding keeps what padding would cut off; where nothing is left to keep, it is zeros.
-            let kept = output_padding[i].min(padding[i][1]);
-            padding[i][1] -= kept;
-            beyond[i] = (output_padding[i] - kept) as isize;
-            let around = padding[i][0].saturating_add(padding[i][1]);
-            let whole = wide[i].saturating_sub(options.stride[i]).saturating_add(reach[i]);
-            input[i] = if same { wide[i] } else { whole.saturating_sub(around) };
-            if output_padding[i] > 0 && (same || output_padding[i] >= options.stride[i].max(options.dilation[i])) {
-                let text = format!(
-                    "output padding {output_padding:?} must be smaller than stride {:?} or dilation {:?}",
-                    options.stride, options.dilation
-                );
-                return Err(Error::argument("conv2d_transpose", text).help("with Padding::Same it must be 0"));
-            }
-        }
+        let Enlarged { padding, input, beyond: [down, across] } =
+            Enlarged::new("conv2d_transpose", &x, &w, options, output_padding)?;
         let op = Conv2dInputGrad { conv: resolved(options, padding), input };
         let y = Self::apply_one(op, &[&x, &w]).map_err(|e| e.renamed("conv2d_input_grad", "conv2d_transpose"))?;
-        let y = if beyond == [0, 0] { y } else { y.pad(&[(0, 0), (0, beyond[0]), (0, beyond[1]), (0, 0)], 0.0)? };
+        let y = if [down, across] == [0, 0] { y } else { y.pad(&[(0, 0), (0, down), (0, across), (0, 0)], 0.0)? };
         channels_back(y, options)
     }
 
@@ -91,7 +74,7 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
     fn conv1d(&self, weight: &Self, options: &Conv1dOptions) -> Result<Self> {
         let (x, w) = (*Value::shape(self), *Value::shape(weight));
         if x.rank() != 3 || w.rank() != 3 {
-            return Err(wrong_rank("conv1d", x, w, options.channels_first, ["L", "K"]));
+            return Err(wrong_rank("conv1d", x, w, options));
         }
         let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
         let y = self.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat());
@@ -106,48 +89,156 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInput
     fn conv1d_transpose(&self, weight: &Self, options: &Conv1dOptions, output_padding: usize) -> Result<Self> {
         let (x, w) = (*Value::shape(self), *Value::shape(weight));
         if x.rank() != 3 || w.rank() != 3 {
-            return Err(wrong_rank("conv1d_transpose", x, w, options.channels_first, ["L", "K"]));
+            return Err(wrong_rank("conv1d_transpose", x, w, options));
         }
         let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
         let images = self.unsqueeze(image)?;
         let y = images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding]);
         y.map_err(|e| e.renamed("conv2d_transpose", "conv1d_transpose"))?.squeeze(image)
     }
+    /// [`ConvOps::conv2d`] of volumes: each window over depth, height and width times the weights.
+    ///
+    /// The slices that a kernel sees at its depths become channels of one image, so one convolution of images does the work;
+    /// that copies the input once for each depth of the kernel.
+    ///
+    /// # Shapes
+    /// Volumes `[N, D, H, W, C]` and weights `[KD, KH, KW, C / groups, O]` give `[N, OD, OH, OW, O]`; with channels first,
+    /// `[N, C, D, H, W]` and `[O, C / groups, KD, KH, KW]` give `[N, O, OD, OH, OW]`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let volume = Tensor::new([1.0, 2.0, 3.0, 4.0]).reshape([1, 4, 1, 1, 1])?;
+    /// let sum = Tensor::new([1.0, 10.0]).reshape([2, 1, 1, 1, 1])?;
+    /// let y = volume.conv3d(&sum, &Conv3dOptions::new())?;
+    /// assert_eq!(y.to_vec::<f64>()?, [21.0, 32.0, 43.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ConvOps::conv2d`].
+    #[track_caller]
+    fn conv3d(&self, weight: &Self, options: &Conv3dOptions) -> Result<Self> {
+        let at = Location::caller();
+        let (x, w) = operands("conv3d", self, weight, options)?;
+        let y = volumes::convolve(&x, &w, options).map_err(|e| e.renamed("conv2d", "conv3d").unplaced().at(at))?;
+        channels_back(y, options)
+    }
+
+    /// [`ConvOps::conv2d_transpose`] of volumes: the gradient of [`ConvOps::conv3d`] with respect to its input.
+    ///
+    /// # Shapes
+    /// Volumes `[N, D, H, W, O]` and weights `[KD, KH, KW, C / groups, O]` give `[N, YD, YH, YW, C]`, of the lengths of
+    /// [`ConvOps::conv2d_transpose`]; with channels first, `[N, O, D, H, W]` and `[O, C / groups, KD, KH, KW]` give
+    /// `[N, C, YD, YH, YW]`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let volume = Tensor::new([1.0, 2.0]).reshape([1, 2, 1, 1, 1])?;
+    /// let copies = Tensor::new([1.0, 10.0]).reshape([2, 1, 1, 1, 1])?;
+    /// let y = volume.conv3d_transpose(&copies, &Conv3dOptions::new().stride([2, 1, 1]), [1, 0, 0])?;
+    /// assert_eq!(y.to_vec::<f64>()?, [1.0, 10.0, 2.0, 20.0, 0.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ConvOps::conv2d_transpose`].
+    #[track_caller]
+    fn conv3d_transpose(&self, weight: &Self, options: &Conv3dOptions, output_padding: [usize; 3]) -> Result<Self> {
+        let at = Location::caller();
+        let (x, w) = operands("conv3d_transpose", self, weight, options)?;
+        let enlarged = Enlarged::new("conv3d_transpose", &x, &w, options, output_padding)?;
+        let y = volumes::enlarge(&x, &w, options, enlarged);
+        let y = y.map_err(|e| e.renamed("conv2d_input_grad", "conv3d_transpose").unplaced().at(at))?;
+        channels_back(y, options)
+    }
 }
-impl<V: Value + ViewOps + CastOps + Apply<Conv2d> + Apply<Conv2dInputGrad>> ConvOps for V {}
+impl<V> ConvOps for V where V: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad> {}
+
+/// What a transposed convolution makes, in each dimension.
+pub(super) struct Enlarged<const N: usize> {
+    /// What the convolution whose transpose it is has around its input.
+    pub(super) padding: [[usize; 2]; N],
+    /// How long that input is.
+    pub(super) input: [usize; N],
+    /// Zeros after it.
+    pub(super) beyond: [isize; N],
+}
+
+impl<const N: usize> Enlarged<N> {
+    #[track_caller]
+    fn new<V: Value>(
+        name: &str,
+        x: &V,
+        w: &V,
+        options: &ConvOptions<N>,
+        output_padding: [usize; N],
+    ) -> Result<Enlarged<N>> {
+        let (from, ConvOptions { stride, dilation, .. }) = (Value::shape(x), *options);
+        let reach = reach(std::array::from_fn(|i| Value::shape(w)[i]), dilation);
+        let same = options.padding == Padding::Same;
+        let wide: [usize; N] = std::array::from_fn(|i| from[i + 1].saturating_mul(stride[i]));
+        let mut padding = options.padding.resolve(wide, reach, stride);
+        let (mut input, mut beyond) = ([0; N], [0; N]);
+        for i in 0..N {
+            // Output padding keeps what padding would cut off; where nothing is left to keep, it is zeros.
+            let kept = output_padding[i].min(padding[i][1]);
+            padding[i][1] -= kept;
+            beyond[i] = (output_padding[i] - kept) as isize;
+            let around = padding[i][0].saturating_add(padding[i][1]);
+            let whole = wide[i].saturating_sub(stride[i]).saturating_add(reach[i]);
+            input[i] = if same { wide[i] } else { whole.saturating_sub(around) };
+            if output_padding[i] > 0 && (same || output_padding[i] >= stride[i].max(dilation[i])) {
+                let text = format!(
+                    "output padding {output_padding:?} must be smaller than stride {stride:?} or dilation {dilation:?}"
+                );
+                let error = Error::argument(name, text).help("with Padding::Same it must be 0");
+                return Err(error.at(Location::caller()));
+            }
+        }
+        Ok(Enlarged { padding, input, beyond })
+    }
+}
 
 fn resolved(options: &Conv2dOptions, padding: [[usize; 2]; 2]) -> Conv2d {
     Conv2d { stride: options.stride, padding, dilation: options.dilation, groups: options.groups }
 }
 
-/// Image and weights of one floating-point type, channels last.
+/// Input and weights of one floating-point type, channels last.
 #[track_caller]
-fn operands<V: ViewOps + CastOps>(name: &str, x: &V, w: &V, options: &Conv2dOptions) -> Result<(V, V)> {
+fn operands<V: ViewOps + CastOps, const N: usize>(
+    name: &str,
+    x: &V,
+    w: &V,
+    options: &ConvOptions<N>,
+) -> Result<(V, V)> {
     let (x_shape, w_shape) = (*Value::shape(x), *Value::shape(w));
-    if x_shape.rank() != 4 || w_shape.rank() != 4 {
-        return Err(wrong_rank(name, x_shape, w_shape, options.channels_first, ["H, W", "KH, KW"]));
+    if x_shape.rank() != N + 2 || w_shape.rank() != N + 2 {
+        return Err(wrong_rank(name, x_shape, w_shape, options));
     }
     let dtype = Value::dtype(x).promote(Value::dtype(w)).to_float();
     let (x, w) = (x.cast(dtype)?, w.cast(dtype)?);
-    match options.channels_first {
-        true => Ok((x.permute(&[0, 2, 3, 1])?, w.permute(&[2, 3, 1, 0])?)),
-        false => Ok((x, w)),
+    if !options.channels_first {
+        return Ok((x, w));
     }
+    let space = 2..N as isize + 2;
+    let last: Vec<isize> = [0].into_iter().chain(space.clone()).chain([1]).collect();
+    let weights: Vec<isize> = space.chain([1, 0]).collect();
+    Ok((x.permute(&last)?, w.permute(&weights)?))
 }
 
 #[track_caller]
-fn channels_back<V: ViewOps>(y: V, options: &Conv2dOptions) -> Result<V> {
-    if options.channels_first { y.permute(&[0, 3, 1, 2]) } else { Ok(y) }
+fn channels_back<V: ViewOps, const N: usize>(y: V, options: &ConvOptions<N>) -> Result<V> {
+    let space = 1..=N as isize;
+    let first: Vec<isize> = [0, N as isize + 1].into_iter().chain(space).collect();
+    if options.channels_first { y.permute(&first) } else { Ok(y) }
 }
 
 #[track_caller]
-fn wrong_rank(name: &str, x: Shape, w: Shape, channels_first: bool, [space, kernel]: [&str; 2]) -> Error {
-    let (images, weights) = match channels_first {
-        true => (format!("[N, C, {space}]"), format!("[O, C / groups, {kernel}]")),
-        false => (format!("[N, {space}, C]"), format!("[{kernel}, C / groups, O]")),
-    };
+fn wrong_rank<const N: usize>(name: &str, x: Shape, w: Shape, options: &ConvOptions<N>) -> Error {
+    let (images, weights) = order(N, options.channels_first);
     let text = format!("needs an input {images} and weights {weights}, found {x} and {w}");
+    let single = ["sequence", "image", "volume"][N.clamp(1, 3) - 1];
     Error::shape(name, text)
-        .help("a single image needs a leading dimension: .unsqueeze(0)")
-        .at(std::panic::Location::caller())
+        .help(format!("a single {single} needs a leading dimension: .unsqueeze(0)"))
+        .at(Location::caller())
 }

@@ -1,12 +1,13 @@
-//! Pools over windows of images and sequences: the largest element, or the mean; and the operations behind their
+//! Pools over windows of images, sequences and volumes: the largest element, or the mean; and the operations behind their
 //! gradients. A pool over all of an image is a mean or an [`amax`](super::ReduceOps::amax) over its axes.
 
 pub(crate) mod cpu;
 mod ops;
 mod options;
 mod surface;
+mod volumes;
 
 pub use cpu::Divisor;
 pub use ops::{AveragePool2d, AveragePool2dGrad, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Window2d};
-pub use options::{Pool1dOptions, Pool2dOptions, PoolOptions};
+pub use options::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions};
 pub use surface::PoolOps;

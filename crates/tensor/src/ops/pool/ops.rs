@@ -61,13 +61,18 @@ pub struct AveragePool2dGrad {
     pub input: [usize; 2],
 }
 
-impl Window2d {
-    /// The sizes of this pool of `x`, or what is wrong with them.
-    fn sizes(&self, name: &str, x: Shape) -> Result<Sizes> {
-        let &[batch, height, width, channels] = x.dims() else {
-            return Err(Error::shape(name, format!("needs images [N, H, W, C], found {x}")));
-        };
-        let Window2d { kernel, stride, padding, dilation, ceil } = *self;
+/// How windows walk over the dimensions between batch and channels, whatever their number.
+pub(super) struct Walk<const N: usize> {
+    pub(super) kernel: [usize; N],
+    pub(super) stride: [usize; N],
+    pub(super) padding: [[usize; 2]; N],
+    pub(super) dilation: [usize; N],
+}
+
+impl<const N: usize> Walk<N> {
+    /// What is wrong with these windows over `x`, of rank `N + 2`.
+    pub(super) fn check(&self, name: &str, x: Shape) -> Result<()> {
+        let Walk { kernel, stride, padding, dilation } = *self;
         let sizes = [kernel, stride, dilation];
         let sizes = sizes.as_flattened();
         if let Some(bad) = sizes.iter().chain(padding.as_flattened()).find(|&&n| n > LARGEST) {
@@ -82,24 +87,36 @@ impl Window2d {
             return Err(Error::argument(name, text));
         }
         let reach = reach(kernel, dilation);
-        if (0..2).any(|i| padding[i].iter().any(|&p| p >= reach[i])) {
+        if (0..N).any(|i| padding[i].iter().any(|&p| p >= reach[i])) {
             let text = format!("padding of {padding:?} leaves windows of {kernel:?} with no input at all");
             return Err(Error::argument(name, text).help("pad by less than the window's size"));
         }
+        if (0..N).any(|i| x[i + 1] == 0 || x[i + 1] + padding[i][0] + padding[i][1] < reach[i]) {
+            let what = if N == 3 { "volumes" } else { "images" };
+            let text = format!(
+                "a window of {kernel:?} with dilation {dilation:?} does not fit {what} {x} padded by {padding:?}"
+            );
+            return Err(Error::shape(name, text).help("use a smaller window or more padding"));
+        }
+        Ok(())
+    }
+}
+
+impl Window2d {
+    /// The sizes of this pool of `x`, or what is wrong with them.
+    fn sizes(&self, name: &str, x: Shape) -> Result<Sizes> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape(name, format!("needs images [N, H, W, C], found {x}")));
+        };
+        let Window2d { kernel, stride, padding, dilation, ceil } = *self;
+        Walk { kernel, stride, padding, dilation }.check(name, x)?;
         if i32::try_from(height.saturating_mul(width)).is_err() {
             return Err(Error::shape(
                 name,
                 format!("an image of {height} by {width} has more positions than an index counts"),
             ));
         }
-        let sizes = Sizes { batch, input: [height, width], channels, kernel, stride, padding, dilation, ceil };
-        if sizes.output().contains(&0) {
-            let text = format!(
-                "a window of {kernel:?} with dilation {dilation:?} does not fit images {x} padded by {padding:?}"
-            );
-            return Err(Error::shape(name, text).help("use a smaller window or more padding"));
-        }
-        Ok(sizes)
+        Ok(Sizes { batch, input: [height, width], channels, kernel, stride, padding, dilation, ceil })
     }
 
     /// The sizes of the pool of images of `input` height and width whose output is `y`.

@@ -25,6 +25,8 @@ pub struct PoolOptions<const N: usize> {
 pub type Pool1dOptions = PoolOptions<1>;
 /// Options of a pool over images.
 pub type Pool2dOptions = PoolOptions<2>;
+/// Options of a pool over volumes.
+pub type Pool3dOptions = PoolOptions<3>;
 
 impl<const N: usize> PoolOptions<N> {
     /// Windows of this size, side by side.
@@ -102,5 +104,35 @@ impl PoolOptions<1> {
             divisor: self.divisor,
             channels_first: self.channels_first,
         }
+    }
+}
+
+impl PoolOptions<3> {
+    /// The same over the depths alone and over the images alone, both with channels last.
+    pub(crate) fn parted(self, [deep, down, across]: [[usize; 2]; 3]) -> (PoolOptions<1>, PoolOptions<2>) {
+        let PoolOptions { kernel: [k, l, m], stride: [s, t, u], dilation: [d, e, f], .. } = self;
+        let PoolOptions { ceil_mode, count_include_pad, divisor, .. } = self;
+        let depths = PoolOptions {
+            kernel: [k],
+            stride: [s],
+            padding: Padding::Explicit([deep]),
+            dilation: [d],
+            ceil_mode,
+            count_include_pad,
+            divisor,
+            channels_first: false,
+        };
+        let images = PoolOptions {
+            kernel: [l, m],
+            stride: [t, u],
+            padding: Padding::Explicit([down, across]),
+            dilation: [e, f],
+            ceil_mode,
+            count_include_pad,
+            // What the sum over the depths is divided by, the sums over images are not.
+            divisor: divisor.map(|_| 1),
+            channels_first: false,
+        };
+        (depths, images)
     }
 }

@@ -1,10 +1,11 @@
 //! Pools as methods.
 
 use super::cpu::Divisor;
-use super::{AveragePool2d, MaxPool2d, Pool1dOptions, Pool2dOptions, PoolOptions, Window2d};
+use super::{AveragePool2d, MaxPool2d, Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOptions, Window2d, volumes};
 use crate::ops::window::reach;
 use crate::ops::{Apply, CastOps, Value, ViewOps};
 use crate::{DType, Error, Result};
+use std::panic::Location;
 
 /// Pools over windows.
 pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d> {
@@ -103,6 +104,60 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
         let y = x.average_pool2d(&options.flat());
         y.map_err(|e| e.renamed("average_pool2d", "average_pool1d"))?.squeeze(axis)
     }
+
+    /// [`PoolOps::max_pool2d`] of volumes: the largest element of each box. The largest of a box is the largest over its
+    /// depths of the largest in each.
+    ///
+    /// # Shapes
+    /// Volumes `[N, D, H, W, C]` give `[N, OD, OH, OW, C]`; with channels first, `[N, C, D, H, W]` give
+    /// `[N, C, OD, OH, OW]`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([1.0, 2.0, 3.0, 4.0, 9.0, 6.0, 7.0, 8.0]).reshape([1, 2, 2, 2, 1])?;
+    /// assert_eq!(x.max_pool3d(&Pool3dOptions::new([2, 2, 1]))?.to_vec::<f64>()?, [9.0, 8.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn max_pool3d(&self, options: &Pool3dOptions) -> Result<Self> {
+        let at = Location::caller();
+        volumes::max(self, options).map_err(|e| e.renamed("max_pool2d", "max_pool3d").unplaced().at(at))
+    }
+
+    /// [`PoolOps::max_pool3d`] and the position `(d · H + h) · W + w` of each element in its volume, as `i64`; -1 where a
+    /// dilated window has no element.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn max_pool3d_with_indices(&self, options: &Pool3dOptions) -> Result<(Self, Self)> {
+        let at = Location::caller();
+        let found = volumes::max_with_indices(self, options);
+        found.map_err(|e| e.renamed("max_pool2d", "max_pool3d").unplaced().at(at))
+    }
+
+    /// [`PoolOps::average_pool2d`] of volumes: the mean of each box, which is the mean over its depths of the means in each.
+    ///
+    /// # Shapes
+    /// As [`PoolOps::max_pool3d`].
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([1.0, 2.0, 3.0, 4.0, 9.0, 6.0, 7.0, 8.0]).reshape([1, 2, 2, 2, 1])?;
+    /// assert_eq!(x.average_pool3d(&Pool3dOptions::new([2, 2, 1]))?.to_vec::<f64>()?, [5.0, 5.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`PoolOps::average_pool2d`].
+    #[track_caller]
+    fn average_pool3d(&self, options: &Pool3dOptions) -> Result<Self> {
+        let at = Location::caller();
+        volumes::average(self, options).map_err(|e| e.renamed("average_pool2d", "average_pool3d").unplaced().at(at))
+    }
 }
 impl<V: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d>> PoolOps for V {}
 
@@ -113,9 +168,7 @@ fn operand<V: ViewOps + CastOps>(name: &str, x: &V, options: &Pool2dOptions) -> 
     if shape.rank() != 4 {
         let order = if options.channels_first { "[N, C, H, W]" } else { "[N, H, W, C]" };
         let error = Error::shape(name, format!("needs images {order}, found {shape}"));
-        return Err(error
-            .help("a single image needs a leading dimension: .unsqueeze(0)")
-            .at(std::panic::Location::caller()));
+        return Err(error.help("a single image needs a leading dimension: .unsqueeze(0)").at(Location::caller()));
     }
     let x = x.cast(Value::dtype(x).to_float())?;
     let x = if options.channels_first { x.permute(&[0, 2, 3, 1])? } else { x };
@@ -136,9 +189,7 @@ fn as_images<V: ViewOps>(name: &str, x: &V, options: &Pool1dOptions) -> Result<(
     if Value::shape(x).rank() != 3 {
         let order = if options.channels_first { "[N, C, L]" } else { "[N, L, C]" };
         let error = Error::shape(name, format!("needs sequences {order}, found {}", Value::shape(x)));
-        return Err(error
-            .help("a single sequence needs a leading dimension: .unsqueeze(0)")
-            .at(std::panic::Location::caller()));
+        return Err(error.help("a single sequence needs a leading dimension: .unsqueeze(0)").at(Location::caller()));
     }
     let axis = if options.channels_first { 2 } else { 1 };
     Ok((x.unsqueeze(axis)?, axis))
