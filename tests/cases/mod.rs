@@ -12,6 +12,7 @@ pub mod pool;
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
+pub mod resize;
 pub mod scan;
 pub mod softmax;
 pub mod sort;

@@ -145,17 +145,17 @@ impl Functional {
     /// Adds an input; all come before the first call.
     pub(crate) fn input(&mut self, name: String, shape: Shape) -> Result<usize> {
         if shape.contains(&0) {
-            let text = format!("Input: a sample of shape {shape} has no elements");
+            let text = format!("{}: a sample of shape {shape} has no elements", self.class);
             return Err(Error::config(text, "give the shape of one sample, such as [28, 28]"));
         }
         if shape.rank() == MAX_RANK {
             return Err(Error::config(
-                format!("Input: a sample of {MAX_RANK} dimensions leaves none for the batch"),
+                format!("{}: a sample of {MAX_RANK} dimensions leaves none for the batch", self.class),
                 "give the shape of one sample, without the batch dimension",
             ));
         }
         if self.inputs.iter().any(|port| port.name == name) {
-            return Err(Error::config(format!("Functional: two inputs are named `{name}`"), "names must differ"));
+            return Err(Error::config(format!("{}: two inputs are named `{name}`", self.class), "names must differ"));
         }
         self.inputs.push(Port { name, shape });
         self.shapes.push(shape);
@@ -165,10 +165,10 @@ impl Functional {
     /// Adds a layer, which is not called yet.
     pub(crate) fn place(&mut self, name: String, layer: Arc<dyn AnyLayer>) -> Result<usize> {
         if self.layers.iter().any(|placed| placed.name == name) {
-            return Err(Error::config(format!("the model has two layers named `{name}`"), "names must differ"));
+            return Err(Error::config(format!("{}: two layers are named `{name}`", self.class), "names must differ"));
         }
         if name.is_empty() || name.contains('/') {
-            return Err(Error::config(format!("`{name}` is no layer name"), "names must not be empty or contain `/`"));
+            return Err(Error::config(format!("{}: `{name}` is no layer name", self.class), "names must not be empty or contain `/`"));
         }
         self.layers.push(Placed { name, layer });
         Ok(self.layers.len() - 1)
@@ -784,7 +784,7 @@ mod tests {
         assert!(text(Functional::new([&a, &y], &y)).contains("result of a layer"));
         let p = Dense::new(2).named("x").on(&a).unwrap();
         let q = Dense::new(2).named("x").on(&p).unwrap();
-        assert!(text(Functional::new(&a, &q)).contains("two layers named `x`"));
+        assert!(text(Functional::new(&a, &q)).contains("Functional: two layers are named `x`"));
         let text = Add::new().on([&a, &b]).unwrap_err().to_string();
         assert!(text.contains("add"), "{text}");
         let model = Functional::new([&a, &b], &y).unwrap().build().unwrap();

@@ -103,6 +103,11 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
+    /// None.
+    pub fn none() -> Weights<'a> {
+        Weights { names: &[], skip: 0, parameters: &[] }
+    }
+
     fn names(&self) -> impl Iterator<Item = &'a str> {
         let skip = self.skip;
         self.names.iter().map(move |name| name.get(skip..).unwrap_or_default())

@@ -198,7 +198,7 @@ fn updates<'a, M: Module>(
 
 /// The weights of an output's steps: those of the samples, and 0 where its mask does not count, as Keras has it: of a mean,
 /// those that count share what the others lose.
-fn weights_of_steps(loss: &Box<dyn Loss>, output: &Signal, weights: Option<&Tensor>) -> Result<Option<Var>> {
+fn weights_of_steps(loss: &dyn Loss, output: &Signal, weights: Option<&Tensor>) -> Result<Option<Var>> {
     let weights = weights.map(|weights| Var::new(weights.clone()));
     let Some(mask) = &output.mask else { return Ok(weights) };
     let mut counts = mask.cast(DType::F32)?;
@@ -378,7 +378,7 @@ impl<M: Module> Model<M> {
         let (mut losses, mut predictions) = (Vec::new(), Vec::new());
         for ((objective, output), y) in self.objectives.iter().zip(logits).zip(&batch.targets) {
             let y = Var::new(y.clone());
-            let weights = weights_of_steps(&objective.loss, &output, weights)?;
+            let weights = weights_of_steps(&*objective.loss, &output, weights)?;
             let (loss, prediction) = match &objective.fused {
                 Some(fused) => {
                     let prediction = objective.activation.apply(output.value.tensor())?;

@@ -33,7 +33,7 @@ impl<'a> Inputs<'a> {
         let mut all: Option<Var> = None;
         let mut and = |mask: Var| -> Result<()> {
             all = Some(match all.take() {
-                Some(all) => all.minimum(&mask)?,
+                Some(all) => all.logical_and(&mask)?,
                 None => mask,
             });
             Ok(())

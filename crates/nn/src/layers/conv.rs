@@ -83,6 +83,15 @@ impl Convolve<2> for Var {
     }
 }
 
+impl Convolve<3> for Var {
+    fn convolve(&self, kernel: &Var, options: &ConvOptions<3>) -> Result<Var> {
+        Ok(self.conv3d(kernel, options)?)
+    }
+    fn convolve_back(&self, kernel: &Var, options: &ConvOptions<3>) -> Result<Var> {
+        Ok(self.conv3d_transpose(kernel, options, [0; 3])?)
+    }
+}
+
 /// Convolutions of `N` dimensions.
 macro_rules! convolution {
     ($($(#[$doc:meta])* $name:ident $n:literal;)*) => {$(
@@ -165,6 +174,13 @@ convolution! {
     /// `[batch, height, width, channels]` to `[batch, new_height, new_width, filters]`; `kernel` is
     /// `[kernel_height, kernel_width, channels / groups, filters]`, `bias` `[filters]`.
     Conv2D 2;
+    /// `activation(x ⋆ kernel + bias)` over volumes: each of `filters` outputs sees a window of the volume, all channels of it, with
+    /// the same weights everywhere.
+    ///
+    /// # Shapes
+    /// `[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, filters]`; `kernel` is
+    /// `[kernel_depth, kernel_height, kernel_width, channels / groups, filters]`, `bias` `[filters]`.
+    Conv3D 3;
 }
 
 /// Transposed convolutions of `N` dimensions.
@@ -292,6 +308,12 @@ transposed! {
     /// `[batch, height, width, channels]` to `[batch, new_height, new_width, filters]`; `kernel` is
     /// `[kernel_height, kernel_width, filters, channels]`, `bias` `[filters]`.
     Conv2DTranspose 2;
+    /// The transposed convolution over volumes: it enlarges where [`Conv3D`] with the same arguments shrinks.
+    ///
+    /// # Shapes
+    /// `[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, filters]`; `kernel` is
+    /// `[kernel_depth, kernel_height, kernel_width, filters, channels]`, `bias` `[filters]`.
+    Conv3DTranspose 3;
 }
 
 /// Depthwise and separable convolutions of `N` dimensions.

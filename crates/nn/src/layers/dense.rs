@@ -3,8 +3,9 @@
 use super::settings::{weighted, weighted_settings};
 use crate::layer::{Layer, Weight, Weights};
 use crate::{Error, Pass, Result};
-use kiln_autograd::ops::{ArithmeticOps, MatMulOps};
+use kiln_autograd::ops::{ArithmeticOps, MatMulOps, einsum};
 use kiln_autograd::{Shape, Var};
+use std::collections::BTreeMap;
 
 weighted_settings! {
     /// `activation(x · kernel + bias)`: every unit sees all of the input's last dimension.
@@ -50,5 +51,142 @@ impl Layer for Dense {
             Some(bias) => Ok(y.add(&pass.parameter(bias))?),
             None => Ok(y),
         }
+    }
+}
+
+weighted_settings! {
+    /// `activation(einsum(equation, x, kernel) + bias)`: a dense layer of any dimensions.
+    ///
+    /// # Shapes
+    /// Those of the equation, in which the first letter of the input and of the output is the batch, or `...` all that the others do not
+    /// name. With `"abc,cd->abd"` and an output of `[None, 64]`, `[batch, time, n]` to `[batch, time, 64]`.
+    EinsumDense {
+        equation: String = String::new(), new;
+        output_shape: Vec<Option<usize>> = Vec::new(), new;
+        /// The letters of the output that the bias has: `"d"`. None, and no bias, unless set.
+        bias_axes: Option<String> = None, some String;
+    }
+}
+
+/// The letters of an equation, `...` being the letter `.`.
+struct Letters {
+    input: Vec<char>,
+    kernel: Vec<char>,
+    output: Vec<char>,
+}
+
+impl EinsumDense {
+    /// By an equation such as `"abc,cd->abd"`. `output_shape` is that of a sample, `None` where a letter of the input says it.
+    pub fn new(equation: impl Into<String>, output_shape: impl Into<Vec<Option<usize>>>) -> EinsumDense {
+        EinsumDense { equation: equation.into(), output_shape: output_shape.into(), ..EinsumDense::default() }
+    }
+
+    fn letters(&self) -> Result<Letters> {
+        let plain: String = self.equation.replace("...", ".").chars().filter(|c| !c.is_whitespace()).collect();
+        let parts = plain.split_once("->").and_then(|(x, y)| Some((x.split_once(',')?, y)));
+        let Some(((input, kernel), output)) = parts else {
+            let text = format!("EinsumDense: `{}` is no equation of an input, a kernel and an output", self.equation);
+            return Err(Error::config(text, "write it as \"abc,cd->abd\""));
+        };
+        let list = |text: &str| text.chars().collect::<Vec<char>>();
+        Ok(Letters { input: list(input), kernel: list(kernel), output: list(output) })
+    }
+
+    /// The shapes of the output and of the kernel, and the lengths of the letters of the output, for samples of a shape.
+    fn shapes(&self, input: &Shape) -> Result<(Vec<usize>, Vec<usize>, BTreeMap<char, usize>)> {
+        let letters = self.letters()?;
+        let wrong = |what: String| {
+            let text = format!("EinsumDense: `{}`: {what}", self.equation);
+            Error::config(text, "the first letter is the batch, and each other one a dimension of a sample")
+        };
+        // The ellipsis takes the dimensions, the batch first, that the letters of the input leave.
+        let named = letters.input.iter().filter(|c| **c != '.').count();
+        let open = letters.input.contains(&'.');
+        let rank = input.rank() + 1;
+        if (open && named > rank) || (!open && named != rank) {
+            return Err(wrong(format!("the input has {named} letters, a batch of {input} has {rank} dimensions")));
+        }
+        let mut lengths: BTreeMap<char, usize> = BTreeMap::new();
+        let mut hidden = Vec::new();
+        let mut at = 0;
+        for c in &letters.input {
+            let taken = if *c == '.' { rank - named } else { 1 };
+            for i in at..at + taken {
+                match (*c, i) {
+                    ('.', 0) => {}
+                    ('.', i) => hidden.push(input[i - 1]),
+                    (_, 0) => {}
+                    (c, i) => drop(lengths.insert(c, input[i - 1])),
+                }
+            }
+            at += taken;
+        }
+        // What the output shape says of the letters of the output.
+        let has_batch = letters.output.first() != Some(&'.');
+        let given: Vec<char> = letters.output[usize::from(has_batch)..].iter().copied().filter(|c| *c != '.').collect();
+        if self.output_shape.len() < given.len() {
+            return Err(wrong(format!(
+                "the output has {} letters after the batch, its shape {}",
+                given.len(),
+                self.output_shape.len()
+            )));
+        }
+        let said = &self.output_shape[self.output_shape.len() - given.len()..];
+        let mut output = hidden;
+        for (c, said) in given.iter().zip(said) {
+            let known = lengths.get(c).copied();
+            let length = said.or(known).ok_or_else(|| wrong(format!("nothing says how long `{c}` is")))?;
+            if known.is_some_and(|known| known != length) {
+                return Err(wrong(format!("`{c}` is {length} in the output and {} in the input", known.unwrap_or(0))));
+            }
+            lengths.insert(*c, length);
+            output.push(length);
+        }
+        let of = |c: &char| lengths.get(c).copied().ok_or_else(|| wrong(format!("nothing says how long `{c}` is")));
+        let kernel = letters.kernel.iter().map(of).collect::<Result<Vec<_>>>()?;
+        Ok((output, kernel, lengths))
+    }
+
+    /// The shape of the bias: the lengths of its letters, and 1 for those of the output that come after its first.
+    fn bias_shape(&self, lengths: &BTreeMap<char, usize>) -> Result<Option<Vec<usize>>> {
+        let Some(axes) = &self.bias_axes else { return Ok(None) };
+        let output = self.letters()?.output;
+        let Some(first) = output.iter().position(|c| axes.contains(*c)) else {
+            let text =
+                format!("EinsumDense: the output of `{}` has none of the bias's letters `{axes}`", self.equation);
+            return Err(Error::config(text, "name letters of the output"));
+        };
+        let length = |c: &char| if axes.contains(*c) { lengths.get(c).copied().unwrap_or(1) } else { 1 };
+        Ok(Some(output[first..].iter().map(length).collect()))
+    }
+}
+
+impl Layer for EinsumDense {
+    weighted!();
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        let (output, _, lengths) = self.shapes(input)?;
+        self.bias_shape(&lengths)?;
+        Ok(Shape::new(&output)?)
+    }
+
+    fn weights(&self, input: &Shape) -> Vec<Weight> {
+        let Ok((_, kernel, lengths)) = self.shapes(input) else { return Vec::new() };
+        let bias = self.bias_shape(&lengths).ok().flatten();
+        let mut weights = self.kernel_and_bias(&kernel, bias.as_deref().unwrap_or_default());
+        weights.truncate(if bias.is_some() { 2 } else { 1 });
+        weights
+    }
+
+    fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
+        let y = einsum(&self.equation, &[x, &pass.parameter(weights.get("kernel")?)])?;
+        match weights.find("bias") {
+            Some(bias) => Ok(y.add(&pass.parameter(bias))?),
+            None => Ok(y),
+        }
+    }
+
+    fn keeps_mask(&self) -> bool {
+        false
     }
 }

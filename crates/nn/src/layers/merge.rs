@@ -3,7 +3,9 @@
 use super::settings::{described, settings};
 use crate::layer::{AnyLayer, Weights, arity};
 use crate::{Error, Pass, Result, Signal};
-use kiln_autograd::ops::{ArithmeticOps, MatMulOps, MathOps, ReduceOps, Value, ViewOps, concat, keep};
+use kiln_autograd::ops::{
+    ArithmeticOps, ComparisonOps, MathOps, MatMulOps, ReduceOps, Value, ViewOps, concat, keep,
+};
 use kiln_autograd::{Shape, Var};
 
 /// The shape that samples of two shapes broadcast to.
@@ -70,7 +72,7 @@ fn either(x: &[Signal], y: &Var) -> Result<Option<Var>> {
         let Some(mask) = signal.mask_for(Value::shape(y)) else { return Ok(None) };
         any = Some(match any {
             None => mask,
-            Some(any) => any.maximum(&mask)?,
+            Some(any) => any.logical_or(&mask)?,
         });
     }
     Ok(any)

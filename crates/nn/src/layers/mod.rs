@@ -3,6 +3,7 @@
 
 mod activation;
 mod attention;
+mod augmentation;
 mod conv;
 mod dense;
 mod embedding;
@@ -10,18 +11,24 @@ mod merge;
 mod noise;
 mod normalization;
 mod pooling;
+mod preprocessing;
 mod recurrent;
 mod reshape;
 pub(crate) mod settings;
+mod transformer;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Softmax};
 pub use attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention, ScoreMode};
-pub use conv::{
-    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D,
-    SeparableConv2D,
+pub use augmentation::{
+    Factor, FillMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation,
+    RandomZoom,
 };
-pub use dense::Dense;
+pub use conv::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
+    SeparableConv1D, SeparableConv2D,
+};
+pub use dense::{Dense, EinsumDense};
 pub use embedding::Embedding;
 pub use merge::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
 pub use noise::{
@@ -33,19 +40,24 @@ pub use normalization::{
     UnitNormalization,
 };
 pub use pooling::{
-    AveragePooling1D, AveragePooling2D, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D,
-    GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+    AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D,
 };
+pub use preprocessing::{CategoryEncoding, CenterCrop, Discretization, Normalization, OutputMode, Rescaling, Resizing};
 pub use recurrent::{
-    Bidirectional, Cell, ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell, Course, Drawn, GRU, GRUCell, LSTM,
-    LSTMCell, Masking, MergeMode, RNN, Recurrent, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed,
-    register_cell,
+    Bidirectional, Cell, ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell, ConvLSTM3D, ConvLSTM3DCell, Course,
+    Drawn, GRU, GRUCell, LSTM, LSTMCell, Masking, MergeMode, RNN, Recurrent, SimpleRNN, SimpleRNNCell, StackedRNNCells,
+    TimeDistributed, register_cell,
 };
 pub use reshape::{
     Cropping1D, Cropping2D, Cropping3D, Flatten, Margins, Permute, RepeatVector, Reshape, UpSampling1D, UpSampling2D,
     UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
 };
 pub use settings::Size;
+pub use transformer::{
+    PositionEmbedding, RotaryEmbedding, SinePositionEncoding, TransformerDecoder, TransformerEncoder,
+};
 pub use window::Padding;
 
 use crate::layer::AnyLayer;
@@ -73,16 +85,19 @@ macro_rules! known_layers {
 }
 
 known_layers! {
-    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D AveragePooling2D BatchNormalization
-    Bidirectional ConvLSTM1D ConvLSTM2D GRU GroupQueryAttention LSTM Masking MultiHeadAttention RNN SimpleRNN
-    TimeDistributed
-    Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D
-    DepthwiseConv2D Dot Dropout ELU Embedding Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D
-    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
-    GroupNormalization LayerNormalization LeakyReLU MaxPooling1D MaxPooling2D Maximum Minimum Multiply PReLU Permute
-    RMSNormalization ReLU RepeatVector Reshape SeparableConv1D SeparableConv2D Softmax SpatialDropout1D SpatialDropout2D
-    SpatialDropout3D SpectralNormalization Subtract UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D
-    ZeroPadding2D ZeroPadding3D
+    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
+    AveragePooling2D AveragePooling3D BatchNormalization Bidirectional CategoryEncoding CenterCrop Concatenate
+    Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D
+    Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU EinsumDense Embedding
+    Flatten GRU GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention LSTM
+    LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention
+    Multiply Normalization PReLU Permute PositionEmbedding RMSNormalization RNN RandomBrightness RandomContrast
+    RandomCrop RandomFlip RandomRotation RandomTranslation RandomZoom ReLU RepeatVector Rescaling Reshape Resizing
+    RotaryEmbedding SeparableConv1D SeparableConv2D SimpleRNN SinePositionEncoding Softmax SpatialDropout1D
+    SpatialDropout2D SpatialDropout3D SpectralNormalization Subtract TimeDistributed TransformerDecoder
+    TransformerEncoder UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D
 }
 
 /// Layers of others by class.

@@ -7,7 +7,7 @@ use super::{require, require_epsilon};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
 use crate::{Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{
-    ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep,
+    ArithmeticOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep,
 };
 use kiln_autograd::{Shape, Tensor, Var};
 use std::sync::Arc;
@@ -428,7 +428,7 @@ impl AnyLayer for SpectralNormalization {
             }
             let sigma = v.matmul(&matrix)?.mul(&u)?.sum(..)?;
             // A kernel of zeros stays.
-            let sigma = sigma.add(&sigma.eq(0.0)?.cast(w.dtype())?)?;
+            let sigma = sigma.maximum(f64::from(f32::MIN_POSITIVE))?;
             pass.update(vector, u);
             pass.replace(kernel, w.div(&sigma)?);
         }

@@ -74,6 +74,11 @@ pooling! {
     /// # Shapes
     /// `[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`.
     MaxPooling2D 2 max_pool2d;
+    /// The largest value of each window of a volume.
+    ///
+    /// # Shapes
+    /// `[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, channels]`.
+    MaxPooling3D 3 max_pool3d;
     /// The mean of each window of steps; where it reaches over the edge, of the part inside.
     ///
     /// # Shapes
@@ -84,6 +89,11 @@ pooling! {
     /// # Shapes
     /// `[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`.
     AveragePooling2D 2 average_pool2d;
+    /// The mean of each window of a volume; where it reaches over the edge, of the part inside.
+    ///
+    /// # Shapes
+    /// `[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, channels]`.
+    AveragePooling3D 3 average_pool3d;
 }
 
 /// All axes but the batch and the channels.

@@ -15,6 +15,7 @@ pub mod prelude;
 pub mod random;
 mod recurrent;
 mod reduce;
+mod resize;
 mod scan;
 mod softmax;
 mod sort;
@@ -42,6 +43,7 @@ pub use pool::{
 pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};
 pub use reduce::*;
+pub use resize::{Resize, ResizeOps};
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};
 pub use sort::*;
@@ -67,6 +69,7 @@ value::families! {
     PowOps
     RecurrentOps
     ReduceOps
+    ResizeOps
     ScanOps
     SelectOps
     SoftmaxOps

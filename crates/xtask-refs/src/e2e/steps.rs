@@ -138,7 +138,7 @@ fn apply(optimizer: &mut Optimizer, model: &mut Torch, gradients: Vec<Option<Ten
     let mut updates = Vec::new();
     model.parameters_mut(&mut |_, parameter| {
         if let Some((name, gradient)) = named.next()
-            && parameter.trainable
+            && parameter.is_trained()
         {
             updates.push(ParameterUpdate { name, value: &mut parameter.tensor, gradient });
         }

@@ -1,4 +1,5 @@
-//! A PyTorch model as a module: its `forward` is written in the manifest as a chain, `conv1 -> bn1 -> relu -> fc`.
+//! A PyTorch model as a module: its `forward` is written in the manifest as a chain, `conv1 -> bn1 -> relu -> fc`, or it is a
+//! transformer of given sizes.
 
 use super::call::Call;
 use crate::Stop;
@@ -23,6 +24,18 @@ enum Link {
         eps: f64,
         momentum: f64,
     },
+    LayerNorm {
+        name: String,
+        eps: f64,
+    },
+    Embedding(String),
+    Recurrent {
+        name: String,
+        kind: Kind,
+    },
+    /// What a recurrent layer gives at the last step.
+    LastStep,
+    MeanOverTime,
     MaxPool(Pool2dOptions),
     AveragePool(Pool2dOptions),
     Flatten,
@@ -30,10 +43,25 @@ enum Link {
     Nothing,
 }
 
-/// The model: links in a row, and parameters and buffers under PyTorch's names.
+/// A recurrent layer; its parameters say how many layers there are, and whether they go both ways.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Rnn,
+    Lstm,
+    Gru,
+}
+
+/// What a model does with its parameters.
+#[derive(Debug)]
+enum Body {
+    Chain(Vec<Link>),
+    Transformer(Transformer),
+}
+
+/// The model: what it does, and parameters and buffers under PyTorch's names.
 #[derive(Debug)]
 pub(super) struct Torch {
-    links: Vec<Link>,
+    body: Body,
     parameters: BTreeMap<String, Parameter>,
 }
 
@@ -52,11 +80,21 @@ impl Torch {
             }
         }
         let model = manifest.json.get("model").unwrap_or(&Value::Null);
+        if model.get("kind").and_then(Value::as_str) == Some("transformer") {
+            return Ok(Torch { body: Body::Transformer(Transformer::read(model)?), parameters });
+        }
         let layers = model.get("layers").and_then(Value::as_object);
         let chain = model.get("forward").and_then(Value::as_str).unwrap_or_default();
         let link = |text: &str| -> std::result::Result<Link, Stop> {
+            if let Some(link) = over_time(text) {
+                return Ok(link);
+            }
+            // Remarks stand in brackets: `lstm (zero initial state)`.
+            let bare = text.split_once(" (").map_or(text, |(name, _)| name);
+            let text = if layers.is_some_and(|layers| layers.contains_key(bare)) { bare } else { text };
             let described = layers.and_then(|layers| layers.get(text)).and_then(Value::as_str);
-            match described {
+            // As do those about the order of gates, behind a semicolon.
+            match described.map(|text| text.split(';').next().unwrap_or(text)) {
                 Some(description) => layer(text, Call::read(description)?),
                 // A chain of sizes has linear layers only, which need no description.
                 None if parameters.contains_key(&format!("{text}.weight")) && layers.is_none() => {
@@ -72,7 +110,7 @@ impl Torch {
             }
             failed => failed,
         })?;
-        Ok(Torch { links, parameters })
+        Ok(Torch { body: Body::Chain(links), parameters })
     }
 
     fn get(&self, layer: &str, name: &str) -> Option<&Parameter> {
@@ -91,6 +129,100 @@ impl Torch {
             Some(bias) => Ok(x.add(&along_channels(&pass.parameter(bias), &x)?)?),
             None => Ok(x),
         }
+    }
+
+    /// `x · weightᵀ + bias`.
+    fn linear(&self, x: &Var, name: &str, pass: &mut Pass) -> Result<Var> {
+        let y = x.matmul(&pass.parameter(self.need(name, "weight")?).t()?)?;
+        match self.get(name, "bias") {
+            Some(bias) => Ok(y.add(&pass.parameter(bias))?),
+            None => Ok(y),
+        }
+    }
+
+    fn layer_norm(&self, x: &Var, name: &str, eps: f64, pass: &mut Pass) -> Result<Var> {
+        let deviation = x.sub(&x.mean(keep(-1))?)?;
+        let scale = deviation.square()?.mean(keep(-1))?.add(eps)?.rsqrt()?;
+        let y = deviation.mul(&scale)?.mul(&pass.parameter(self.need(name, "weight")?))?;
+        Ok(y.add(&pass.parameter(self.need(name, "bias")?))?)
+    }
+
+    /// All layers of a recurrent module, each direction of the last side by side.
+    fn recurrent(&self, x: &Var, name: &str, kind: Kind, pass: &mut Pass) -> Result<Var> {
+        let mut x = x.clone();
+        for layer in 0.. {
+            let mut both = Vec::new();
+            for (direction, suffix) in ["", "_reverse"].into_iter().enumerate() {
+                let part = |what: &str| format!("{what}_l{layer}{suffix}");
+                if self.get(name, &part("weight_hh")).is_none() {
+                    continue;
+                }
+                let own = |what: &str, pass: &mut Pass| -> Result<Var> {
+                    Ok(pass.parameter(self.need(name, &part(what))?))
+                };
+                let seen = if direction == 1 { x.flip(1)? } else { x.clone() };
+                let y = direction_of(kind, &seen, [
+                    own("weight_ih", pass)?,
+                    own("weight_hh", pass)?,
+                    own("bias_ih", pass)?,
+                    own("bias_hh", pass)?,
+                ])?;
+                both.push(if direction == 1 { y.flip(1)? } else { y });
+            }
+            x = match &both[..] {
+                [] => break,
+                [one] => one.clone(),
+                both => concat(&both.iter().collect::<Vec<_>>(), -1)?,
+            };
+        }
+        Ok(x)
+    }
+
+    fn transformed(&self, x: &Var, how: &Transformer, pass: &mut Pass) -> Result<Var> {
+        let tokens = pass.parameter(self.need("tok", "weight")?);
+        let time = x.tensor().shape()[1] as isize;
+        let positions = pass.parameter(self.need("pos", "weight")?).slice(0, ..time)?;
+        let mut h = tokens.rows(x)?.add(&positions)?;
+        for i in 0..how.layers {
+            let name = |part: &str| format!("blocks.{i}.{part}");
+            let normed = |x: &Var, which: &str, pass: &mut Pass| self.layer_norm(x, &name(which), how.eps, pass);
+            let seen = if how.pre { normed(&h, "norm1", pass)? } else { h.clone() };
+            h = h.add(&self.attention(&seen, &name("self_attn"), how, pass)?)?;
+            if !how.pre {
+                h = normed(&h, "norm1", pass)?;
+            }
+            let seen = if how.pre { normed(&h, "norm2", pass)? } else { h.clone() };
+            let inner = how.activation.apply(&self.linear(&seen, &name("linear1"), pass)?)?;
+            h = h.add(&self.linear(&inner, &name("linear2"), pass)?)?;
+            if !how.pre {
+                h = normed(&h, "norm2", pass)?;
+            }
+        }
+        if self.get("ln", "weight").is_some() {
+            h = self.layer_norm(&h, "ln", how.eps, pass)?;
+        }
+        match self.get("head", "weight") {
+            Some(_) => self.linear(&h, "head", pass),
+            // Tied to the embedding.
+            None => Ok(h.matmul(&tokens.t()?)?),
+        }
+    }
+
+    fn attention(&self, x: &Var, name: &str, how: &Transformer, pass: &mut Pass) -> Result<Var> {
+        let weight = pass.parameter(self.need(name, "in_proj_weight")?);
+        let all = x.matmul(&weight.t()?)?.add(&pass.parameter(self.need(name, "in_proj_bias")?))?;
+        let [batch, time, wide] = [0, 1, 2].map(|i| all.tensor().shape()[i]);
+        let size = wide / 3 / how.heads;
+        let heads = all.reshape([batch, time, 3, how.heads, size])?.permute(&[2, 0, 3, 1, 4])?;
+        let [q, k, v] = [heads.index(0, 0)?, heads.index(0, 1)?, heads.index(0, 2)?];
+        let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul(1.0 / (size as f64).sqrt())?;
+        if how.causal {
+            let steps = Tensor::arange(0, time as i64, 1)?;
+            let sees = steps.unsqueeze(1)?.ge(&steps.unsqueeze(0)?)?.expand(*scores.tensor().shape())?;
+            scores = Var::new(sees).select(&scores, f64::NEG_INFINITY)?;
+        }
+        let y = scores.softmax(-1)?.matmul(&v)?.permute(&[0, 2, 1, 3])?.reshape([batch, time, wide / 3])?;
+        self.linear(&y, &format!("{name}.out_proj"), pass)
     }
 
     fn batch_norm(&self, x: &Var, name: &str, eps: f64, momentum: f64, pass: &mut Pass) -> Result<Var> {
@@ -123,15 +255,85 @@ fn along_channels(vector: &Var, x: &Var) -> Result<Var> {
     Ok(vector.reshape(dims)?)
 }
 
+/// The sizes of a transformer whose blocks are as PyTorch's `TransformerEncoderLayer` names them.
+#[derive(Debug)]
+struct Transformer {
+    layers: usize,
+    heads: usize,
+    eps: f64,
+    /// Whether norms come before what they are for.
+    pre: bool,
+    causal: bool,
+    activation: Activation,
+}
+
+impl Transformer {
+    fn read(model: &Value) -> std::result::Result<Transformer, Stop> {
+        let size = |key: &str| model.get(key).and_then(Value::as_u64).unwrap_or(0) as usize;
+        let text = |key: &str| model.get(key).and_then(Value::as_str).unwrap_or_default();
+        let activation = text("activation").split_whitespace().next().unwrap_or_default();
+        let pre = match text("norm") {
+            "pre" => true,
+            "post" => false,
+            other => return Stop::unsupported(format!("transformer: norms `{other}`")),
+        };
+        Ok(Transformer {
+            layers: size("layers"),
+            heads: size("heads").max(1),
+            eps: model.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-5),
+            pre,
+            causal: text("forward").contains("causal"),
+            activation: activation.into(),
+        })
+    }
+}
+
+/// What a chain says of the outputs of a recurrent layer.
+fn over_time(text: &str) -> Option<Link> {
+    match text {
+        "output of the last time step" | "last time step" => Some(Link::LastStep),
+        "mean over time" | "mean over the time steps" => Some(Link::MeanOverTime),
+        _ => None,
+    }
+}
+
+/// One direction of one layer over a sequence.
+fn direction_of(kind: Kind, x: &Var, [input, state, input_bias, state_bias]: [Var; 4]) -> Result<Var> {
+    let units = state.tensor().shape()[1];
+    let zeros = Var::new(Tensor::zeros([x.tensor().shape()[0], units])?.cast(x.tensor().dtype())?);
+    // PyTorch's order of a GRU's gates is r, z, n.
+    let ordered = |x: &Var| -> Result<Var> {
+        if kind != Kind::Gru {
+            return Ok(x.clone());
+        }
+        let parts = x.chunk(3, 0)?;
+        Ok(concat(&[&parts[1], &parts[0], &parts[2]], 0)?)
+    };
+    let (input, state) = (ordered(&input)?, ordered(&state)?);
+    let (input_bias, state_bias) = (ordered(&input_bias)?, ordered(&state_bias)?);
+    let z = x.matmul(&input.t()?)?.add(&input_bias)?;
+    Ok(match kind {
+        Kind::Rnn => z.add(&state_bias)?.simple_rnn(&state.t()?, &zeros, None)?,
+        Kind::Lstm => z.add(&state_bias)?.lstm(&state.t()?, &zeros, &zeros, None)?.0,
+        Kind::Gru => z.gru(&state.t()?, &state_bias, &zeros, None)?,
+    })
+}
+
 impl Module for Torch {
     fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
+        let links = match &self.body {
+            Body::Chain(links) => links,
+            Body::Transformer(how) => return self.transformed(x, how, pass),
+        };
         let mut x = x.clone();
-        for link in &self.links {
+        for link in links {
             x = match link {
-                Link::Linear(name) => {
-                    let weight = pass.parameter(self.need(name, "weight")?);
-                    self.biased(x.matmul(&weight.t()?)?, name, pass)?
-                }
+                Link::Linear(name) => self.linear(&x, name, pass)?,
+                Link::LayerNorm { name, eps } => self.layer_norm(&x, name, *eps, pass)?,
+                Link::Embedding(name) => pass.parameter(self.need(name, "weight")?).rows(&x)?,
+                Link::Recurrent { name, kind } => self.recurrent(&x, name, *kind, pass)?,
+                Link::LastStep => x.index(1, -1)?,
+                Link::MeanOverTime => x.mean(1)?,
                 Link::Conv2d { name, options } => {
                     let weight = pass.parameter(self.need(name, "weight")?);
                     self.biased(x.conv2d(&weight, options)?, name, pass)?
@@ -169,7 +371,9 @@ fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
         "Linear" => &["bias"],
         "Conv2d" => &["padding", "stride", "dilation", "groups", "bias"],
         "BatchNorm2d" | "BatchNorm1d" => &["eps", "momentum"],
-        "Dropout" => &[],
+        "Dropout" | "Embedding" => &[],
+        "LayerNorm" => &["eps"],
+        "RNN" | "LSTM" | "GRU" => &["batch_first", "num_layers", "bidirectional"],
         other => return Stop::unsupported(other),
     };
     if let Some(argument) = call.named.keys().find(|key| !allowed.contains(&key.as_str())) {
@@ -177,6 +381,16 @@ fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
     }
     match call.name.as_str() {
         "Linear" => Ok(Link::Linear(name)),
+        "Embedding" => Ok(Link::Embedding(name)),
+        "LayerNorm" => Ok(Link::LayerNorm { name, eps: float("eps", 1e-5).unwrap_or(1e-5) }),
+        class @ ("RNN" | "LSTM" | "GRU") => {
+            if call.named.get("batch_first").and_then(Value::as_bool) != Some(true) {
+                return Stop::unsupported(format!("{class} with time first"));
+            }
+            let kinds = [("RNN", Kind::Rnn), ("LSTM", Kind::Lstm), ("GRU", Kind::Gru)];
+            let kind = kinds.into_iter().find(|(known, _)| *known == class).map_or(Kind::Rnn, |(_, kind)| kind);
+            Ok(Link::Recurrent { name, kind })
+        }
         "Conv2d" => {
             let get =
                 |key: &str, default| call.named.get(key).map_or(Ok([default; 2]), |value| pair(&call.name, value));

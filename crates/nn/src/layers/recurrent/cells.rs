@@ -5,7 +5,7 @@ use crate::layer::{Weight, Weights};
 use crate::layers::noise::silence;
 use crate::layers::settings::{Settings, settings, write};
 use crate::{Activation, Constraint, Error, Initializer, Pass, Regularizer, Result};
-use kiln_autograd::ops::{ArithmeticOps, MatMulOps, Value, ViewOps};
+use kiln_autograd::ops::{ArithmeticOps, MatMulOps, RecurrentOps, Value, ViewOps};
 use kiln_autograd::{Shape, Spec, Tensor, Var};
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -186,6 +186,23 @@ impl Cell for SimpleRNNCell {
         let h = self.activation.apply(&x.add(&inner)?)?;
         Ok((h.clone(), vec![h]))
     }
+
+    fn sequence(
+        &self,
+        x: &Var,
+        states: &[Var],
+        weights: Weights<'_>,
+        drawn: &Drawn,
+        mask: Option<&Var>,
+        pass: &mut Pass,
+    ) -> Result<Option<(Var, Vec<Var>)>> {
+        if self.activation != Activation::Tanh || drawn.own[1].is_some() {
+            return Ok(None);
+        }
+        let h = x.simple_rnn(&pass.parameter(weights.get("recurrent_kernel")?), &states[0], mask)?;
+        let last = h.index(1, -1)?;
+        Ok(Some((h, vec![last])))
+    }
 }
 
 gated_settings! {
@@ -243,6 +260,25 @@ impl Cell for LSTMCell {
         let c = opened(1)?.mul(c)?.add(&opened(0)?.mul(&new)?)?;
         let h = opened(3)?.mul(&self.activation.apply(&c)?)?;
         Ok((h.clone(), vec![h, c]))
+    }
+
+    fn sequence(
+        &self,
+        x: &Var,
+        states: &[Var],
+        weights: Weights<'_>,
+        drawn: &Drawn,
+        mask: Option<&Var>,
+        pass: &mut Pass,
+    ) -> Result<Option<(Var, Vec<Var>)>> {
+        let is_plain = self.activation == Activation::Tanh && self.recurrent_activation == Activation::Sigmoid;
+        if !is_plain || drawn.own[1].is_some() {
+            return Ok(None);
+        }
+        let kernel = pass.parameter(weights.get("recurrent_kernel")?);
+        let (h, c) = x.lstm(&kernel, &states[0], &states[1], mask)?;
+        let last = vec![h.index(1, -1)?, c.index(1, -1)?];
+        Ok(Some((h, last)))
     }
 }
 
@@ -330,6 +366,28 @@ impl Cell for GRUCell {
         // z · h + (1 - z) · new.
         let y = new.add(&z.mul(&h.sub(&new)?)?)?;
         Ok((y.clone(), vec![y]))
+    }
+
+    fn sequence(
+        &self,
+        x: &Var,
+        states: &[Var],
+        weights: Weights<'_>,
+        drawn: &Drawn,
+        mask: Option<&Var>,
+        pass: &mut Pass,
+    ) -> Result<Option<(Var, Vec<Var>)>> {
+        let is_plain = self.activation == Activation::Tanh && self.recurrent_activation == Activation::Sigmoid;
+        if !is_plain || !self.reset_after || drawn.own[1].is_some() {
+            return Ok(None);
+        }
+        let bias = match self.bias(1, weights, pass)? {
+            Some(bias) => bias,
+            None => Var::new(Tensor::filled(Spec::new(Shape::new(&[3 * self.units])?, Value::dtype(x)), 0.0)),
+        };
+        let h = x.gru(&pass.parameter(weights.get("recurrent_kernel")?), &bias, &states[0], mask)?;
+        let last = h.index(1, -1)?;
+        Ok(Some((h, vec![last])))
     }
 }
 

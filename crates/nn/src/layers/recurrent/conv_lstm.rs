@@ -192,4 +192,10 @@ conv_lstm! {
     /// An [`LSTM`](super::LSTM) over sequences of images, `[time, height, width, channels]`, whose products are convolutions
     /// (Shi et al. 2015).
     ConvLSTM2D;
+    3 conv3d
+    /// A step of [`ConvLSTM3D`].
+    ConvLSTM3DCell,
+    /// An [`LSTM`](super::LSTM) over sequences of volumes, `[time, depth, height, width, channels]`, whose products are convolutions
+    /// (Shi et al. 2015).
+    ConvLSTM3D;
 }

@@ -5,7 +5,7 @@ mod conv_lstm;
 mod wrappers;
 
 pub use cells::{GRU, GRUCell, LSTM, LSTMCell, SimpleRNN, SimpleRNNCell, StackedRNNCells};
-pub use conv_lstm::{ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell};
+pub use conv_lstm::{ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell, ConvLSTM3D, ConvLSTM3DCell};
 pub use wrappers::{Bidirectional, Masking, MergeMode, TimeDistributed};
 
 use super::settings::{Setting, Settings, settings};
@@ -420,6 +420,7 @@ type ReadCell = fn(&Json) -> Result<Arc<dyn Cell>>;
 const KNOWN: &[(&str, ReadCell)] = &[
     ("ConvLSTM1DCell", read_cell::<ConvLSTM1DCell>),
     ("ConvLSTM2DCell", read_cell::<ConvLSTM2DCell>),
+    ("ConvLSTM3DCell", read_cell::<ConvLSTM3DCell>),
     ("GRUCell", read_cell::<GRUCell>),
     ("LSTMCell", read_cell::<LSTMCell>),
     ("SimpleRNNCell", read_cell::<SimpleRNNCell>),
