@@ -168,7 +168,10 @@ impl Functional {
             return Err(Error::config(format!("{}: two layers are named `{name}`", self.class), "names must differ"));
         }
         if name.is_empty() || name.contains('/') {
-            return Err(Error::config(format!("{}: `{name}` is no layer name", self.class), "names must not be empty or contain `/`"));
+            return Err(Error::config(
+                format!("{}: `{name}` is no layer name", self.class),
+                "names must not be empty or contain `/`",
+            ));
         }
         self.layers.push(Placed { name, layer });
         Ok(self.layers.len() - 1)

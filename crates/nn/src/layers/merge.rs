@@ -3,9 +3,7 @@
 use super::settings::{described, settings};
 use crate::layer::{AnyLayer, Weights, arity};
 use crate::{Error, Pass, Result, Signal};
-use kiln_autograd::ops::{
-    ArithmeticOps, ComparisonOps, MathOps, MatMulOps, ReduceOps, Value, ViewOps, concat, keep,
-};
+use kiln_autograd::ops::{ArithmeticOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, Value, ViewOps, concat, keep};
 use kiln_autograd::{Shape, Var};
 
 /// The shape that samples of two shapes broadcast to.

@@ -6,9 +6,7 @@ use super::settings::{described, settings};
 use super::{require, require_epsilon};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
 use crate::{Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
-use kiln_autograd::ops::{
-    ArithmeticOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep,
-};
+use kiln_autograd::ops::{ArithmeticOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep};
 use kiln_autograd::{Shape, Tensor, Var};
 use std::sync::Arc;
 

@@ -157,16 +157,14 @@ impl Torch {
                 if self.get(name, &part("weight_hh")).is_none() {
                     continue;
                 }
-                let own = |what: &str, pass: &mut Pass| -> Result<Var> {
-                    Ok(pass.parameter(self.need(name, &part(what))?))
-                };
+                let own =
+                    |what: &str, pass: &mut Pass| -> Result<Var> { Ok(pass.parameter(self.need(name, &part(what))?)) };
                 let seen = if direction == 1 { x.flip(1)? } else { x.clone() };
-                let y = direction_of(kind, &seen, [
-                    own("weight_ih", pass)?,
-                    own("weight_hh", pass)?,
-                    own("bias_ih", pass)?,
-                    own("bias_hh", pass)?,
-                ])?;
+                let y = direction_of(
+                    kind,
+                    &seen,
+                    [own("weight_ih", pass)?, own("weight_hh", pass)?, own("bias_ih", pass)?, own("bias_hh", pass)?],
+                )?;
                 both.push(if direction == 1 { y.flip(1)? } else { y });
             }
             x = match &both[..] {
