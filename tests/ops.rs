@@ -61,6 +61,11 @@ fn conv() {
 }
 
 #[test]
+fn resize() {
+    check_all(cases::resize::all());
+}
+
+#[test]
 fn recurrent() {
     check_all(cases::recurrent::all().into_iter().map(Case::fused).collect());
 }

@@ -57,6 +57,26 @@ pub enum Activation {
     Softsign,
     /// `exp(x)`.
     Exponential,
+    /// `x / 2 + 1/2` limited to 0 … 1.
+    SparseSigmoid,
+    /// 0 up to -1, `x` from 1 on, `(x + 1)² / 4` between.
+    SparsePlus,
+    /// The point of the simplex that is nearest along the last axis: like softmax, with zeros.
+    Sparsemax,
+    /// `(x + sqrt(x² + 4)) / 2`.
+    Squareplus,
+    /// `x` limited to -1 … 1.
+    HardTanh,
+    /// `x` outside of ±1/2, else 0.
+    HardShrink,
+    /// `x` moved towards 0 by 1/2, and 0 where it would cross.
+    SoftShrink,
+    /// `x - tanh(x)`.
+    TanhShrink,
+    /// `x` where positive, else 0, with a threshold of 0 for both: Keras's default of `threshold`.
+    Threshold,
+    /// `a · sigmoid(b)` of the two halves of the last axis.
+    Glu,
     /// A name that stands for none of them.
     Unknown(String),
 }
@@ -85,6 +105,16 @@ const NAMES: &[(&str, Activation)] = &[
     ("softplus", Activation::Softplus),
     ("softsign", Activation::Softsign),
     ("exponential", Activation::Exponential),
+    ("sparse_sigmoid", Activation::SparseSigmoid),
+    ("sparse_plus", Activation::SparsePlus),
+    ("sparsemax", Activation::Sparsemax),
+    ("squareplus", Activation::Squareplus),
+    ("hard_tanh", Activation::HardTanh),
+    ("hard_shrink", Activation::HardShrink),
+    ("soft_shrink", Activation::SoftShrink),
+    ("tanh_shrink", Activation::TanhShrink),
+    ("threshold", Activation::Threshold),
+    ("glu", Activation::Glu),
 ];
 
 impl From<&str> for Activation {
@@ -114,7 +144,7 @@ impl Activation {
 
     /// Whether the result has the shape of `x`.
     pub(crate) fn keeps_shape(&self) -> bool {
-        true
+        *self != Activation::Glu
     }
 
     /// The shape of the result for samples of a shape.
@@ -122,7 +152,14 @@ impl Activation {
     /// # Errors
     /// A last dimension that it cannot halve.
     pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        Ok(*input)
+        match (self, input.last()) {
+            (Activation::Glu, Some(n)) if n.is_multiple_of(2) => Ok(input.with(input.rank() - 1, n / 2)),
+            (Activation::Glu, _) => {
+                let text = format!("glu: the last dimension of {input} has no two halves");
+                Err(Error::config(text, "its length must be even"))
+            }
+            _ => Ok(*input),
+        }
     }
 
     /// Applies it.
@@ -151,6 +188,16 @@ impl Activation {
             Activation::Softplus => x.softplus()?,
             Activation::Softsign => x.softsign()?,
             Activation::Exponential => x.exp()?,
+            Activation::SparseSigmoid => x.sparse_sigmoid()?,
+            Activation::SparsePlus => x.sparse_plus()?,
+            Activation::Sparsemax => x.sparsemax(-1)?,
+            Activation::Squareplus => x.squareplus(4.0)?,
+            Activation::HardTanh => x.hard_tanh(-1.0, 1.0)?,
+            Activation::HardShrink => x.hard_shrink(0.5)?,
+            Activation::SoftShrink => x.soft_shrink(0.5)?,
+            Activation::TanhShrink => x.tanhshrink()?,
+            Activation::Threshold => x.threshold(0.0, 0.0)?,
+            Activation::Glu => x.glu(-1)?,
             Activation::Unknown(name) => return Err(unknown_name(name)),
         })
     }

@@ -182,6 +182,12 @@ impl Functional {
         let placed = &self.layers[layer];
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.shapes[i]).collect();
         let outputs = placed.layer.infer(&shapes).map_err(|e| e.in_layer(&placed.name))?;
+        let activation = placed.layer.final_activation();
+        if !activation.keeps_shape() {
+            let text = format!("{}: `{activation}` gives another shape than the layer", placed.layer.class_name());
+            let help = format!("make it a layer of its own: Activation::new(\"{activation}\")");
+            return Err(Error::config(text, help).in_layer(&placed.name));
+        }
         let first = self.shapes.len();
         self.calls.push(Call { layer, inputs, first, count: outputs.len() });
         self.shapes.extend(outputs);
