@@ -3,6 +3,7 @@
 mod cases;
 mod contract;
 mod errors;
+mod layers;
 mod ops;
 mod plan;
 mod reported;

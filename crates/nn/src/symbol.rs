@@ -93,6 +93,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Of a layer chosen at run time.
+    pub fn of(layer: Box<dyn AnyLayer>) -> Shared {
+        Shared { name: None, layer: layer.into() }
+    }
+
     /// Calls the layer: its one output.
     ///
     /// # Errors
