@@ -81,6 +81,25 @@ fn products(c: &mut Criterion) {
     measure(c, "max_pool2d 32x30x30x16", x.count(), || x.max_pool2d(&Pool2dOptions::new([2, 2])));
 }
 
+fn recurrent(c: &mut Criterion) {
+    let [batch, time, units] = [64, 64, 128];
+    let x = normal(&[batch, time, units]);
+    let (kernel, own) = (normal(&[units, 4 * units]), normal(&[units, 4 * units]));
+    let zeros = Tensor::zeros([batch, units]).expect("32 KB");
+    let gates = x.matmul(&kernel).expect("the shapes fit");
+    measure(c, "lstm of 64x64x128", batch * time * units, || Ok(gates.lstm(&own, &zeros, &zeros, None)?.0));
+    measure(c, "lstm with its inputs 64x64x128", batch * time * units, || {
+        Ok(x.matmul(&kernel)?.lstm(&own, &zeros, &zeros, None)?.0)
+    });
+    let first = Var::new(zeros.clone());
+    c.bench_function("lstm with its inputs and gradients 64x64x128", |b| {
+        b.iter(|| {
+            let loss = |v: &[Var]| v[0].matmul(&v[1])?.lstm(&v[2], &first, &first, None)?.0.sum(..);
+            black_box(grad(loss, &[x.clone(), kernel.clone(), own.clone()]).expect("the shapes fit"))
+        });
+    });
+}
+
 fn training(c: &mut Criterion) {
     let gradient = normal(&[784, 128]);
     let mut value = normal(&[784, 128]);
@@ -102,7 +121,7 @@ fn training(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, elementwise, reductions, indexing, products, training);
+criterion_group!(benches, elementwise, reductions, indexing, products, recurrent, training);
 
 fn main() {
     limit::limited(benches);

@@ -230,6 +230,38 @@ fn a_training_step() {
     assert!(text.contains("tests/plan.rs:"), "{text}");
 }
 
+/// Gates open where they lie, and their gradients go there: with and without a mask, and by way of single precision.
+#[test]
+fn recurrent_layers_write_over_their_gates() {
+    let layers = |x: &[Tensor]| {
+        let (mask, x) = (Var::new(x[0].clone()), &x[1..]);
+        let loss = |x: &[Var]| {
+            let (h, c) = x[0].matmul(&x[1])?.add(0.1)?.lstm(&x[2], &x[3], &x[4], Some(&mask))?;
+            let h = h.matmul(&x[5])?.add(0.1)?.gru(&x[6], &x[7], &x[3], None)?.add(&c)?;
+            h.matmul(&x[8])?.simple_rnn(&x[8], &x[4], Some(&mask))?.square()?.sum(..)
+        };
+        let (loss, gradients) = value_and_grad(loss, x)?;
+        Ok([vec![loss], gradients].concat())
+    };
+    let shapes: &[&[usize]] =
+        &[&[9, 5, 7], &[7, 80], &[20, 80], &[9, 20], &[9, 20], &[20, 60], &[20, 60], &[60], &[20, 20]];
+    let inputs = |seed: u64, dtype: DType| -> Vec<Tensor> {
+        let key = Key::new(seed);
+        let mut all = vec![key.uniform([9, 5], 0.0, 1.0).unwrap().lt(0.7).unwrap()];
+        let normal = |(i, dims): (usize, &&[usize])| key.fold(i as u64).normal(*dims, 0.0, 0.3)?.cast(dtype);
+        all.extend(shapes.iter().enumerate().map(|x| normal(x).unwrap()));
+        all
+    };
+    for dtype in [DType::F32, DType::F64, DType::F16] {
+        let plan = agree(layers, &inputs(1, dtype), &inputs(2, dtype), "recurrent layers");
+        let text = plan.explain();
+        for op in ["lstm", "lstm_grad", "gru", "gru_grad"] {
+            let line = text.lines().find(|line| line.contains(&format!("{op}(")));
+            assert!(line.is_some_and(|line| line.contains("in place of")), "{dtype}: {text}");
+        }
+    }
+}
+
 #[test]
 fn memory_is_close_to_what_is_alive_at_once() {
     let mut bound = 0;

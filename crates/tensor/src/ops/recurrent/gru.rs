@@ -17,8 +17,8 @@ use std::ops::Range;
 /// A gated recurrent unit over sequences, from gates `[batch, time, 3 · units]`, a recurrent kernel `[units, 3 · units]`
 /// and its bias `[3 · units]`, the first state `h`, `[batch, units]`, and perhaps a mask `[batch, time]`.
 ///
-/// Gives all `h`, and what the gradient reads: the gates as they open, `[batch, time, 3 · units]`, and what the reset gate
-/// lets through of, `[batch, time, units]`.
+/// Gives all `h`, and what the gradient reads: the gates as they open, `[batch, time, 3 · units]`, and the part of the
+/// product that the reset gate stands before, `[batch, time, units]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gru {
     /// Whether there is a mask.
@@ -26,8 +26,8 @@ pub struct Gru {
 }
 
 /// The gradient of [`Gru`] with respect to gates, recurrent kernel, its bias and the first state, from the opened gates,
-/// what the reset gate lets through of, all `h`, the recurrent kernel, the first `h`, the gradients of all `h`, and perhaps
-/// the mask.
+/// the part of the product before the reset gate, all `h`, the recurrent kernel, the first `h`, the gradients of all `h`,
+/// and perhaps the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GruGrad {
     /// Whether there is a mask.
@@ -191,7 +191,7 @@ impl Op for GruGrad {
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
         let (name, dtype) = ("gru_grad", x[0].dtype);
         let sizes = Sizes::new(name, 3, x[0], x[3])?;
-        for (what, spec) in [("what is reset", x[1]), ("h", x[2]), ("the gradient of h", x[5])] {
+        for (what, spec) in [("what the reset gate stands before", x[1]), ("h", x[2]), ("the gradient of h", x[5])] {
             sizes.check_steps(name, what, spec, sizes.units, dtype)?;
         }
         sizes.check_state(name, "the first h", x[4], dtype)?;
@@ -232,7 +232,7 @@ impl GruGrad {
         // Of what is reset, the gradient is another than that of the gates' own input.
         let mut d_inner = Scratch::arbitrary(sizes.batch * sizes.time * units);
         let mut sums = Scratch::filled(sizes.batch * width, T::zero());
-        let [shared_previous, shared_inner] = [&mut previous, &mut d_inner].map(|all| Shared::new(all));
+        let [shared_previous, shared_inner] = [Shared::new(&mut previous), Shared::new(&mut d_inner)];
         let shared_sums = Shared::new(&mut sums);
         let write = |dz: &mut [T], du: &mut [T], db: &mut [T], dh0: &mut [T]| {
             let (gates, shared, dh0) = (gates.shared(), Shared::new(dz), Shared::new(dh0));

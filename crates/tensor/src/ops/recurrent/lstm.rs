@@ -126,52 +126,64 @@ impl<T: Number> simd::Kernel for Step<'_, T> {
     type Out = ();
 
     #[inline(always)]
-    fn run(self) {
-        let (units, width) = (self.sizes.units, self.sizes.width());
+    fn run(mut self) {
+        let units = self.sizes.units;
         for row in 0..self.rows.len() {
-            let step = (self.rows.start + row) * self.sizes.time + self.t;
-            let counts = self.mask.is_none_or(|mask| mask[step]);
-            let (z, h, c) = (self.z.row(row).cast_const(), self.h.row(row), self.c.row(row));
             let mut unit = 0;
-            while unit < units {
-                let n = LANES.min(units - unit);
-                // SAFETY: rows are of one task, steps and units of one row lie inside; the four gates of a piece are read
-                // before they are written, in case they lie there.
-                unsafe {
-                    let x = self.places.x.get().add(step * width + unit).cast_const();
-                    let mut opened = [[T::zero(); LANES]; 4];
-                    for gate in 0..4 {
-                        // The next step's come and go while this one is multiplied on.
-                        prefetch_line(x.wrapping_add(gate * units + width));
-                        prefetch_line(self.places.gates.get().wrapping_add((step + 1) * width + gate * units + unit));
-                        let (x, z) = (load(x.add(gate * units), n), load(z.add(gate * units + unit), n));
-                        for lane in 0..LANES {
-                            opened[gate][lane] = x[lane] + z[lane];
-                        }
-                    }
-                    let [mut next_h, mut next_c] = [load(h.add(unit), n), load(c.add(unit), n)];
-                    if counts {
-                        advance(&mut opened, &mut next_h, &mut next_c);
-                    } else {
-                        opened = [[T::zero(); LANES]; 4];
-                    }
-                    let gates = self.places.gates.get().add(step * width + unit);
-                    for gate in 0..4 {
-                        store(&opened[gate], gates.add(gate * units), n);
-                    }
-                    let (all_h, all_c) = (
-                        self.places.h.get().wrapping_add(step * units + unit),
-                        self.places.c.get().wrapping_add(step * units + unit),
-                    );
-                    prefetch_line(all_h.wrapping_add(units));
-                    prefetch_line(all_c.wrapping_add(units));
-                    store(&next_h, h.add(unit), n);
-                    store(&next_c, c.add(unit), n);
-                    store(&next_h, all_h, n);
-                    store(&next_c, all_c, n);
-                }
+            while unit + LANES <= units {
+                // SAFETY: the row and the units are there.
+                unsafe { self.piece(row, unit, LANES) }
                 unit += LANES;
             }
+            if unit < units {
+                // SAFETY: the row and the units are there.
+                unsafe { self.piece(row, unit, units - unit) }
+            }
+        }
+    }
+}
+
+impl<T: Number> Step<'_, T> {
+    /// The `n` units from `unit` on of a row.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline(always)]
+    unsafe fn piece(&mut self, row: usize, unit: usize, n: usize) {
+        let (units, width) = (self.sizes.units, self.sizes.width());
+        let step = (self.rows.start + row) * self.sizes.time + self.t;
+        let counts = self.mask.is_none_or(|mask| mask[step]);
+        // SAFETY: rows are of one task, steps and units of one row lie inside; the four gates of a piece are read before
+        // they are written, in case they lie there.
+        unsafe {
+            let (z, h, c) = (self.z.row(row).add(unit), self.h.row(row).add(unit), self.c.row(row).add(unit));
+            let (x, gates) = (self.places.x.get().add(step * width + unit), self.places.gates.get());
+            let gates = gates.add(step * width + unit);
+            let (all_h, all_c) = (self.places.h.get(), self.places.c.get());
+            let (all_h, all_c) = (all_h.add(step * units + unit), all_c.add(step * units + unit));
+            let mut opened = [[T::zero(); LANES]; 4];
+            for gate in 0..4 {
+                opened[gate] = load(x.add(gate * units), n);
+                add(&mut opened[gate], &load(z.add(gate * units), n));
+                // The next step's come and go while this one is multiplied on.
+                prefetch_line(x.wrapping_add(gate * units + width));
+                prefetch_line(gates.wrapping_add(gate * units + width));
+            }
+            prefetch_line(all_h.wrapping_add(units));
+            prefetch_line(all_c.wrapping_add(units));
+            let (mut next_h, mut next_c) = (load(h, n), load(c, n));
+            if counts {
+                advance(&mut opened, &mut next_h, &mut next_c);
+            } else {
+                opened = [[T::zero(); LANES]; 4];
+            }
+            for gate in 0..4 {
+                store(&opened[gate], gates.add(gate * units), n);
+            }
+            store(&next_h, h, n);
+            store(&next_c, c, n);
+            store(&next_h, all_h, n);
+            store(&next_c, all_c, n);
         }
     }
 }
@@ -308,53 +320,71 @@ impl<T: Number> simd::Kernel for StepBack<'_, T> {
     type Out = ();
 
     #[inline(always)]
-    fn run(self) {
-        let (units, width) = (self.sizes.units, self.sizes.width());
+    fn run(mut self) {
+        let units = self.sizes.units;
         for row in 0..self.rows.len() {
-            let sequence = self.rows.start + row;
-            let step = sequence * self.sizes.time + self.t;
-            let counts = self.mask.is_none_or(|mask| mask[step]);
-            let (carried_h, carried_c) = (self.carried_h.row(row), self.carried_c.row(row));
-            let step_dz = self.step_dz.row(row);
-            let before = match self.t {
-                0 => self.first_c[sequence * units..].as_ptr(),
-                _ => self.c[(step - 1) * units..].as_ptr(),
-            };
             let mut unit = 0;
-            while unit < units {
-                let (n, at) = (LANES.min(units - unit), step * units + unit);
-                // SAFETY: rows are of one task, steps and units of one row lie inside; the four gates of a piece are read
-                // before their gradients are written, in case they lie there.
-                unsafe {
-                    let (mut dh, mut dc) = (load(carried_h.add(unit), n), load(carried_c.add(unit), n));
-                    add(&mut dh, &load(self.dh[at..].as_ptr(), n));
-                    if let Some(more) = self.dc {
-                        add(&mut dc, &load(more[at..].as_ptr(), n));
-                    }
-                    for gate in 0..4 {
-                        let before = step.wrapping_sub(1).wrapping_mul(width) + gate * units + unit;
-                        prefetch_line(self.gates.get().wrapping_add(before));
-                        prefetch_line(self.dz.get().wrapping_add(before));
-                    }
-                    prefetch_line(self.dh.as_ptr().wrapping_add(at).wrapping_sub(units));
-                    prefetch_line(self.c.as_ptr().wrapping_add(at).wrapping_sub(2 * units));
-                    let mut gates = [[T::zero(); LANES]; 4];
-                    if counts {
-                        for gate in 0..4 {
-                            gates[gate] = load(self.gates.get().add(step * width + gate * units + unit), n);
-                        }
-                        let (c, before) = (load(self.c[at..].as_ptr(), n), load(before.add(unit), n));
-                        retreat(&mut gates, &c, &before, &mut dh, &mut dc);
-                    }
-                    for gate in 0..4 {
-                        store(&gates[gate], step_dz.add(gate * units + unit), n);
-                        store(&gates[gate], self.dz.get().add(step * width + gate * units + unit), n);
-                    }
-                    store(&dh, carried_h.add(unit), n);
-                    store(&dc, carried_c.add(unit), n);
-                }
+            while unit + LANES <= units {
+                // SAFETY: the row and the units are there.
+                unsafe { self.piece(row, unit, LANES) }
                 unit += LANES;
             }
+            if unit < units {
+                // SAFETY: the row and the units are there.
+                unsafe { self.piece(row, unit, units - unit) }
+            }
+        }
+    }
+}
+
+impl<T: Number> StepBack<'_, T> {
+    /// The `n` units from `unit` on of a row.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline(always)]
+    unsafe fn piece(&mut self, row: usize, unit: usize, n: usize) {
+        let (units, width) = (self.sizes.units, self.sizes.width());
+        let sequence = self.rows.start + row;
+        let step = sequence * self.sizes.time + self.t;
+        let at = step * units + unit;
+        let counts = self.mask.is_none_or(|mask| mask[step]);
+        let before = match self.t {
+            0 => &self.first_c[sequence * units + unit..],
+            _ => &self.c[at - units..],
+        };
+        // SAFETY: rows are of one task, steps and units of one row lie inside; the four gates of a piece are read before
+        // their gradients are written, in case they lie there.
+        unsafe {
+            let (carried_h, carried_c) = (self.carried_h.row(row).add(unit), self.carried_c.row(row).add(unit));
+            let step_dz = self.step_dz.row(row).add(unit);
+            let [from, to] = [self.gates, self.dz].map(|all| all.get().add(step * width + unit));
+            let (mut dh, mut dc) = (load(carried_h, n), load(carried_c, n));
+            add(&mut dh, &load(self.dh[at..].as_ptr(), n));
+            if let Some(more) = self.dc {
+                add(&mut dc, &load(more[at..].as_ptr(), n));
+            }
+            // The step before comes and goes while this one is multiplied on.
+            for gate in 0..4 {
+                prefetch_line(from.wrapping_add(gate * units).wrapping_sub(width));
+                prefetch_line(to.wrapping_add(gate * units).wrapping_sub(width));
+            }
+            prefetch_line(self.dh.as_ptr().wrapping_add(at).wrapping_sub(units));
+            prefetch_line(self.c.as_ptr().wrapping_add(at).wrapping_sub(2 * units));
+            let mut gates = [[T::zero(); LANES]; 4];
+            if counts {
+                for gate in 0..4 {
+                    gates[gate] = load(from.add(gate * units), n);
+                }
+                let c = load(self.c[at..].as_ptr(), n);
+                retreat(&mut gates, &c, &load(before.as_ptr(), n), &mut dh, &mut dc);
+            }
+            for gate in 0..4 {
+                store(&gates[gate], step_dz.add(gate * units), n);
+                store(&gates[gate], to.add(gate * units), n);
+            }
+            store(&dh, carried_h, n);
+            store(&dc, carried_c, n);
         }
     }
 }
