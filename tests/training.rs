@@ -20,7 +20,7 @@ pub(crate) fn quiet<'a>() -> Fit<'a> {
 }
 
 /// A folder of its own for a test, emptied.
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("kiln-training-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();

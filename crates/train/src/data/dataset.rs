@@ -245,7 +245,10 @@ impl Dataset {
     pub(crate) fn arranged(&self, inputs: &[String], outputs: &[String]) -> Result<Dataset> {
         let x = arranged("input", &self.x, &self.x_names, inputs)?;
         let y = arranged("output", &self.y, &self.y_names, outputs)?;
-        Ok(Dataset { x, y, ..self.clone() })
+        // A model that has no names takes them in the order in which they are.
+        let named = |own: &[String], known: &[String]| if known.is_empty() { own.to_vec() } else { known.to_vec() };
+        let (x_names, y_names) = (named(&self.x_names, inputs), named(&self.y_names, outputs));
+        Ok(Dataset { x, y, x_names, y_names, ..self.clone() })
     }
 
     /// Samples `start..end`, without a copy of those in memory.
