@@ -1,6 +1,5 @@
 //! A plan that is run again allocates nothing: counted by the allocator, in a program of its own.
 
-use kiln::nn::layers::{Conv2D, Dense, Flatten, MaxPooling2D};
 use kiln::nn::losses::IntoLoss;
 use kiln::nn::optimizers::{IntoOptimizer, ParameterUpdate};
 use kiln::nn::{IntoModule, Module, Pass, Sequential};
@@ -167,7 +166,7 @@ fn of_transformer() -> Result<usize> {
     allocations(&mut plan, &inputs, state, &[])
 }
 
-fn all() -> Result<[(&'static str, usize); 3]> {
+fn all() -> Result<[(&'static str, usize); 5]> {
     let dense = Sequential::new([28, 28]).add(Flatten::new()).add(Dense::new(128).activation("relu"));
     let convolutions = Sequential::new([32, 32, 3])
         .add(Conv2D::new(16, 3).activation("relu"))
@@ -175,11 +174,19 @@ fn all() -> Result<[(&'static str, usize); 3]> {
         .add(Conv2D::new(32, 3).activation("relu"))
         .add(MaxPooling2D::new(2))
         .add(Flatten::new());
+    let recurrent = Sequential::new([12, 8]).add(Masking::new(0.0)).add(LSTM::new(16));
+    let attending = Sequential::new([24, 32])
+        .add(PositionEmbedding::new(24))
+        .add(TransformerDecoder::new(64, 4).activation("gelu").normalize_first(true))
+        .add(LayerNormalization::new())
+        .add(GlobalAveragePooling1D::new());
     let (digits, images) = (Tensor::ones([32, 28, 28])?, Tensor::ones([32, 32, 32, 3])?);
     Ok([
         ("a perceptron", of_classifier(dense.add(Dense::new(10)), &digits, 10)?),
         ("a convolutional network", of_classifier(convolutions.add(Dense::new(10)), &images, 10)?),
         ("a transformer's block", of_transformer()?),
+        ("an LSTM", of_classifier(recurrent.add(Dense::new(10)), &Tensor::ones([32, 12, 8])?, 10)?),
+        ("a transformer of layers", of_classifier(attending.add(Dense::new(10)), &Tensor::ones([8, 24, 32])?, 10)?),
     ])
 }
 

@@ -261,11 +261,12 @@ impl Plan {
         // SAFETY: this part of the arena is the step's alone; steps of a chain have none.
         let workspace =
             unsafe { std::slice::from_raw_parts_mut(self.arena.as_ptr().add(workspace.start), workspace.len()) };
-        // As many as an optimizer's rule has stay on the stack.
+        // As many as the gradient of an LSTM has stay on the stack.
         let outcome = match step.y.len() {
             1 => call_kernel(&*step.op, &x, &mut [target(0)], workspace),
             2 => call_kernel(&*step.op, &x, &mut [0, 1].map(target), workspace),
             3 => call_kernel(&*step.op, &x, &mut [0, 1, 2].map(target), workspace),
+            4 => call_kernel(&*step.op, &x, &mut [0, 1, 2, 3].map(target), workspace),
             n => call_kernel(&*step.op, &x, &mut (0..n).map(target).collect::<Vec<_>>(), workspace),
         };
         outcome.map_err(|e| e.at(step.at))

@@ -29,13 +29,16 @@ struct Sizes {
 impl Sizes {
     /// The sizes of gates `[batch, time, gates · units]` and a recurrent kernel `[units, gates · units]`.
     fn new(name: &str, gates: usize, x: Spec, kernel: Spec) -> Result<Sizes> {
-        let per_unit = if gates == 1 { "units".to_owned() } else { format!("{gates} · units") };
-        let what = format!("gates [batch, time, {per_unit}] and a recurrent kernel [units, {per_unit}]");
+        // Kernels come here too, and allocate nothing.
+        let what = || {
+            let per_unit = if gates == 1 { "units".to_owned() } else { format!("{gates} · units") };
+            format!("gates [batch, time, {per_unit}] and a recurrent kernel [units, {per_unit}]")
+        };
         let (&[batch, time, width], &[units, columns]) = (x.shape.dims(), kernel.shape.dims()) else {
-            return Err(Error::shape(name, format!("needs {what}, found {} and {}", x.shape, kernel.shape)));
+            return Err(Error::shape(name, format!("needs {}, found {} and {}", what(), x.shape, kernel.shape)));
         };
         if width != columns || units.checked_mul(gates) != Some(columns) {
-            let text = format!("needs {what}, which {} and {} are not for any units", x.shape, kernel.shape);
+            let text = format!("needs {}, which {} and {} are not for any units", what(), x.shape, kernel.shape);
             return Err(Error::shape(name, text).help(
                 "the gates are the inputs times their own kernel, with the bias: x.matmul(&kernel)?.add(&bias)?",
             ));
