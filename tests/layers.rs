@@ -325,3 +325,24 @@ fn masks_reach_the_loss() {
     // The mean over the four steps that count: (1 + 0 + 1 + 4) / 4.
     assert!((loss - 1.5).abs() < 1e-6, "{loss}");
 }
+
+#[test]
+fn groups_train_by_plans_to_the_same_bits() {
+    use optimizers::{AdamW, Group};
+    let (x, y) = (Key::new(1).normal([8, 4], 0.0, 1.0).unwrap(), Tensor::zeros([8, 2]).unwrap());
+    let model = |groups: Vec<Group>, eagerly: bool| {
+        let layers = Sequential::new([4]).add(Dense::new(3)).add(Dense::new(2));
+        layers.compile(AdamW::new(0.01).groups(groups), "mse", ()).map(|model| model.run_eagerly(eagerly))
+    };
+    let groups = vec![Group::new("dense/*").rate_factor(0.1), Group::new("*/bias").weight_decay(0.0)];
+    let trained = |groups: &[Group], eagerly: bool| {
+        let mut model = model(groups.to_vec(), eagerly).unwrap();
+        (0..5).for_each(|_| drop(model.train_on_batch(&x, &y).unwrap()));
+        crate::training::weights(&model)
+    };
+    crate::training::assert_same_bits(&trained(&groups, false), &trained(&groups, true));
+    let moved = |weights: &[(String, Tensor)], other: &[(String, Tensor)]| !weights[0].1.same_bits(&other[0].1);
+    assert!(moved(&trained(&groups, false), &trained(&[], false)));
+    let text = model(vec![Group::new("encoder/*")], false).unwrap_err().to_string();
+    assert!(text.contains("encoder/*"), "{text}");
+}

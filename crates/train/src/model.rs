@@ -8,8 +8,9 @@ use crate::{Error, Result};
 use kiln_nn::losses::{IntoLosses, Loss, Reduction};
 use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
 use kiln_nn::module::{named_parameters, set_trainable};
+use kiln_nn::names::matches;
 use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, Value, ViewOps, concat};
-use kiln_nn::optimizers::{IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
+use kiln_nn::optimizers::{Group, IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var, Watch};
 use std::collections::HashSet;
 
@@ -107,6 +108,12 @@ pub trait Compile: IntoModule + Sized {
         let optimizer = optimizer.into_optimizer()?;
         let paths: Vec<String> = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
         check_paths(&paths)?;
+        for Group { pattern, .. } in &optimizer.settings().groups {
+            if !paths.iter().any(|path| matches(pattern, path)) {
+                let known: Vec<&str> = paths.iter().map(String::as_str).collect();
+                return Err(kiln_nn::Error::unknown("parameter of a group", pattern, &known).into());
+            }
+        }
         let inputs = module.input_names();
         Ok(Model {
             module,

@@ -12,13 +12,13 @@ mod state;
 mod tests;
 
 pub use norms::*;
-use record::Numbers;
 pub use record::RecordedUpdate;
+use record::{GroupNumbers, Numbers};
 pub use registry::{IntoOptimizer, from_config, from_name};
 use rule::Sealed;
 pub use rule::{Iteration, Step, UpdateRule};
 pub use rules::*;
-pub use settings::{Convention, LearningRate, Settings};
+pub use settings::{Convention, Group, LearningRate, Settings};
 
 use crate::{Error, Result, config};
 use kiln_autograd::ops::{
@@ -435,7 +435,12 @@ impl Optimizer {
 
     fn update(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: Numbers<Tensor>) -> Result<()> {
         let one = Tensor::number(1.0);
-        let mut step = Step { rate: numbers.rate, numbers: numbers.rule, keep: one.clone(), scale: one.clone() };
+        let Numbers { groups, .. } = numbers;
+        let step = |group: GroupNumbers<Tensor>| {
+            let step = Step { rate: group.rate, numbers: group.rule, keep: one.clone(), scale: one.clone() };
+            (step, group.keep)
+        };
+        let mut groups: Vec<(Step, Tensor)> = groups.into_iter().map(step).collect();
         let whole = match self.settings.global_clipnorm {
             Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
@@ -445,9 +450,10 @@ impl Optimizer {
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
+            let decays = self.decay(parameter.name).is_some() && !self.settings.weight_decay_in_gradient;
+            let (step, keep) = &mut groups[self.group(parameter.name)];
             step.scale = scale;
-            let decays = self.decays(parameter.name) && !self.settings.weight_decay_in_gradient;
-            step.keep = if decays { numbers.keep.clone() } else { one.clone() };
+            step.keep = if decays { keep.clone() } else { one.clone() };
             let entry = &mut self.entries[i];
             let dtype = parameter.value.dtype();
             let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
@@ -471,7 +477,7 @@ impl Optimizer {
             }
             let wanted: Vec<Spec> = x.iter().map(Tensor::spec).collect();
             x.insert(1, gradient);
-            let mut y = self.rule.update(&step, x)?;
+            let mut y = self.rule.update(step, x)?;
             if y.len() != wanted.len() || y.iter().zip(&wanted).any(|(y, wanted)| y.spec() != *wanted) {
                 let found: Vec<Spec> = y.iter().map(Tensor::spec).collect();
                 let text = format!(
@@ -509,10 +515,18 @@ impl Optimizer {
         self.iterations += 1;
     }
 
-    /// Whether a parameter decays.
-    fn decays(&self, name: &str) -> bool {
-        let excluded = self.settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str()));
-        self.settings.weight_decay.is_some_and(|decay| decay != 0.0) && !excluded
+    /// The number of a parameter's group, 0 for none.
+    fn group(&self, name: &str) -> usize {
+        let matches = |group: &Group| crate::names::matches(&group.pattern, name);
+        self.settings.groups.iter().position(matches).map_or(0, |i| i + 1)
+    }
+
+    /// How much a parameter decays, if it does.
+    fn decay(&self, name: &str) -> Option<f64> {
+        let settings = &self.settings;
+        let group = self.group(name).checked_sub(1).and_then(|i| settings.groups.get(i));
+        let decay = group.and_then(|group| group.weight_decay).or(settings.weight_decay).filter(|decay| *decay != 0.0);
+        decay.filter(|_| !settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str())))
     }
 
     /// A gradient clipped, and decayed where it has the decay; and a factor that is left for the rule. All gradients
@@ -532,7 +546,7 @@ impl Optimizer {
         if let Some(limit) = settings.clipvalue {
             gradient = gradient.clamp(-limit, limit)?;
         }
-        let decay = settings.weight_decay.filter(|_| settings.weight_decay_in_gradient && self.decays(parameter.name));
+        let decay = self.decay(parameter.name).filter(|_| settings.weight_decay_in_gradient);
         if let Some(decay) = decay {
             let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
             let value = parameter.value.cast(gradient.dtype())?;

@@ -1,7 +1,7 @@
 //! An update that is recorded as part of a step of training: its numbers, which change from step to step, become inputs of
 //! the recording, and later steps ask for them alone.
 
-use super::{Entry, Optimizer, ParameterUpdate};
+use super::{Entry, Iteration, Optimizer, ParameterUpdate};
 use crate::Result;
 use kiln_autograd::{Tensor, Trace};
 
@@ -27,35 +27,47 @@ pub(super) struct Kind {
 /// The numbers of a step, which are operands of its operations.
 #[derive(Debug)]
 pub(super) struct Numbers<T> {
-    /// The learning rate.
-    pub(super) rate: T,
-    /// What decay leaves of a parameter.
-    pub(super) keep: T,
+    /// Those of the parameters of each group, and first those of the parameters of none.
+    pub(super) groups: Vec<GroupNumbers<T>>,
     /// How much of the mean of accumulated gradients the new ones make.
     pub(super) new: T,
-    /// The rule's own.
-    pub(super) rule: Vec<T>,
     /// For each entry how much of that mean the accumulated ones make, 0 where there are none; nothing where none ever
     /// are.
     pub(super) old: Vec<T>,
 }
 
+/// The numbers that parameters of a group have.
+#[derive(Debug)]
+pub(super) struct GroupNumbers<T> {
+    /// The learning rate.
+    pub(super) rate: T,
+    /// What decay leaves of a parameter.
+    pub(super) keep: T,
+    /// The rule's own.
+    pub(super) rule: Vec<T>,
+}
+
 impl<T> Numbers<T> {
     /// `f` of each, always in the same order.
     pub(super) fn try_map<U>(self, mut f: impl FnMut(T) -> Result<U>) -> Result<Numbers<U>> {
+        let mut group = |group: GroupNumbers<T>| {
+            let rule = |rule: Vec<T>, f: &mut dyn FnMut(T) -> Result<U>| rule.into_iter().map(f).collect::<Result<_>>();
+            Ok(GroupNumbers { rate: f(group.rate)?, keep: f(group.keep)?, rule: rule(group.rule, &mut f)? })
+        };
         Ok(Numbers {
-            rate: f(self.rate)?,
-            keep: f(self.keep)?,
+            groups: self.groups.into_iter().map(&mut group).collect::<Result<_>>()?,
             new: f(self.new)?,
-            rule: self.rule.into_iter().map(&mut f).collect::<Result<_>>()?,
             old: self.old.into_iter().map(&mut f).collect::<Result<_>>()?,
         })
     }
 
     fn into_vec(self) -> Vec<T> {
-        let mut all = Vec::with_capacity(3 + self.rule.len() + self.old.len());
-        all.extend([self.rate, self.keep, self.new]);
-        all.extend(self.rule);
+        let mut all = Vec::with_capacity(1 + 8 * self.groups.len() + self.old.len());
+        for group in self.groups {
+            all.extend([group.rate, group.keep]);
+            all.extend(group.rule);
+        }
+        all.push(self.new);
         all.extend(self.old);
         all
     }
@@ -106,10 +118,19 @@ impl Optimizer {
     /// What the numbers are, for readers.
     pub fn number_names(&self) -> Vec<String> {
         let numbers = self.upcoming(1.0);
-        let named = ["rate", "decay", "share of the gradients"].map(str::to_owned);
-        let own = (1..=numbers.rule.len()).map(|n| format!("number {n}"));
+        let mut names = Vec::new();
+        for (i, group) in numbers.groups.iter().enumerate() {
+            let of = match i.checked_sub(1).and_then(|i| self.settings.groups.get(i)) {
+                Some(group) => format!(" of {}", group.pattern),
+                None => String::new(),
+            };
+            names.extend(["rate", "decay"].map(|name| format!("{name}{of}")));
+            names.extend((1..=group.rule.len()).map(|n| format!("number {n}{of}")));
+        }
+        names.push("share of the gradients".to_owned());
         let old = self.entries.iter().take(numbers.old.len());
-        named.into_iter().chain(own).chain(old.map(|entry| format!("share of accumulated {}", entry.name))).collect()
+        names.extend(old.map(|entry| format!("share of accumulated {}", entry.name)));
+        names
     }
 
     /// Counts a step that a recording has done in this optimizer's place.
@@ -137,12 +158,17 @@ impl Optimizer {
             (pending, weight) => (1.0 / (1.0 + weight / pending), 1.0 / (1.0 + pending / weight)),
         };
         let share = |entry: &Entry| if entry.is_begun { old } else { 0.0 };
-        let decay = self.settings.weight_decay.filter(|_| !self.settings.weight_decay_in_gradient);
+        let group = |factor: f64, decay: Option<f64>| {
+            let iteration = Iteration { rate: iteration.rate * factor, ..iteration };
+            let decay = decay.filter(|_| !self.settings.weight_decay_in_gradient).unwrap_or(0.0);
+            let keep = 1.0 - decay * iteration.rate;
+            GroupNumbers { rate: iteration.rate, keep, rule: self.rule.numbers(&iteration) }
+        };
+        let decay = self.settings.weight_decay;
+        let others = self.settings.groups.iter().map(|own| group(own.rate_factor, own.weight_decay.or(decay)));
         Numbers {
-            rate: iteration.rate,
-            keep: 1.0 - decay.unwrap_or(0.0) * iteration.rate,
+            groups: [group(1.0, decay)].into_iter().chain(others).collect(),
             new,
-            rule: self.rule.numbers(&iteration),
             old: if self.window() > 1 { self.entries.iter().map(share).collect() } else { Vec::new() },
         }
     }

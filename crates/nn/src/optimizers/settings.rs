@@ -37,6 +37,47 @@ pub enum Convention {
     PyTorch,
 }
 
+/// Parameters that are updated otherwise than the others. The first group whose pattern a parameter's path matches counts.
+///
+/// ```
+/// use kiln_nn::optimizers::{AdamW, Group};
+/// let groups = [Group::new("encoder/*").rate_factor(0.1), Group::new("*/bias").weight_decay(0.0)];
+/// let optimizer = AdamW::new(1e-3).groups(groups);
+/// # let _ = optimizer;
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The paths of its parameters, in which `*` stands for any characters: `encoder/*`, `*/bias`.
+    pub pattern: String,
+    /// What the learning rate is multiplied by.
+    pub rate_factor: f64,
+    /// The decay, where it is not that of the others; 0 for none.
+    pub weight_decay: Option<f64>,
+}
+
+impl Group {
+    /// The parameters whose paths match a pattern, updated as the others until it is told otherwise.
+    #[must_use]
+    pub fn new(pattern: impl Into<String>) -> Group {
+        Group { pattern: pattern.into(), rate_factor: 1.0, weight_decay: None }
+    }
+
+    /// Multiplies the learning rate.
+    #[must_use]
+    pub fn rate_factor(mut self, factor: f64) -> Group {
+        self.rate_factor = factor;
+        self
+    }
+
+    /// Another decay; 0 for none.
+    #[must_use]
+    pub fn weight_decay(mut self, decay: f64) -> Group {
+        self.weight_decay = Some(decay);
+        self
+    }
+}
+
 /// The settings that every optimizer has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,6 +90,8 @@ pub struct Settings {
     pub weight_decay_in_gradient: bool,
     /// Parameters whose name contains one of these do not decay.
     pub exclude_from_weight_decay: Vec<String>,
+    /// Parameters that are updated otherwise.
+    pub groups: Vec<Group>,
     /// The largest norm of each gradient.
     pub clipnorm: Option<f64>,
     /// The largest size of each element of a gradient.
@@ -74,6 +117,7 @@ impl Default for Settings {
             weight_decay: None,
             weight_decay_in_gradient: false,
             exclude_from_weight_decay: Vec::new(),
+            groups: Vec::new(),
             clipnorm: None,
             clipvalue: None,
             global_clipnorm: None,
@@ -128,6 +172,14 @@ impl Settings {
         }
         if self.ema_overwrite_frequency == Some(0) || self.gradient_accumulation_steps == Some(0) {
             return wrong("a number of steps is 0".into(), "give at least 1, or leave it out");
+        }
+        for Group { pattern, rate_factor, weight_decay } in &self.groups {
+            let fits = |value: f64| value.is_finite() && value >= 0.0;
+            if !fits(*rate_factor) || !weight_decay.is_none_or(fits) {
+                let what =
+                    format!("the group `{pattern}` has a factor of {rate_factor} and a decay of {weight_decay:?}");
+                return wrong(what, "give finite numbers from 0");
+            }
         }
         if self.weight_decay.is_some_and(|decay| !decay.is_finite() || decay < 0.0) {
             return wrong(
@@ -249,6 +301,8 @@ macro_rules! common_setters {
             weight_decay_in_gradient(yes: bool) yes;
             /// Parameters whose name contains one of these do not decay: `["bias", "gamma", "beta"]`.
             exclude_from_weight_decay(names: impl IntoIterator<Item = impl Into<String>>) names.into_iter().map(Into::into).collect();
+            /// Updates some parameters otherwise than the others.
+            groups(groups: impl IntoIterator<Item = $crate::optimizers::Group>) groups.into_iter().collect();
             /// The largest norm of each gradient.
             clipnorm(norm: f64) Some(norm);
             /// The largest size of each element of a gradient.

@@ -453,3 +453,27 @@ fn a_rate_of_0_moves_nothing() {
         assert!(optimizer.name() != "Ftrl" || value.to_vec::<f32>().unwrap() == moved, "{value}");
     }
 }
+
+#[test]
+fn groups_have_rates_and_decays_of_their_own() {
+    let groups = [Group::new("encoder/*").rate_factor(0.5), Group::new("*/bias").weight_decay(0.0)];
+    for rate in [0.1, 0.2] {
+        let mut optimizer = Optimizer::new(Sgd::new(rate).weight_decay(0.1).groups(groups.clone())).unwrap();
+        let mut values = [1.0, 1.0, 1.0].map(|value: f64| Tensor::new(value));
+        let names = ["encoder/kernel", "head/kernel", "head/bias"];
+        let updates = names.iter().zip(&mut values);
+        let one = || Some(Tensor::new(1.0f64));
+        let mut updates: Vec<_> =
+            updates.map(|(name, value)| ParameterUpdate { name, value, gradient: one() }).collect();
+        optimizer.apply(&mut updates).unwrap();
+        // Decayed by rate · decay, then moved by the rate: half of both, both, and no decay.
+        let wanted = [1.0 - 0.05 * rate - 0.5 * rate, 1.0 - 0.1 * rate - rate, 1.0 - rate];
+        for (value, wanted) in values.iter().zip(wanted) {
+            assert!((value.item().unwrap() - wanted).abs() < 1e-12, "{value} is not {wanted}");
+        }
+    }
+    let again = from_config(&Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().to_config()).unwrap();
+    assert_eq!(again.settings().groups.len(), 2);
+    let wrong = Sgd::new(0.1).groups([Group::new("*").rate_factor(f64::NAN)]);
+    assert!(Optimizer::new(wrong).unwrap_err().to_string().contains("the group `*`"));
+}
