@@ -303,6 +303,10 @@ fn several_inputs_and_outputs_by_name() {
     model.save(&path).unwrap();
     let loaded = Model::load(&path).unwrap();
     assert_eq!(loaded.evaluate(&data).unwrap(), model.evaluate(&data).unwrap());
+    let picture = path.with_extension("svg");
+    model.plot(&picture).unwrap();
+    let text = std::fs::read_to_string(&picture).unwrap();
+    assert!(text.contains("priority (Dense)") && text.contains("(None, 8)"), "{text}");
     // Mistakes.
     let error = |result: Result<Logs>| result.unwrap_err().to_string();
     let short = Dataset::new([x(2, 3)], [x(1, 4)]).unwrap();

@@ -1,5 +1,6 @@
 //! Models as graphs: a description that is data, and the network that it becomes with weights.
 
+use crate::drawing::{self, Part};
 use crate::layer::{AnyLayer, Held, Weight, Weights, batch, finish, run_before_activation, run_whole, within};
 use crate::layers;
 use crate::module::{IntoModule, Module};
@@ -332,6 +333,30 @@ impl Functional {
         summary::table(&self.name, &rows, self.dtype.size())
     }
 
+    /// The model as an SVG picture: a box for each input and each call of a layer, with the shapes of what it gives, and lines for
+    /// what flows between them.
+    pub fn svg(&self) -> String {
+        let box_of = |value: usize| match self.calls.iter().position(|c| (c.first..c.first + c.count).contains(&value))
+        {
+            Some(call) => self.inputs.len() + call,
+            None => value,
+        };
+        let inputs = self.inputs.iter().map(|port| Part {
+            lines: vec![format!("{} (Input)", port.name), summary::batch_shape(&port.shape)],
+            from: Vec::new(),
+        });
+        let calls = self.calls.iter().map(|call| {
+            let Placed { name, layer } = &self.layers[call.layer];
+            let shapes = self.shapes[call.first..call.first + call.count].iter().map(summary::batch_shape);
+            let title = format!("{name} ({})", layer.class_name());
+            let activation = layer.final_activation();
+            let activation = (activation != Activation::Linear).then(|| format!("activation: {activation}"));
+            let lines = [title].into_iter().chain(activation).chain(shapes).collect();
+            Part { lines, from: call.inputs.iter().map(|value| box_of(*value)).collect() }
+        });
+        drawing::svg(&self.name, &inputs.chain(calls).collect::<Vec<_>>())
+    }
+
     /// Whether each layer is called on what the one before it gives.
     fn is_row(&self) -> bool {
         let follows = |(i, call): (usize, &Call)| call.inputs == [i] && call.count == 1;
@@ -637,6 +662,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// The graph.
+    pub fn graph(&self) -> &Functional {
+        &self.graph
+    }
+
     /// The layers, each under its name.
     pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn AnyLayer)> {
         self.graph.layers.iter().map(|placed| (placed.name.as_str(), &*placed.layer))

@@ -16,11 +16,12 @@
 //!
 //! | room | what it holds |
 //! |---|---|
-//! | [`layers`] and [`Sequential`] | layers and a model of them in a row; [`Layer`] is for one of your own |
+//! | [`layers`], [`Sequential`], [`Functional`] | layers, and models of them in a row and as graphs; [`Layer`] is for one of your own |
 //! | [`module`] | [`Module`], which any model is, its parameters, and a [`Pass`] through it |
 //! | [`init`] | what weights start from |
 //! | [`losses`], [`metrics`] | what is made small, and what is reported |
 //! | [`optimizers`], [`schedules`] | how parameters are updated, and the learning rate by the step |
+//! | [`text`] | words as numbers |
 //! | [`table`], [`names`] | how models are printed, and what a misspelt name meant |
 //!
 //! Knows nothing of data loaders, loops, clocks or files.
@@ -28,6 +29,7 @@
 
 mod activation;
 mod config;
+mod drawing;
 mod error;
 mod functional;
 pub mod init;
@@ -46,6 +48,7 @@ mod signal;
 mod summary;
 mod symbol;
 pub mod table;
+pub mod text;
 
 pub use activation::Activation;
 pub use error::{Error, Result};

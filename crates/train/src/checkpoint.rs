@@ -127,6 +127,15 @@ impl<M: Module> Model<M> {
 }
 
 impl Model<Network> {
+    /// Draws the model as an SVG picture: a box for each layer, with the shapes of what it gives, and lines for what flows between
+    /// them.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_atomic(path.as_ref(), self.module.graph().svg().as_bytes())
+    }
+
     /// Reads a model that [`Model::save`] wrote: it predicts the same bits, and training goes on where it was.
     ///
     /// # Errors
