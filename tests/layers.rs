@@ -350,3 +350,28 @@ fn groups_train_by_plans_to_the_same_bits() {
     let text = model(vec![Group::new("encoder/*")], false).unwrap_err().to_string();
     assert!(text.contains("encoder/*"), "{text}");
 }
+
+#[test]
+fn mixed_precision_keeps_weights_whole() {
+    let data = crate::training::points(64, 5);
+    let layers = || {
+        let model = Sequential::new([2]).add(Dense::new(16).activation("tanh")).add(BatchNormalization::new());
+        model.add(Dense::new(2).activation("softmax"))
+    };
+    let compiled =
+        |layers: Sequential| layers.compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+    let loss = |model: &Model| model.evaluate(&data).unwrap().get("loss").unwrap();
+    let (mut whole, mut mixed) = (compiled(layers()), compiled(layers().mixed_bfloat16()));
+    let mut eager = compiled(layers().mixed_bfloat16()).run_eagerly(true);
+    assert!(loss(&whole) != loss(&mixed) && (loss(&whole) - loss(&mixed)).abs() < 0.02);
+    for model in [&mut whole, &mut mixed, &mut eager] {
+        model.fit(&data, crate::training::quiet().epochs(20).batch_size(16)).unwrap();
+    }
+    crate::training::assert_same_bits(&crate::training::weights(&mixed), &crate::training::weights(&eager));
+    assert!(crate::training::weights(&mixed).iter().all(|(_, weight)| weight.dtype() == DType::F32));
+    assert_eq!(mixed.predict(&data).unwrap().dtype(), DType::F32);
+    assert!((loss(&whole) - loss(&mixed)).abs() < 0.05, "{} {}", loss(&whole), loss(&mixed));
+    let path = folder("mixed").join("model.safetensors");
+    mixed.save(&path).unwrap();
+    assert_eq!(loss(&Model::load(&path).unwrap()), loss(&mixed));
+}

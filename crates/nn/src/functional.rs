@@ -7,6 +7,7 @@ use crate::module::{IntoModule, Module};
 use crate::sequential::snake_case;
 use crate::symbol::{IntoSymbols, Node, Source, Symbol};
 use crate::{Activation, Error, Parameter, Pass, Result, Signal, summary};
+use kiln_autograd::ops::{CastOps, Value};
 
 use kiln_autograd::{DType, Key, MAX_RANK, Shape, Spec, Var};
 use serde_json::{Value as Json, json};
@@ -30,6 +31,8 @@ pub struct Functional {
     shapes: Vec<Shape>,
     seed: u64,
     dtype: DType,
+    /// The type that it computes in, where it is not that of the weights.
+    compute: Option<DType>,
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +138,7 @@ impl Functional {
             shapes: Vec::new(),
             seed: 0,
             dtype: DType::F32,
+            compute: None,
         }
     }
 
@@ -230,6 +234,14 @@ impl Functional {
     #[must_use]
     pub fn dtype(mut self, dtype: DType) -> Functional {
         self.dtype = dtype;
+        self
+    }
+
+    /// Computes in `bf16`, with weights and outputs of the type they have: Keras's policy `mixed_bfloat16`. Gradients and updates
+    /// are those of the weights.
+    #[must_use]
+    pub fn mixed_bfloat16(mut self) -> Functional {
+        self.compute = Some(DType::BF16);
         self
     }
 
@@ -387,8 +399,21 @@ impl Functional {
         self.outputs.iter().map(of).collect()
     }
 
-    /// The outputs for a batch, or, with `logits`, what they are before their last activation.
+    /// [`Functional::computed`] in the type of the policy.
     fn outputs(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
+        let Some(compute) = self.compute else { return self.computed(x, weights, pass, logits) };
+        let cast = |x: &Signal, dtype: DType| -> Result<Signal> {
+            let is_float = Value::dtype(&x.value).is_float();
+            let value = if is_float { x.value.cast(dtype)? } else { x.value.clone() };
+            Ok(Signal::new(value).masked(x.mask.clone()))
+        };
+        let x: Vec<Signal> = x.iter().map(|x| cast(x, compute)).collect::<Result<_>>()?;
+        let y = pass.computing_in(Some(compute), |pass| self.computed(&x, weights, pass, logits))?;
+        y.iter().map(|y| cast(y, self.dtype)).collect()
+    }
+
+    /// The outputs for a batch, or, with `logits`, what they are before their last activation.
+    fn computed(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
         self.check(x)?;
         let mut values: Vec<Option<Signal>> = vec![None; self.shapes.len()];
         let mut uses = vec![0; self.shapes.len()];
@@ -476,6 +501,11 @@ impl Functional {
         let name = config["name"].as_str().unwrap_or(if is_row { "sequential" } else { "functional" });
         let mut graph = Functional::empty(if is_row { "Sequential" } else { "Functional" }, name);
         graph.dtype = dtype.ok_or_else(|| broken("dtype"))?;
+        graph.compute = match config["policy"].as_str() {
+            None => None,
+            Some("mixed_bfloat16") => Some(DType::BF16),
+            Some(_) => return Err(broken("policy")),
+        };
         if is_row {
             let shape = sizes(&config["input_shape"]).ok_or_else(|| broken("input_shape"))?;
             graph.input("input".into(), Shape::new(&shape)?)?;
@@ -522,6 +552,9 @@ impl Functional {
             "dtype": self.dtype.to_string(),
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
         });
+        if self.compute.is_some() {
+            config["policy"] = json!("mixed_bfloat16");
+        }
         if self.is_row() {
             config["input_shape"] = json!(self.inputs[0].shape.dims());
             return config;

@@ -1,8 +1,8 @@
 //! What a model is to the rest: something with parameters that maps a value to a value; and a pass through it.
 
 use crate::{Activation, Constraint, Error, Result, Signal};
-use kiln_autograd::ops::Value;
-use kiln_autograd::{Key, Shape, Spec, Tape, Tensor, Var};
+use kiln_autograd::ops::{CastOps, Value};
+use kiln_autograd::{DType, Key, Shape, Spec, Tape, Tensor, Var};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -295,6 +295,8 @@ pub struct Pass {
     bound: Vec<(u64, Var)>,
     updates: Vec<(u64, Tensor)>,
     replaced: Vec<(u64, Tensor)>,
+    /// The type that parameters are computed with, where it is not their own.
+    compute: Option<DType>,
     penalties: Vec<Var>,
 }
 
@@ -329,6 +331,7 @@ impl Pass {
             bound: Vec::new(),
             updates: Vec::new(),
             replaced: Vec::new(),
+            compute: None,
             penalties: Vec::new(),
         }
     }
@@ -341,6 +344,24 @@ impl Pass {
     /// A parameter as a value of this pass. One that is used twice is bound once, and its gradients add up; one whose
     /// tensor has changed in between is bound again.
     pub fn parameter(&mut self, parameter: &Parameter) -> Var {
+        let var = self.bind(parameter);
+        match self.compute.filter(|dtype| *dtype != Value::dtype(&var) && Value::dtype(&var).is_float()) {
+            // One cast of a float to another: it cannot fail.
+            Some(dtype) => var.cast(dtype).unwrap_or(var),
+            None => var,
+        }
+    }
+
+    /// Runs a part of the pass with parameters in another type, into which they are cast; they stay what they are.
+    pub(crate) fn computing_in<T>(&mut self, dtype: Option<DType>, part: impl FnOnce(&mut Pass) -> T) -> T {
+        let before = self.compute;
+        self.compute = dtype.or(before);
+        let result = part(self);
+        self.compute = before;
+        result
+    }
+
+    fn bind(&mut self, parameter: &Parameter) -> Var {
         let replaced = self.replaced.iter().rev().find(|(id, _)| *id == parameter.id);
         let tensor = replaced.map_or(&parameter.tensor, |(_, tensor)| tensor);
         let Some(tape) = self.tape.as_ref().filter(|_| parameter.is_trained()) else {

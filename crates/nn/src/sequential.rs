@@ -29,6 +29,7 @@ pub struct Sequential {
     taken: Names,
     seed: u64,
     dtype: DType,
+    is_mixed: bool,
 }
 
 /// The lower-case name with underscores that a class name stands for, as in Keras: `MaxPooling2D` is `max_pooling2d`,
@@ -57,6 +58,7 @@ impl Sequential {
             taken: Names::default(),
             seed: 0,
             dtype: DType::F32,
+            is_mixed: false,
         }
     }
 
@@ -105,6 +107,13 @@ impl Sequential {
         self
     }
 
+    /// Computes in `bf16`, with weights of the type they have: [`Functional::mixed_bfloat16`].
+    #[must_use]
+    pub fn mixed_bfloat16(mut self) -> Sequential {
+        self.is_mixed = true;
+        self
+    }
+
     /// The model as a graph.
     ///
     /// # Errors
@@ -124,7 +133,7 @@ impl Sequential {
             value = graph.call_one(at, value)?;
         }
         graph.end_with(vec![value]);
-        Ok(graph)
+        Ok(if self.is_mixed { graph.mixed_bfloat16() } else { graph })
     }
 
     /// Calls the model as a layer of another.
