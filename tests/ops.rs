@@ -39,6 +39,11 @@ fn einsum() {
 }
 
 #[test]
+fn resize() {
+    check_all(cases::resize::all());
+}
+
+#[test]
 fn softmax() {
     check_all(cases::softmax::all());
     check_all(cases::cross_entropy::all());

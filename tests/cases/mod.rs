@@ -11,6 +11,7 @@ pub mod matmul;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod resize;
 pub mod scan;
 pub mod softmax;
 pub mod sort;

@@ -14,6 +14,7 @@ pub mod pool;
 pub mod prelude;
 pub mod random;
 mod reduce;
+mod resize;
 mod scan;
 mod softmax;
 mod sort;
@@ -40,6 +41,7 @@ pub use pool::{
 };
 pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use reduce::*;
+pub use resize::{Resize, ResizeOps};
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};
 pub use sort::*;
@@ -64,6 +66,7 @@ value::families! {
     PoolOps
     PowOps
     ReduceOps
+    ResizeOps
     ScanOps
     SelectOps
     SoftmaxOps
