@@ -75,6 +75,9 @@ fn smooth() -> Vec<(&'static str, Unary, fn(f64) -> f64, &'static [f64])> {
         ("hard_shrink", |x| x.hard_shrink(0.5), |x| if x.abs() <= 0.5 { 0.0 } else { x }, LINE),
         ("soft_shrink", |x| x.soft_shrink(0.5), |x| if x.abs() <= 0.5 { 0.0 } else { x - 0.5f64.copysign(x) }, LINE),
         ("threshold", |x| x.threshold(0.5, -3.0), |x| if x <= 0.5 { -3.0 } else { x }, LINE),
+        ("sparse_sigmoid", |x| x.sparse_sigmoid(), |x| ((x + 1.0) / 2.0).clamp(0.0, 1.0), LINE),
+        ("sparse_plus", |x| x.sparse_plus(), sparse_plus, LINE),
+        ("squareplus", |x| x.squareplus(4.0), squareplus, LINE),
         (
             "softplus_scaled",
             |x| x.softplus_scaled(2.0, 3.0),
@@ -188,6 +191,7 @@ pub fn all() -> Vec<Case> {
     }
     cases.extend(of_two());
     cases.extend(of_three());
+    cases.extend(gates());
     cases.extend(special_functions());
     cases
 }
@@ -270,6 +274,41 @@ fn of_three() -> Vec<Case> {
     ]
 }
 
+/// Halves that gate each other.
+fn gates() -> Vec<Case> {
+    let gated = |axis: usize| {
+        move |x: &[Array]| {
+            let mut dims = x[0].dims.clone();
+            dims[axis] /= 2;
+            Array::build(&dims, |i| {
+                let mut other = i.to_vec();
+                other[axis] += dims[axis];
+                x[0].at(i) * sigmoid(x[0].at(&other))
+            })
+        }
+    };
+    vec![
+        Case::new("glu", vec![numbers(&[3, 6], 1)], |x| x[0].glu(-1)).reference(gated(1)),
+        Case::new("glu of rows", vec![numbers(&[4, 3, 2], 1)], |x| x[0].glu(0))
+            .reference(gated(0))
+            .large(vec![numbers(&[8, 301, 101], 1)]),
+        Case::new("glu of nothing", vec![numbers(&[2, 0], 1)], |x| x[0].glu(1)).reference(gated(1)),
+    ]
+}
+
+#[test]
+fn halves_of_an_odd_length_are_an_error() {
+    let text = numbers(&[2, 3], 1).glu(-1).unwrap_err().to_string();
+    assert!(text.starts_with("glu: axis -1 of [2, 3] has no two halves"), "{text}");
+    assert!(Tensor::scalar(1.0, DType::F64).glu(0).is_err());
+}
+
+#[test]
+fn a_bend_far_below_zero_does_not_cancel() {
+    let y = Tensor::new([-1e6f32, -1e30]).squareplus(4.0).unwrap().to_vec::<f32>().unwrap();
+    assert!((y[0] - 1e-6).abs() < 1e-12 && y[1] == 0.0, "{y:?}");
+}
+
 /// The inverse of the error function, by undoing it.
 fn special_functions() -> Vec<Case> {
     let points = vec![Tensor::from_vec(UNIT.to_vec(), 7usize).unwrap()];
@@ -281,6 +320,18 @@ fn special_functions() -> Vec<Case> {
         Case::new("erfinv", points, |x| x[0].erfinv()),
         edges.reference(move |_| infinite.clone()).no_gradient(),
     ]
+}
+
+fn sparse_plus(x: f64) -> f64 {
+    match x {
+        _ if x <= -1.0 => 0.0,
+        _ if x < 1.0 => (x + 1.0) * (x + 1.0) / 4.0,
+        _ => x,
+    }
+}
+
+fn squareplus(x: f64) -> f64 {
+    if x == f64::NEG_INFINITY { 0.0 } else { (x + x.hypot(2.0)) / 2.0 }
 }
 
 fn sigmoid(x: f64) -> f64 {

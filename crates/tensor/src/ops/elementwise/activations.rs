@@ -2,8 +2,9 @@
 //! lower side.
 
 use super::{compiled_here, unary_functions};
-use crate::ops::{Function, Operand, Value};
-use crate::{Result, Scalar};
+use crate::ops::{Function, Operand, Value, ViewOps};
+use crate::{Error, Result, Scalar};
+use std::panic::Location;
 
 /// Constants of SELU (Klambauer et al. 2017): alpha and scale for which activations keep mean 0 and variance 1.
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
@@ -59,6 +60,14 @@ unary_functions! {
     hard_sigmoid HardSigmoid Float |x| hard(x + S::lit(3.0), 0.0, 6.0) / S::lit(6.0);
     /// `x · hard_sigmoid(x)`.
     hard_silu HardSilu Float |x| x.clone().times(hard(x + S::lit(3.0), 0.0, 6.0) / S::lit(6.0));
+    /// `x / 2 + 1/2` limited to 0 … 1.
+    sparse_sigmoid SparseSigmoid Float |x| hard(x + S::lit(1.0), 0.0, 2.0) / S::lit(2.0);
+    /// 0 up to -1, `x` from 1 on, `(x + 1)² / 4` between: the integral of `sparse_sigmoid`.
+    sparse_plus SparsePlus Float |x| {
+        let raised = x.clone() + S::lit(1.0);
+        let bent = S::select(x.clone().lt(S::lit(1.0)), raised.clone() * raised / S::lit(4.0), x.clone());
+        S::select(x.le(S::lit(-1.0)), S::lit(0.0), bent)
+    };
     /// `x - tanh(x)`.
     tanhshrink Tanhshrink Float |x| x.clone() - x.tanh();
 }
@@ -101,6 +110,33 @@ macro_rules! parametric {
             #[track_caller]
             fn prelu(&self, slope: impl Operand<Self>) -> Result<Self> {
                 Self::elementwise(Prelu, [self, &slope.operand()]).map(|[y]| y)
+            }
+
+            /// `a · sigmoid(b)` of the two halves `a` and `b` along `axis`: a gated linear unit (Dauphin et al. 2017).
+            ///
+            /// ```
+            /// use kiln_tensor::{Tensor, ops::*};
+            /// let y = Tensor::new([[2.0, 6.0, 0.0, 0.0]]).glu(-1)?;
+            /// assert_eq!(y.to_vec::<f64>()?, [1.0, 3.0]);
+            /// # Ok::<(), kiln_tensor::Error>(())
+            /// ```
+            ///
+            /// # Errors
+            /// An axis that does not exist, or whose length is odd.
+            #[track_caller]
+            fn glu(&self, axis: isize) -> Result<Self>
+            where
+                Self: ViewOps,
+            {
+                let shape = *Value::shape(self);
+                let index = shape.axis("glu", axis)?;
+                let length = shape.get(index).copied().unwrap_or(1);
+                if !length.is_multiple_of(2) {
+                    let error = Error::shape("glu", format!("axis {axis} of {shape} has no two halves"));
+                    return Err(error.help("its length must be even").at(Location::caller()));
+                }
+                let halves = self.split(&[length / 2; 2], axis)?;
+                Self::elementwise(Glu, [&halves[0], &halves[1]]).map(|[y]| y)
             }
         }
         impl<V: Value> ParametricActivationOps for V {}
@@ -147,6 +183,16 @@ parametric! {
         /// What stands below it.
         value
     } |self, x| S::select(x.clone().le(S::lit(self.threshold)), S::lit(self.value), x);
+    /// `(x + sqrt(x² + b)) / 2`: ReLU with a bend that is wider the larger `b` is (Barron 2021). Keras has 4.
+    squareplus Squareplus {
+        /// How wide the bend is; with 0 there is none.
+        b
+    } |self, x| {
+        let root = (x.clone() * x.clone() + S::lit(self.b)).sqrt();
+        // Below 0 the sum would cancel.
+        let below = S::lit(0.5 * self.b) / (root.clone() - x.clone());
+        S::select(x.clone().lt(S::lit(0.0)), below, S::lit(0.5) * (x + root))
+    };
     /// `softplus(beta · x) / beta`, and `x` itself where `beta · x` is above `threshold`.
     softplus_scaled SoftplusScaled {
         /// How sharp the bend is.
@@ -168,6 +214,19 @@ impl Function<2> for Prelu {
     #[inline(always)]
     fn call<S: Scalar>(&self, [x, slope]: [S; 2]) -> [S; 1] {
         [S::select(S::lit(0.0).lt(x.clone()), x.clone(), slope.times(x))]
+    }
+    compiled_here!(2);
+}
+
+/// `a · sigmoid(b)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Glu;
+
+impl Function<2> for Glu {
+    const NAME: &'static str = "glu";
+    #[inline(always)]
+    fn call<S: Scalar>(&self, [a, b]: [S; 2]) -> [S; 1] {
+        [a * b.sigmoid()]
     }
     compiled_here!(2);
 }

@@ -1,11 +1,13 @@
-//! Softmax and its logarithm along one axis.
+//! Softmax and its logarithm along one axis, and its projection that has zeros.
 
 mod cpu;
+mod sparse;
 
 pub(crate) use cpu::{Row, for_rows};
 
-use super::{Apply, CastOps, Value};
+use super::{Apply, CastOps, Ops, Value};
 use crate::{CpuCall, DType, Error, Op, Result, Spec, Specs};
+use std::panic::Location;
 
 /// `exp(x) / Σ exp(x)` along one axis, or its logarithm, without overflow.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +69,27 @@ pub trait SoftmaxOps: Value + Apply<Softmax> + CastOps {
     fn log_softmax(&self, axis: isize) -> Result<Self> {
         let axis = Value::shape(self).axis("log_softmax", axis)?;
         Self::apply_one(Softmax { axis, log: true }, &[&self.cast(Value::dtype(self).to_float())?])
+    }
+
+    /// The point nearest to `x` of those that are not negative and add up to 1 along `axis`: like a softmax, with zeros
+    /// where `x` is far below the largest (Martins and Astudillo 2016, "From softmax to sparsemax").
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([3.0, 2.5, 0.0]).sparsemax(-1)?;
+    /// assert_eq!(y.to_vec::<f64>()?, [0.75, 0.25, 0.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn sparsemax(&self, axis: isize) -> Result<Self>
+    where
+        Self: Ops,
+    {
+        let (at, axis) = (Location::caller(), Value::shape(self).axis("sparsemax", axis)?);
+        sparse::sparsemax(self, axis as isize).map_err(|e| e.unplaced().at(at))
     }
 }
 impl<V: Value + Apply<Softmax> + CastOps> SoftmaxOps for V {}
