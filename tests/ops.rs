@@ -39,6 +39,11 @@ fn einsum() {
 }
 
 #[test]
+fn resize() {
+    check_all(cases::resize::all());
+}
+
+#[test]
 fn softmax() {
     check_all(cases::softmax::all());
     check_all(cases::cross_entropy::all());
@@ -58,11 +63,6 @@ fn gather() {
 #[test]
 fn conv() {
     check_all(cases::conv::all().into_iter().map(Case::fused).collect());
-}
-
-#[test]
-fn resize() {
-    check_all(cases::resize::all());
 }
 
 #[test]

@@ -32,8 +32,8 @@ fn naive(method: Resize, x: &Array, size: [usize; 2]) -> Array {
     Array::build(&[x.dims[0], size[0], size[1], x.dims[3]], |y| {
         let (rows, columns) = (weights(x.dims[1], y[1], size[0]), weights(x.dims[2], y[2], size[1]));
         let mut sum = 0.0;
-        for (i, row) in rows.iter().enumerate() {
-            for (j, column) in columns.iter().enumerate() {
+        for (i, row) in rows.iter().enumerate().filter(|(_, row)| **row != 0.0) {
+            for (j, column) in columns.iter().enumerate().filter(|(_, column)| **column != 0.0) {
                 sum += row * column * x.at(&[y[0], i, j, y[3]]);
             }
         }
@@ -65,7 +65,8 @@ pub fn all() -> Vec<Case> {
         let case = Case::new(format!("resize {method:?}"), vec![numbers(&[1, 4, 5, 1], 1)], move |x| {
             x[0].resize([30, 70], method)
         });
-        cases.push(case.slack(64.0).large(many).reference(move |x| naive(method, &x[0], [30, 70])));
+        // Positions far from 0 are rounded, and weights are made of differences of them.
+        cases.push(case.slack(512.0).large(many).reference(move |x| naive(method, &x[0], [30, 70])));
     }
     cases
 }

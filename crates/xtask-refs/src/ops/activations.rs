@@ -46,10 +46,7 @@ fn parametric(op: &str) -> Option<Row> {
             }
             one(x.prelu(&slope.reshape(dims)?))
         },
-        "glu" => |c| {
-            let halves = c.x()?.chunk(2, c.int_or("dim", -1)?)?;
-            one(halves[0].mul(&halves[1].sigmoid()?))
-        },
+        "glu" => |c| one(c.x()?.glu(c.int_or("dim", -1)?)),
         "softmax" => |c| one(c.in_dtype(c.x()?)?.softmax(c.int("dim")?)),
         "log_softmax" => |c| one(c.in_dtype(c.x()?)?.log_softmax(c.int("dim")?)),
         "softmin" => |c| one(MathOps::neg(&c.in_dtype(c.x()?)?)?.softmax(c.int("dim")?)),

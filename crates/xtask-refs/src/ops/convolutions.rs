@@ -15,6 +15,9 @@ pub(super) fn row(op: &str) -> Option<Row> {
         "nn.functional.conv2d" => {
             |c| batched(c, 4, |c, x| Ok(vec![bias(c, x.conv2d(&c.var("weight")?, &options::<2>(c)?)?)?]))
         }
+        "nn.functional.conv3d" => {
+            |c| batched(c, 5, |c, x| Ok(vec![bias(c, x.conv3d(&c.var("weight")?, &options::<3>(c)?)?)?]))
+        }
         "nn.functional.conv_transpose1d" => |c| {
             batched(c, 3, |c, x| {
                 let [extra] = c.sizes("output_padding", [0])?;
@@ -25,6 +28,12 @@ pub(super) fn row(op: &str) -> Option<Row> {
             batched(c, 4, |c, x| {
                 let extra = c.sizes("output_padding", [0; 2])?;
                 Ok(vec![bias(c, x.conv2d_transpose(&c.var("weight")?, &options::<2>(c)?, extra)?)?])
+            })
+        },
+        "nn.functional.conv_transpose3d" => |c| {
+            batched(c, 5, |c, x| {
+                let extra = c.sizes("output_padding", [0; 3])?;
+                Ok(vec![bias(c, x.conv3d_transpose(&c.var("weight")?, &options::<3>(c)?, extra)?)?])
             })
         },
         "nn.functional.unfold" => |c| batched(c, 4, columns),
@@ -40,18 +49,15 @@ pub(super) fn row(op: &str) -> Option<Row> {
                 Ok(if c.flag("return_indices") { vec![y, at] } else { vec![y] })
             })
         },
-        "nn.functional.avg_pool1d" => |c| batched(c, 3, |c, x| Ok(vec![x.average_pool1d(&average::<1>(c)?)?])),
-        "nn.functional.avg_pool2d" => |c| {
-            batched(c, 4, |c, x| {
-                // A negative divisor makes sense to PyTorch alone.
-                if c.get("divisor_override").is_none() {
-                    return Ok(vec![x.average_pool2d(&average::<2>(c)?)?]);
-                }
-                let sum = x.average_pool2d(&average::<2>(c)?.divisor(1))?;
-                Ok(vec![sum.mul(1.0 / c.number("divisor_override")?)?])
+        "nn.functional.max_pool3d" => |c| {
+            batched(c, 5, |c, x| {
+                let (y, at) = x.max_pool3d_with_indices(&pool::<3>(c)?)?;
+                Ok(if c.flag("return_indices") { vec![y, at] } else { vec![y] })
             })
         },
-        "nn.functional.avg_pool3d" => |c| batched(c, 5, average_of_volumes),
+        "nn.functional.avg_pool1d" => |c| batched(c, 3, |c, x| Ok(vec![x.average_pool1d(&average::<1>(c)?)?])),
+        "nn.functional.avg_pool2d" => |c| batched(c, 4, |c, x| divided(c, |options| Ok(x.average_pool2d(&options)?))),
+        "nn.functional.avg_pool3d" => |c| batched(c, 5, |c, x| divided(c, |options| Ok(x.average_pool3d(&options)?))),
         "nn.functional.adaptive_avg_pool1d" => |c| adaptive_mean::<1>(c),
         "nn.functional.adaptive_avg_pool2d" => |c| adaptive_mean::<2>(c),
         "nn.functional.adaptive_avg_pool3d" => |c| adaptive_mean::<3>(c),
@@ -119,24 +125,13 @@ fn average<const N: usize>(c: &Call) -> Result<PoolOptions<N>, Stop> {
     Ok(pool(c)?.count_include_pad(c.get("count_include_pad").is_none_or(|flag| flag == true)))
 }
 
-/// A box of means is a mean over depth of means over height and width, for the counts are products too.
-fn average_of_volumes(c: &Call, x: &Var) -> Result<Vec<Var>, Stop> {
-    let kernel = c.sizes::<3>("kernel_size", [1; 3])?;
-    let (stride, padding) = (c.sizes("stride", kernel)?, c.sizes::<3>("padding", [0; 3])?);
-    let counted = c.get("count_include_pad").is_none_or(|flag| flag == true);
-    let ceil = c.flag("ceil_mode");
-    let flat = PoolOptions::new([kernel[1], kernel[2]]).stride([stride[1], stride[2]]);
-    let flat = flat.padding(Padding::symmetric([padding[1], padding[2]])).ceil_mode(ceil).count_include_pad(counted);
-    let deep = PoolOptions::new([kernel[0]]).stride([stride[0]]).padding(Padding::symmetric([padding[0]]));
-    let deep = deep.ceil_mode(ceil).count_include_pad(counted);
-    let whole = c.get("divisor_override").is_some();
-    let (flat, deep) = if whole { (flat.divisor(1), deep.divisor(1)) } else { (flat, deep) };
-    let [n, ch, d, h, w] = [0, 1, 2, 3, 4].map(|i| x.shape()[i]);
-    let y = x.reshape([n * ch * d, 1, h, w])?.average_pool2d(&flat.channels_first())?;
-    let [oh, ow] = [y.shape()[2], y.shape()[3]];
-    let y = y.reshape([n * ch, d, oh * ow])?.average_pool1d(&deep)?;
-    let y = y.reshape([n, ch, y.shape()[1], oh, ow])?;
-    Ok(vec![if whole { y.mul(1.0 / c.number("divisor_override")?)? } else { y }])
+/// A mean, or a sum divided by the number that was given: a negative one makes sense to PyTorch alone.
+fn divided<const N: usize>(c: &Call, pool: impl Fn(PoolOptions<N>) -> Result<Var, Stop>) -> Result<Vec<Var>, Stop> {
+    if c.get("divisor_override").is_none() {
+        return Ok(vec![pool(average::<N>(c)?)?]);
+    }
+    let sum = pool(average::<N>(c)?.divisor(1))?;
+    Ok(vec![sum.mul(1.0 / c.number("divisor_override")?)?])
 }
 
 /// The sizes of an adaptive pool's output; null keeps the input's.

@@ -88,7 +88,7 @@ fn sums(op: &str) -> Option<Row> {
         "addr" => |c| plus(c, c.var("vec1")?.unsqueeze(1)?.mul(&c.var("vec2")?)?),
         "einsum" => |c| {
             let operands = c.vars("operands")?;
-            Ok(vec![einsum(c.word("equation"), &operands)?])
+            one(einsum(c.word("equation"), &operands.iter().collect::<Vec<_>>()))
         },
         _ => return None,
     })
@@ -116,80 +116,4 @@ fn layers(op: &str) -> Option<Row> {
         },
         _ => return None,
     })
-}
-
-/// A sum of products by its index letters: each operand with a dimension for each letter, multiplied, summed.
-fn einsum(equation: &str, operands: &[Var]) -> Result<Var, Stop> {
-    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
-    let (inputs, output) = match equation.split_once("->") {
-        Some((inputs, output)) => (inputs.to_owned(), Some(output.to_owned())),
-        None => (equation.clone(), None),
-    };
-    // An ellipsis stands for as many dimensions as the longest needs, named by digits from the right.
-    let rest = |term: &str, rank: usize| rank - term.chars().filter(|c| *c != '.').count();
-    let terms: Vec<&str> = inputs.split(',').collect();
-    let most = terms
-        .iter()
-        .zip(operands)
-        .filter(|(t, _)| t.contains("..."))
-        .map(|(t, x)| rest(t, x.shape().rank()))
-        .max()
-        .unwrap_or(0);
-    let digits = |n: usize| -> String { (0..n).rev().map(|i| char::from(b'0' + i as u8)).collect() };
-    let terms: Vec<Vec<char>> = terms
-        .iter()
-        .zip(operands)
-        .map(|(t, x)| t.replace("...", &digits(rest(t, x.shape().rank()))).chars().collect())
-        .collect();
-    let output: Vec<char> = match output {
-        Some(output) => output.replace("...", &digits(most)).chars().collect(),
-        None => {
-            let all: Vec<char> = terms.concat();
-            let mut once: Vec<char> = all
-                .iter()
-                .copied()
-                .filter(|c| c.is_alphabetic() && all.iter().filter(|d| *d == c).count() == 1)
-                .collect();
-            once.sort_unstable();
-            digits(most).chars().chain(once).collect()
-        }
-    };
-    let mut order = output.clone();
-    for &letter in terms.iter().flatten() {
-        if !order.contains(&letter) {
-            order.push(letter);
-        }
-    }
-    let mut product: Option<Var> = None;
-    for (term, x) in terms.iter().zip(operands) {
-        let x = spread(x, term, &order)?;
-        product = Some(match product {
-            Some(product) => product.mul(&x)?,
-            None => x,
-        });
-    }
-    let product = product.ok_or_else(|| Stop::Failed("no operands".into()))?;
-    let summed: Vec<isize> = (output.len()..order.len()).map(|a| a as isize).collect();
-    Ok(if summed.is_empty() { product } else { product.sum(&summed)? })
-}
-
-/// An operand with one dimension for each letter of `order`, of length 1 where it does not have the letter.
-fn spread(x: &Var, term: &[char], order: &[char]) -> Result<Var, Stop> {
-    let (mut x, mut letters) = (x.clone(), term.to_vec());
-    while let Some((i, j)) =
-        (0..letters.len()).flat_map(|j| (0..j).map(move |i| (i, j))).find(|&(i, j)| letters[i] == letters[j])
-    {
-        x = super::shapes::diagonal(&x, 0, i as isize, j as isize)?;
-        let letter = letters[i];
-        letters.remove(j);
-        letters.remove(i);
-        letters.push(letter);
-    }
-    let own: Vec<isize> =
-        order.iter().filter_map(|c| letters.iter().position(|l| l == c)).map(|i| i as isize).collect();
-    let x = if own.is_empty() { x } else { x.permute(&own)? };
-    let mut lengths = x.shape().to_vec().into_iter();
-    let dims: Vec<usize> =
-        order.iter().map(|c| if letters.contains(c) { lengths.next().unwrap_or(1) } else { 1 }).collect();
-    Ok(x.reshape(dims)?)
 }

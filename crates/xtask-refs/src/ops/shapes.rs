@@ -249,7 +249,7 @@ fn raised(c: &Call, rank: usize) -> Result<Vec<Var>, Stop> {
 }
 
 /// The elements with equal coordinates in two dimensions, up to an offset, as the last dimension.
-pub(super) fn diagonal(x: &Var, offset: isize, dim1: isize, dim2: isize) -> Result<Var, Stop> {
+fn diagonal(x: &Var, offset: isize, dim1: isize, dim2: isize) -> Result<Var, Stop> {
     let (a, b) = (axis(x, dim1), axis(x, dim2));
     let order: Vec<isize> =
         (0..x.shape().rank()).filter(|d| ![a, b].contains(d)).chain([a, b]).map(|d| d as isize).collect();
