@@ -51,13 +51,35 @@ impl<'a> Inputs<'a> {
             and(mask.unsqueeze(1)?)?;
         }
         if causal {
-            let (rows, columns) = (self.query.shape()[1], self.value.shape()[1]);
-            let row = Tensor::arange(0, rows as i64, 1)?.unsqueeze(1)?;
-            let column = Tensor::arange(0, columns as i64, 1)?.unsqueeze(0)?;
-            and(Var::new(row.ge(&column)?.unsqueeze(0)?))?;
+            and(Var::new(earlier(self.query.shape()[1], self.value.shape()[1])?.unsqueeze(0)?))?;
         }
         Ok(all)
     }
+}
+
+/// Whether each step of `rows` may see each of `columns`: not those that come later.
+fn earlier(rows: usize, columns: usize) -> Result<Tensor> {
+    let row = Tensor::arange(0, rows as i64, 1)?.unsqueeze(1)?;
+    let column = Tensor::arange(0, columns as i64, 1)?.unsqueeze(0)?;
+    Ok(row.ge(&column)?)
+}
+
+/// The shares that scores `[…, rows, columns]` give each column, of what the masks let be seen.
+fn shares(inputs: &Inputs<'_>, scores: &Var, causal: bool, widen: impl Fn(Var) -> Result<Var>) -> Result<Var> {
+    if let Some(mask) = inputs.mask(false)? {
+        let mask = inputs.mask(causal)?.unwrap_or(mask);
+        return masked_softmax(scores, &widen(mask)?.expand(*Value::shape(scores))?);
+    }
+    if !causal {
+        return crate::Activation::Softmax.apply(scores);
+    }
+    // Each step sees itself: a sum hides the others, and no row is left without any.
+    let shape = Value::shape(scores);
+    let (rows, columns) = (shape[shape.rank() - 2], shape[shape.rank() - 1]);
+    let dtype = Value::dtype(scores);
+    let low = if dtype == DType::F16 { -3e4 } else { -1e9 };
+    let hidden = earlier(rows, columns)?.cast(dtype)?.sub(1.0)?.mul(-low)?;
+    crate::Activation::Softmax.apply(&scores.add(&Var::new(hidden))?)
 }
 
 /// Query, value and key of one, two or three inputs: one attends to itself, and the value is the key unless there is another.
@@ -127,11 +149,8 @@ macro_rules! plain_attention {
                 let scores = self.scores(&inputs.query.value, &inputs.key.value, weights, pass)?;
                 // The query's mask is applied to the result.
                 let hidden = Signal::new(inputs.query.value.clone());
-                let mask = Inputs { query: &hidden, ..inputs }.mask(self.use_causal_mask)?;
-                let scores = match mask {
-                    Some(mask) => masked_softmax(&scores, &mask.expand(*Value::shape(&scores))?)?,
-                    None => crate::Activation::Softmax.apply(&scores)?,
-                };
+                let seen = Inputs { query: &hidden, ..inputs };
+                let scores = shares(&seen, &scores, self.use_causal_mask, Ok)?;
                 let scores = dropped(&scores, self.dropout, pass)?;
                 let mut y = scores.matmul(&inputs.value.value)?;
                 let mask = x[0].mask.clone();
@@ -346,10 +365,7 @@ impl Heads {
         let value = self.shared(self.projected(&inputs.value.value, weights.within("value"), pass)?)?;
         let query = query.mul(1.0 / (self.key_dim as f64).sqrt())?;
         let scores = query.matmul(&key.transpose(-1, -2)?)?;
-        let scores = match inputs.mask(self.causal)? {
-            Some(mask) => masked_softmax(&scores, &mask.unsqueeze(1)?.expand(*Value::shape(&scores))?)?,
-            None => crate::Activation::Softmax.apply(&scores)?,
-        };
+        let scores = shares(&inputs, &scores, self.causal, |mask| Ok(mask.unsqueeze(1)?))?;
         let scores = dropped(&scores, self.dropout, pass)?;
         // Heads side by side, and one product for all.
         let y = scores.matmul(&value)?.permute(&[0, 2, 1, 3])?;
