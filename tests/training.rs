@@ -464,6 +464,51 @@ fn a_module_written_by_hand_trains_like_any_other() {
 }
 
 #[test]
+fn weights_are_taken_over_by_name() {
+    let (data, folder) = (points(100, 8), folder("by-name"));
+    let net = |units: usize, seed| {
+        let features = Sequential::new([2]).add(Dense::new(units).activation("tanh")).add(BatchNormalization::new());
+        let layers = Sequential::new([2]).seed(seed).add_named("features", features.graph().unwrap());
+        let layers = layers.add_named(format!("head_{seed}"), Dense::new(2).activation("softmax"));
+        layers.compile("adam", "sparse_categorical_crossentropy", ()).unwrap()
+    };
+    let mut first = net(6, 1);
+    first.fit(&data, quiet().epochs(2)).unwrap();
+    let path = folder.join("first.safetensors");
+    first.save(&path).unwrap();
+
+    // Statistics are taken over too; what the optimizer keeps for the file's model is nothing to this one.
+    let mut second = net(6, 2);
+    let head = weights(&second)[6..].to_vec();
+    let report = second.load_weights_by_name(&path, "*").unwrap();
+    assert_same_bits(&weights(&second)[..6], &weights(&first)[..6]);
+    assert_same_bits(&weights(&second)[6..], &head);
+    assert!(report.loaded.len() == 6 && report.loaded[5] == "features/batch_normalization/moving_variance");
+    assert_eq!(report.missing, ["head_2/kernel", "head_2/bias"]);
+    assert_eq!(report.unused, ["head_1/bias", "head_1/kernel"]);
+    assert!(report.unfit.is_empty() && !report.is_complete());
+
+    // Frozen features stay as they were loaded, statistics included.
+    second.set_trainable("features/*", false).unwrap();
+    second.fit(&data, quiet().epochs(2)).unwrap();
+    assert_same_bits(&weights(&second)[..6], &weights(&first)[..6]);
+    assert!(!weights(&second)[6].1.same_bits(&head[0].1));
+
+    // What does not fit stays.
+    let mut other = net(5, 1);
+    let before = weights(&other);
+    let report = other.load_weights_by_name(&path, "*").unwrap();
+    assert_eq!(report.loaded, ["head_1/bias"]);
+    assert_eq!(report.unfit.len(), 7);
+    assert_same_bits(&weights(&other)[..7], &before[..7]);
+    let error = other.load_weights_by_name(&path, "features/*").unwrap_err().to_string();
+    assert!(error.contains("`features/dense/kernel` has shape [2, 5] (f32) in the model and [2, 6] (f32)"), "{error}");
+    let error = other.load_weights_by_name(&path, "feature/*").unwrap_err().to_string();
+    assert!(error.contains("feature/*") && error.contains("features/dense/kernel"), "{error}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_custom_loss_and_train_on_batch() {
     let data = points(32, 9);
     let x = data.x().unwrap();

@@ -30,6 +30,12 @@
 //! The [`prelude`] has what most programs need of all four. Each of `tensor`, `nn` and `train` has an error type and a `Result`;
 //! `?` makes the first two into the last, which is that of the prelude.
 //!
+//! # The book
+//!
+//! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/compile-and-fit.md`
+//! (training), `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
+//! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`. Programs that train on real data are in `examples`.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
@@ -93,6 +99,8 @@ mod book {
     mod getting_started {}
     #[doc = include_str!("../../docs/compile-and-fit.md")]
     mod compile_and_fit {}
+    #[doc = include_str!("../../docs/composing-models.md")]
+    mod composing_models {}
     #[doc = include_str!("../../docs/extending.md")]
     mod extending {}
     #[doc = include_str!("../../docs/anatomy-of-an-op.md")]

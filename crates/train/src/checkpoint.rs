@@ -7,9 +7,11 @@ use crate::{Compile, Error, Result};
 use kiln_nn::io::{TensorFile, load_safetensors, to_safetensors};
 use kiln_nn::losses::Losses;
 use kiln_nn::module::{fitting, load_parameters, named_parameters};
-use kiln_nn::{Functional, Module, Network, Tensor};
+use kiln_nn::names::{listing, matches};
+use kiln_nn::{Functional, Module, Network, Spec, Tensor};
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::path::Path;
 
 /// The entry of the header that holds the JSON.
@@ -21,6 +23,46 @@ const OWN_PARTS: &str =
     "what is your own is built by your code: build and compile the model, then model.load_state(path)";
 /// The version of this form.
 const FORMAT: u64 = 1;
+
+/// What [`Model::load_weights_by_name`] did: a path stands in one of the four lists if the pattern stands for it.
+///
+/// `Display` tells it in lines.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[must_use = "it says which parameters were left as they are"]
+pub struct LoadReport {
+    /// The parameters that now have the file's values.
+    pub loaded: Vec<String>,
+    /// The parameters that are not in the file.
+    pub missing: Vec<String>,
+    /// The parameters that have another shape or type in the file, with what the model wants and what the file has.
+    pub unfit: Vec<(String, Spec, Spec)>,
+    /// The tensors of the file that the model has no parameter for; the optimizer's do not count.
+    pub unused: Vec<String>,
+}
+
+impl LoadReport {
+    /// Whether every parameter and every tensor of the file found its like.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unfit.is_empty() && self.unused.is_empty()
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "loaded {}", listing(&self.loaded))?;
+        if !self.missing.is_empty() {
+            write!(f, "\nnot in the file: {}", listing(&self.missing))?;
+        }
+        for (path, want, found) in &self.unfit {
+            write!(f, "\n`{path}` has shape {} ({}) in the model", want.shape, want.dtype)?;
+            write!(f, " and {} ({}) in the file", found.shape, found.dtype)?;
+        }
+        if !self.unused.is_empty() {
+            write!(f, "\nnot in the model: {}", listing(&self.unused))?;
+        }
+        Ok(())
+    }
+}
 
 impl<M: Module> Model<M> {
     /// Writes the weights alone.
@@ -42,6 +84,77 @@ impl<M: Module> Model<M> {
         let file = read(path.as_ref())?;
         load_parameters(&mut self.module, |name| file.tensors.get(name).cloned())
             .map_err(|e| Error::file(path.as_ref(), e.to_string()))
+    }
+
+    /// Reads those weights of another model's file whose paths a pattern stands for, in which `*` is any number of characters:
+    /// `load_weights_by_name(path, "features/*")` takes over the layers that two models share. What is missing or has
+    /// another shape stays as it is, and the report says so; the optimizer's state stays too.
+    ///
+    /// ```
+    /// use kiln_nn::{Sequential, layers::Dense};
+    /// use kiln_train::Compile;
+    /// let net = |classes| {
+    ///     let layers = Sequential::new([4]).add_named("features", Dense::new(8));
+    ///     layers.add_named("head", Dense::new(classes)).compile("adam", "mse", ())
+    /// };
+    /// let path = std::env::temp_dir().join(format!("kiln-by-name-{}.safetensors", std::process::id()));
+    /// net(2)?.save_weights(&path)?;
+    ///
+    /// let mut other = net(3)?;
+    /// let report = other.load_weights_by_name(&path, "features/*")?;
+    /// assert_eq!(report.loaded, ["features/kernel", "features/bias"]);
+    /// assert!(report.is_complete());
+    ///
+    /// // Of all paths, those of the head do not fit.
+    /// let report = other.load_weights_by_name(&path, "*")?;
+    /// assert!(report.to_string().contains("`head/kernel` has shape [8, 3] (f32) in the model and [8, 2] (f32) in the file"));
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), kiln_train::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A file that is missing or damaged; a pattern that stands for no parameter of the model; a file that has nothing for those
+    /// that it stands for. The model is unchanged then.
+    pub fn load_weights_by_name(&mut self, path: impl AsRef<Path>, pattern: &str) -> Result<LoadReport> {
+        let path = path.as_ref();
+        let file = read(path)?;
+        let mut report = LoadReport::default();
+        let (mut known, mut fit) = (HashSet::new(), HashMap::new());
+        self.module.parameters(&mut |name, parameter| {
+            known.insert(name.to_owned());
+            if !matches(pattern, name) {
+                return;
+            }
+            let want = parameter.tensor.spec();
+            match file.tensors.get(name) {
+                None => report.missing.push(name.to_owned()),
+                Some(tensor) if tensor.spec() != want => report.unfit.push((name.to_owned(), want, tensor.spec())),
+                Some(tensor) => {
+                    report.loaded.push(name.to_owned());
+                    fit.insert(name.to_owned(), tensor.clone());
+                }
+            }
+        });
+        let is_unused =
+            |name: &&String| matches(pattern, name) && !known.contains(*name) && !name.starts_with(OPTIMIZER);
+        report.unused = file.tensors.keys().filter(is_unused).cloned().collect();
+        report.unused.sort();
+        if report.loaded.is_empty() {
+            if report.missing.is_empty() && report.unfit.is_empty() {
+                let paths: Vec<&str> = self.paths.iter().map(String::as_str).collect();
+                return Err(kiln_nn::Error::unknown("parameter", pattern, &paths).into());
+            }
+            let text = format!("has nothing for the parameters `{pattern}` of this model\n{report}");
+            return Err(
+                Error::file(path, text).with_help("the names of layers, and what they are part of, must be equal")
+            );
+        }
+        self.module.parameters_mut(&mut |name, parameter| {
+            if let Some(tensor) = fit.remove(name) {
+                parameter.tensor = tensor;
+            }
+        });
+        Ok(report)
     }
 
     /// Writes the whole model: architecture, compile settings, weights and optimizer state. The file is replaced in one

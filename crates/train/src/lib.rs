@@ -45,6 +45,7 @@ mod plans;
 mod unoptimized;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
+pub use checkpoint::LoadReport;
 pub use data::{Batch, ClassWeight, Dataset, Inputs, IntoTensors};
 pub use error::{Error, Result};
 pub use fit::Fit;
