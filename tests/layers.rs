@@ -103,6 +103,8 @@ fn cases() -> Vec<Case> {
         case(Cropping3D::new(1), &[&[3, 4, 3, 1]]),
         case(UpSampling1D::new(2), &[&[3, 2]]),
         case(UpSampling2D::new([2, 1]), &[&[3, 3, 1]]),
+        case(UpSampling2D::new(2).interpolation(Resize::Bilinear), &[&[3, 3, 1]]),
+        case(Identity::new(), &[&[3]]),
         case(UpSampling3D::new(2), &[&[2, 2, 2, 1]]),
         case(Add::new(), &[&[3, 4], &[1, 4]]),
         case(Subtract::new(), &[&[4], &[4]]),

@@ -6,7 +6,7 @@ use super::window::{space, with_channels};
 use crate::layer::{Layer, Weights};
 use crate::module::batch_of;
 use crate::{Error, Pass, Result};
-use kiln_autograd::ops::{Value, ViewOps};
+use kiln_autograd::ops::{Resize, ResizeOps, Value, ViewOps};
 use kiln_autograd::{Shape, Var};
 use serde_json::Value as Json;
 
@@ -246,9 +246,9 @@ impl<const N: usize> Setting for Margins<N> {
     }
 }
 
-/// Layers that add or cut margins, and that repeat elements, in `N` dimensions.
+/// Layers that add or cut margins, in `N` dimensions.
 macro_rules! margins {
-    ($($n:literal $shape:literal $padding:ident $cropping:ident $up:ident $size:expr;)*) => {$(
+    ($($n:literal $shape:literal $padding:ident $cropping:ident;)*) => {$(
         settings! {
             /// Zeros around each sample.
             ///
@@ -337,21 +337,28 @@ macro_rules! margins {
                 false
             }
         }
+    )*};
+}
 
+/// Layers that repeat elements, in `N` dimensions; with a choice of how where there is one.
+macro_rules! up_sampling {
+    ($($n:literal $shape:literal $up:ident { $($own:tt)* } |$self:ident, $x:ident| $repeat:expr;)*) => {$(
         settings! {
             /// Each element several times.
             ///
             /// # Shapes
             #[doc = $shape]
             $up {
-                size: Size<$n> = Size::from($size), new;
+                /// How often along each dimension.
+                size: Size<$n> = Size::from(2), into;
+                $($own)*
             }
         }
 
         impl $up {
             /// So many times along each dimension.
             pub fn new(size: impl Into<Size<$n>>) -> $up {
-                $up { size: size.into() }
+                $up::default().size(size)
             }
         }
 
@@ -368,8 +375,8 @@ macro_rules! margins {
                 with_channels(wide, channels)
             }
 
-            fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
-                self.size.0.into_iter().enumerate().try_fold(x.clone(), |x, (i, times)| repeated(&x, i + 1, times))
+            fn call(&$self, $x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
+                $repeat
             }
 
             fn keeps_mask(&self) -> bool {
@@ -377,6 +384,11 @@ macro_rules! margins {
             }
         }
     )*};
+}
+
+/// Each element as often as its size says, along every axis.
+fn all_repeated<const N: usize>(x: &Var, size: Size<N>) -> Result<Var> {
+    size.0.into_iter().enumerate().try_fold(x.clone(), |x, (i, times)| repeated(&x, i + 1, times))
 }
 
 /// Each element along an axis several times.
@@ -387,11 +399,52 @@ fn repeated(x: &Var, axis: usize, times: usize) -> Result<Var> {
 }
 
 margins! {
-    1 "`[batch, steps, channels]` to `[batch, new_steps, channels]`." ZeroPadding1D Cropping1D UpSampling1D 2;
-    2 "`[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`."
-        ZeroPadding2D Cropping2D UpSampling2D 2;
+    1 "`[batch, steps, channels]` to `[batch, new_steps, channels]`." ZeroPadding1D Cropping1D;
+    2 "`[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`." ZeroPadding2D Cropping2D;
     3 "`[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, channels]`."
-        ZeroPadding3D Cropping3D UpSampling3D 2;
+        ZeroPadding3D Cropping3D;
+}
+
+up_sampling! {
+    1 "`[batch, steps, channels]` to `[batch, new_steps, channels]`." UpSampling1D {}
+    |self, x| all_repeated(x, self.size);
+    2 "`[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`." UpSampling2D {
+        /// How pixels are made between pixels; the nearest is repeated unless told otherwise.
+        interpolation: Resize = Resize::Nearest;
+    }
+    |self, x| match self.interpolation {
+        Resize::Nearest => all_repeated(x, self.size),
+        other => {
+            let [height, width] = [1, 2].map(|axis| Value::shape(x)[axis] * self.size.0[axis - 1]);
+            Ok(x.resize([height, width], other)?)
+        }
+    };
+    3 "`[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, channels]`." UpSampling3D {}
+    |self, x| all_repeated(x, self.size);
+}
+
+settings! {
+    /// Passes its input on.
+    Identity {}
+}
+
+impl Identity {
+    /// The layer.
+    pub fn new() -> Identity {
+        Identity {}
+    }
+}
+
+impl Layer for Identity {
+    described!();
+
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        Ok(*input)
+    }
+
+    fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
+        Ok(x.clone())
+    }
 }
 
 /// The axes of a batch, each counted with the batch or from the last, as axes of a sample.

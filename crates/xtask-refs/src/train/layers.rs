@@ -157,6 +157,13 @@ fn layer(entry: &Value) -> Result<Box<dyn AnyLayer>, Stop> {
     {
         config.insert("axes".into(), json!([axis, axis]));
     }
+    // What says how Keras runs a layer, and not what it computes.
+    let says_how = ["seed", "name", "dtype", "unroll", "use_cudnn", "implementation", "flash_attention", "autocast"];
+    config.retain(|name, value| {
+        let is_default =
+            name == "data_format" && value == "channels_last" || name == "stateful" && *value == json!(false);
+        !says_how.contains(&name.as_str()) && !is_default
+    });
     in_single(&mut config);
     from_config(class, &Value::Object(config)).map_err(|error| {
         let what = error.to_string();
@@ -188,7 +195,7 @@ fn tolerance(entry: &Value, field: &str) -> Tolerance {
         // 1/√key_dim.
         return Tolerance { rtol: own.rtol.max(1e-6), atol: own.atol.max(1e-7) };
     }
-    if ["Resizing", "CenterCrop"].contains(&text(entry, "class")) {
+    if ["Resizing", "CenterCrop", "UpSampling2D"].contains(&text(entry, "class")) {
         // Images are resized in single precision.
         return Tolerance { rtol: own.rtol.max(1e-5), atol: own.atol.max(1e-6) };
     }
