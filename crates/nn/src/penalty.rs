@@ -47,7 +47,7 @@ pub enum Regularizer {
 }
 
 impl Regularizer {
-    /// `0.01 · Σ |w|`, or with another factor.
+    /// `l1 · Σ |w|`.
     pub fn l1(l1: f64) -> Regularizer {
         Regularizer::L1 { l1 }
     }

@@ -3,7 +3,7 @@
 
 use super::activation::masked_softmax;
 use super::noise::dropped;
-use super::settings::{described, settings};
+use super::settings::{described, settings, words};
 use crate::layer::{AnyLayer, Weight, Weights};
 use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, Value, ViewOps};
@@ -173,22 +173,7 @@ pub enum ScoreMode {
     Concat,
 }
 
-impl super::settings::Setting for ScoreMode {
-    fn blank() -> Self {
-        ScoreMode::Dot
-    }
-    fn write(&self) -> serde_json::Value {
-        serde_json::json!(if *self == ScoreMode::Dot { "dot" } else { "concat" })
-    }
-    fn read(&mut self, json: &serde_json::Value) -> Result<()> {
-        *self = match json.as_str() {
-            Some("dot") => ScoreMode::Dot,
-            Some("concat") => ScoreMode::Concat,
-            _ => return Err(Error::config("it is \"dot\" or \"concat\"", "")),
-        };
-        Ok(())
-    }
-}
+words!("score mode" ScoreMode { "dot" => ScoreMode::Dot, "concat" => ScoreMode::Concat });
 
 settings! {
     /// Attention by products of queries and keys, without weights of its own unless it is told to have them (Luong et al. 2015).

@@ -2,7 +2,7 @@
 //! are drawn with the pass's keys, so a run can be repeated.
 
 use super::preprocessing::{CenterCrop, floats};
-use super::settings::{Setting, described, settings};
+use super::settings::{Setting, described, settings, words};
 use super::window::space;
 use crate::layer::{Layer, Weights};
 use crate::{Error, Pass, Result};
@@ -10,7 +10,7 @@ use kiln_autograd::ops::{
     ArithmeticOps, CastOps, ComparisonOps, GatherOps, MathOps, SelectOps, StatisticsOps, Value, ViewOps,
 };
 use kiln_autograd::{DType, Shape, Tensor, Var};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 /// What stands outside of an image that is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,28 +26,10 @@ pub enum FillMode {
     Constant,
 }
 
-const MODES: &[(&str, FillMode)] = &[
-    ("reflect", FillMode::Reflect),
-    ("wrap", FillMode::Wrap),
-    ("nearest", FillMode::Nearest),
-    ("constant", FillMode::Constant),
-];
-
-impl Setting for FillMode {
-    fn blank() -> Self {
-        FillMode::default()
-    }
-    fn write(&self) -> Json {
-        json!(MODES.iter().find(|(_, mode)| mode == self).map_or("reflect", |(name, _)| name))
-    }
-    fn read(&mut self, json: &Json) -> Result<()> {
-        let names: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
-        let given = json.as_str().unwrap_or_default();
-        let found = MODES.iter().find(|(name, _)| *name == given);
-        *self = found.ok_or_else(|| Error::unknown("fill mode", given, &names))?.1;
-        Ok(())
-    }
-}
+words!("fill mode" FillMode {
+    "reflect" => FillMode::Reflect, "wrap" => FillMode::Wrap, "nearest" => FillMode::Nearest,
+    "constant" => FillMode::Constant,
+});
 
 /// Where the pixels of new images lie in the old ones, and what stands around those.
 struct Places {

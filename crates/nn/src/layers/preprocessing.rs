@@ -1,7 +1,7 @@
 //! Layers that bring raw numbers and images into the form that a model learns from.
 
 use super::merge::sample_axis;
-use super::settings::{Setting, described, settings};
+use super::settings::{described, settings, words};
 use super::window::space;
 use crate::layer::{Layer, Weights};
 use crate::{Error, Pass, Result};
@@ -9,7 +9,6 @@ use kiln_autograd::ops::{
     ArithmeticOps, CastOps, ComparisonOps, ReduceOps, Resize, ResizeOps, StatisticsOps, Value, ViewOps,
 };
 use kiln_autograd::{DType, Shape, Tensor, Var};
-use serde_json::{Value as Json, json};
 
 /// Numbers that may be integers, such as the bytes of an image, as those that weights are made of.
 pub(super) fn floats(x: &Var) -> Result<Var> {
@@ -148,28 +147,10 @@ pub enum OutputMode {
     Count,
 }
 
-const MODES: &[(&str, OutputMode)] = &[
-    ("int", OutputMode::Int),
-    ("one_hot", OutputMode::OneHot),
-    ("multi_hot", OutputMode::MultiHot),
-    ("count", OutputMode::Count),
-];
-
-impl Setting for OutputMode {
-    fn blank() -> Self {
-        OutputMode::default()
-    }
-    fn write(&self) -> Json {
-        json!(MODES.iter().find(|(_, mode)| mode == self).map_or("int", |(name, _)| name))
-    }
-    fn read(&mut self, json: &Json) -> Result<()> {
-        let names: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
-        let given = json.as_str().unwrap_or_default();
-        let found = MODES.iter().find(|(name, _)| *name == given);
-        *self = found.ok_or_else(|| Error::unknown("output mode", given, &names))?.1;
-        Ok(())
-    }
-}
+words!("output mode" OutputMode {
+    "int" => OutputMode::Int, "one_hot" => OutputMode::OneHot, "multi_hot" => OutputMode::MultiHot,
+    "count" => OutputMode::Count,
+});
 
 impl OutputMode {
     fn output_shape(self, class: &str, input: &Shape, tokens: usize) -> Result<Shape> {
@@ -305,30 +286,10 @@ impl Layer for Discretization {
     }
 }
 
-const METHODS: &[(&str, Resize)] = &[
-    ("nearest", Resize::Nearest),
-    ("bilinear", Resize::Bilinear),
-    ("bicubic", Resize::Bicubic),
-    ("area", Resize::Area),
-    ("lanczos3", Resize::Lanczos3),
-    ("lanczos5", Resize::Lanczos5),
-];
-
-impl Setting for Resize {
-    fn blank() -> Self {
-        Resize::Bilinear
-    }
-    fn write(&self) -> Json {
-        json!(METHODS.iter().find(|(_, method)| method == self).map_or("bilinear", |(name, _)| name))
-    }
-    fn read(&mut self, json: &Json) -> Result<()> {
-        let names: Vec<&str> = METHODS.iter().map(|(name, _)| *name).collect();
-        let given = json.as_str().unwrap_or_default();
-        let found = METHODS.iter().find(|(name, _)| *name == given);
-        *self = found.ok_or_else(|| Error::unknown("interpolation", given, &names))?.1;
-        Ok(())
-    }
-}
+words!("interpolation" Resize {
+    "bilinear" => Resize::Bilinear, "nearest" => Resize::Nearest, "bicubic" => Resize::Bicubic, "area" => Resize::Area,
+    "lanczos3" => Resize::Lanczos3, "lanczos5" => Resize::Lanczos5,
+});
 
 settings! {
     /// Images in another size.

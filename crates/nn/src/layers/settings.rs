@@ -252,6 +252,33 @@ impl Setting for Constraint {
     }
 }
 
+/// Makes an enum a setting that files write as a word, the first of which is the default; `null` stands for nothing said.
+macro_rules! words {
+    ($what:literal $type:ty { $($word:literal => $value:expr),* $(, null => $null:expr)? $(,)? }) => {
+        impl $crate::layers::settings::Setting for $type {
+            fn blank() -> Self {
+                [$($value),*][0]
+            }
+            fn write(&self) -> serde_json::Value {
+                let words = [$(($word, $value)),*];
+                words.iter().find(|(_, value)| value == self).map_or(serde_json::Value::Null, |(word, _)| (*word).into())
+            }
+            fn read(&mut self, json: &serde_json::Value) -> $crate::Result<()> {
+                $(if json.is_null() {
+                    *self = $null;
+                    return Ok(());
+                })?
+                let words = [$(($word, $value)),*];
+                let given = json.as_str().unwrap_or_default().to_lowercase();
+                let unknown = || $crate::Error::unknown($what, &given, &words.map(|(word, _)| word));
+                *self = words.iter().find(|(word, _)| *word == given).ok_or_else(unknown)?.1;
+                Ok(())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
 /// A layer inside a layer.
 impl Setting for Arc<dyn AnyLayer> {
     fn blank() -> Self {

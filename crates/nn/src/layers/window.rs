@@ -1,10 +1,9 @@
 //! What layers with windows share: padding, and how many windows fit.
 
-use super::settings::{Setting, Size};
+use super::settings::{Size, words};
 use crate::{Error, Result};
 use kiln_autograd::Shape;
 use kiln_autograd::ops::Padding as OpPadding;
-use serde_json::{Value as Json, json};
 
 /// How a window moves over the edges of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,27 +34,7 @@ impl Padding {
     }
 }
 
-impl Setting for Padding {
-    fn blank() -> Self {
-        Padding::default()
-    }
-    fn write(&self) -> Json {
-        json!(match self {
-            Padding::Valid => "valid",
-            Padding::Same => "same",
-            Padding::Causal => "causal",
-        })
-    }
-    fn read(&mut self, json: &Json) -> Result<()> {
-        *self = match json.as_str().map(str::to_lowercase).as_deref() {
-            Some("valid") => Padding::Valid,
-            Some("same") => Padding::Same,
-            Some("causal") => Padding::Causal,
-            _ => return Err(Error::config("it is \"valid\", \"same\" or \"causal\"", "")),
-        };
-        Ok(())
-    }
-}
+words!("padding" Padding { "valid" => Padding::Valid, "same" => Padding::Same, "causal" => Padding::Causal });
 
 /// What the dimensions of samples are called.
 const NAMES: [&str; 3] = ["steps", "height and width", "depth, height and width"];

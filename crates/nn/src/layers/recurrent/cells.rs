@@ -100,13 +100,21 @@ macro_rules! gated_settings {
                 Ok(Drawn { own: vec![input, state], parts: Vec::new() })
             }
 
-            /// `x · kernel` for all steps.
-            fn product(&self, x: &Var, weights: Weights<'_>, drawn: &Drawn, pass: &mut Pass) -> Result<Var> {
+            /// `x · kernel + bias` for all steps, as far as there is a bias.
+            fn product(
+                &self,
+                x: &Var,
+                weights: Weights<'_>,
+                drawn: &Drawn,
+                bias: Option<Var>,
+                pass: &mut Pass,
+            ) -> Result<Var> {
                 let x = match &drawn.own[0] {
                     Some(left) => x.mul(left)?,
                     None => x.clone(),
                 };
-                Ok(x.matmul(&pass.parameter(weights.get("kernel")?))?)
+                let z = x.matmul(&pass.parameter(weights.get("kernel")?))?;
+                bias.map_or(Ok(z.clone()), |bias| Ok(z.add(&bias)?))
             }
 
             /// The state, less what dropout leaves out.
@@ -167,11 +175,8 @@ impl Cell for SimpleRNNCell {
     }
 
     fn project(&self, x: &Var, weights: Weights<'_>, drawn: &Drawn, pass: &mut Pass) -> Result<Var> {
-        let z = self.product(x, weights, drawn, pass)?;
-        match weights.find("bias") {
-            Some(bias) => Ok(z.add(&pass.parameter(bias))?),
-            None => Ok(z),
-        }
+        let bias = weights.find("bias").map(|bias| pass.parameter(bias));
+        self.product(x, weights, drawn, bias, pass)
     }
 
     fn step(
@@ -238,11 +243,8 @@ impl Cell for LSTMCell {
     }
 
     fn project(&self, x: &Var, weights: Weights<'_>, drawn: &Drawn, pass: &mut Pass) -> Result<Var> {
-        let z = self.product(x, weights, drawn, pass)?;
-        match weights.find("bias") {
-            Some(bias) => Ok(z.add(&pass.parameter(bias))?),
-            None => Ok(z),
-        }
+        let bias = weights.find("bias").map(|bias| pass.parameter(bias));
+        self.product(x, weights, drawn, bias, pass)
     }
 
     fn step(
@@ -329,11 +331,8 @@ impl Cell for GRUCell {
     }
 
     fn project(&self, x: &Var, weights: Weights<'_>, drawn: &Drawn, pass: &mut Pass) -> Result<Var> {
-        let z = self.product(x, weights, drawn, pass)?;
-        match self.bias(0, weights, pass)? {
-            Some(bias) => Ok(z.add(&bias)?),
-            None => Ok(z),
-        }
+        let bias = self.bias(0, weights, pass)?;
+        self.product(x, weights, drawn, bias, pass)
     }
 
     fn step(

@@ -3,11 +3,10 @@
 use super::{Course, Recurrent};
 use crate::layer::{AnyLayer, Weight, Weights, arity};
 use crate::layers::Dense;
-use crate::layers::settings::{Setting, described, settings};
+use crate::layers::settings::{described, settings, words};
 use crate::{Error, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, StatisticsOps, Value, ViewOps, concat};
 use kiln_autograd::{Shape, Var};
-use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
 /// How [`Bidirectional`] makes one value of two.
@@ -26,28 +25,10 @@ pub enum MergeMode {
     Apart,
 }
 
-const MODES: &[(&str, MergeMode)] =
-    &[("concat", MergeMode::Concat), ("sum", MergeMode::Sum), ("ave", MergeMode::Ave), ("mul", MergeMode::Mul)];
-
-impl Setting for MergeMode {
-    fn blank() -> Self {
-        MergeMode::default()
-    }
-    fn write(&self) -> Json {
-        MODES.iter().find(|(_, mode)| mode == self).map_or(Json::Null, |(name, _)| json!(name))
-    }
-    fn read(&mut self, json: &Json) -> Result<()> {
-        *self = match json.as_str() {
-            None => MergeMode::Apart,
-            Some(name) => {
-                let names: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
-                let found = MODES.iter().find(|(known, _)| *known == name);
-                found.ok_or_else(|| Error::unknown("merge mode", name, &names))?.1
-            }
-        };
-        Ok(())
-    }
-}
+words!("merge mode" MergeMode {
+    "concat" => MergeMode::Concat, "sum" => MergeMode::Sum, "ave" => MergeMode::Ave, "mul" => MergeMode::Mul,
+    null => MergeMode::Apart,
+});
 
 settings! {
     /// A recurrent layer that goes through the sequence in both directions, each with weights of its own.

@@ -1,16 +1,20 @@
-//! Models as graphs: a description that is data, and the network that it becomes with weights.
+//! Models as graphs: a description that is data. `files` has its form in files, `network` what it becomes with weights.
+
+mod files;
+mod network;
+
+pub use network::Network;
 
 use crate::drawing::{self, Part};
 use crate::layer::{AnyLayer, Held, Weight, Weights, batch, finish, run_before_activation, run_whole, within};
-use crate::layers;
-use crate::module::{IntoModule, Module};
+use crate::module::IntoModule;
 use crate::sequential::snake_case;
 use crate::symbol::{IntoSymbols, Node, Source, Symbol};
-use crate::{Activation, Error, Parameter, Pass, Result, Signal, summary};
+use crate::{Activation, Error, Pass, Result, Signal, summary};
 use kiln_autograd::ops::{CastOps, Value};
 
-use kiln_autograd::{DType, Key, MAX_RANK, Shape, Spec, Var};
-use serde_json::{Value as Json, json};
+use kiln_autograd::{DType, Key, MAX_RANK, Shape, Spec};
+use serde_json::Value as Json;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -480,92 +484,6 @@ impl Functional {
             }
         }
     }
-
-    /// The model that [`Module::config`] describes.
-    ///
-    /// # Errors
-    /// JSON that is no such description, or names a layer that is not known.
-    pub fn from_config(config: &Json) -> Result<Functional> {
-        let broken = |what: &str| {
-            Error::config(
-                format!("the model's architecture has no valid `{what}`"),
-                "the file is damaged or of another program",
-            )
-        };
-        let sizes = |json: &Json| -> Option<Vec<usize>> {
-            json.as_array().and_then(|a| a.iter().map(|d| d.as_u64().and_then(|d| d.try_into().ok())).collect())
-        };
-        let dtype = config["dtype"].as_str().unwrap_or("f32");
-        let dtype = DType::ALL.into_iter().find(|d| d.to_string() == dtype && d.is_float());
-        let is_row = config["calls"].is_null();
-        let name = config["name"].as_str().unwrap_or(if is_row { "sequential" } else { "functional" });
-        let mut graph = Functional::empty(if is_row { "Sequential" } else { "Functional" }, name);
-        graph.dtype = dtype.ok_or_else(|| broken("dtype"))?;
-        graph.compute = match config["policy"].as_str() {
-            None => None,
-            Some("mixed_bfloat16") => Some(DType::BF16),
-            Some(_) => return Err(broken("policy")),
-        };
-        if is_row {
-            let shape = sizes(&config["input_shape"]).ok_or_else(|| broken("input_shape"))?;
-            graph.input("input".into(), Shape::new(&shape)?)?;
-        }
-        for input in config["inputs"].as_array().into_iter().flatten() {
-            let name = input["name"].as_str().ok_or_else(|| broken("inputs"))?;
-            let shape = sizes(&input["shape"]).ok_or_else(|| broken("inputs"))?;
-            graph.input(name.to_owned(), Shape::new(&shape)?)?;
-        }
-        for layer in config["layers"].as_array().ok_or_else(|| broken("layers"))? {
-            let name = layer["name"].as_str().ok_or_else(|| broken("name"))?;
-            let class = layer["class"].as_str().ok_or_else(|| broken("class"))?;
-            let layer = layers::from_config(class, &layer["config"]).map_err(|e| match e {
-                unknown @ Error::Unknown { .. } => unknown,
-                other => other.in_layer(name),
-            })?;
-            let at = graph.place(name.to_owned(), layer.into())?;
-            if is_row {
-                graph.call_one(at, at)?;
-            }
-        }
-        if is_row {
-            graph.outputs = vec![graph.calls.len()];
-            return Ok(graph);
-        }
-        for call in config["calls"].as_array().ok_or_else(|| broken("calls"))? {
-            let layer = call["layer"].as_u64().map(|i| i as usize).filter(|i| *i < graph.layers.len());
-            let inputs = sizes(&call["inputs"]).filter(|x| x.iter().all(|i| *i < graph.shapes.len()));
-            let (layer, inputs) = layer.zip(inputs).ok_or_else(|| broken("calls"))?;
-            graph.call(layer, inputs)?;
-        }
-        let outputs = sizes(&config["outputs"]).filter(|x| x.iter().all(|i| *i < graph.shapes.len()));
-        graph.outputs = outputs.filter(|x| !x.is_empty()).ok_or_else(|| broken("outputs"))?;
-        Ok(graph)
-    }
-
-    fn config(&self) -> Json {
-        let layer = |placed: &Placed| {
-            let (class, config) = (placed.layer.class_name(), placed.layer.to_config());
-            json!({ "name": placed.name, "class": class, "config": config })
-        };
-        let mut config = json!({
-            "name": self.name,
-            "dtype": self.dtype.to_string(),
-            "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
-        });
-        if self.compute.is_some() {
-            config["policy"] = json!("mixed_bfloat16");
-        }
-        if self.is_row() {
-            config["input_shape"] = json!(self.inputs[0].shape.dims());
-            return config;
-        }
-        let input = |port: &Port| json!({ "name": port.name, "shape": port.shape.dims() });
-        let call = |call: &Call| json!({ "layer": call.layer, "inputs": call.inputs });
-        config["inputs"] = self.inputs.iter().map(input).collect();
-        config["calls"] = self.calls.iter().map(call).collect();
-        config["outputs"] = json!(self.outputs);
-        config
-    }
 }
 
 impl Port {
@@ -687,182 +605,5 @@ impl IntoModule for Functional {
     }
 }
 
-/// A [`Sequential`](crate::Sequential) or [`Functional`] with weights.
-#[derive(Debug)]
-pub struct Network {
-    graph: Functional,
-    held: Held,
-}
-
-impl Network {
-    /// The graph.
-    pub fn graph(&self) -> &Functional {
-        &self.graph
-    }
-
-    /// The layers, each under its name.
-    pub fn layers(&self) -> impl Iterator<Item = (&str, &dyn AnyLayer)> {
-        self.graph.layers.iter().map(|placed| (placed.name.as_str(), &*placed.layer))
-    }
-
-    fn results(&self, x: &[Signal], pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
-        let y = self.graph.outputs(x, self.held.weights(), pass, logits)?;
-        self.held.penalize(pass)?;
-        Ok(y)
-    }
-}
-
-impl Module for Network {
-    fn forward(&self, x: &Var, pass: &mut Pass) -> Result<Var> {
-        let mut y = self.results(&[Signal::new(x.clone())], pass, false)?;
-        match y.len() {
-            1 => Ok(y.swap_remove(0).value),
-            n => Err(Error::config(format!("the model has {n} outputs"), "ask for all of them: forward_all")),
-        }
-    }
-
-    fn forward_all(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
-        self.results(x, pass, false)
-    }
-
-    fn logits(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
-        self.results(x, pass, true)
-    }
-
-    fn output_activations(&self) -> Vec<Activation> {
-        self.graph.activations()
-    }
-
-    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
-        self.held.visit(visit);
-    }
-
-    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
-        self.held.visit_mut(visit);
-    }
-
-    fn config(&self) -> Option<Json> {
-        Some(self.graph.config())
-    }
-
-    fn input_shapes(&self) -> Option<Vec<Shape>> {
-        Some(self.graph.inputs.iter().map(|port| port.shape).collect())
-    }
-
-    fn input_names(&self) -> Vec<String> {
-        self.graph.inputs.iter().map(|port| port.name.clone()).collect()
-    }
-
-    fn output_names(&self) -> Vec<String> {
-        self.graph.output_names()
-    }
-
-    fn summary(&self) -> String {
-        let counts = self.graph.layers.iter().map(|placed| {
-            let (mut trainable, mut frozen) = (0, 0);
-            self.held.visit(&mut |path, p| {
-                if path.strip_prefix(placed.name.as_str()).is_some_and(|rest| rest.starts_with('/')) {
-                    *(if p.is_trained() { &mut trainable } else { &mut frozen }) += p.tensor.count();
-                }
-            });
-            (trainable, frozen)
-        });
-        self.graph.table(&counts.collect::<Vec<_>>())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layers::{Add, Concatenate, Dense};
-    use crate::{Connect, Input};
-    use kiln_autograd::Tensor;
-
-    fn paths(module: &impl Module) -> Vec<String> {
-        crate::module::named_parameters(module).into_iter().map(|(path, _)| path).collect()
-    }
-
-    fn outputs(model: &Network, x: &[Signal]) -> Vec<Vec<f64>> {
-        let y = model.forward_all(x, &mut Pass::inference()).unwrap();
-        y.iter().map(|y| y.value.tensor().to_vec_as::<f64>()).collect()
-    }
-
-    /// Two inputs, a residual connection, a shared layer, two outputs.
-    fn graph() -> Functional {
-        let (a, b) = (Input::named("a", [3]), Input::new([3]));
-        let shared = Dense::new(3).activation("tanh").shared();
-        let (p, q) = (shared.on(&a).unwrap(), shared.on(&b).unwrap());
-        let sum = Add::new().on([&p, &q, &a]).unwrap();
-        let y = Dense::new(2).activation("softmax").named("class").on(&sum).unwrap();
-        let both = Concatenate::new().on([&sum, &y]).unwrap();
-        let z = Dense::new(1).on(&both).unwrap();
-        Functional::new([&a, &b], [&y, &z]).unwrap()
-    }
-
-    #[test]
-    fn a_graph_computes_what_its_parts_do_and_survives_its_config() {
-        let model = graph().seed(3).build().unwrap();
-        assert_eq!(
-            paths(&model),
-            ["dense/kernel", "dense/bias", "class/kernel", "class/bias", "dense_1/kernel", "dense_1/bias"]
-        );
-        assert_eq!(model.input_names(), ["a", "input_1"]);
-        assert_eq!(model.output_names(), ["class", "dense_1"]);
-        let x = |seed| Signal::from(Key::new(seed).normal([4, 3], 0.0, 1.0).unwrap());
-        let found = outputs(&model, &[x(1), x(2)]);
-        let again = Functional::from_config(&model.config().unwrap()).unwrap().seed(3).build().unwrap();
-        assert_eq!(again.config(), model.config());
-        assert_eq!(outputs(&again, &[x(1), x(2)]), found);
-        // By hand.
-        let (a, b) = (x(1).value, x(2).value);
-        let weights = crate::module::named_parameters(&model);
-        let dense = |x: &Var, i: usize| {
-            use kiln_autograd::ops::{ArithmeticOps, MatMulOps};
-            x.matmul(&Var::new(weights[2 * i].1.clone())).unwrap().add(&Var::new(weights[2 * i + 1].1.clone())).unwrap()
-        };
-        use kiln_autograd::ops::{ActivationOps, ArithmeticOps, MathOps, SoftmaxOps};
-        let sum = dense(&a, 0).tanh().unwrap().add(&dense(&b, 0).tanh().unwrap()).unwrap().add(&a).unwrap();
-        let y = dense(&sum, 1).softmax(-1).unwrap();
-        let z = dense(&kiln_autograd::ops::concat(&[&sum, &y], -1).unwrap(), 2);
-        assert_eq!(found, [y.tensor().to_vec_as::<f64>(), z.tensor().to_vec_as()]);
-        let _ = ActivationOps::relu(&y);
-        // What a loss is fused with comes before the activation.
-        let logits = model.logits(&[x(1), x(2)], &mut Pass::inference()).unwrap();
-        assert_eq!(logits[0].value.tensor().to_vec_as::<f64>(), dense(&sum, 1).tensor().to_vec_as::<f64>());
-        assert_eq!(logits[1].value.tensor().to_vec_as::<f64>(), found[1]);
-        let table = model.summary();
-        assert!(table.contains("Connected to") && table.contains("dense, dense, a"), "{table}");
-    }
-
-    #[test]
-    fn a_model_is_a_layer_of_another() {
-        let x = Input::new([3]);
-        let y = crate::Sequential::new([3]).add(Dense::new(4)).add(Dense::new(3).activation("relu")).on(&x).unwrap();
-        let y = Add::new().on([&x, &y]).unwrap();
-        let model = Functional::new(&x, &y).unwrap().build().unwrap();
-        assert_eq!(paths(&model)[0], "sequential/dense/kernel");
-        let again = Functional::from_config(&model.config().unwrap()).unwrap().build().unwrap();
-        let x = [Signal::from(Tensor::ones([2, 3]).unwrap())];
-        assert_eq!(outputs(&again, &x), outputs(&model, &x));
-    }
-
-    #[test]
-    fn what_cannot_be_a_model_is_told() {
-        let (a, b) = (Input::new([3]), Input::new([4]));
-        let text = |result: Result<Functional>| result.unwrap_err().to_string();
-        let y = Concatenate::new().on([&a, &b]).unwrap();
-        assert!(text(Functional::new(&a, &y)).contains("does not name"));
-        assert!(text(Functional::new([&a, &a], &y)).contains("twice"));
-        assert!(text(Functional::new([&a, &y], &y)).contains("result of a layer"));
-        let p = Dense::new(2).named("x").on(&a).unwrap();
-        let q = Dense::new(2).named("x").on(&p).unwrap();
-        assert!(text(Functional::new(&a, &q)).contains("Functional: two layers are named `x`"));
-        let text = Add::new().on([&a, &b]).unwrap_err().to_string();
-        assert!(text.contains("add"), "{text}");
-        let model = Functional::new([&a, &b], &y).unwrap().build().unwrap();
-        let ones = |n| Signal::from(Tensor::ones([2, n]).unwrap());
-        let refused = |x: &[Signal]| model.forward_all(x, &mut Pass::inference()).unwrap_err().to_string();
-        assert!(refused(&[ones(3)]).contains("takes 2 inputs (`input`, `input_1`), found 1"));
-        assert!(refused(&[ones(3), ones(3)]).contains("for `input_1`, found [2, 3]"));
-    }
-}
+mod tests;

@@ -1,0 +1,93 @@
+//! Graphs beside what their parts compute, as layers of each other, and what cannot be one.
+
+use super::*;
+use crate::layers::{Add, Concatenate, Dense};
+use crate::{Connect, Input, Module};
+use kiln_autograd::{Tensor, Var};
+
+fn paths(module: &impl Module) -> Vec<String> {
+    crate::module::named_parameters(module).into_iter().map(|(path, _)| path).collect()
+}
+
+fn outputs(model: &Network, x: &[Signal]) -> Vec<Vec<f64>> {
+    let y = model.forward_all(x, &mut Pass::inference()).unwrap();
+    y.iter().map(|y| y.value.tensor().to_vec_as::<f64>()).collect()
+}
+
+/// Two inputs, a residual connection, a shared layer, two outputs.
+fn graph() -> Functional {
+    let (a, b) = (Input::named("a", [3]), Input::new([3]));
+    let shared = Dense::new(3).activation("tanh").shared();
+    let (p, q) = (shared.on(&a).unwrap(), shared.on(&b).unwrap());
+    let sum = Add::new().on([&p, &q, &a]).unwrap();
+    let y = Dense::new(2).activation("softmax").named("class").on(&sum).unwrap();
+    let both = Concatenate::new().on([&sum, &y]).unwrap();
+    let z = Dense::new(1).on(&both).unwrap();
+    Functional::new([&a, &b], [&y, &z]).unwrap()
+}
+
+#[test]
+fn a_graph_computes_what_its_parts_do_and_survives_its_config() {
+    let model = graph().seed(3).build().unwrap();
+    assert_eq!(
+        paths(&model),
+        ["dense/kernel", "dense/bias", "class/kernel", "class/bias", "dense_1/kernel", "dense_1/bias"]
+    );
+    assert_eq!(model.input_names(), ["a", "input_1"]);
+    assert_eq!(model.output_names(), ["class", "dense_1"]);
+    let x = |seed| Signal::from(Key::new(seed).normal([4, 3], 0.0, 1.0).unwrap());
+    let found = outputs(&model, &[x(1), x(2)]);
+    let again = Functional::from_config(&model.config().unwrap()).unwrap().seed(3).build().unwrap();
+    assert_eq!(again.config(), model.config());
+    assert_eq!(outputs(&again, &[x(1), x(2)]), found);
+    // By hand.
+    let (a, b) = (x(1).value, x(2).value);
+    let weights = crate::module::named_parameters(&model);
+    let dense = |x: &Var, i: usize| {
+        use kiln_autograd::ops::{ArithmeticOps, MatMulOps};
+        x.matmul(&Var::new(weights[2 * i].1.clone())).unwrap().add(&Var::new(weights[2 * i + 1].1.clone())).unwrap()
+    };
+    use kiln_autograd::ops::{ArithmeticOps, MathOps, SoftmaxOps};
+    let sum = dense(&a, 0).tanh().unwrap().add(&dense(&b, 0).tanh().unwrap()).unwrap().add(&a).unwrap();
+    let y = dense(&sum, 1).softmax(-1).unwrap();
+    let z = dense(&kiln_autograd::ops::concat(&[&sum, &y], -1).unwrap(), 2);
+    assert_eq!(found, [y.tensor().to_vec_as::<f64>(), z.tensor().to_vec_as()]);
+    // What a loss is fused with comes before the activation.
+    let logits = model.logits(&[x(1), x(2)], &mut Pass::inference()).unwrap();
+    assert_eq!(logits[0].value.tensor().to_vec_as::<f64>(), dense(&sum, 1).tensor().to_vec_as::<f64>());
+    assert_eq!(logits[1].value.tensor().to_vec_as::<f64>(), found[1]);
+    let table = model.summary();
+    assert!(table.contains("Connected to") && table.contains("dense, dense, a"), "{table}");
+}
+
+#[test]
+fn a_model_is_a_layer_of_another() {
+    let x = Input::new([3]);
+    let y = crate::Sequential::new([3]).add(Dense::new(4)).add(Dense::new(3).activation("relu")).on(&x).unwrap();
+    let y = Add::new().on([&x, &y]).unwrap();
+    let model = Functional::new(&x, &y).unwrap().build().unwrap();
+    assert_eq!(paths(&model)[0], "sequential/dense/kernel");
+    let again = Functional::from_config(&model.config().unwrap()).unwrap().build().unwrap();
+    let x = [Signal::from(Tensor::ones([2, 3]).unwrap())];
+    assert_eq!(outputs(&again, &x), outputs(&model, &x));
+}
+
+#[test]
+fn what_cannot_be_a_model_is_told() {
+    let (a, b) = (Input::new([3]), Input::new([4]));
+    let text = |result: Result<Functional>| result.unwrap_err().to_string();
+    let y = Concatenate::new().on([&a, &b]).unwrap();
+    assert!(text(Functional::new(&a, &y)).contains("does not name"));
+    assert!(text(Functional::new([&a, &a], &y)).contains("twice"));
+    assert!(text(Functional::new([&a, &y], &y)).contains("result of a layer"));
+    let p = Dense::new(2).named("x").on(&a).unwrap();
+    let q = Dense::new(2).named("x").on(&p).unwrap();
+    assert!(text(Functional::new(&a, &q)).contains("Functional: two layers are named `x`"));
+    let text = Add::new().on([&a, &b]).unwrap_err().to_string();
+    assert!(text.contains("add"), "{text}");
+    let model = Functional::new([&a, &b], &y).unwrap().build().unwrap();
+    let ones = |n| Signal::from(Tensor::ones([2, n]).unwrap());
+    let refused = |x: &[Signal]| model.forward_all(x, &mut Pass::inference()).unwrap_err().to_string();
+    assert!(refused(&[ones(3)]).contains("takes 2 inputs (`input`, `input_1`), found 1"));
+    assert!(refused(&[ones(3), ones(3)]).contains("for `input_1`, found [2, 3]"));
+}
