@@ -6,7 +6,7 @@ use kiln_autograd::{DType, Shape};
 use serde_json::{Value as Json, json};
 
 impl Functional {
-    /// The model that [`Module::config`] describes.
+    /// The model that [`Module::config`](crate::Module::config) describes.
     ///
     /// # Errors
     /// JSON that is no such description, or names a layer that is not known.
