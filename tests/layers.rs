@@ -5,6 +5,7 @@ use crate::training::folder;
 use kiln::nn::{self, AnyLayer, Network};
 use kiln::prelude::layers::*;
 use kiln::prelude::*;
+use optimizers::{Adam, AdamW, Group, IntoOptimizer, LossScale, Optimizer, Sgd};
 
 /// A layer, and the shapes of samples that it is called on. Those of `i` are whole numbers below 5.
 struct Case {
@@ -285,7 +286,7 @@ fn several_inputs_and_outputs_by_name() {
     let kind = Dense::new(3).activation("softmax").named("kind").on(&hidden).unwrap();
     let graph = || Functional::new([&title, &body], [&priority, &kind]).unwrap();
     let losses = [("kind", "sparse_categorical_crossentropy"), ("priority", "binary_crossentropy")];
-    let mut model = graph().compile(optimizers::Adam::new(0.02), losses, ()).unwrap();
+    let mut model = graph().compile(Adam::new(0.02), losses, ()).unwrap();
     model = model.loss_weights([("kind", 0.5)]).unwrap().output_metrics("kind", ["accuracy"]).unwrap();
     let x = |seed, n| Key::new(seed).normal([64, n], 0.0, 1.0).unwrap();
     let labels = x(1, 4).slice(1, ..3).unwrap().argmax(-1).unwrap();
@@ -334,7 +335,6 @@ fn masks_reach_the_loss() {
 
 #[test]
 fn groups_train_by_plans_to_the_same_bits() {
-    use optimizers::{AdamW, Group};
     let (x, y) = (Key::new(1).normal([8, 4], 0.0, 1.0).unwrap(), Tensor::zeros([8, 2]).unwrap());
     let model = |groups: Vec<Group>, eagerly: bool| {
         let layers = Sequential::new([4]).add(Dense::new(3)).add(Dense::new(2));
@@ -363,17 +363,152 @@ fn mixed_precision_keeps_weights_whole() {
     let compiled =
         |layers: Sequential| layers.compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
     let loss = |model: &Model| model.evaluate(&data).unwrap().get("loss").unwrap();
-    let (mut whole, mut mixed) = (compiled(layers()), compiled(layers().mixed_bfloat16()));
-    let mut eager = compiled(layers().mixed_bfloat16()).run_eagerly(true);
-    assert!(loss(&whole) != loss(&mixed) && (loss(&whole) - loss(&mixed)).abs() < 0.02);
-    for model in [&mut whole, &mut mixed, &mut eager] {
-        model.fit(&data, crate::training::quiet().epochs(20).batch_size(16)).unwrap();
+    let mut whole = compiled(layers());
+    let before = loss(&whole);
+    whole.fit(&data, crate::training::quiet().epochs(20).batch_size(16)).unwrap();
+    for policy in [Sequential::mixed_bfloat16, Sequential::mixed_float16] {
+        let (mut mixed, mut eager) = (compiled(policy(layers())), compiled(policy(layers())).run_eagerly(true));
+        assert!(before != loss(&mixed) && (before - loss(&mixed)).abs() < 0.02);
+        for model in [&mut mixed, &mut eager] {
+            model.fit(&data, crate::training::quiet().epochs(20).batch_size(16)).unwrap();
+        }
+        crate::training::assert_same_bits(&crate::training::weights(&mixed), &crate::training::weights(&eager));
+        assert!(crate::training::weights(&mixed).iter().all(|(_, weight)| weight.dtype() == DType::F32));
+        assert_eq!(mixed.predict(&data).unwrap().dtype(), DType::F32);
+        assert!((loss(&whole) - loss(&mixed)).abs() < 0.05, "{} {}", loss(&whole), loss(&mixed));
+        let path = folder("mixed").join("model.safetensors");
+        mixed.save(&path).unwrap();
+        let loaded: Model = Model::load(&path).unwrap();
+        assert_eq!(loss(&loaded), loss(&mixed));
+        assert_eq!(loaded.optimizer().loss_scale(), mixed.optimizer().loss_scale());
     }
-    crate::training::assert_same_bits(&crate::training::weights(&mixed), &crate::training::weights(&eager));
-    assert!(crate::training::weights(&mixed).iter().all(|(_, weight)| weight.dtype() == DType::F32));
-    assert_eq!(mixed.predict(&data).unwrap().dtype(), DType::F32);
-    assert!((loss(&whole) - loss(&mixed)).abs() < 0.05, "{} {}", loss(&whole), loss(&mixed));
-    let path = folder("mixed").join("model.safetensors");
-    mixed.save(&path).unwrap();
-    assert_eq!(loss(&Model::load(&path).unwrap()), loss(&mixed));
+}
+
+/// Targets so large that `f16` cannot hold the gradients of the scaled loss at first.
+#[test]
+fn a_step_that_overflows_is_none() {
+    let x = Key::new(1).normal([32, 4], 0.0, 1.0).unwrap();
+    let y = Key::new(2).normal([32, 1], 0.0, 100.0).unwrap();
+    let optimizer =
+        || Adam::new(0.01).use_ema(true).loss_scale(LossScale::Dynamic { initial: 65536.0, growth_steps: 4 });
+    let model = |eagerly| {
+        let layers = Sequential::new([4]).add(Dense::new(8).activation("relu")).add(Dense::new(1)).mixed_float16();
+        layers.compile(optimizer(), "mse", ()).unwrap().run_eagerly(eagerly)
+    };
+    let (mut planned, mut eager) = (model(false), model(true));
+    let initial = crate::training::weights(&planned);
+    let scales = |model: &mut Model| -> Vec<f64> {
+        let one = |_| {
+            model.train_on_batch(&x, &y).unwrap();
+            model.optimizer().loss_scale().unwrap()
+        };
+        (0..40).map(one).collect()
+    };
+    let (a, b) = (scales(&mut planned), scales(&mut eager));
+    assert_eq!(a, b);
+    crate::training::assert_same_bits(&crate::training::weights(&planned), &crate::training::weights(&eager));
+    let skipped = [65536.0].iter().chain(&a).zip(&a).filter(|(before, after)| after < before).count() as u64;
+    assert!(skipped > 1 && a.windows(2).any(|pair| pair[1] > pair[0]), "{a:?}");
+    assert_eq!(planned.optimizer().iterations(), 40 - skipped);
+    assert!(
+        crate::training::weights(&planned)
+            .iter()
+            .all(|(_, w)| w.is_finite().unwrap().all(..).unwrap().item().unwrap() == 1.0)
+    );
+
+    // The first one alone changes nothing at all.
+    let mut model = model(false);
+    model.train_on_batch(&x, &y).unwrap();
+    crate::training::assert_same_bits(&crate::training::weights(&model), &initial);
+    assert_eq!((model.optimizer().iterations(), model.optimizer().loss_scale()), (0, Some(32768.0)));
+
+    // Where no scale helps, training says so.
+    let nan = Tensor::full([32, 1], f32::NAN).unwrap();
+    let error = (0..100).find_map(|_| model.train_on_batch(&x, &nan).err()).unwrap().to_string();
+    assert!(error.contains("the gradients are not finite, however small the loss scale"), "{error}");
+}
+
+#[test]
+fn parts_of_a_model_have_optimizers_of_their_own() {
+    let x = Key::new(1).normal([16, 4], 0.0, 1.0).unwrap();
+    let y = Key::new(2).normal([16, 2], 0.0, 1.0).unwrap();
+    let layers = || Sequential::new([4]).add(Dense::new(3).activation("tanh")).add(Dense::new(2));
+    let both = || Adam::new(0.01).into_optimizer().unwrap().part("dense_1/*", Sgd::new(0.1).momentum(0.9)).unwrap();
+    let trained = |optimizer: Optimizer, eagerly: bool, frozen: &str| {
+        let mut model = layers().compile(optimizer, "mse", ()).unwrap().run_eagerly(eagerly);
+        if !frozen.is_empty() {
+            model.set_trainable(frozen, false).unwrap();
+        }
+        (0..5).for_each(|_| drop(model.train_on_batch(&x, &y).unwrap()));
+        model
+    };
+    let weights = crate::training::weights;
+    crate::training::assert_same_bits(&weights(&trained(both(), false, "")), &weights(&trained(both(), true, "")));
+    // With the other part frozen each is as it is alone.
+    let alone = [
+        ("dense/*", Sgd::new(0.1).momentum(0.9).into_optimizer().unwrap()),
+        ("dense_1/*", Adam::new(0.01).into_optimizer().unwrap()),
+    ];
+    for (frozen, optimizer) in alone {
+        let (one, other) = (trained(both(), false, frozen), trained(optimizer, false, frozen));
+        crate::training::assert_same_bits(&weights(&one), &weights(&other));
+    }
+    // A run that is put down and taken up.
+    let path = folder("parts").join("model.safetensors");
+    let mut model = trained(both(), false, "");
+    model.save(&path).unwrap();
+    let mut loaded: Model = Model::load(&path).unwrap();
+    for model in [&mut model, &mut loaded] {
+        (0..3).for_each(|_| drop(model.train_on_batch(&x, &y).unwrap()));
+    }
+    crate::training::assert_same_bits(&weights(&model), &weights(&loaded));
+    // Rates keep their ratio.
+    let mut optimizer = both();
+    optimizer.set_learning_rate(0.001).unwrap();
+    assert!(
+        (optimizer.state().iter().find(|(name, _)| name == "dense_1/*: rate_factor").unwrap().1.item().unwrap() - 0.1)
+            .abs()
+            < 1e-12
+    );
+    let wrong = Adam::new(0.01).into_optimizer().unwrap().part("encoder/*", "sgd").unwrap();
+    let error = layers().compile(wrong, "mse", ()).unwrap_err().to_string();
+    assert!(error.contains("encoder/*"), "{error}");
+    assert!(both().part("x", both()).unwrap_err().to_string().contains("has parts"));
+}
+
+/// Three batches of 4, 4 and 2 samples make one update of the ten.
+#[test]
+fn accumulated_gradients_count_by_samples() {
+    let x = Key::new(1).normal([10, 4], 0.0, 1.0).unwrap();
+    let y = Key::new(2).normal([10, 1], 0.0, 1.0).unwrap();
+    let data = Dataset::new(x, y).unwrap();
+    let trained = |steps: u64, batch_size: usize, eagerly: bool| {
+        let model = Sequential::new([4]).add(Dense::new(1)).dtype(DType::F64);
+        let mut model = model.compile(Sgd::new(0.1).gradient_accumulation_steps(steps), "mse", ()).unwrap();
+        model = model.run_eagerly(eagerly);
+        model.fit(&data, crate::training::quiet().epochs(4).batch_size(batch_size).shuffle(false)).unwrap();
+        crate::training::weights(&model)
+    };
+    let (whole, parts) = (trained(1, 10, false), trained(3, 4, false));
+    for ((_, a), (_, b)) in whole.iter().zip(&parts) {
+        assert!(a.sub(b).unwrap().abs().unwrap().amax(..).unwrap().item().unwrap() < 1e-12);
+    }
+    crate::training::assert_same_bits(&parts, &trained(3, 4, true));
+}
+
+#[test]
+fn logs_have_the_rate_and_the_norm_of_gradients() {
+    let data = crate::training::points(32, 5);
+    let model = || Sequential::new([2]).add(Dense::new(2).activation("softmax"));
+    let fit = || crate::training::quiet().epochs(2).batch_size(32).log_learning_rate(true).log_gradient_norm(true);
+    let clipped = Sgd::new(0.1).global_clipnorm(1e-3);
+    let mut one = model().compile(clipped, "sparse_categorical_crossentropy", ()).unwrap();
+    let history = one.fit(&data, fit().validation_data(&data)).unwrap();
+    assert_eq!(history.get("learning_rate").unwrap(), [0.1, 0.1]);
+    let norms = history.get("gradient_norm").unwrap();
+    assert!(norms.iter().all(|norm| *norm > 1e-2), "before it is clipped: {norms:?}");
+    assert!(history.get("val_gradient_norm").is_none());
+    let scaled = Sgd::new(0.1).global_clipnorm(1e-3).loss_scale(LossScale::Fixed(64.0));
+    let mut other = model().compile(scaled, "sparse_categorical_crossentropy", ()).unwrap();
+    assert_eq!(other.fit(&data, fit()).unwrap().get("gradient_norm").unwrap(), norms, "of the loss itself");
 }

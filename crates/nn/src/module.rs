@@ -179,6 +179,12 @@ pub trait Module: Debug + Send {
         Vec::new()
     }
 
+    /// The type that it computes in, where that is not the type of its parameters. Where it is `f16`, the loss is scaled in
+    /// training ([`LossScale`](crate::optimizers::LossScale)).
+    fn compute_dtype(&self) -> Option<DType> {
+        None
+    }
+
     /// The model as a table of layers, shapes and parameter counts.
     fn summary(&self) -> String {
         crate::summary::of_parameters(self)

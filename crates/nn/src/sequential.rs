@@ -29,7 +29,7 @@ pub struct Sequential {
     taken: Names,
     seed: u64,
     dtype: DType,
-    is_mixed: bool,
+    compute: Option<DType>,
 }
 
 /// The lower-case name with underscores that a class name stands for, as in Keras: `MaxPooling2D` is `max_pooling2d`,
@@ -58,7 +58,7 @@ impl Sequential {
             taken: Names::default(),
             seed: 0,
             dtype: DType::F32,
-            is_mixed: false,
+            compute: None,
         }
     }
 
@@ -110,7 +110,14 @@ impl Sequential {
     /// Computes in `bf16`, with weights of the type they have: [`Functional::mixed_bfloat16`].
     #[must_use]
     pub fn mixed_bfloat16(mut self) -> Sequential {
-        self.is_mixed = true;
+        self.compute = Some(DType::BF16);
+        self
+    }
+
+    /// Computes in `f16`, with weights of the type they have and a scaled loss: [`Functional::mixed_float16`].
+    #[must_use]
+    pub fn mixed_float16(mut self) -> Sequential {
+        self.compute = Some(DType::F16);
         self
     }
 
@@ -133,7 +140,7 @@ impl Sequential {
             value = graph.call_one(at, value)?;
         }
         graph.end_with(vec![value]);
-        Ok(if self.is_mixed { graph.mixed_bfloat16() } else { graph })
+        Ok(graph.computing_in(self.compute))
     }
 
     /// Calls the model as a layer of another.

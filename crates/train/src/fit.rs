@@ -4,9 +4,10 @@ use crate::callbacks::{Callback, Control, Direction, Snapshot, check_monitors};
 use crate::data::{ClassWeight, Dataset, batch_weights};
 use crate::history::{History, Params, StopReason};
 use crate::interrupt::Interrupt;
-use crate::model::{MetricState, Model};
+use crate::model::Model;
 use crate::plans::Given;
 use crate::progress::{Progress, Verbosity};
+use crate::running::MetricState;
 use crate::{Error, Result, unoptimized};
 use kiln_nn::module::{load_parameters, named_parameters};
 use kiln_nn::optimizers::LearningRate;
@@ -33,6 +34,8 @@ pub struct Fit<'a> {
     validation_batch_size: Option<usize>,
     class_weight: Option<ClassWeight>,
     check_finite: bool,
+    log_learning_rate: bool,
+    log_gradient_norm: bool,
     callbacks: Vec<Box<dyn Callback>>,
 }
 
@@ -59,6 +62,8 @@ impl Default for Fit<'_> {
             validation_batch_size: None,
             class_weight: None,
             check_finite: false,
+            log_learning_rate: false,
+            log_gradient_norm: false,
             callbacks: Vec::new(),
         }
     }
@@ -171,6 +176,20 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// Logs the learning rate at the beginning of each epoch, as `learning_rate`. Callbacks that change it do so by themselves.
+    #[must_use]
+    pub fn log_learning_rate(mut self, yes: bool) -> Self {
+        self.log_learning_rate = yes;
+        self
+    }
+
+    /// Logs the norm of all gradients together before any is clipped, as `gradient_norm`: the mean over the steps of an epoch.
+    #[must_use]
+    pub fn log_gradient_norm(mut self, yes: bool) -> Self {
+        self.log_gradient_norm = yes;
+        self
+    }
+
     /// Adds a callback; several are called in the order in which they were added.
     #[must_use]
     pub fn callback(mut self, callback: impl Callback + 'static) -> Self {
@@ -237,7 +256,8 @@ impl<M: Module> Model<M> {
         }
         let (train, validation) = fit.parts(&self.arranged(data)?)?;
         let class_weights = fit.class_weight.as_ref().map(|w| w.resolve(&train)).transpose()?;
-        let names = self.log_names(validation.is_some());
+        let training = self.metric_state().with_gradient_norm(fit.log_gradient_norm);
+        let names = self.log_names(&training, validation.is_some());
         let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
         available.push("learning_rate");
         check_monitors(&fit.callbacks, &available)?;
@@ -247,7 +267,7 @@ impl<M: Module> Model<M> {
             model: self,
             progress: Progress::stdout(fit.verbose),
             stop: None,
-            log_rate: false,
+            log_rate: fit.log_learning_rate,
             history: History::new(),
             interrupt: Interrupt::listen(),
         };
@@ -281,7 +301,7 @@ struct Run<'m, M: Module> {
     model: &'m mut Model<M>,
     progress: Progress<Stdout>,
     stop: Option<StopReason>,
-    /// Whether a callback has set the learning rate or means to, which is logged from then on.
+    /// Whether the learning rate is logged: on request, and from when a callback sets it or means to.
     log_rate: bool,
     history: History,
     interrupt: Interrupt,
@@ -346,7 +366,7 @@ impl<M: Module> Run<'_, M> {
         let order = || key.fold(ORDER).fold(epoch as u64).permutation(train.len());
         let order = fit.shuffle.then(order).transpose()?;
         let watched = callbacks.iter().any(|c| c.wants_batches());
-        let mut state = self.model.metric_state();
+        let mut state = self.model.metric_state().with_gradient_norm(fit.log_gradient_norm);
         for (i, start) in (0..train.len()).step_by(fit.batch_size).enumerate() {
             let end = (start + fit.batch_size).min(train.len());
             let batch = match &order {

@@ -36,6 +36,7 @@ pub mod plot;
 pub mod progress;
 mod repeat;
 pub mod report;
+mod running;
 pub mod text;
 
 mod files;

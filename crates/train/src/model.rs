@@ -4,13 +4,14 @@ use crate::data::{Batch, Dataset, Inputs, IntoTensors};
 use crate::history::Logs;
 use crate::plans::{Given, Plans};
 use crate::repeat::Repeat;
+use crate::running::MetricState;
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLosses, Loss, Reduction};
-use kiln_nn::metrics::{Accuracy, IntoMetrics, Mean, Metric};
+use kiln_nn::metrics::{IntoMetrics, Metric};
 use kiln_nn::module::{named_parameters, set_trainable};
 use kiln_nn::names::matches;
 use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, Value, ViewOps, concat};
-use kiln_nn::optimizers::{Group, IntoOptimizer, Optimizer, ParameterUpdate, RecordedUpdate};
+use kiln_nn::optimizers::{IntoOptimizer, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var, Watch};
 use std::collections::HashSet;
 
@@ -105,14 +106,16 @@ pub trait Compile: IntoModule + Sized {
         let objectives: Vec<Objective> = outputs.into_iter().zip(losses).enumerate().map(objective).collect();
         let metrics = for_each_output(metrics.into_metrics()?, &objectives);
         check_names(&objectives, metrics.iter())?;
-        let optimizer = optimizer.into_optimizer()?;
+        let optimizer = match module.compute_dtype() {
+            // What is small between 0 and 6·10⁻⁸ would be lost.
+            Some(DType::F16) => optimizer.into_optimizer()?.scaling_loss(LossScale::default())?,
+            _ => optimizer.into_optimizer()?,
+        };
         let paths: Vec<String> = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
         check_paths(&paths)?;
-        for Group { pattern, .. } in &optimizer.settings().groups {
-            if !paths.iter().any(|path| matches(pattern, path)) {
-                let known: Vec<&str> = paths.iter().map(String::as_str).collect();
-                return Err(kiln_nn::Error::unknown("parameter of a group", pattern, &known).into());
-            }
+        if let Some(pattern) = optimizer.patterns().find(|pattern| !paths.iter().any(|path| matches(pattern, path))) {
+            let known: Vec<&str> = paths.iter().map(String::as_str).collect();
+            return Err(kiln_nn::Error::unknown("parameter of a group", pattern, &known).into());
         }
         let inputs = module.input_names();
         Ok(Model {
@@ -162,7 +165,8 @@ impl Tracked {
 }
 
 fn check_names<'a>(objectives: &[Objective], metrics: impl Iterator<Item = &'a Tracked>) -> Result<()> {
-    let mut taken: HashSet<String> = ["loss", "epoch", "seconds", "learning_rate"].map(str::to_owned).into();
+    let mut taken: HashSet<String> =
+        ["loss", "epoch", "seconds", "learning_rate", "gradient_norm"].map(str::to_owned).into();
     taken.extend(objectives.iter().filter_map(Objective::log_name));
     for Tracked { metric, .. } in metrics {
         let name = metric.name();
@@ -246,9 +250,11 @@ pub(crate) struct StepOutput {
     /// The loss, penalties included: one number, which nobody has read yet.
     pub(crate) loss: Tensor,
     /// The loss of each output, where there are several.
-    losses: Vec<Tensor>,
+    pub(crate) losses: Vec<Tensor>,
     /// The predictions of each output, made before the update.
     pub(crate) predictions: Vec<Tensor>,
+    /// The norm of all gradients together, where it is measured.
+    pub(crate) gradient_norm: Option<Tensor>,
     /// The update, if it was recorded.
     pub(crate) update: Option<RecordedUpdate>,
 }
@@ -256,7 +262,11 @@ pub(crate) struct StepOutput {
 impl StepOutput {
     /// Takes the results out of what watches or records: metrics may well use infinities on the way to a number.
     pub(crate) fn untraced(&mut self) {
-        let all = [&mut self.loss].into_iter().chain(&mut self.losses).chain(&mut self.predictions);
+        let all = [&mut self.loss]
+            .into_iter()
+            .chain(&mut self.losses)
+            .chain(&mut self.predictions)
+            .chain(&mut self.gradient_norm);
         all.for_each(|tensor| *tensor = tensor.untraced());
     }
 }
@@ -427,21 +437,37 @@ impl<M: Module> Model<M> {
         batch: &Batch,
         weights: Option<&Tensor>,
         key: Key,
+        measures_norm: bool,
         trace: Option<&Trace>,
     ) -> Result<StepOutput> {
+        let operand = |number: f64| match trace {
+            Some(trace) => trace.input(&Tensor::number(number)),
+            None => Ok(Tensor::number(number)),
+        };
+        let scale = self.optimizer.loss_scale().map(operand).transpose()?;
         let mut pass = Pass::training(key);
         let Judged { loss, losses, predictions } = self.forward(batch, weights, &mut pass)?;
-        let gradients = pass.finish(&loss, &mut self.module)?;
+        let mut gradients = match &scale {
+            Some(scale) => pass.finish(&loss.mul(&Var::new(scale.clone()))?, &mut self.module)?,
+            None => pass.finish(&loss, &mut self.module)?,
+        };
+        if let Some(scale) = &scale {
+            for gradient in gradients.iter_mut().flatten() {
+                *gradient = gradient.cast(gradient.dtype().promote(DType::F32))?.div(scale)?;
+            }
+        }
+        let gradient_norm = measures_norm.then(|| global_norm(gradients.iter().flatten())).transpose()?;
         // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
         let loss = loss.into_tensor();
         let mut updates = updates(&mut self.module, &self.paths, gradients);
+        let weight = batch.len() as f64;
         let update = match trace {
-            Some(trace) => Some(self.optimizer.record(&mut updates, trace)?),
-            None => self.optimizer.apply(&mut updates).map(|()| None)?,
+            Some(trace) => Some(self.optimizer.record(&mut updates, weight, trace)?),
+            None => self.optimizer.apply_weighted(&mut updates, weight).map(|()| None)?,
         };
         self.steps += 1;
         constrain(&mut self.module)?;
-        Ok(StepOutput { loss, losses, predictions, update })
+        Ok(StepOutput { loss, losses, predictions, gradient_norm, update })
     }
 
     /// Ends a run: applies what gradient accumulation holds back, and puts averaged weights in place.
@@ -465,8 +491,9 @@ impl<M: Module> Model<M> {
         let watched = batch.map(|name, x| Ok(given(name, x)))?;
         let weights = batch.sample_weight.as_ref().map(|w| given("the weights of samples", w));
         let judged = self.forward(&watched, weights.as_ref(), &mut Pass::inference())?;
-        let loss = judged.loss.into_tensor();
-        let mut output = StepOutput { loss, losses: judged.losses, predictions: judged.predictions, update: None };
+        let Judged { loss, losses, predictions } = judged;
+        let loss = loss.into_tensor();
+        let mut output = StepOutput { loss, losses, predictions, gradient_norm: None, update: None };
         if watch.is_some() {
             output.untraced();
         }
@@ -587,139 +614,15 @@ impl<M: Module> Model<M> {
 
     /// Empty metrics for one pass over data.
     pub(crate) fn metric_state(&self) -> MetricState {
-        let fresh = |metrics: &[Tracked]| -> Vec<Tracked> {
-            let mut all = metrics.to_vec();
-            all.iter_mut().for_each(|tracked| tracked.metric.reset());
-            all
-        };
-        MetricState {
-            loss: Mean::new(),
-            losses: self.objectives.iter().filter_map(Objective::log_name).map(|name| (name, Mean::new())).collect(),
-            is_fresh: true,
-            metrics: fresh(&self.metrics),
-            weighted: fresh(&self.weighted_metrics),
-            objectives: self.objectives.clone(),
-        }
+        MetricState::new(&self.metrics, &self.weighted_metrics, &self.objectives)
     }
 
     /// The names that an epoch logs.
-    pub(crate) fn log_names(&self, validation: bool) -> Vec<String> {
-        let mut names: Vec<String> = self.metric_state().logs("").names().map(str::to_owned).collect();
+    pub(crate) fn log_names(&self, training: &MetricState, validation: bool) -> Vec<String> {
+        let mut names: Vec<String> = training.logs("").names().map(str::to_owned).collect();
         if validation {
-            names.extend(names.clone().iter().map(|n| format!("val_{n}")));
+            names.extend(self.metric_state().logs("val_").names().map(str::to_owned));
         }
         names
-    }
-}
-
-/// Running values of a pass over data: the loss weighted by batch sizes, and the metrics' accumulated state.
-#[derive(Debug)]
-pub(crate) struct MetricState {
-    loss: Mean,
-    /// Those of the outputs, with their names, where there are several.
-    losses: Vec<(String, Mean)>,
-    /// Whether there was no batch yet.
-    is_fresh: bool,
-    metrics: Vec<Tracked>,
-    weighted: Vec<Tracked>,
-    /// The losses, which tell what "accuracy" means.
-    objectives: Vec<Objective>,
-}
-
-impl MetricState {
-    /// Takes a batch in. `weights` are those that the loss used.
-    pub(crate) fn update(&mut self, batch: &Batch, output: &StepOutput, weights: Option<&Tensor>) -> Result<()> {
-        let n = batch.len();
-        if std::mem::take(&mut self.is_fresh) {
-            for Tracked { output: i, metric } in self.metrics.iter_mut().chain(&mut self.weighted) {
-                let (y, p) = (batch.targets[*i].shape(), output.predictions[*i].shape());
-                if metric.type_name() == "Accuracy" {
-                    *metric = Accuracy::resolve(metric.name(), Some(&*self.objectives[*i].loss), y, p);
-                }
-            }
-        }
-        let weight = Tensor::scalar(n as f64, DType::F64);
-        self.loss.update(&output.loss, &output.loss, Some(&weight))?;
-        for ((_, mean), loss) in self.losses.iter_mut().zip(&output.losses) {
-            mean.update(loss, loss, Some(&weight))?;
-        }
-        for Tracked { output: i, metric } in &mut self.metrics {
-            metric.update(&batch.targets[*i], &output.predictions[*i], None)?;
-        }
-        for Tracked { output: i, metric } in &mut self.weighted {
-            metric.update(&batch.targets[*i], &output.predictions[*i], weights)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets the batches, and keeps the tensors that they have made.
-    fn reset(&mut self) {
-        self.loss.reset();
-        self.losses.iter_mut().for_each(|(_, mean)| mean.reset());
-        self.metrics.iter_mut().chain(&mut self.weighted).for_each(|tracked| tracked.metric.reset());
-    }
-
-    /// Whether there was no batch yet.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.is_fresh
-    }
-
-    /// Whether a metric shows no tensor: what it keeps is elsewhere.
-    pub(crate) fn hides(&mut self) -> bool {
-        self.metrics.iter_mut().chain(&mut self.weighted).any(|Tracked { metric, .. }| {
-            let mut shown = 0;
-            let visited = metric.visit(&mut |_, _| {
-                shown += 1;
-                Ok(())
-            });
-            visited.is_err() || shown == 0
-        })
-    }
-
-    /// Calls `f` with every tensor that a batch changes, always in the same order.
-    pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&mut Tensor)) -> Result<()> {
-        self.visit_named(&mut |_, _, tensor| f(tensor))
-    }
-
-    /// [`MetricState::visit`] with the names of the metric and of what it keeps there.
-    pub(crate) fn visit_named(&mut self, f: &mut dyn FnMut(&str, &str, &mut Tensor)) -> Result<()> {
-        let mut visit = |name: &str, metric: &mut dyn Metric| {
-            metric.visit(&mut |slot, tensor| {
-                f(name, slot, tensor);
-                Ok(())
-            })
-        };
-        visit("loss", &mut self.loss)?;
-        for (name, mean) in &mut self.losses {
-            visit(name, mean)?;
-        }
-        for Tracked { metric, .. } in self.metrics.iter_mut().chain(&mut self.weighted) {
-            let name = metric.name().to_owned();
-            visit(&name, &mut **metric)?;
-        }
-        Ok(())
-    }
-
-    /// Puts tensors in the place of those that [`MetricState::visit`] shows.
-    fn set(&mut self, tensors: &[Tensor]) -> Result<()> {
-        let mut tensors = tensors.iter();
-        self.visit(&mut |tensor| {
-            if let Some(other) = tensors.next() {
-                *tensor = other.clone();
-            }
-        })
-    }
-
-    /// The values so far, each name with `prefix` before it. This reads them: nothing before does.
-    pub(crate) fn logs(&self, prefix: &str) -> Logs {
-        let mut logs = Logs::new();
-        logs.set(format!("{prefix}loss"), self.loss.result());
-        for (name, mean) in &self.losses {
-            logs.set(format!("{prefix}{name}"), mean.result());
-        }
-        for Tracked { metric, .. } in self.metrics.iter().chain(&self.weighted) {
-            logs.set(format!("{prefix}{}", metric.name()), metric.result());
-        }
-        logs
     }
 }

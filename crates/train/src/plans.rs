@@ -3,7 +3,8 @@
 
 use crate::Result;
 use crate::data::Batch;
-use crate::model::{MetricState, Model};
+use crate::model::Model;
+use crate::running::MetricState;
 use kiln_nn::optimizers::{Optimizer, RecordedUpdate};
 use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace, Watch};
 use std::fmt;
@@ -139,7 +140,9 @@ impl<M: Module> Model<M> {
             return step.and_then(|_| self.record_batch(given, state));
         };
         let states = of_batch..inputs.len();
-        inputs.extend(self.optimizer.numbers().into_iter().map(Tensor::number));
+        let weight = given.batch.len() as f64;
+        let numbers = self.optimizer.loss_scale().into_iter().chain(self.optimizer.numbers(weight));
+        inputs.extend(numbers.map(Tensor::number));
         // Whatever a kernel does, what was taken out is put back.
         let results = catch_unwind(AssertUnwindSafe(|| match step.is_checked {
             true => step.plan.run_in_place(&mut inputs).map(|()| Vec::new()),
@@ -150,10 +153,10 @@ impl<M: Module> Model<M> {
             let mut next = || results.next().unwrap_or_else(|| unreachable!("a plan gives what was recorded"));
             let loss = next();
             self.visit_state(state, &mut |tensor| *tensor = next())?;
-            self.optimizer.count_step(&step.update);
+            let counted = self.optimizer.count_step(&step.update, weight);
             self.steps += 1;
             self.plans.keep(step);
-            return Ok(loss);
+            return counted.map(|()| loss).map_err(Into::into);
         }
         // Nothing has changed. One operation after the other tells an error at its place, and whether a new plan is right.
         self.put_back(state, &inputs[states])?;
@@ -183,7 +186,7 @@ impl<M: Module> Model<M> {
     /// A step one operation at a time.
     pub(crate) fn eager_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let Given { batch, weights, key } = given;
-        let output = self.step(batch, weights, key.fold(self.steps), None)?;
+        let output = self.step(batch, weights, key.fold(self.steps), state.measures_norm(), None)?;
         state.update(batch, &output, weights)?;
         Ok(output.loss)
     }
@@ -200,8 +203,8 @@ impl<M: Module> Model<M> {
             *tensor = watch.input(&name.to_string(), tensor);
         })?;
         let steps = self.steps;
-        let output =
-            catch_unwind(AssertUnwindSafe(|| self.step(&batch, weights.as_ref(), given.key.fold(self.steps), None)));
+        let (key, norm) = (given.key.fold(self.steps), state.measures_norm());
+        let output = catch_unwind(AssertUnwindSafe(|| self.step(&batch, weights.as_ref(), key, norm, None)));
         let mut known = 0;
         self.visit_learned(&mut |_, tensor| {
             known += 1;
@@ -232,7 +235,9 @@ impl<M: Module> Model<M> {
             }
             Err(error) => inputs = Err(error),
         })?;
-        let output = inputs.map_err(Into::into).and_then(|()| self.step(&batch, weights.as_ref(), key, Some(&trace)));
+        let norm = state.measures_norm();
+        let step = |model: &mut Self| model.step(&batch, weights.as_ref(), key, norm, Some(&trace));
+        let output = inputs.map_err(Into::into).and_then(|()| step(self));
         let outcome = output.and_then(|output| state.update(&batch, &output, weights.as_ref()).map(|()| output));
         let mut results = Vec::new();
         self.visit_state(state, &mut |tensor| {
@@ -268,6 +273,7 @@ impl<M: Module> Model<M> {
             Ok(())
         })?;
         state.visit_named(&mut |metric, slot, _| names.push(format!("{metric}/{slot}")))?;
+        names.extend(self.optimizer.loss_scale().map(|_| format!("{rule}/loss scale")));
         names.extend(self.optimizer.number_names().iter().map(|name| format!("{rule}/{name}")));
         Ok(names)
     }

@@ -5,6 +5,9 @@ use crate::{Error, Result, layers};
 use kiln_autograd::{DType, Shape};
 use serde_json::{Value as Json, json};
 
+/// Keras's names of what a model computes in.
+const POLICIES: [(&str, DType); 2] = [("mixed_bfloat16", DType::BF16), ("mixed_float16", DType::F16)];
+
 impl Functional {
     /// The model that [`Module::config`](crate::Module::config) describes.
     ///
@@ -28,8 +31,10 @@ impl Functional {
         graph.dtype = dtype.ok_or_else(|| broken("dtype"))?;
         graph.compute = match config["policy"].as_str() {
             None => None,
-            Some("mixed_bfloat16") => Some(DType::BF16),
-            Some(_) => return Err(broken("policy")),
+            Some(policy) => {
+                let known = POLICIES.iter().find(|(name, _)| *name == policy).ok_or_else(|| broken("policy"))?;
+                Some(known.1)
+            }
         };
         if is_row {
             let shape = sizes(&config["input_shape"]).ok_or_else(|| broken("input_shape"))?;
@@ -77,8 +82,8 @@ impl Functional {
             "dtype": self.dtype.to_string(),
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
         });
-        if self.compute.is_some() {
-            config["policy"] = json!("mixed_bfloat16");
+        if let Some((policy, _)) = POLICIES.iter().find(|(_, dtype)| self.compute == Some(*dtype)) {
+            config["policy"] = json!(policy);
         }
         if self.is_row() {
             config["input_shape"] = json!(self.inputs[0].shape.dims());

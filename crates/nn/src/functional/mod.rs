@@ -249,6 +249,19 @@ impl Functional {
         self
     }
 
+    /// The same in `f16`: Keras's policy `mixed_float16`. The loss is scaled in training, so that small gradients are not lost
+    /// ([`LossScale`](crate::optimizers::LossScale), by default a dynamic one).
+    #[must_use]
+    pub fn mixed_float16(mut self) -> Functional {
+        self.compute = Some(DType::F16);
+        self
+    }
+
+    /// Computes in another type than that of the weights, if one is given.
+    pub(crate) fn computing_in(self, compute: Option<DType>) -> Functional {
+        Functional { compute, ..self }
+    }
+
     /// The names of the inputs.
     pub fn input_names(&self) -> Vec<&str> {
         self.inputs.iter().map(|port| port.name.as_str()).collect()

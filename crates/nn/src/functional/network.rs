@@ -4,7 +4,7 @@ use super::Functional;
 use crate::layer::{AnyLayer, Held};
 use crate::module::Module;
 use crate::{Activation, Error, Parameter, Pass, Result, Signal};
-use kiln_autograd::{Shape, Var};
+use kiln_autograd::{DType, Shape, Var};
 use serde_json::Value as Json;
 
 /// A [`Sequential`](crate::Sequential) or [`Functional`] with weights.
@@ -75,6 +75,10 @@ impl Module for Network {
 
     fn output_names(&self) -> Vec<String> {
         self.graph.output_names()
+    }
+
+    fn compute_dtype(&self) -> Option<DType> {
+        self.graph.compute
     }
 
     fn summary(&self) -> String {

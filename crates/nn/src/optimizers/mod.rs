@@ -2,10 +2,12 @@
 //! is one pass over memory, in place.
 
 mod norms;
+mod parts;
 mod record;
 mod registry;
 mod rule;
 mod rules;
+mod scale;
 mod settings;
 mod state;
 #[cfg(test)]
@@ -18,6 +20,8 @@ pub use registry::{IntoOptimizer, from_config, from_name};
 use rule::Sealed;
 pub use rule::{Iteration, Step, UpdateRule};
 pub use rules::*;
+pub use scale::LossScale;
+use scale::Scaling;
 pub use settings::{Convention, Group, LearningRate, Settings};
 
 use crate::{Error, Result, config};
@@ -28,6 +32,9 @@ use kiln_autograd::ops::{
 use kiln_autograd::{DType, Scalar, Spec, Tensor};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
+
+/// Where a config has the optimizers of parts: a list of patterns with them.
+const PARTS: &str = "parts";
 
 /// A parameter to update.
 #[derive(Debug)]
@@ -66,6 +73,10 @@ pub struct Optimizer {
     /// Weight of the gradients accumulated so far, and how many there are.
     pending: (f64, u64),
     entries: Vec<Entry>,
+    /// Where the scale of the loss stands.
+    scaling: Option<Scaling>,
+    /// Optimizers of some parameters, by a pattern of their paths.
+    parts: Vec<(String, Optimizer)>,
     /// Stands in for a tensor while it is being updated.
     nothing: Tensor,
 }
@@ -90,6 +101,8 @@ impl Clone for Optimizer {
             rule: self.rule.boxed(),
             settings: self.settings.clone(),
             entries: self.entries.clone(),
+            scaling: self.scaling.clone(),
+            parts: self.parts.clone(),
             nothing: self.nothing.clone(),
             ..*self
         }
@@ -171,6 +184,7 @@ impl Optimizer {
         rule.check()?;
         Ok(Optimizer {
             rule: Box::new(rule),
+            scaling: settings.loss_scale.map(Scaling::new),
             settings,
             factor: 1.0,
             iterations: 0,
@@ -178,6 +192,7 @@ impl Optimizer {
             product: 1.0,
             pending: (0.0, 0),
             entries: Vec::new(),
+            parts: Vec::new(),
             nothing: Tensor::scalar(0.0, DType::Bool),
         })
     }
@@ -209,7 +224,7 @@ impl Optimizer {
         }
     }
 
-    /// Sets a constant rate.
+    /// Sets a constant rate. Those of [parts](Optimizer::part) change by the same factor.
     ///
     /// # Errors
     /// A schedule drives the rate; it can be scaled with [`Optimizer::set_rate_factor`].
@@ -222,6 +237,7 @@ impl Optimizer {
             ));
         }
         Settings::check_rate(self.name(), rate)?;
+        self.scale_parts(rate / self.learning_rate())?;
         self.settings.learning_rate = LearningRate::Constant(rate);
         self.factor = 1.0;
         Ok(())
@@ -239,8 +255,15 @@ impl Optimizer {
     pub fn set_rate_factor(&mut self, factor: f64) -> Result<()> {
         Settings::check_rate(self.name(), factor)?;
         Settings::check_rate(self.name(), factor * self.scheduled_rate())?;
+        self.scale_parts(factor / self.factor)?;
         self.factor = factor;
         Ok(())
+    }
+
+    /// Has the rates of parts follow this one's; from and to 0 there is no way back.
+    fn scale_parts(&mut self, by: f64) -> Result<()> {
+        let mut parts = self.parts.iter_mut().filter(|_| by.is_finite() && by > 0.0);
+        parts.try_for_each(|(_, part)| part.set_rate_factor(part.factor * by))
     }
 
     /// Does one step. With gradient accumulation, only every k-th updates the parameters.
@@ -257,7 +280,14 @@ impl Optimizer {
     /// # Errors
     /// As there.
     pub fn apply_weighted(&mut self, parameters: &mut [ParameterUpdate<'_>], weight: f64) -> Result<()> {
-        self.apply_with(parameters, weight, |number| Ok(Tensor::number(number)))
+        if !(weight.is_finite() && weight >= 0.0) {
+            let text = format!("{}: gradients cannot count {weight} times", self.name());
+            return Err(Error::config(text, "give the number of samples behind them"));
+        }
+        if weight == 0.0 {
+            return self.check(parameters);
+        }
+        self.apply_with(parameters, weight, &mut |number| Ok(Tensor::number(number))).map(drop)
     }
 
     /// [`Optimizer::apply_weighted`] with the numbers as what `operand` makes of them.
@@ -265,26 +295,28 @@ impl Optimizer {
         &mut self,
         parameters: &mut [ParameterUpdate<'_>],
         weight: f64,
-        operand: impl FnMut(f64) -> Result<Tensor>,
-    ) -> Result<()> {
+        operand: &mut dyn FnMut(f64) -> Result<Tensor>,
+    ) -> Result<RecordedUpdate> {
         self.check(parameters)?;
-        if !(weight.is_finite() && weight >= 0.0) {
-            let text = format!("{}: gradients cannot count {weight} times", self.name());
-            return Err(Error::config(text, "give the number of samples behind them"));
+        let mut split = self.split(parameters);
+        self.prepare(&mut split)?;
+        let update = self.upcoming_update(&split);
+        let before = self.held_back(&mut split)?;
+        self.each(&mut split, &mut |optimizer, parameters| {
+            let numbers = optimizer.upcoming(weight).try_map(&mut *operand)?;
+            match optimizer.kind().updates {
+                true => {
+                    optimizer.release(parameters, &numbers)?;
+                    optimizer.update(parameters, numbers)
+                }
+                false => optimizer.accumulate(parameters, &numbers),
+            }
+        })?;
+        if let Some(before) = before {
+            self.hold_back(&mut split, &before)?;
         }
-        if weight == 0.0 {
-            return Ok(());
-        }
-        self.prepare(parameters)?;
-        let numbers = self.upcoming(weight).try_map(operand)?;
-        if self.pending.1 + 1 < self.window() {
-            self.accumulate(parameters, weight, &numbers)?;
-        } else {
-            self.release(parameters, &numbers)?;
-            self.update(parameters, numbers)?;
-        }
-        self.steps += 1;
-        Ok(())
+        self.count_step(&update, weight)?;
+        Ok(update)
     }
 
     /// Updates with the gradients accumulated so far, if there are any: at the end of an epoch, so that none is lost.
@@ -292,14 +324,19 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::apply`].
     pub fn flush(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
-        if self.pending.1 == 0 {
-            return Ok(());
-        }
-        self.prepare(parameters)?;
-        let numbers = self.upcoming(0.0).try_map(|number| Ok(Tensor::number(number)))?;
-        parameters.iter_mut().for_each(|parameter| parameter.gradient = None);
-        self.release(parameters, &numbers)?;
-        self.update(parameters, numbers)
+        let mut split = self.split(parameters);
+        self.prepare(&mut split)?;
+        self.each(&mut split, &mut |optimizer, parameters| {
+            if optimizer.pending.1 == 0 {
+                return Ok(());
+            }
+            let numbers = optimizer.upcoming(0.0).try_map(&mut |number| Ok(Tensor::number(number)))?;
+            parameters.iter_mut().for_each(|parameter| parameter.gradient = None);
+            optimizer.release(parameters, &numbers)?;
+            optimizer.update(parameters, numbers)?;
+            optimizer.updated();
+            Ok(())
+        })
     }
 
     /// Replaces the parameters by their moving averages, where these are kept: the end of training.
@@ -307,13 +344,16 @@ impl Optimizer {
     /// # Errors
     /// There is no memory for one in the parameter's type.
     pub fn finalize(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
-        self.prepare(parameters)?;
-        for (parameter, entry) in parameters.iter_mut().zip(&self.entries) {
-            if let Some(average) = &entry.average {
-                *parameter.value = average.cast(parameter.value.dtype())?;
+        let mut split = self.split(parameters);
+        self.prepare(&mut split)?;
+        self.each(&mut split, &mut |optimizer, parameters| {
+            for (parameter, entry) in parameters.iter_mut().zip(&optimizer.entries) {
+                if let Some(average) = &entry.average {
+                    *parameter.value = average.cast(parameter.value.dtype())?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn check(&self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
@@ -336,8 +376,13 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Makes what is kept for the parameters, of this optimizer and of its parts.
+    fn prepare(&mut self, split: &mut [Vec<ParameterUpdate<'_>>]) -> Result<()> {
+        self.each(split, &mut |optimizer, parameters| optimizer.prepare_own(parameters))
+    }
+
     /// Brings the entries into the order of the parameters; in a training loop they are in it already.
-    fn prepare(&mut self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
+    fn prepare_own(&mut self, parameters: &[ParameterUpdate<'_>]) -> Result<()> {
         let is_same = |(entry, p): (&Entry, &ParameterUpdate<'_>)| entry.name == p.name && entry.spec == p.value.spec();
         if self.entries.len() < parameters.len() || !self.entries.iter().zip(parameters).all(is_same) {
             self.check_names(parameters)?;
@@ -357,6 +402,11 @@ impl Optimizer {
             for entry in &mut self.entries[..parameters.len()] {
                 let mean = Spec::new(entry.spec.shape, updated_in(entry.spec.dtype));
                 entry.accumulated.get_or_insert_with(|| Tensor::filled(mean, 0.0));
+            }
+        }
+        if self.settings.use_ema {
+            for (parameter, entry) in parameters.iter().zip(&mut self.entries).filter(|(_, e)| e.average.is_none()) {
+                entry.average = Some(parameter.value.cast(updated_in(parameter.value.dtype()))?);
             }
         }
         Ok(())
@@ -384,13 +434,7 @@ impl Optimizer {
     }
 
     /// Takes gradients into the means that wait for an update.
-    fn accumulate(
-        &mut self,
-        parameters: &mut [ParameterUpdate<'_>],
-        weight: f64,
-        numbers: &Numbers<Tensor>,
-    ) -> Result<()> {
-        let with_gradient: Vec<bool> = parameters.iter().map(|p| p.gradient.is_some()).collect();
+    fn accumulate(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: &Numbers<Tensor>) -> Result<()> {
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let gradient = parameter.gradient.take();
             let entry = &mut self.entries[i];
@@ -398,14 +442,7 @@ impl Optimizer {
                 entry.accumulated = accumulated(mean, gradient, i, numbers)?.into();
             }
         }
-        self.accumulated(weight, (0..parameters.len()).filter(|&i| with_gradient[i]));
         Ok(())
-    }
-
-    /// Counts gradients that have been accumulated, for some of the entries.
-    fn accumulated(&mut self, weight: f64, entries: impl Iterator<Item = usize>) {
-        entries.for_each(|i| self.entries[i].is_begun = true);
-        self.pending = ((self.pending.0 + weight).min(f64::MAX), self.pending.1 + 1);
     }
 
     /// Hands the means of the accumulated gradients and these to the parameters. What is kept stays as it is: an update
@@ -442,7 +479,7 @@ impl Optimizer {
         };
         let mut groups: Vec<(Step, Tensor)> = groups.into_iter().map(step).collect();
         let whole = match self.settings.global_clipnorm {
-            Some(limit) => Some(shrink(&total_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
+            Some(limit) => Some(shrink(&global_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
             None => None,
         };
         // What the rules that may fail have made, until none can any more.
@@ -503,7 +540,6 @@ impl Optimizer {
         if self.settings.use_ema {
             self.average(parameters)?;
         }
-        self.updated();
         Ok(())
     }
 
@@ -539,7 +575,7 @@ impl Optimizer {
     ) -> Result<(Tensor, Tensor)> {
         let settings = &self.settings;
         let mut scale = match (settings.clipnorm, whole) {
-            (Some(limit), _) => shrink(&total_norm([&gradient])?, limit)?.cast(gradient.dtype())?,
+            (Some(limit), _) => shrink(&global_norm([&gradient])?, limit)?.cast(gradient.dtype())?,
             (None, Some(whole)) => whole.cast(gradient.dtype())?,
             (None, None) => Tensor::number(1.0),
         };
@@ -556,16 +592,14 @@ impl Optimizer {
     }
 
     fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
-        // The first average is the parameter itself, not a part of it beside zeros.
+        // The first average is that of one value, not of it and the initial one.
         let momentum = if self.iterations == 0 { 0.0 } else { self.settings.ema_momentum };
         let overwrites = self.overwrites();
         for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
             let dtype = parameter.value.dtype();
             let value = parameter.value.cast(updated_in(dtype))?;
-            let average = match entry.average.take() {
-                Some(average) => blend(average, Tensor::number(momentum), value, 1.0 - momentum)?,
-                None => value,
-            };
+            let Some(average) = entry.average.take() else { continue };
+            let average = blend(average, Tensor::number(momentum), value, 1.0 - momentum)?;
             if overwrites {
                 *parameter.value = average.cast(dtype)?;
             }
@@ -583,6 +617,10 @@ impl Optimizer {
         if let Value::Object(own) = self.rule.arguments() {
             arguments.extend(own);
         }
+        if !self.parts.is_empty() {
+            let part = |(pattern, part): &(String, Optimizer)| serde_json::json!([pattern, part.to_config()]);
+            arguments.insert(PARTS.to_owned(), self.parts.iter().map(part).collect());
+        }
         config::write(self.name(), Value::Object(arguments))
     }
 }
@@ -593,8 +631,11 @@ fn twice(optimizer: &str, name: &str) -> Error {
     Error::config(text, "give each a name of its own: what is kept for it is kept by name")
 }
 
-/// The norm of all gradients together, of rank 0.
-fn total_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
+/// The norm of all gradients together, as one vector, of rank 0: what `global_clipnorm` limits.
+///
+/// # Errors
+/// Gradients that have no norm: they are no floats.
+pub fn global_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
     let norm = |gradient: &Tensor| match gradient.dtype() {
         // No wider type holds its squares.
         DType::F64 => gradient.norm(2.0, ..),

@@ -13,6 +13,8 @@ pub struct RecordedUpdate {
     with_gradient: Vec<usize>,
     /// The others for which gradients had been accumulated.
     waiting: Vec<usize>,
+    /// What the optimizers of parts did.
+    parts: Vec<RecordedUpdate>,
 }
 
 /// What a step does: steps of the same kind are the same operations.
@@ -49,15 +51,15 @@ pub(super) struct GroupNumbers<T> {
 
 impl<T> Numbers<T> {
     /// `f` of each, always in the same order.
-    pub(super) fn try_map<U>(self, mut f: impl FnMut(T) -> Result<U>) -> Result<Numbers<U>> {
+    pub(super) fn try_map<U>(self, f: &mut dyn FnMut(T) -> Result<U>) -> Result<Numbers<U>> {
         let mut group = |group: GroupNumbers<T>| {
-            let rule = |rule: Vec<T>, f: &mut dyn FnMut(T) -> Result<U>| rule.into_iter().map(f).collect::<Result<_>>();
-            Ok(GroupNumbers { rate: f(group.rate)?, keep: f(group.keep)?, rule: rule(group.rule, &mut f)? })
+            let (rate, keep) = (f(group.rate)?, f(group.keep)?);
+            Ok(GroupNumbers { rate, keep, rule: group.rule.into_iter().map(&mut *f).collect::<Result<_>>()? })
         };
         Ok(Numbers {
             groups: self.groups.into_iter().map(&mut group).collect::<Result<_>>()?,
             new: f(self.new)?,
-            old: self.old.into_iter().map(&mut f).collect::<Result<_>>()?,
+            old: self.old.into_iter().map(f).collect::<Result<_>>()?,
         })
     }
 
@@ -73,35 +75,63 @@ impl<T> Numbers<T> {
     }
 }
 
+impl RecordedUpdate {
+    /// The optimizer's own, and those of its parts.
+    fn all(&self) -> impl Iterator<Item = &RecordedUpdate> {
+        [self].into_iter().chain(&self.parts)
+    }
+}
+
 impl Optimizer {
-    /// Whether [`Optimizer::record`] can: every tensor that is kept from step to step exists. Averages begin with the
-    /// first update.
+    /// Whether [`Optimizer::record`] can: every tensor that is kept from step to step exists.
     pub fn can_record(&self) -> bool {
-        let accumulates = self.window() > 1;
-        let is_complete = |entry: &Entry| {
-            (entry.accumulated.is_some() || !accumulates) && (entry.average.is_some() || !self.settings.use_ema)
-        };
-        self.entries.iter().all(is_complete)
+        self.all().all(|one| {
+            let is_complete = |entry: &Entry| {
+                (entry.accumulated.is_some() || one.window() == 1) && (entry.average.is_some() || !one.settings.use_ema)
+            };
+            one.entries.iter().all(is_complete)
+        })
     }
 
-    /// [`Optimizer::apply`] on parameters that `trace` records. What changes from step to step, the learning rate and the
-    /// corrections of moments, becomes its next inputs; [`Optimizer::numbers`] gives them for another step that
+    /// [`Optimizer::apply_weighted`] on parameters that `trace` records. What changes from step to step, the learning rate and
+    /// the corrections of moments, becomes its next inputs; [`Optimizer::numbers`] gives them for another step that
     /// [`Optimizer::repeats`].
     ///
     /// # Errors
     /// As there.
-    pub fn record(&mut self, parameters: &mut [ParameterUpdate<'_>], trace: &Trace) -> Result<RecordedUpdate> {
-        let with_gradient: Vec<usize> = (0..parameters.len()).filter(|&i| parameters[i].gradient.is_some()).collect();
-        let waiting = self.waiting(&with_gradient).collect();
-        let update = RecordedUpdate { kind: self.kind(), with_gradient, waiting };
-        self.apply_with(parameters, 1.0, |number| Ok(trace.input(&Tensor::number(number))?))?;
-        Ok(update)
+    pub fn record(
+        &mut self,
+        parameters: &mut [ParameterUpdate<'_>],
+        weight: f64,
+        trace: &Trace,
+    ) -> Result<RecordedUpdate> {
+        self.apply_with(parameters, weight, &mut |number| Ok(trace.input(&Tensor::number(number))?))
     }
 
     /// Whether the next step is the operations of a recorded one: with accumulated gradients, and averages that replace
     /// parameters now and then, not each is.
     pub fn repeats(&self, update: &RecordedUpdate) -> bool {
-        update.kind == self.kind() && self.waiting(&update.with_gradient).eq(update.waiting.iter().copied())
+        let mut pairs = self.all().zip(update.all());
+        pairs.all(|(one, update)| {
+            update.kind == one.kind() && one.waiting(&update.with_gradient).eq(update.waiting.iter().copied())
+        })
+    }
+
+    /// What the next step on these parameters does.
+    pub(super) fn upcoming_update(&self, split: &[Vec<ParameterUpdate<'_>>]) -> RecordedUpdate {
+        let of = |(one, parameters): (&Optimizer, &Vec<ParameterUpdate<'_>>)| {
+            let with_gradient: Vec<usize> =
+                (0..parameters.len()).filter(|&i| parameters[i].gradient.is_some()).collect();
+            let waiting = one.waiting(&with_gradient).collect();
+            RecordedUpdate { kind: one.kind(), with_gradient, waiting, parts: Vec::new() }
+        };
+        let mut all = self.all().zip(split).map(of);
+        match all.next() {
+            Some(own) => RecordedUpdate { parts: all.collect(), ..own },
+            None => {
+                RecordedUpdate { kind: self.kind(), with_gradient: Vec::new(), waiting: Vec::new(), parts: Vec::new() }
+            }
+        }
     }
 
     /// The entries for which gradients have been accumulated, but for some.
@@ -110,41 +140,63 @@ impl Optimizer {
         begun.map(|(i, _)| i).filter(|i| !but.contains(i))
     }
 
-    /// The numbers of the next step, in the order of the inputs that [`Optimizer::record`] has made.
-    pub fn numbers(&self) -> Vec<f64> {
-        self.upcoming(1.0).into_vec()
+    /// The numbers of the next step, whose gradients count `weight` times, in the order of the inputs that
+    /// [`Optimizer::record`] has made.
+    pub fn numbers(&self, weight: f64) -> Vec<f64> {
+        self.all().flat_map(|one| one.upcoming(weight).into_vec()).collect()
     }
 
     /// What the numbers are, for readers.
     pub fn number_names(&self) -> Vec<String> {
-        let numbers = self.upcoming(1.0);
         let mut names = Vec::new();
-        for (i, group) in numbers.groups.iter().enumerate() {
-            let of = match i.checked_sub(1).and_then(|i| self.settings.groups.get(i)) {
-                Some(group) => format!(" of {}", group.pattern),
-                None => String::new(),
-            };
-            names.extend(["rate", "decay"].map(|name| format!("{name}{of}")));
-            names.extend((1..=group.rule.len()).map(|n| format!("number {n}{of}")));
+        for (part, one) in self.all().enumerate() {
+            let part = part.checked_sub(1).map_or("", |i| &self.parts[i].0);
+            let numbers = one.upcoming(1.0);
+            for (i, group) in numbers.groups.iter().enumerate() {
+                let of = match i.checked_sub(1).and_then(|i| one.settings.groups.get(i)) {
+                    Some(group) => &group.pattern,
+                    None => part,
+                };
+                let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
+                names.extend(["rate", "decay"].map(|name| format!("{name}{of}")));
+                names.extend((1..=group.rule.len()).map(|n| format!("number {n}{of}")));
+            }
+            names.push("share of the gradients".to_owned());
+            let old = one.entries.iter().take(numbers.old.len());
+            names.extend(old.map(|entry| format!("share of accumulated {}", entry.name)));
         }
-        names.push("share of the gradients".to_owned());
-        let old = self.entries.iter().take(numbers.old.len());
-        names.extend(old.map(|entry| format!("share of accumulated {}", entry.name)));
         names
     }
 
-    /// Counts a step that a recording has done in this optimizer's place.
-    pub fn count_step(&mut self, update: &RecordedUpdate) {
-        if update.kind.updates {
-            self.updated();
-        } else {
-            self.accumulated(1.0, update.with_gradient.iter().copied());
+    /// Counts a step that a recording has done in this optimizer's place, with gradients that count `weight` times.
+    ///
+    /// # Errors
+    /// With a dynamic loss scale, gradients that are not finite at any.
+    pub fn count_step(&mut self, update: &RecordedUpdate, weight: f64) -> Result<()> {
+        let name = self.rule.name();
+        if let Some(scaling) = &mut self.scaling
+            && !scaling.settle(name)?
+        {
+            return Ok(());
+        }
+        self.count_own(update, weight);
+        self.parts.iter_mut().zip(&update.parts).for_each(|((_, part), update)| part.count_own(update, weight));
+        Ok(())
+    }
+
+    fn count_own(&mut self, update: &RecordedUpdate, weight: f64) {
+        match update.kind.updates {
+            true => self.updated(),
+            false => {
+                update.with_gradient.iter().for_each(|&i| self.entries[i].is_begun = true);
+                self.pending = ((self.pending.0 + weight).min(f64::MAX), self.pending.1 + 1);
+            }
         }
         self.steps += 1;
     }
 
     /// What the next step does.
-    fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         let updates = self.pending.1 + 1 >= self.window();
         Kind { updates, overwrites: updates && self.overwrites() }
     }
@@ -178,6 +230,15 @@ impl Optimizer {
     /// # Errors
     /// The visitor's.
     pub fn visit(&mut self, f: &mut dyn FnMut(&str, &str, &mut Tensor) -> Result<()>) -> Result<()> {
+        self.visit_own(f)?;
+        self.parts.iter_mut().try_for_each(|(_, part)| part.visit_own(f))?;
+        match self.scaling.as_mut().filter(|scaling| scaling.is_dynamic()) {
+            Some(scaling) => f("the gradients", "finiteness", &mut scaling.finite),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn visit_own(&mut self, f: &mut dyn FnMut(&str, &str, &mut Tensor) -> Result<()>) -> Result<()> {
         for entry in &mut self.entries {
             for (slot, tensor) in &mut entry.slots {
                 f(&entry.name, slot, tensor)?;

@@ -92,6 +92,15 @@ pub fn from_name(name: &str) -> Result<Optimizer> {
 /// # Errors
 /// A config of another form, an unknown name or setting.
 pub fn from_config(config: &Value) -> Result<Optimizer> {
-    let (name, arguments) = config::parts("optimizer", config)?;
-    names::find("optimizer", name, TABLE)?(arguments)
+    let (name, mut arguments) = config::parts("optimizer", config)?;
+    let parts = arguments.as_object_mut().and_then(|arguments| arguments.remove(PARTS)).unwrap_or(Value::Null);
+    let mut optimizer = names::find("optimizer", name, TABLE)?(arguments)?;
+    for part in parts.as_array().into_iter().flatten() {
+        let Some(pattern) = part[0].as_str() else {
+            let text = format!("{name}: the optimizer of a part has no pattern: {part}");
+            return Err(Error::config(text, "write a list of a pattern and an optimizer"));
+        };
+        optimizer = optimizer.part(pattern, from_config(&part[1])?)?;
+    }
+    Ok(optimizer)
 }

@@ -1,5 +1,6 @@
 //! What all optimizers have in common: the rate, decay, clipping, averaging, accumulation.
 
+use super::LossScale;
 use crate::schedules::Schedule;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,8 @@ pub struct Settings {
     pub ema_overwrite_frequency: Option<u64>,
     /// Averages the gradients of so many steps into one update.
     pub gradient_accumulation_steps: Option<u64>,
+    /// What the loss is multiplied by before gradients are taken.
+    pub loss_scale: Option<LossScale>,
     /// Whose formula counts where the libraries differ.
     pub convention: Convention,
 }
@@ -125,6 +128,7 @@ impl Default for Settings {
             ema_momentum: 0.99,
             ema_overwrite_frequency: None,
             gradient_accumulation_steps: None,
+            loss_scale: None,
             convention: Convention::Keras,
         }
     }
@@ -172,6 +176,9 @@ impl Settings {
         }
         if self.ema_overwrite_frequency == Some(0) || self.gradient_accumulation_steps == Some(0) {
             return wrong("a number of steps is 0".into(), "give at least 1, or leave it out");
+        }
+        if let Some(scale) = self.loss_scale {
+            scale.check(name)?;
         }
         for Group { pattern, rate_factor, weight_decay } in &self.groups {
             let fits = |value: f64| value.is_finite() && value >= 0.0;
@@ -317,6 +324,9 @@ macro_rules! common_setters {
             ema_overwrite_frequency(updates: u64) Some(updates);
             /// Averages the gradients of so many steps into one update.
             gradient_accumulation_steps(steps: u64) Some(steps);
+            /// Multiplies the loss before gradients are taken and divides them again, so that small ones are not lost in half
+            /// precision.
+            loss_scale(scale: $crate::optimizers::LossScale) Some(scale);
             /// Whose formula counts where Keras and PyTorch differ.
             convention(convention: $crate::optimizers::Convention) convention;
         }

@@ -5,18 +5,31 @@ use crate::{Error, Result};
 use kiln_autograd::{DType, Spec, Tensor};
 
 impl Optimizer {
-    /// Everything that training would miss: counters, and the tensors of each parameter as `parameter/slot`.
+    /// Everything that training would miss: counters, and the tensors of each parameter as `parameter/slot`. Counters of parts
+    /// come below their patterns.
     pub fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = self.own_state("");
+        for (pattern, part) in &self.parts {
+            state.extend(part.own_state(&below(pattern)));
+        }
+        state
+    }
+
+    fn own_state(&self, prefix: &str) -> Vec<(String, Tensor)> {
+        let scaling = self.scaling.as_ref();
         let counters = [
-            ("iterations", self.iterations as f64),
-            ("steps", self.steps as f64),
-            ("product", self.product),
-            ("rate_factor", self.factor),
-            ("pending_weight", self.pending.0),
-            ("pending_count", self.pending.1 as f64),
+            ("iterations", Some(self.iterations as f64)),
+            ("steps", Some(self.steps as f64)),
+            ("product", Some(self.product)),
+            ("rate_factor", Some(self.factor)),
+            ("pending_weight", Some(self.pending.0)),
+            ("pending_count", Some(self.pending.1 as f64)),
+            ("loss_scale", scaling.map(|scaling| scaling.scale)),
+            ("loss_scale_steps", scaling.map(|scaling| scaling.good as f64)),
         ];
-        let mut state: Vec<(String, Tensor)> =
-            counters.map(|(name, value)| (name.to_owned(), Tensor::scalar(value, DType::F64))).into();
+        let counter =
+            |(name, value): (&str, Option<f64>)| Some((format!("{prefix}{name}"), Tensor::scalar(value?, DType::F64)));
+        let mut state: Vec<(String, Tensor)> = counters.into_iter().filter_map(counter).collect();
         for entry in &self.entries {
             let slots = entry.slots.iter().map(|(name, tensor)| (*name, tensor));
             let average = entry.average.iter().map(|tensor| ("average", tensor));
@@ -30,10 +43,25 @@ impl Optimizer {
     /// Takes the state that [`Optimizer::state`] gave, for the parameters of which value and name are given.
     ///
     /// # Errors
-    /// A tensor of another shape or type than its parameter's, or one that is missing; a name that two parameters have.
+    /// A tensor of another shape or type than its parameter's, or one that is missing; a name that two parameters have. Nothing
+    /// is changed then.
     pub fn load_state(&mut self, parameters: &[ParameterUpdate<'_>], state: &[(String, Tensor)]) -> Result<()> {
+        let mut loaded = self.clone();
+        let of = |part: usize| -> Vec<(&str, Spec)> {
+            let own = parameters.iter().filter(|parameter| self.part_of(parameter.name) == part);
+            own.map(|parameter| (parameter.name, parameter.value.spec())).collect()
+        };
+        loaded.load_own("", &of(0), state)?;
+        for (i, (pattern, part)) in loaded.parts.iter_mut().enumerate() {
+            part.load_own(&below(pattern), &of(i + 1), state)?;
+        }
+        *self = loaded;
+        Ok(())
+    }
+
+    fn load_own(&mut self, prefix: &str, parameters: &[(&str, Spec)], state: &[(String, Tensor)]) -> Result<()> {
         let find = |name: &str| state.iter().find(|(key, _)| key == name).map(|(_, tensor)| tensor);
-        let number = |name: &str, most: f64| match find(name) {
+        let number = |name: &str, most: f64| match find(&format!("{prefix}{name}")) {
             Some(tensor) => match tensor.item()? {
                 number if (0.0..=most).contains(&number) => Ok(number),
                 number => {
@@ -55,29 +83,41 @@ impl Optimizer {
         let (iterations, steps, product) = (counter("iterations")?, counter("steps")?, counter("product")?);
         let (factor, pending) =
             (counter("rate_factor")?, (number("pending_weight", f64::MAX)?, counter("pending_count")? as u64));
+        let scale = self
+            .scaling
+            .is_some()
+            .then(|| Ok::<_, Error>((number("loss_scale", f64::MAX)?, counter("loss_scale_steps")?)));
+        let scale = scale.transpose()?;
         let mut entries: Vec<Entry> = Vec::with_capacity(parameters.len());
-        for parameter in parameters {
-            if entries.iter().any(|entry| entry.name == parameter.name) {
-                return Err(twice(self.name(), parameter.name));
+        for &(name, spec) in parameters {
+            if entries.iter().any(|entry| entry.name == name) {
+                return Err(twice(self.name(), name));
             }
-            let spec = parameter.value.spec();
             let kept = Spec::new(spec.shape, updated_in(spec.dtype));
             let mut slots = self.rule.slots(kept);
-            let key = |slot: &str| format!("{}/{slot}", parameter.name);
+            let key = |slot: &str| format!("{name}/{slot}");
             // A parameter without a slot in the state has never been updated.
             let fresh = !slots.iter().any(|slot| find(&key(slot.0)).is_some());
-            for (name, tensor) in slots.iter_mut().filter(|_| !fresh) {
-                let key = key(name);
+            for (slot, tensor) in slots.iter_mut().filter(|_| !fresh) {
+                let key = key(slot);
                 *tensor = saved(&key, tensor.spec())?.ok_or_else(|| missing(self.name(), &key))?;
             }
             let (average, accumulated) = (saved(&key("average"), kept)?, saved(&key("accumulated"), kept)?);
             let is_begun = accumulated.is_some();
-            entries.push(Entry { name: parameter.name.to_owned(), spec, slots, average, accumulated, is_begun });
+            entries.push(Entry { name: name.to_owned(), spec, slots, average, accumulated, is_begun });
         }
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);
+        if let (Some(scaling), Some((scale, good))) = (&mut self.scaling, scale) {
+            (scaling.scale, scaling.good) = (scale, good as u64);
+        }
         Ok(())
     }
+}
+
+/// Where the counters of a part are.
+fn below(pattern: &str) -> String {
+    format!("{pattern}: ")
 }
 
 fn missing(optimizer: &str, key: &str) -> Error {

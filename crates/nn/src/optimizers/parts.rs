@@ -1,0 +1,65 @@
+//! Several optimizers for parts of a model: one is asked, and the others are parts of it.
+
+use super::{IntoOptimizer, Optimizer, ParameterUpdate};
+use crate::{Error, Result};
+
+impl Optimizer {
+    /// Leaves the parameters whose paths match a pattern to another optimizer, with a rate, clipping and averages of its own. The
+    /// first part that matches counts; what matches none is this one's.
+    ///
+    /// ```
+    /// use kiln_nn::optimizers::{AdamW, IntoOptimizer, Sgd};
+    /// let optimizer = AdamW::new(1e-3).into_optimizer()?.part("embedding/*", Sgd::new(0.1))?;
+    /// # let _ = optimizer;
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An optimizer that has parts, or scales the loss, which this one does for all.
+    pub fn part(mut self, pattern: impl Into<String>, optimizer: impl IntoOptimizer) -> Result<Optimizer> {
+        let (pattern, optimizer) = (pattern.into(), optimizer.into_optimizer()?);
+        if !optimizer.parts.is_empty() || optimizer.scaling.is_some() {
+            let text = format!("{}: the optimizer of `{pattern}` has parts or a loss scale", self.name());
+            return Err(Error::config(text, "set both on the optimizer of the whole model"));
+        }
+        self.parts.push((pattern, optimizer));
+        Ok(self)
+    }
+
+    /// The patterns by which parameters are told apart: those of parts, and of the groups of each.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        let parts = self.parts.iter().map(|(pattern, _)| pattern.as_str());
+        parts.chain(self.all().flat_map(|one| one.settings.groups.iter().map(|group| group.pattern.as_str())))
+    }
+
+    /// This one and its parts.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Optimizer> {
+        [self].into_iter().chain(self.parts.iter().map(|(_, part)| part))
+    }
+
+    /// The part that a parameter belongs to, counted as [`Optimizer::all`] does.
+    pub(super) fn part_of(&self, name: &str) -> usize {
+        self.parts.iter().position(|(pattern, _)| crate::names::matches(pattern, name)).map_or(0, |i| i + 1)
+    }
+
+    /// The parameters of this one and of each part.
+    pub(super) fn split<'p>(&self, parameters: &'p mut [ParameterUpdate<'_>]) -> Vec<Vec<ParameterUpdate<'p>>> {
+        let mut split: Vec<Vec<_>> = self.all().map(|_| Vec::new()).collect();
+        split[0].reserve(parameters.len());
+        for ParameterUpdate { name, value, gradient } in parameters {
+            split[self.part_of(name)].push(ParameterUpdate { name, value: &mut **value, gradient: gradient.take() });
+        }
+        split
+    }
+
+    /// `f` of this one and each part with their parameters.
+    pub(super) fn each(
+        &mut self,
+        split: &mut [Vec<ParameterUpdate<'_>>],
+        f: &mut dyn FnMut(&mut Optimizer, &mut [ParameterUpdate<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let Some((own, others)) = split.split_first_mut() else { return Ok(()) };
+        f(self, own)?;
+        self.parts.iter_mut().zip(others).try_for_each(|((_, part), parameters)| f(part, parameters))
+    }
+}
