@@ -4,13 +4,13 @@ use crate::data::{Batch, Dataset, Inputs, IntoTensors};
 use crate::history::Logs;
 use crate::plans::{Given, Plans};
 use crate::repeat::Repeat;
-use crate::running::MetricState;
+use crate::running::{MetricState, counted};
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLosses, Loss, Reduction};
 use kiln_nn::metrics::{IntoMetrics, Metric};
 use kiln_nn::module::{named_parameters, set_trainable};
 use kiln_nn::names::matches;
-use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, Value, ViewOps, concat};
+use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var, Watch};
 use std::collections::HashSet;
@@ -167,7 +167,13 @@ impl Tracked {
 fn check_names<'a>(objectives: &[Objective], metrics: impl Iterator<Item = &'a Tracked>) -> Result<()> {
     let mut taken: HashSet<String> =
         ["loss", "epoch", "seconds", "learning_rate", "gradient_norm"].map(str::to_owned).into();
-    taken.extend(objectives.iter().filter_map(Objective::log_name));
+    for name in objectives.iter().filter_map(Objective::log_name) {
+        if name.starts_with("val_") || !taken.insert(name.clone()) {
+            let text =
+                format!("compile: the loss of an output would be called `{name}`, as another value of the history");
+            return Err(Error::config(text, "give the output's layer another name"));
+        }
+    }
     for Tracked { metric, .. } in metrics {
         let name = metric.name();
         if name.starts_with("val_") || !taken.insert(name.to_owned()) {
@@ -212,16 +218,13 @@ fn updates<'a, M: Module>(
 fn weights_of_steps(loss: &dyn Loss, output: &Signal, weights: Option<&Tensor>) -> Result<Option<Var>> {
     let weights = weights.map(|weights| Var::new(weights.clone()));
     let Some(mask) = &output.mask else { return Ok(weights) };
-    let mut counts = mask.cast(DType::F32)?;
-    if loss.reduction() != Reduction::Sum {
-        let total = Value::shape(&counts).count() as f64;
-        counts = counts.mul(&counts.sum(..)?.add(1e-7)?.reciprocal()?.mul(total)?)?;
+    let weights = counted(mask, weights.as_ref())?;
+    if loss.reduction() == Reduction::Sum {
+        return Ok(Some(weights));
     }
-    let Some(mut weights) = weights else { return Ok(Some(counts)) };
-    while Value::shape(&weights).rank() < Value::shape(&counts).rank() {
-        weights = weights.unsqueeze(-1)?;
-    }
-    Ok(Some(counts.mul(&weights)?))
+    let total = Value::shape(mask).count() as f64;
+    let share = mask.cast(DType::F32)?.sum(..)?.add(1e-7)?.reciprocal()?.mul(total)?;
+    Ok(Some(weights.mul(&share)?))
 }
 
 /// Holds weights to their constraints.
@@ -242,7 +245,13 @@ fn constrain(module: &mut (impl Module + ?Sized)) -> Result<()> {
 struct Judged {
     loss: Var,
     losses: Vec<Tensor>,
-    predictions: Vec<Tensor>,
+    predictions: Vec<Prediction>,
+}
+
+/// What the model says of a batch, and which of its steps count.
+pub(crate) struct Prediction {
+    pub(crate) value: Tensor,
+    pub(crate) mask: Option<Tensor>,
 }
 
 /// What one batch gave.
@@ -251,8 +260,8 @@ pub(crate) struct StepOutput {
     pub(crate) loss: Tensor,
     /// The loss of each output, where there are several.
     pub(crate) losses: Vec<Tensor>,
-    /// The predictions of each output, made before the update.
-    pub(crate) predictions: Vec<Tensor>,
+    /// Those of each output, made before the update.
+    pub(crate) predictions: Vec<Prediction>,
     /// The norm of all gradients together, where it is measured.
     pub(crate) gradient_norm: Option<Tensor>,
     /// The update, if it was recorded.
@@ -262,12 +271,9 @@ pub(crate) struct StepOutput {
 impl StepOutput {
     /// Takes the results out of what watches or records: metrics may well use infinities on the way to a number.
     pub(crate) fn untraced(&mut self) {
-        let all = [&mut self.loss]
-            .into_iter()
-            .chain(&mut self.losses)
-            .chain(&mut self.predictions)
-            .chain(&mut self.gradient_norm);
-        all.for_each(|tensor| *tensor = tensor.untraced());
+        let predictions = self.predictions.iter_mut().flat_map(|one| [&mut one.value].into_iter().chain(&mut one.mask));
+        let all = [&mut self.loss].into_iter().chain(&mut self.losses).chain(&mut self.gradient_norm);
+        all.chain(predictions).for_each(|tensor| *tensor = tensor.untraced());
     }
 }
 
@@ -277,8 +283,15 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// A name that is not known or is taken.
     pub fn weighted_metrics(mut self, metrics: impl IntoMetrics) -> Result<Self> {
-        self.weighted_metrics = for_each_output(metrics.into_metrics()?, &self.objectives);
+        self.weighted_metrics.extend(for_each_output(metrics.into_metrics()?, &self.objectives));
+        self.judged_anew()
+    }
+
+    /// The model with another judgement: what was recorded of a step, or measured, is of the one before.
+    fn judged_anew(mut self) -> Result<Self> {
         check_names(&self.objectives, self.metrics.iter().chain(&self.weighted_metrics))?;
+        self.plans.forget();
+        self.on_batch = None;
         Ok(self)
     }
 
@@ -290,8 +303,7 @@ impl<M: Module> Model<M> {
         let i = self.output_number(output)?;
         let name = self.objectives[i].output.clone();
         self.metrics.extend(metrics.into_metrics()?.into_iter().map(|metric| Tracked::of(metric, i, &name)));
-        check_names(&self.objectives, self.metrics.iter().chain(&self.weighted_metrics))?;
-        Ok(self)
+        self.judged_anew()
     }
 
     /// Sets how much the losses of outputs count, by name; 1 unless set.
@@ -307,7 +319,7 @@ impl<M: Module> Model<M> {
             }
             self.objectives[i].weight = weight;
         }
-        Ok(self)
+        self.judged_anew()
     }
 
     /// Puts the metrics of a file in place, which have their names.
@@ -411,7 +423,7 @@ impl<M: Module> Model<M> {
                     format!("the loss `{}` gives {} numbers for a batch", objective.loss.name(), Value::shape(&loss));
                 return Err(Error::config(text, "training needs one: use a reduction other than None"));
             }
-            predictions.push(prediction);
+            predictions.push(Prediction { value: prediction, mask: output.mask.map(Var::into_tensor) });
             if self.objectives.len() > 1 {
                 losses.push(loss.tensor().clone());
             }

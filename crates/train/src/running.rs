@@ -3,12 +3,24 @@
 use crate::Result;
 use crate::data::Batch;
 use crate::history::Logs;
-use crate::model::{Objective, StepOutput, Tracked};
+use crate::model::{Objective, Prediction, StepOutput, Tracked};
 use kiln_nn::metrics::{Accuracy, Mean, Metric};
+use kiln_nn::ops::{ArithmeticOps, CastOps, ViewOps};
 use kiln_nn::{DType, Tensor};
 
 /// What logs call the mean norm of all gradients together, before any of them is clipped.
 const GRADIENT_NORM: &str = "gradient_norm";
+
+/// The weights of steps: those of their samples, and 0 where the mask does not count.
+pub(crate) fn counted<V: ArithmeticOps + CastOps + ViewOps>(mask: &V, weights: Option<&V>) -> Result<V> {
+    let counts = mask.cast(DType::F32)?;
+    let Some(weights) = weights else { return Ok(counts) };
+    let mut weights = weights.clone();
+    while weights.shape().rank() < counts.shape().rank() {
+        weights = weights.unsqueeze(-1)?;
+    }
+    Ok(counts.mul(&weights)?)
+}
 
 /// Running values of a pass over data: the loss weighted by batch sizes, and the metrics' accumulated state.
 #[derive(Debug)]
@@ -60,7 +72,7 @@ impl MetricState {
         let n = batch.len();
         if std::mem::take(&mut self.is_fresh) {
             for Tracked { output: i, metric } in self.metrics.iter_mut().chain(&mut self.weighted) {
-                let (y, p) = (batch.targets[*i].shape(), output.predictions[*i].shape());
+                let (y, p) = (batch.targets[*i].shape(), output.predictions[*i].value.shape());
                 if metric.type_name() == "Accuracy" {
                     *metric = Accuracy::resolve(metric.name(), Some(&*self.objectives[*i].loss), y, p);
                 }
@@ -74,11 +86,12 @@ impl MetricState {
         if let Some((mean, norm)) = self.gradient_norm.as_mut().zip(output.gradient_norm.as_ref()) {
             mean.update(norm, norm, None)?;
         }
-        for Tracked { output: i, metric } in &mut self.metrics {
-            metric.update(&batch.targets[*i], &output.predictions[*i], None)?;
-        }
-        for Tracked { output: i, metric } in &mut self.weighted {
-            metric.update(&batch.targets[*i], &output.predictions[*i], weights)?;
+        let plain = self.metrics.iter_mut().map(|tracked| (tracked, None));
+        for (Tracked { output: i, metric }, weights) in plain.chain(self.weighted.iter_mut().map(|one| (one, weights)))
+        {
+            let Prediction { value, mask } = &output.predictions[*i];
+            let counted = mask.as_ref().map(|mask| counted(mask, weights)).transpose()?;
+            metric.update(&batch.targets[*i], value, counted.as_ref().or(weights))?;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ impl Optimizer {
         let mut split: Vec<Vec<_>> = self.all().map(|_| Vec::new()).collect();
         split[0].reserve(parameters.len());
         for ParameterUpdate { name, value, gradient } in parameters {
-            split[self.part_of(name)].push(ParameterUpdate { name, value: &mut **value, gradient: gradient.take() });
+            split[self.part_of(name)].push(ParameterUpdate { name, value, gradient: gradient.take() });
         }
         split
     }

@@ -493,8 +493,7 @@ impl<const N: usize> Inputs for [Tensor; N] {
         self.first().map_or(0, samples)
     }
     fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>> {
-        let all = arranged("input", self, &[], names)?;
-        Ok(all.iter().map(|x| x.slice(0, start as isize..end as isize)).collect::<Result<_, _>>()?)
+        parts(&arranged("input", self, &[], names)?, start, end)
     }
 }
 
@@ -504,9 +503,19 @@ impl<const N: usize> Inputs for [(&str, Tensor); N] {
     }
     fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>> {
         let (own, all) = self.clone().into_tensors();
-        let all = arranged("input", &all, &own, names)?;
-        Ok(all.iter().map(|x| x.slice(0, start as isize..end as isize)).collect::<Result<_, _>>()?)
+        parts(&arranged("input", &all, &own, names)?, start, end)
     }
+}
+
+/// The samples from `start` to `end` of each.
+fn parts(all: &[Tensor], start: usize, end: usize) -> Result<Vec<Tensor>> {
+    if let [first, rest @ ..] = all
+        && let Some(other) = rest.iter().find(|other| samples(other) != samples(first))
+    {
+        let text = format!("the inputs have {} and {} samples", samples(first), samples(other));
+        return Err(Error::data(text, "the first dimension of all inputs is the batch"));
+    }
+    Ok(all.iter().map(|x| x.slice(0, start as isize..end as isize)).collect::<Result<_, _>>()?)
 }
 
 impl Inputs for Dataset {
@@ -537,6 +546,10 @@ impl ClassWeight {
     /// # Errors
     /// Targets that are no classes; a weight for a class that does not occur, or that is negative or not finite.
     pub(crate) fn resolve(&self, data: &Dataset) -> Result<Vec<f64>> {
+        if data.targets().len() > 1 {
+            let text = "class_weight: the model has several outputs, each with classes of its own";
+            return Err(Error::config(text, "weight the samples: Dataset::sample_weight"));
+        }
         let Some(classes) = data.classes() else {
             return Err(Error::config(
                 "class_weight: the targets are no classes",
