@@ -2,7 +2,7 @@
 
 use crate::module::{Module, Role, batch_of};
 use crate::{Activation, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal, summary};
-use kiln_autograd::ops::Value;
+use kiln_autograd::ops::{ArithmeticOps, Value};
 use kiln_autograd::{DType, Key, Shape, Tensor, Var, Watch};
 use serde_json::Value as Json;
 use std::borrow::Cow;
@@ -225,7 +225,7 @@ pub trait Layer: Debug + Send + Sync {
         true
     }
 
-    /// What the output, after the activation, adds to the loss.
+    /// What the output, after the activation, adds to the loss: the mean over the samples of a batch.
     fn activity_regularizer(&self) -> Option<Regularizer> {
         None
     }
@@ -267,7 +267,7 @@ pub trait AnyLayer: Debug + Send + Sync {
         Activation::Linear
     }
 
-    /// What the first output adds to the loss.
+    /// What each output adds to the loss: the mean over the samples of a batch.
     fn penalty(&self) -> Option<Regularizer> {
         None
     }
@@ -346,11 +346,21 @@ pub(crate) fn run_whole(
 pub(crate) fn finish(layer: &dyn AnyLayer, mut y: Vec<Signal>, pass: &mut Pass) -> Result<Vec<Signal>> {
     if let Some(first) = y.first_mut() {
         first.value = layer.final_activation().apply(&first.value)?;
-        if let Some(regularizer) = layer.penalty() {
-            pass.penalty(regularizer.of(&first.value)?);
+    }
+    if let Some(regularizer) = layer.penalty() {
+        for signal in &y {
+            activity(regularizer, &signal.value, pass)?;
         }
     }
     Ok(y)
+}
+
+/// Notes what a batch of outputs adds to the loss: the mean over samples, as in Keras, so that it weighs as much in batches of
+/// any size.
+pub(crate) fn activity(regularizer: Regularizer, y: &Var, pass: &mut Pass) -> Result<()> {
+    let samples = Value::shape(y).first().copied().unwrap_or(1).max(1);
+    pass.penalty(regularizer.of(y)?.div(samples as f64)?);
+    Ok(())
 }
 
 /// Runs a layer without its activation.

@@ -66,7 +66,9 @@ impl Regularizer {
             "l1" => Regularizer::L1 { l1: 0.01 },
             "l2" => Regularizer::L2 { l2: 0.01 },
             "l1_l2" | "l1l2" => Regularizer::L1L2 { l1: 0.0, l2: 0.0 },
-            "orthogonal_regularizer" | "orthogonal" => Regularizer::Orthogonal { factor: 0.01, columns: false },
+            "orthogonal_regularizer" | "orthogonalregularizer" | "orthogonal" => {
+                Regularizer::Orthogonal { factor: 0.01, columns: false }
+            }
             _ => return Err(Error::unknown("regularizer", name, &["l1", "l2", "l1_l2", "orthogonal_regularizer"])),
         })
     }
@@ -190,10 +192,25 @@ impl Constraint {
     }
 }
 
-/// Reads a thing that is written as its name, or as `{"name": …, "config": {…}}`.
-pub(crate) fn by_name<T: serde::de::DeserializeOwned>(json: &Json, from_name: fn(&str) -> Result<T>) -> Result<T> {
-    match json.as_str() {
-        Some(name) => from_name(name),
-        None => T::deserialize(json).map_err(|e| Error::config(e.to_string(), "")),
+/// Reads a thing that is written as its name, as `{"name": …, "config": {…}}`, or as Keras writes it,
+/// `{"class_name": …, "config": {…}}`, where settings that are not named have Keras's defaults.
+pub(crate) fn by_name<T: Serialize + serde::de::DeserializeOwned>(
+    json: &Json,
+    from_name: fn(&str) -> Result<T>,
+) -> Result<T> {
+    let whole = |json: &Json| T::deserialize(json).map_err(|e| Error::config(e.to_string(), ""));
+    if let Some(name) = json.as_str() {
+        return from_name(name);
     }
+    let Some(class) = json["class_name"].as_str() else { return whole(json) };
+    let mut known = serde_json::to_value(from_name(class)?).map_err(|e| Error::config(e.to_string(), ""))?;
+    for (name, value) in json["config"].as_object().into_iter().flatten() {
+        // What is drawn follows from the model's seed, and rows are what columns are not.
+        match (name.as_str(), value.as_str()) {
+            ("seed", _) => {}
+            ("mode", Some(mode @ ("rows" | "columns"))) => known["config"]["columns"] = Json::from(mode == "columns"),
+            _ => known["config"][name] = value.clone(),
+        }
+    }
+    whole(&known)
 }

@@ -1,11 +1,11 @@
 //! Activation functions as layers of their own.
 
-use super::merge::sample_axis;
 use super::settings::{described, settings};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
 use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{
-    ActivationOps, ArithmeticOps, ComparisonOps, ParametricActivationOps, SelectOps, SoftmaxOps, Value,
+    ActivationOps, ArithmeticOps, ComparisonOps, MathOps, ParametricActivationOps, SelectOps, SoftmaxOps,
+    StatisticsOps, Value, keep,
 };
 use kiln_autograd::{DType, Shape, Tensor, Var};
 
@@ -212,10 +212,10 @@ impl Layer for PReLU {
 }
 
 settings! {
-    /// `exp(x) / Σ exp(x)` along an axis; where a mask of the whole value is false, as if `x` were -∞.
+    /// `exp(x) / Σ exp(x)` along an axis, or over several; where a mask of the whole value is false, as if `x` were -∞.
     Softmax {
-        /// The axis, counted with the batch.
-        axis: isize = -1;
+        /// The axes, counted with the batch.
+        axis: Vec<isize> = vec![-1], into;
     }
 }
 
@@ -231,7 +231,7 @@ impl AnyLayer for Softmax {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let [input] = arity("Softmax", inputs)?;
-        sample_axis("Softmax", self.axis, input.rank())?;
+        super::reshape::sample_axes("Softmax", &self.axis, input.rank())?;
         Ok(vec![*input])
     }
 
@@ -241,19 +241,21 @@ impl AnyLayer for Softmax {
         if let Some(mask) = x.mask.as_ref().filter(|mask| Value::shape(*mask) == x.shape()) {
             y = mask.select(&y, &hidden(Value::dtype(&y)))?;
         }
-        if self.axis != -1 {
-            y = y.softmax(self.axis)?;
-        }
+        y = match self.axis[..] {
+            [-1] => y,
+            [axis] => y.softmax(axis)?,
+            _ => y.sub(&y.logsumexp(keep(&self.axis[..]))?)?.exp()?,
+        };
         Ok(vec![Signal::new(y).masked(x.mask.clone())])
     }
 
     fn final_activation(&self) -> crate::Activation {
-        if self.axis == -1 { crate::Activation::Softmax } else { crate::Activation::Linear }
+        if self.axis == [-1] { crate::Activation::Softmax } else { crate::Activation::Linear }
     }
 }
 
 /// As far below others as no number of a narrow type is, and finite: where all are hidden, none is NaN.
-fn hidden(dtype: DType) -> Var {
+pub(super) fn hidden(dtype: DType) -> Var {
     Var::new(Tensor::scalar(if dtype == DType::F16 { -3e4 } else { -1e9 }, dtype))
 }
 

@@ -1,12 +1,14 @@
 //! Attention: each step of one sequence takes what it needs from the steps of another. Masks hide steps: those of the values, and
 //! with a causal mask those that come later.
 
-use super::activation::masked_softmax;
+use super::activation::{hidden, masked_softmax};
 use super::noise::dropped;
 use super::settings::{described, settings, words};
-use crate::layer::{AnyLayer, Weight, Weights};
+use crate::layer::{AnyLayer, Weight, Weights, activity};
 use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
-use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, Value, ViewOps};
+use kiln_autograd::ops::{
+    ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, SelectOps, Value, ViewOps,
+};
 use kiln_autograd::{DType, Shape, Tensor, Var};
 
 /// Query, value and key of a call, and the mask of pairs that it may come with.
@@ -64,11 +66,34 @@ fn earlier(rows: usize, columns: usize) -> Result<Tensor> {
     Ok(row.ge(&column)?)
 }
 
+/// What the shares are of a step that may see none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blind {
+    /// 0.
+    None,
+    /// All the same.
+    Even,
+    /// Those of the scores, as if there were no mask.
+    Unmasked,
+}
+
 /// The shares that scores `[…, rows, columns]` give each column, of what the masks let be seen.
-fn shares(inputs: &Inputs<'_>, scores: &Var, causal: bool, widen: impl Fn(Var) -> Result<Var>) -> Result<Var> {
+fn shares(
+    inputs: &Inputs<'_>,
+    scores: &Var,
+    causal: bool,
+    blind: Blind,
+    widen: impl Fn(Var) -> Result<Var>,
+) -> Result<Var> {
     if let Some(mask) = inputs.mask(false)? {
         let mask = inputs.mask(causal)?.unwrap_or(mask);
-        return masked_softmax(scores, &widen(mask)?.expand(*Value::shape(scores))?);
+        let mask = widen(mask)?.expand(*Value::shape(scores))?;
+        let low = hidden(Value::dtype(scores));
+        return match blind {
+            Blind::None => masked_softmax(scores, &mask),
+            Blind::Even => crate::Activation::Softmax.apply(&mask.select(scores, &low)?),
+            Blind::Unmasked => crate::Activation::Softmax.apply(&mask.select(scores, &scores.add(&low)?)?),
+        };
     }
     if !causal {
         return crate::Activation::Softmax.apply(scores);
@@ -150,7 +175,7 @@ macro_rules! plain_attention {
                 // The query's mask is applied to the result.
                 let hidden = Signal::new(inputs.query.value.clone());
                 let seen = Inputs { query: &hidden, ..inputs };
-                let scores = shares(&seen, &scores, self.use_causal_mask, Ok)?;
+                let scores = shares(&seen, &scores, self.use_causal_mask, Blind::Unmasked, Ok)?;
                 let scores = dropped(&scores, self.dropout, pass)?;
                 let mut y = scores.matmul(&inputs.value.value)?;
                 let mask = x[0].mask.clone();
@@ -286,6 +311,7 @@ struct Heads {
     kernel: Initializer,
     bias: Initializer,
     regularizers: [Option<Regularizer>; 2],
+    activity: Option<Regularizer>,
     constraints: [Option<Constraint>; 2],
 }
 
@@ -339,6 +365,7 @@ impl Heads {
         if let Some(bias) = weights.find("bias") {
             y = y.add(&pass.parameter(bias).reshape([heads * features])?)?;
         }
+        self.note(&y, pass)?;
         let (batch, time) = (Value::shape(x)[0], Value::shape(x)[1]);
         Ok(y.reshape([batch, time, heads, features])?.permute(&[0, 2, 1, 3])?)
     }
@@ -350,7 +377,9 @@ impl Heads {
         let value = self.shared(self.projected(&inputs.value.value, weights.within("value"), pass)?)?;
         let query = query.mul(1.0 / (self.key_dim as f64).sqrt())?;
         let scores = query.matmul(&key.transpose(-1, -2)?)?;
-        let scores = shares(&inputs, &scores, self.causal, |mask| Ok(mask.unsqueeze(1)?))?;
+        // Keras has two ways to the result, which differ where a step sees none; the one with scores in hand gives 0.
+        let blind = if self.dropout > 0.0 || self.returns_scores { Blind::None } else { Blind::Even };
+        let scores = shares(&inputs, &scores, self.causal, blind, |mask| Ok(mask.unsqueeze(1)?))?;
         let scores = dropped(&scores, self.dropout, pass)?;
         // Heads side by side, and one product for all.
         let y = scores.matmul(&value)?.permute(&[0, 2, 1, 3])?;
@@ -362,7 +391,13 @@ impl Heads {
         if let Some(bias) = weights.within("attention_output").find("bias") {
             y = y.add(&pass.parameter(bias))?;
         }
+        self.note(&y, pass)?;
         Ok(results(y, scores, self.returns_scores, x[0].mask.clone()))
+    }
+
+    /// Notes what the result of a projection adds to the loss.
+    fn note(&self, y: &Var, pass: &mut Pass) -> Result<()> {
+        self.activity.map_or(Ok(()), |regularizer| activity(regularizer, y, pass))
     }
 
     /// Each head of keys or values as often as there are heads of queries for it.
@@ -379,7 +414,7 @@ impl Heads {
 
 /// A layer that is made of [`Heads`].
 macro_rules! with_heads {
-    ($(#[$doc:meta])* $name:ident { $($own:tt)* } |$self:ident| [$queries:expr, $keys:expr, $key_dim:expr, $value_dim:expr, $output:expr]) => {
+    ($(#[$doc:meta])* $name:ident { $($own:tt)* } |$self:ident| [$queries:expr, $keys:expr, $key_dim:expr, $value_dim:expr, $output:expr], $penalty:expr) => {
         settings! {
             $(#[$doc])*
             ///
@@ -409,7 +444,7 @@ macro_rules! with_heads {
                 kernel_regularizer: Option<Regularizer> = None, some Regularizer;
                 /// What the biases add to the loss.
                 bias_regularizer: Option<Regularizer> = None, some Regularizer;
-                /// What the output adds to the loss.
+                /// What the results of the projections add to the loss.
                 activity_regularizer: Option<Regularizer> = None, some Regularizer;
                 /// What holds for the kernels after each update.
                 kernel_constraint: Option<Constraint> = None, some Constraint;
@@ -435,6 +470,7 @@ macro_rules! with_heads {
                     kernel: $self.kernel_initializer,
                     bias: $self.bias_initializer,
                     regularizers: [$self.kernel_regularizer, $self.bias_regularizer],
+                    activity: $self.activity_regularizer,
                     constraints: [$self.kernel_constraint, $self.bias_constraint],
                 }
             }
@@ -455,8 +491,8 @@ macro_rules! with_heads {
                 self.heads().run(x, weights, pass)
             }
 
-            fn penalty(&self) -> Option<Regularizer> {
-                self.activity_regularizer
+            fn penalty(&$self) -> Option<Regularizer> {
+                $penalty
             }
         }
     };
@@ -472,7 +508,8 @@ with_heads! {
         /// Features of the output; those of the query unless set.
         output_shape: Option<usize> = None, some usize;
     }
-    |self| [self.num_heads, self.num_heads, self.key_dim, self.value_dim.unwrap_or(self.key_dim), self.output_shape]
+    |self| [self.num_heads, self.num_heads, self.key_dim, self.value_dim.unwrap_or(self.key_dim), self.output_shape],
+    None
 }
 
 impl MultiHeadAttention {
@@ -489,7 +526,9 @@ with_heads! {
         num_query_heads: usize = 0, new;
         num_key_value_heads: usize = 0, new;
     }
-    |self| [self.num_query_heads, self.num_key_value_heads, self.head_dim, self.head_dim, None]
+    |self| [self.num_query_heads, self.num_key_value_heads, self.head_dim, self.head_dim, None],
+    // In Keras it counts for the layer too, and not for its projections alone.
+    self.activity_regularizer
 }
 
 impl GroupQueryAttention {

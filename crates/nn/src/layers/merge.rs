@@ -3,8 +3,10 @@
 use super::settings::{described, settings};
 use crate::layer::{AnyLayer, Weights, arity};
 use crate::{Error, Pass, Result, Signal};
-use kiln_autograd::ops::{ArithmeticOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, Value, ViewOps, concat, keep};
-use kiln_autograd::{Shape, Var};
+use kiln_autograd::ops::{
+    ArithmeticOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, SelectOps, Value, ViewOps, concat, keep,
+};
+use kiln_autograd::{Shape, Tensor, Var};
 
 /// The shape that samples of two shapes broadcast to.
 fn joined(class: &str, a: Shape, b: Shape) -> Result<Shape> {
@@ -76,9 +78,63 @@ fn either(x: &[Signal], y: &Var) -> Result<Option<Var>> {
     Ok(any)
 }
 
+/// Where an input counts, as wide as `y`, if it has a mask that says so.
+fn counted(x: &Signal, y: &Var) -> Result<Option<Var>> {
+    let Some(mut mask) = x.mask_for(Value::shape(y)) else { return Ok(None) };
+    while Value::shape(&mask).rank() < Value::shape(y).rank() {
+        mask = mask.unsqueeze(-1)?;
+    }
+    Ok(Some(mask.expand(*Value::shape(y))?))
+}
+
+/// The product, to which an input gives 1 at steps where its mask is false; 0 at steps that count in none. This is Keras's rule.
+fn product(x: &[Signal]) -> Result<Vec<Signal>> {
+    let plain = fold(x, |a, b| Ok(a.mul(b)?))?;
+    let Some(y) = plain.first().filter(|_| x.iter().any(|x| x.mask.is_some())) else { return Ok(plain) };
+    let number = |value: f64| Var::new(Tensor::scalar(value, Value::dtype(&y.value)));
+    let shown = x.iter().map(|x| {
+        let value = aligned(&x.value, y.shape().rank())?.expand(*y.shape())?;
+        Ok(Signal::new(match counted(x, &y.value)? {
+            Some(mask) => mask.select(&value, &number(1.0))?,
+            None => value,
+        }))
+    });
+    let mut all = fold(&shown.collect::<Result<Vec<_>>>()?, |a, b| Ok(a.mul(b)?))?;
+    if let Some(first) = all.first_mut() {
+        first.mask = y.mask.clone();
+        if let Some(mask) = counted(first, &first.value)? {
+            first.value = mask.select(&first.value, &number(0.0))?;
+        }
+    }
+    Ok(all)
+}
+
+/// The largest or smallest, in which a step takes no part where its mask is false: there the others decide. This is Keras's rule.
+fn extreme(x: &[Signal], f: impl Fn(&Var, &Var) -> Result<Var>) -> Result<Vec<Signal>> {
+    let plain = fold(x, &f)?;
+    let Some(whole) = plain.first().filter(|_| x.iter().any(|x| x.mask.is_some())) else { return Ok(plain) };
+    let wide = |x: &Signal| -> Result<Var> { Ok(aligned(&x.value, whole.shape().rank())?.expand(*whole.shape())?) };
+    let (mut y, mut seen) = (wide(&x[0])?, counted(&x[0], &whole.value)?);
+    for x in &x[1..] {
+        let (mut next, mask) = (wide(x)?, counted(x, &whole.value)?);
+        if let Some(mask) = &mask {
+            next = mask.select(&next, &y)?;
+        }
+        if let Some(seen) = &seen {
+            y = seen.select(&y, &next)?;
+        }
+        seen = match (seen, mask) {
+            (Some(seen), Some(mask)) => Some(seen.logical_or(&mask)?),
+            _ => None,
+        };
+        y = f(&y, &next)?;
+    }
+    Ok(vec![Signal::new(y).masked(whole.mask.clone())])
+}
+
 /// Layers that fold their inputs element by element.
 macro_rules! merging {
-    ($($(#[$doc:meta])* $name:ident($least:literal, $only:literal) |$a:ident, $b:ident| $fold:expr, |$n:ident, $y:ident| $finish:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($least:literal, $only:literal) |$x:ident| $merge:expr;)*) => {$(
         settings! {
             $(#[$doc])*
             ///
@@ -104,14 +160,8 @@ macro_rules! merging {
                 broadcast(stringify!($name), inputs, $least)
             }
 
-            fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
-                let $n = x.len() as f64;
-                let mut all = fold(x, |$a, $b| Ok($fold?))?;
-                if let Some(first) = all.first_mut() {
-                    let $y = first.value.clone();
-                    first.value = $finish?;
-                }
-                Ok(all)
+            fn run(&self, $x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
+                $merge
             }
         }
     )*};
@@ -119,17 +169,23 @@ macro_rules! merging {
 
 merging! {
     /// The sum of its inputs.
-    Add(2, false) |a, b| a.add(b), |_n, y| Ok::<_, Error>(y);
+    Add(2, false) |x| fold(x, |a, b| Ok(a.add(b)?));
     /// The first input less the second.
-    Subtract(2, true) |a, b| a.sub(b), |_n, y| Ok::<_, Error>(y);
-    /// The product of its inputs.
-    Multiply(2, false) |a, b| a.mul(b), |_n, y| Ok::<_, Error>(y);
+    Subtract(2, true) |x| fold(x, |a, b| Ok(a.sub(b)?));
+    /// The product of its inputs. Where one has a mask, steps that do not count in it are taken as 1.
+    Multiply(2, false) |x| product(x);
     /// The mean of its inputs.
-    Average(2, false) |a, b| a.add(b), |n, y| y.div(n);
-    /// The largest of its inputs.
-    Maximum(2, false) |a, b| a.maximum(b), |_n, y| Ok::<_, Error>(y);
-    /// The smallest of its inputs.
-    Minimum(2, false) |a, b| a.minimum(b), |_n, y| Ok::<_, Error>(y);
+    Average(2, false) |x| {
+        let mut all = fold(x, |a, b| Ok(a.add(b)?))?;
+        if let Some(first) = all.first_mut() {
+            first.value = first.value.div(x.len() as f64)?;
+        }
+        Ok(all)
+    };
+    /// The largest of its inputs. Where one has a mask, steps that do not count in it take no part.
+    Maximum(2, false) |x| extreme(x, |a, b| Ok(a.maximum(b)?));
+    /// The smallest of its inputs. Where one has a mask, steps that do not count in it take no part.
+    Minimum(2, false) |x| extreme(x, |a, b| Ok(a.minimum(b)?));
 }
 
 settings! {
@@ -278,4 +334,43 @@ impl AnyLayer for Dot {
 /// The shape of one sample of a batch.
 fn sample(x: &Var) -> Result<Shape> {
     Ok(Shape::new(&Value::shape(x)[1..])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Built;
+    use kiln_autograd::{DType, Key};
+
+    /// What a layer makes of two sequences of three steps, of which the mask of each counts some.
+    fn merged(layer: impl AnyLayer + 'static, masks: [Option<[bool; 3]>; 2]) -> (Vec<f64>, Option<Vec<bool>>) {
+        let values = [[[[1.0], [2.0], [3.0]]], [[[4.0], [-5.0], [6.0]]]];
+        let x: Vec<Signal> = values
+            .into_iter()
+            .zip(masks)
+            .map(|(value, mask)| {
+                Signal::from(Tensor::new(value)).masked(mask.map(|mask| Var::new(Tensor::new([mask]))))
+            })
+            .collect();
+        let shapes = [Shape::new(&[3, 1]).unwrap(); 2];
+        let built = Built::of(Box::new(layer), &shapes, Key::new(0), DType::F64).unwrap();
+        let y = built.call(&x, &mut Pass::inference()).unwrap().swap_remove(0);
+        (y.value.tensor().to_vec_as(), y.mask.map(|mask| mask.tensor().to_vec().unwrap()))
+    }
+
+    // Keras 3.15.1 on the same numbers.
+    #[test]
+    fn steps_that_do_not_count_take_no_part_in_products_and_extremes() {
+        let both = [Some([true, false, false]), Some([true, true, false])];
+        let first = [both[0], None];
+        let mask = Some(vec![true, true, false]);
+        assert_eq!(merged(Multiply::new(), both), (vec![4.0, -5.0, 0.0], mask.clone()));
+        assert_eq!(merged(Multiply::new(), first), (vec![4.0, -5.0, 6.0], None));
+        assert_eq!(merged(Maximum::new(), both), (vec![4.0, -5.0, 3.0], mask.clone()));
+        assert_eq!(merged(Maximum::new(), first), (vec![4.0, -5.0, 6.0], None));
+        assert_eq!(merged(Minimum::new(), both), (vec![1.0, -5.0, 3.0], mask.clone()));
+        // Sums and means take what is there.
+        assert_eq!(merged(Average::new(), both), (vec![2.5, -1.5, 4.5], mask.clone()));
+        assert_eq!(merged(Add::new(), both), (vec![5.0, -3.0, 9.0], mask));
+    }
 }

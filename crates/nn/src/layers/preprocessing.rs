@@ -362,9 +362,10 @@ impl Layer for Resizing {
             let [h, w] = size;
             let rows = ((w * self.height) as f64 / self.width as f64) as usize;
             let columns = ((h * self.width) as f64 / self.height as f64) as usize;
+            // As much on both sides, as in Keras: of an odd number of pixels one is left out.
             let around = |have: usize, want: usize| {
-                let more = want.max(have) - have;
-                ((more / 2) as isize, (more - more / 2) as isize)
+                let half = ((want.max(have) - have) / 2) as isize;
+                (half, half)
             };
             x = x.pad(&[(0, 0), around(h, rows), around(w, columns), (0, 0)], self.fill_value)?;
         }

@@ -73,7 +73,7 @@ losses! {
     /// assert!((loss.tensor().item()? - 2f64.ln()).abs() < 1e-12);
     /// # Ok::<(), kiln_nn::Error>(())
     /// ```
-    SparseCategoricalCrossentropy "sparse_categorical_crossentropy" (link: "softmax", targets: Targets::ClassIds) {
+    SparseCategoricalCrossentropy "sparse_categorical_crossentropy" (link: "softmax", targets: Targets::ClassIds, ignores: ignore_class) {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// A label whose samples do not count, neither in the sum nor in what it is divided by. A batch of nothing else has

@@ -4,7 +4,7 @@
 /// method `elements(&self, y_true, y_pred) -> Result<Elements<V>>`, written beside. `over` names the field with the axes that
 /// the loss of a sample is folded along; without it, that is the last one.
 macro_rules! losses {
-    ($($(#[$doc:meta])* $name:ident $label:literal $(($($key:ident: $value:expr),*))? $(over $axis:ident)? {
+    ($($(#[$doc:meta])* $name:ident $label:literal $(($($key:ident: $value:tt $(:: $rest:ident)*),*))? $(over $axis:ident)? {
         $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr $(=> $allowed:expr)?),* $(,)?
     })*) => {$(
         $(#[$doc])*
@@ -14,6 +14,7 @@ macro_rules! losses {
         pub struct $name {
             $($(#[$field_doc])* pub $field: $type,)*
             /// How the losses of the samples become one number.
+            #[serde(deserialize_with = "crate::losses::reduction::read")]
             pub reduction: $crate::losses::Reduction,
         }
 
@@ -60,7 +61,13 @@ macro_rules! losses {
             ) -> $crate::Result<(V, V)> {
                 let [folded, ..] =
                     [$($crate::losses::Axes::from(self.$axis.clone()),)? $crate::losses::Axes::from(-1)];
-                $crate::losses::reduction::counted(y_true, y_pred, weight, folded.list())
+                let (counted, y_pred) = $crate::losses::reduction::counted(y_true, y_pred, weight, folded.list())?;
+                match $crate::losses::Loss::ignored(self).filter(|_| weight.is_some()) {
+                    Some(label) => {
+                        Ok(($crate::losses::reduction::ignored_as_before(y_true, counted, label)?, y_pred))
+                    }
+                    None => Ok((counted, y_pred)),
+                }
             }
         }
 
@@ -97,7 +104,7 @@ macro_rules! losses {
                 Box::new(self.clone())
             }
 
-            $($($crate::losses::macros::loss_trait!($key: $value);)*)?
+            $($($crate::losses::macros::loss_trait!($key: $value $(:: $rest)*);)*)?
         }
     )*};
 }
@@ -116,6 +123,11 @@ macro_rules! loss_trait {
 
         fn with_logits(&self) -> Option<Box<dyn $crate::losses::Loss>> {
             Some(Box::new(Self { from_logits: true, ..self.clone() }))
+        }
+    };
+    (ignores: $label:ident) => {
+        fn ignored(&self) -> Option<i64> {
+            self.$label
         }
     };
     (targets: $targets:expr) => {

@@ -58,6 +58,11 @@ pub trait Loss: fmt::Debug + Send + Sync {
         Reduction::default()
     }
 
+    /// The label whose samples do not count, if there is one.
+    fn ignored(&self) -> Option<i64> {
+        None
+    }
+
     /// What it takes for targets.
     fn targets(&self) -> Targets {
         Targets::Values

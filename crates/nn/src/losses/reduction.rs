@@ -20,8 +20,13 @@ pub enum Reduction {
     Mean,
     /// `Σ w·l / Σ w`.
     MeanWithSampleWeight,
-    /// The weighted loss of each sample.
+    /// The weighted loss of each sample. `null` in a config, as in Keras.
     None,
+}
+
+/// Reads a reduction, which Keras also writes as `null`.
+pub(super) fn read<'de, D: serde::Deserializer<'de>>(config: D) -> std::result::Result<Reduction, D::Error> {
+    Ok(Option::<Reduction>::deserialize(config)?.unwrap_or(Reduction::None))
 }
 
 /// How the elements of a loss make the loss of a sample.
@@ -195,6 +200,17 @@ pub(super) fn counted<V: Ops>(y_true: &V, y_pred: &V, weight: Option<&V>, folded
         Some(weight) => where_counted(y_true, y_pred, &ComparisonOps::ne(weight.tensor(), 0.0)?, folded),
         None => Ok((y_true.clone(), y_pred.clone())),
     }
+}
+
+/// Targets of [`counted`] as they were where they are the label that is ignored, and nowhere else that label: samples without
+/// weight are among those that a mean is divided by, and ignored ones are not.
+pub(super) fn ignored_as_before<V: Ops>(before: &V, counted: V, label: i64) -> Result<V> {
+    let ignored = ComparisonOps::eq(before.tensor(), label as f64)?;
+    let others = match label {
+        0 => replace(&counted, &V::constant(ComparisonOps::ne(counted.tensor(), 0.0)?), 1.0)?,
+        _ => counted,
+    };
+    Ok(V::constant(ignored).select(before, &others)?)
 }
 
 /// [`counted`] with the samples that count.

@@ -68,6 +68,7 @@ const TORCH: &[(&str, &str, &[Names])] = &[
             ("max_lr", "max_learning_rate"),
             ("step_size_up", "step_size_up"),
             ("step_size_down", "step_size_down"),
+            ("gamma", "gamma"),
         ],
     ),
 ];
@@ -87,10 +88,32 @@ fn torch(name: &str, config: Option<&Value>, base: f64) -> Result<Schedule, Stop
     }
     match *ours {
         "ExponentialDecay" => drop(translated.insert("decay_steps".into(), json!(1))),
-        "PolynomialDecay" => drop(translated.insert("end_learning_rate".into(), json!(0.0))),
+        "PolynomialDecay" => {
+            translated.insert("end_learning_rate".into(), json!(0.0));
+            translated.insert("decay_steps".into(), json!(5));
+        }
         _ => {}
     }
+    let given = |argument: &str| config.and_then(|config| config.get(argument));
+    if let (Some(epochs), Some(steps)) = (given("epochs"), given("steps_per_epoch")) {
+        translated.insert("total_steps".into(), json!(epochs.as_u64().zip(steps.as_u64()).map(|(a, b)| a * b)));
+    }
     for (argument, value) in config.and_then(Value::as_object).into_iter().flatten() {
+        match (argument.as_str(), value.as_str()) {
+            // These are of momentum, or said above, or hold in one mode only.
+            ("cycle_momentum" | "base_momentum" | "max_momentum" | "epochs" | "steps_per_epoch", _) => continue,
+            ("gamma", _) if name == "CyclicLR" && given("mode") != Some(&json!("exp_range")) => continue,
+            ("mode", Some("triangular" | "exp_range")) | ("anneal_strategy", Some("cos")) => continue,
+            ("mode", Some("triangular2")) => {
+                translated.insert("cycle_decay".into(), json!(0.5));
+                continue;
+            }
+            ("anneal_strategy", Some("linear")) => {
+                translated.insert("linear".into(), json!(true));
+                continue;
+            }
+            _ => {}
+        }
         let Some((_, setting)) = arguments.iter().find(|(torch, _)| torch == argument) else {
             return Stop::unsupported(format!("schedule {name}: {argument}"));
         };

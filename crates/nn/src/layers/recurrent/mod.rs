@@ -11,7 +11,7 @@ pub use wrappers::{Bidirectional, Masking, MergeMode, TimeDistributed};
 use super::settings::{Setting, Settings, settings};
 use crate::layer::{Weight, Weights};
 use crate::sequential::snake_case;
-use crate::{Error, Pass, Result, Signal};
+use crate::{Error, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{CastOps, ComparisonOps, ScanOps, SelectOps, Value, ViewOps, stack};
 use kiln_autograd::{Shape, Tensor, Var};
 use serde_json::{Value as Json, json};
@@ -322,6 +322,8 @@ macro_rules! recurrent_settings {
                 go_backwards: bool = false;
                 /// Whether the output of masked steps is 0, rather than that of the step before.
                 zero_output_for_mask: bool = false;
+                /// What the output adds to the loss.
+                activity_regularizer: Option<Regularizer> = None, some Regularizer;
             }
         }
 
@@ -368,6 +370,10 @@ macro_rules! goes_through_time {
                 self.recurrent().run(x, weights, pass)
             }
 
+            fn penalty(&self) -> Option<$crate::Regularizer> {
+                self.activity_regularizer
+            }
+
             fn as_recurrent(&self) -> Option<$crate::layers::Recurrent> {
                 Some(self.recurrent())
             }
@@ -392,6 +398,8 @@ settings! {
         go_backwards: bool = false;
         /// Whether the output of masked steps is 0, rather than that of the step before.
         zero_output_for_mask: bool = false;
+        /// What the output adds to the loss.
+        activity_regularizer: Option<Regularizer> = None, some Regularizer;
     }
 }
 
