@@ -97,7 +97,7 @@ fn of_classifier(layers: Sequential, x: &Tensor, classes: usize) -> Result<usize
             optimizer.apply(&mut updates)?;
             continue;
         };
-        optimizer.record(&mut updates, &trace)?;
+        optimizer.record(&mut updates, 1.0, &trace)?;
         module.parameters_mut(&mut |_, parameter| results.push(parameter.tensor.clone()));
         optimizer.visit(&mut |_, _, slot| {
             results.push(slot.clone());
@@ -106,7 +106,7 @@ fn of_classifier(layers: Sequential, x: &Tensor, classes: usize) -> Result<usize
         plan = Some(trace.finish(&results.iter().collect::<Vec<_>>())?);
     }
     let mut plan = plan.expect("the second step is recorded");
-    let numbers = optimizer.numbers();
+    let numbers = optimizer.numbers(1.0);
     let mut state = Vec::new();
     module.parameters_mut(&mut |_, parameter| state.push(parameter.tensor.untraced()));
     optimizer.visit(&mut |_, _, slot| {

@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod axis;
 mod config;
 mod drawing;
 mod error;
@@ -51,6 +52,7 @@ pub mod table;
 pub mod text;
 
 pub use activation::Activation;
+pub use axis::AxisList;
 pub use error::{Error, Result};
 pub use functional::{Functional, Network};
 pub use init::Initializer;

@@ -395,6 +395,12 @@ impl Pass {
         }
     }
 
+    /// What a statistic is after what this pass has set so far: a layer that is called twice moves it twice.
+    pub fn current<'a>(&'a self, parameter: &'a Parameter) -> &'a Tensor {
+        let set = self.updates.iter().rev().find(|(id, _)| *id == parameter.id);
+        set.map_or(&parameter.tensor, |(_, value)| value)
+    }
+
     /// Gives a weight another value, for what is left of this pass and when it has succeeded; the optimizer's update comes
     /// after. One that is frozen stays.
     pub fn replace(&mut self, parameter: &Parameter, value: Tensor) {

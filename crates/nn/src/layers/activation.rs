@@ -2,7 +2,7 @@
 
 use super::settings::{described, settings};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
-use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
+use crate::{AxisList, Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{
     ActivationOps, ArithmeticOps, ComparisonOps, MathOps, ParametricActivationOps, SelectOps, SoftmaxOps,
     StatisticsOps, Value, keep,
@@ -177,7 +177,7 @@ settings! {
         /// What holds for the slopes after each update.
         alpha_constraint: Option<Constraint> = None, some Constraint;
         /// Axes along which the slopes are the same, counted with the batch: `[1, 2]` for the pixels of an image.
-        shared_axes: Vec<isize> = Vec::new(), into;
+        shared_axes: AxisList = AxisList::default(), into;
     }
 }
 
@@ -215,7 +215,7 @@ settings! {
     /// `exp(x) / Σ exp(x)` along an axis, or over several; where a mask of the whole value is false, as if `x` were -∞.
     Softmax {
         /// The axes, counted with the batch.
-        axis: Vec<isize> = vec![-1], into;
+        axis: AxisList = AxisList::from(-1), into;
     }
 }
 
@@ -250,7 +250,7 @@ impl AnyLayer for Softmax {
     }
 
     fn final_activation(&self) -> crate::Activation {
-        if self.axis == [-1] { crate::Activation::Softmax } else { crate::Activation::Linear }
+        if *self.axis == [-1] { crate::Activation::Softmax } else { crate::Activation::Linear }
     }
 }
 

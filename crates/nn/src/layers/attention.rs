@@ -120,9 +120,12 @@ fn roles<'a, T>(class: &str, x: &'a [T]) -> Result<[&'a T; 3]> {
     }
 }
 
-/// Steps and features of the query, the value and the key.
+/// Steps and features of the query, the value and the key; the mask of pairs, if there is one, covers their steps.
 fn sequences(class: &str, inputs: &[Shape], takes_mask: bool) -> Result<[[usize; 2]; 3]> {
-    let inputs = if takes_mask { &inputs[..inputs.len().saturating_sub(1)] } else { inputs };
+    let (inputs, pairs) = match inputs.split_last() {
+        Some((last, rest)) if takes_mask => (rest, Some(last)),
+        _ => (inputs, None),
+    };
     let mut all = [[0; 2]; 3];
     for (at, shape) in all.iter_mut().zip(roles(class, inputs)?) {
         *at = <[usize; 2]>::try_from(&shape[..]).map_err(|_| {
@@ -130,10 +133,15 @@ fn sequences(class: &str, inputs: &[Shape], takes_mask: bool) -> Result<[[usize;
             Error::config(text, "give samples of shape [time, features]")
         })?;
     }
-    let [_, [values, _], [keys, _]] = all;
+    let [[rows, _], [values, _], [keys, _]] = all;
     if values != keys {
         let text = format!("{class}: {values} steps of values and {keys} of keys");
         return Err(Error::config(text, "there must be a key for each value"));
+    }
+    let covers = |mask: &Shape| matches!(mask[..], [r, c] if [1, rows].contains(&r) && [1, values].contains(&c));
+    if let Some(mask) = pairs.filter(|mask| !covers(mask)) {
+        let text = format!("{class}: the mask {mask} does not cover {rows} steps of queries and {values} of values");
+        return Err(Error::config(text, format!("give a mask of samples [{rows}, {values}], the last of the inputs")));
     }
     Ok(all)
 }

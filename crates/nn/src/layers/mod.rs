@@ -103,7 +103,8 @@ known_layers! {
 /// Layers of others by class.
 static OWN: RwLock<BTreeMap<String, Read>> = RwLock::new(BTreeMap::new());
 
-/// Lets model files name a layer of your own: `read` makes it of what its [`Layer::config`](crate::Layer::config) wrote.
+/// Lets model files name a layer of your own: `read` makes it of what its [`Layer::config`](crate::Layer::config) wrote. Of two
+/// for one class, the later counts.
 ///
 /// ```
 /// use kiln_nn::{AnyLayer, Layer, Pass, Result, Shape, Var, Weights, layers, ops::*};
@@ -145,7 +146,8 @@ pub fn from_config(class: &str, config: &Json) -> Result<Box<dyn AnyLayer>> {
     if let Some((_, read)) = KNOWN.iter().find(|(known, _)| *known == class) {
         return read(config);
     }
-    let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
+    // Not while others wait: what reads it may register or read layers itself.
+    let own = OWN.read().unwrap_or_else(PoisonError::into_inner).clone();
     match own.get(class) {
         Some(read) => read(config),
         None => {

@@ -5,7 +5,7 @@ use super::reshape::sample_axes;
 use super::settings::{described, settings};
 use super::{require, require_epsilon};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
-use crate::{Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
+use crate::{AxisList, Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{ArithmeticOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep};
 use kiln_autograd::{Shape, Tensor, Var};
 use std::sync::Arc;
@@ -154,14 +154,15 @@ impl AnyLayer for BatchNormalization {
         let [x] = arity("BatchNormalization", x)?;
         let channels = sample_axis("BatchNormalization", self.axis, x.shape().rank() - 1)?;
         let (moving_mean, moving_variance) = (weights.get("moving_mean")?, weights.get("moving_variance")?);
-        let (mean, variance) = if pass.is_training() && moving_mean.trainable {
+        // A batch without samples has no statistics.
+        let uses_batch = pass.is_training() && moving_mean.trainable && x.shape().count() > 0;
+        let (mean, variance) = if uses_batch {
             let (mean, variance) = self.moments(x, channels)?;
-            let moved = |moving: &Parameter, batch: &Var| -> Result<Tensor> {
-                let kept = moving.tensor.mul(self.momentum)?;
-                Ok(kept.add(&batch.tensor().mul(1.0 - self.momentum)?)?)
-            };
-            pass.update(moving_mean, moved(moving_mean, &mean)?);
-            pass.update(moving_variance, moved(moving_variance, &variance)?);
+            for (moving, batch) in [(moving_mean, &mean), (moving_variance, &variance)] {
+                let kept = pass.current(moving).mul(self.momentum)?;
+                let moved = kept.add(&batch.tensor().mul(1.0 - self.momentum)?)?;
+                pass.update(moving, moved);
+            }
             (mean, variance)
         } else {
             (pass.parameter(moving_mean), pass.parameter(moving_variance))
@@ -207,7 +208,7 @@ scaled_settings! {
     /// `[batch, …, n]` to the same; both weights are `[n]`, or have the lengths of the axes that are set.
     LayerNormalization {
         /// The axes that are normalized together, counted with the batch.
-        axis: Vec<isize> = vec![-1], into;
+        axis: AxisList = AxisList::from(-1), into;
     }
 }
 
@@ -302,7 +303,7 @@ settings! {
     /// `[batch, …, n]` to the same; `scale` is `[n]`, or has the lengths of the axes that are set.
     RMSNormalization {
         /// The axes that are normalized together, counted with the batch.
-        axis: Vec<isize> = vec![-1], into;
+        axis: AxisList = AxisList::from(-1), into;
         /// What is added to the mean square, from 0.
         epsilon: f64 = 1e-6;
     }
@@ -343,7 +344,7 @@ settings! {
     /// `[batch, …]` to the same.
     UnitNormalization {
         /// The axes of the vectors, counted with the batch.
-        axis: Vec<isize> = vec![-1], into;
+        axis: AxisList = AxisList::from(-1), into;
     }
 }
 
@@ -415,7 +416,7 @@ impl AnyLayer for SpectralNormalization {
         let kernel = inner.find("kernel").or_else(|| inner.find("embeddings"));
         if let Some(kernel) = kernel.filter(|_| pass.is_training()) {
             let vector = weights.get("vector_u")?;
-            let (w, mut u) = (&kernel.tensor, vector.tensor.clone());
+            let (w, mut u) = (pass.current(kernel), pass.current(vector).clone());
             let last = w.shape().last().copied().unwrap_or(1);
             let matrix = w.reshape([w.count() / last.max(1), last])?;
             let unit = |v: Tensor| -> Result<Tensor> { Ok(v.mul(&v.square()?.sum(..)?.maximum(1e-12)?.rsqrt()?)?) };
@@ -427,8 +428,9 @@ impl AnyLayer for SpectralNormalization {
             let sigma = v.matmul(&matrix)?.mul(&u)?.sum(..)?;
             // A kernel of zeros stays.
             let sigma = sigma.maximum(f64::from(f32::MIN_POSITIVE))?;
+            let w = w.div(&sigma)?;
             pass.update(vector, u);
-            pass.replace(kernel, w.div(&sigma)?);
+            pass.replace(kernel, w);
         }
         self.layer.run(x, inner, pass)
     }

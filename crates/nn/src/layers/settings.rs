@@ -3,7 +3,7 @@
 use super::from_config;
 use crate::layer::AnyLayer;
 use crate::penalty::by_name;
-use crate::{Activation, Constraint, Error, Initializer, Regularizer, Result};
+use crate::{Activation, AxisList, Constraint, Error, Initializer, Regularizer, Result};
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
@@ -193,6 +193,21 @@ impl<T: Setting, const N: usize> Setting for [T; N] {
         for (i, value) in self.iter_mut().enumerate() {
             value.read(items.map_or(json, |items| &items[i]))?;
         }
+        Ok(())
+    }
+}
+
+impl Setting for AxisList {
+    fn blank() -> Self {
+        AxisList::default()
+    }
+    fn write(&self) -> Json {
+        self.to_vec().write()
+    }
+    fn read(&mut self, json: &Json) -> Result<()> {
+        let mut axes = Vec::new();
+        axes.read(json)?;
+        *self = AxisList::from(axes);
         Ok(())
     }
 }

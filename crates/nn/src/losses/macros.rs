@@ -60,8 +60,8 @@ macro_rules! losses {
                 weight: Option<&V>,
             ) -> $crate::Result<(V, V)> {
                 let [folded, ..] =
-                    [$($crate::losses::Axes::from(self.$axis.clone()),)? $crate::losses::Axes::from(-1)];
-                let (counted, y_pred) = $crate::losses::reduction::counted(y_true, y_pred, weight, folded.list())?;
+                    [$($crate::AxisList::from(self.$axis.clone()),)? $crate::AxisList::from(-1)];
+                let (counted, y_pred) = $crate::losses::reduction::counted(y_true, y_pred, weight, &folded)?;
                 match $crate::losses::Loss::ignored(self).filter(|_| weight.is_some()) {
                     Some(label) => {
                         Ok(($crate::losses::reduction::ignored_as_before(y_true, counted, label)?, y_pred))

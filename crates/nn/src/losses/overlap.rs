@@ -2,15 +2,15 @@
 
 use super::macros::losses;
 use super::reduction::{EPSILON, Elements, Fold, align};
-use crate::Result;
 use crate::range::Range;
+use crate::{AxisList, Result};
 use kiln_autograd::ops::Ops;
 
 losses! {
     /// `1 - 2·Σ t·p / (Σ t + Σ p + 1e-7)` over the axes named, or over the whole batch (Dice 1945).
     Dice "dice" over axis {
         /// The axes that make up one region; empty for all.
-        axis: Axes = Axes::default(),
+        axis: AxisList = AxisList::default(),
     }
     /// `1 - Σ t·p / (Σ t·p + alpha · Σ t·(1-p) + beta · Σ (1-t)·p + 1e-7)` over the axes named, or over the whole batch
     /// (Salehi et al. 2017). `alpha` weights what was missed, `beta` what was claimed wrongly, as Keras computes it; its
@@ -21,55 +21,13 @@ losses! {
         /// The weight of false positives.
         beta: f64 = 0.5 => Range::NotNegative,
         /// The axes that make up one region; empty for all.
-        axis: Axes = Axes::default(),
-    }
-}
-
-/// Axes to fold over: none named means all. In a config, `null`, a number or a list.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(from = "Spelling")]
-pub struct Axes(Vec<isize>);
-
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Spelling {
-    None(()),
-    One(isize),
-    Many(Vec<isize>),
-}
-
-impl From<Spelling> for Axes {
-    fn from(spelling: Spelling) -> Axes {
-        Axes(match spelling {
-            Spelling::None(()) => Vec::new(),
-            Spelling::One(axis) => vec![axis],
-            Spelling::Many(axes) => axes,
-        })
-    }
-}
-
-impl<const N: usize> From<[isize; N]> for Axes {
-    fn from(axes: [isize; N]) -> Axes {
-        Axes(axes.to_vec())
-    }
-}
-
-impl From<isize> for Axes {
-    fn from(axis: isize) -> Axes {
-        Axes(vec![axis])
-    }
-}
-
-impl Axes {
-    /// The axes named; none where all are meant.
-    pub(super) fn list(&self) -> &[isize] {
-        &self.0
+        axis: AxisList = AxisList::default(),
     }
 }
 
 /// The sum over the axes named, over all where none is.
-fn sum<V: Ops>(x: &V, axes: &Axes) -> Result<V> {
-    Ok(if axes.0.is_empty() { x.sum(..)? } else { x.sum(&axes.0)? })
+fn sum<V: Ops>(x: &V, axes: &AxisList) -> Result<V> {
+    Ok(if axes.is_empty() { x.sum(..)? } else { x.sum(&axes[..])? })
 }
 
 impl Dice {

@@ -28,6 +28,11 @@ enum Link {
         name: String,
         eps: f64,
     },
+    GroupNorm {
+        name: String,
+        groups: usize,
+        eps: f64,
+    },
     Embedding(String),
     Recurrent {
         name: String,
@@ -35,7 +40,11 @@ enum Link {
     },
     /// What a recurrent layer gives at the last step.
     LastStep,
+    /// What it gives where each of its directions ends.
+    Ends,
     MeanOverTime,
+    MaxOverTime,
+    MeanOverSpace,
     MaxPool(Pool2dOptions),
     AveragePool(Pool2dOptions),
     Flatten,
@@ -47,6 +56,7 @@ enum Link {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Rnn,
+    ReluRnn,
     Lstm,
     Gru,
 }
@@ -147,6 +157,30 @@ impl Torch {
         Ok(y.add(&pass.parameter(self.need(name, "bias")?))?)
     }
 
+    /// Channels, the second dimension, in groups that each have mean 0 and variance 1.
+    fn group_norm(&self, x: &Var, name: &str, groups: usize, eps: f64, pass: &mut Pass) -> Result<Var> {
+        let shape = *x.tensor().shape();
+        let apart = x.reshape([shape[0], groups, shape[1..].iter().product::<usize>() / groups])?;
+        let deviation = apart.sub(&apart.mean(keep(-1))?)?;
+        let scale = deviation.square()?.mean(keep(-1))?.add(eps)?.rsqrt()?;
+        let y = deviation.mul(&scale)?.reshape(shape)?;
+        let y = match self.get(name, "weight") {
+            Some(weight) => y.mul(&along_channels(&pass.parameter(weight), &y)?)?,
+            None => y,
+        };
+        self.biased(y, name, pass)
+    }
+
+    /// The last step of what goes forwards beside the first of what goes backwards, if there is such.
+    fn ends(&self, x: &Var) -> Result<Var> {
+        let (last, first) = (x.index(1, -1)?, x.index(1, 0)?);
+        if !self.parameters.keys().any(|name| name.ends_with("_reverse")) {
+            return Ok(last);
+        }
+        let half = (last.tensor().shape()[1] / 2) as isize;
+        Ok(concat(&[&last.slice(1, ..half)?, &first.slice(1, half..)?], -1)?)
+    }
+
     /// All layers of a recurrent module, each direction of the last side by side.
     fn recurrent(&self, x: &Var, name: &str, kind: Kind, pass: &mut Pass) -> Result<Var> {
         let mut x = x.clone();
@@ -160,11 +194,13 @@ impl Torch {
                 let own =
                     |what: &str, pass: &mut Pass| -> Result<Var> { Ok(pass.parameter(self.need(name, &part(what))?)) };
                 let seen = if direction == 1 { x.flip(1)? } else { x.clone() };
-                let y = direction_of(
-                    kind,
-                    &seen,
-                    [own("weight_ih", pass)?, own("weight_hh", pass)?, own("bias_ih", pass)?, own("bias_hh", pass)?],
-                )?;
+                let (input, state) = (own("weight_ih", pass)?, own("weight_hh", pass)?);
+                let biases = ["bias_ih", "bias_hh"].map(|what| match self.get(name, &part(what)) {
+                    Some(bias) => Ok(pass.parameter(bias)),
+                    None => Ok(Var::new(Tensor::zeros([state.tensor().shape()[0]])?.cast(state.tensor().dtype())?)),
+                });
+                let [input_bias, state_bias]: [Result<Var>; 2] = biases;
+                let y = direction_of(kind, &seen, [input, state, input_bias?, state_bias?])?;
                 both.push(if direction == 1 { y.flip(1)? } else { y });
             }
             x = match &both[..] {
@@ -269,7 +305,10 @@ impl Transformer {
     fn read(model: &Value) -> std::result::Result<Transformer, Stop> {
         let size = |key: &str| model.get(key).and_then(Value::as_u64).unwrap_or(0) as usize;
         let text = |key: &str| model.get(key).and_then(Value::as_str).unwrap_or_default();
-        let activation = text("activation").split_whitespace().next().unwrap_or_default();
+        let activation = match text("activation") {
+            "gelu (tanh)" => "gelu_tanh",
+            name => name.split_whitespace().next().unwrap_or_default(),
+        };
         let pre = match text("norm") {
             "pre" => true,
             "post" => false,
@@ -288,10 +327,14 @@ impl Transformer {
 
 /// What a chain says of the outputs of a recurrent layer.
 fn over_time(text: &str) -> Option<Link> {
-    match text {
-        "output of the last time step" | "last time step" => Some(Link::LastStep),
-        "mean over time" | "mean over the time steps" => Some(Link::MeanOverTime),
-        _ => None,
+    let says = |word: &str| text.contains(word);
+    match () {
+        () if text.contains('(') && !text.contains(' ') => None,
+        () if says("time") && says("mean") => Some(Link::MeanOverTime),
+        () if says("time") && says("max") => Some(Link::MaxOverTime),
+        () if says("last time step") || says("last step") => Some(Link::LastStep),
+        () if says("hidden") || says("both directions") => Some(Link::Ends),
+        () => None,
     }
 }
 
@@ -312,9 +355,20 @@ fn direction_of(kind: Kind, x: &Var, [input, state, input_bias, state_bias]: [Va
     let z = x.matmul(&input.t()?)?.add(&input_bias)?;
     Ok(match kind {
         Kind::Rnn => z.add(&state_bias)?.simple_rnn(&state.t()?, &zeros, None)?,
+        Kind::ReluRnn => return relu_steps(&z.add(&state_bias)?, &state.t()?, zeros),
         Kind::Lstm => z.add(&state_bias)?.lstm(&state.t()?, &zeros, &zeros, None)?.0,
         Kind::Gru => z.gru(&state.t()?, &state_bias, &zeros, None)?,
     })
+}
+
+/// A recurrent layer whose activation is `relu`, step by step.
+fn relu_steps(z: &Var, state: &Var, mut h: Var) -> Result<Var> {
+    let mut all = Vec::new();
+    for t in 0..z.tensor().shape()[1] as isize {
+        h = z.index(1, t)?.add(&h.matmul(state)?)?.relu()?;
+        all.push(h.clone());
+    }
+    Ok(stack(&all.iter().collect::<Vec<_>>(), 1)?)
 }
 
 impl Module for Torch {
@@ -331,6 +385,10 @@ impl Module for Torch {
                 Link::Embedding(name) => pass.parameter(self.need(name, "weight")?).rows(&x)?,
                 Link::Recurrent { name, kind } => self.recurrent(&x, name, *kind, pass)?,
                 Link::LastStep => x.index(1, -1)?,
+                Link::Ends => self.ends(&x)?,
+                Link::MaxOverTime => x.amax(1)?,
+                Link::MeanOverSpace => x.mean(keep([2, 3]))?,
+                Link::GroupNorm { name, groups, eps } => self.group_norm(&x, name, *groups, *eps, pass)?,
                 Link::MeanOverTime => x.mean(1)?,
                 Link::Conv2d { name, options } => {
                     let weight = pass.parameter(self.need(name, "weight")?);
@@ -371,7 +429,8 @@ fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
         "BatchNorm2d" | "BatchNorm1d" => &["eps", "momentum"],
         "Dropout" | "Embedding" => &[],
         "LayerNorm" => &["eps"],
-        "RNN" | "LSTM" | "GRU" => &["batch_first", "num_layers", "bidirectional"],
+        "GroupNorm" => &["eps", "num_groups", "num_channels"],
+        "RNN" | "LSTM" | "GRU" => &["batch_first", "num_layers", "bidirectional", "nonlinearity", "dropout", "bias"],
         other => return Stop::unsupported(other),
     };
     if let Some(argument) = call.named.keys().find(|key| !allowed.contains(&key.as_str())) {
@@ -387,7 +446,16 @@ fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
             }
             let kinds = [("RNN", Kind::Rnn), ("LSTM", Kind::Lstm), ("GRU", Kind::Gru)];
             let kind = kinds.into_iter().find(|(known, _)| *known == class).map_or(Kind::Rnn, |(_, kind)| kind);
-            Ok(Link::Recurrent { name, kind })
+            match call.named.get("nonlinearity").and_then(Value::as_str) {
+                None | Some("tanh") => Ok(Link::Recurrent { name, kind }),
+                Some("relu") => Ok(Link::Recurrent { name, kind: Kind::ReluRnn }),
+                Some(other) => Stop::unsupported(format!("{class}: {other}")),
+            }
+        }
+        "GroupNorm" => {
+            let groups = call.named.get("num_groups").or(call.positional.first()).and_then(Value::as_u64);
+            let eps = float("eps", 1e-5).unwrap_or(1e-5);
+            Ok(Link::GroupNorm { name, groups: groups.unwrap_or(1) as usize, eps })
         }
         "Conv2d" => {
             let get =
@@ -415,6 +483,11 @@ fn function(call: Call) -> std::result::Result<Link, Stop> {
         ("max_pool2d", _) => Ok(Link::MaxPool(pool()?)),
         ("avg_pool2d", _) => Ok(Link::AveragePool(pool()?)),
         ("flatten", Some(1)) => Ok(Link::Flatten),
+        ("adaptive_avg_pool2d", Some(1)) => Ok(Link::MeanOverSpace),
+        ("leaky_relu", _) => {
+            let slope = call.named.get("negative_slope").or(call.positional.first()).and_then(Value::as_f64);
+            Ok(Link::Function(Activation::LeakyRelu(slope.unwrap_or(0.01))))
+        }
         // The functions that have the same defaults in both libraries.
         (name @ ("relu" | "tanh" | "sigmoid" | "gelu" | "silu" | "elu" | "selu" | "softplus"), None) => {
             Ok(Link::Function(name.into()))

@@ -1,11 +1,11 @@
 //! The cells of Keras, and the layers named after them.
 
-use super::{Cell, Drawn, recurrent_settings};
+use super::{Cell, Drawn, recurrent_settings, stepped};
 use crate::layer::{Weight, Weights};
 use crate::layers::noise::silence;
 use crate::layers::settings::{Settings, settings, write};
 use crate::{Activation, Constraint, Error, Initializer, Pass, Regularizer, Result};
-use kiln_autograd::ops::{ArithmeticOps, MatMulOps, RecurrentOps, Value, ViewOps};
+use kiln_autograd::ops::{ArithmeticOps, MatMulOps, RecurrentOps, Value, ViewOps, concat};
 use kiln_autograd::{Shape, Spec, Tensor, Var};
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -73,11 +73,11 @@ macro_rules! gated_settings {
             /// The weights for so many gates, with a bias of this shape.
             fn kernels(&self, input: &Shape, gates: usize, bias: Vec<usize>) -> Vec<Weight> {
                 let features = input.last().copied().unwrap_or(1);
-                let kernel = Weight::new("kernel", [features, gates * self.units], self.kernel_initializer)
+                let width = self.units.saturating_mul(gates);
+                let kernel = Weight::new("kernel", [features, width], self.kernel_initializer)
                     .regularizer(self.kernel_regularizer)
                     .constraint(self.kernel_constraint);
-                let recurrent = [self.units, gates * self.units];
-                let recurrent = Weight::new("recurrent_kernel", recurrent, self.recurrent_initializer)
+                let recurrent = Weight::new("recurrent_kernel", [self.units, width], self.recurrent_initializer)
                     .regularizer(self.recurrent_regularizer)
                     .constraint(self.recurrent_constraint);
                 let bias = self.use_bias.then(|| {
@@ -233,7 +233,7 @@ impl Cell for LSTMCell {
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<Weight>> {
-        let mut weights = self.kernels(input, 4, vec![4 * self.units]);
+        let mut weights = self.kernels(input, 4, vec![self.units.saturating_mul(4)]);
         if let Some(bias) =
             weights.get_mut(2).filter(|_| self.unit_forget_bias && self.bias_initializer == Initializer::Zeros)
         {
@@ -286,8 +286,8 @@ impl Cell for LSTMCell {
 
 /// The bias of an LSTM: 1 for the gate that forgets, 0 for the others.
 pub(super) fn forget_first(units: usize) -> Result<Tensor> {
-    let ones = (0..4 * units).map(|i| if i / units.max(1) == 1 { 1.0 } else { 0.0 });
-    Ok(Tensor::from_vec(ones.collect::<Vec<f64>>(), [4 * units])?)
+    let zeros = Tensor::zeros([units])?;
+    Ok(concat(&[&zeros, &Tensor::ones([units])?, &zeros, &zeros], 0)?)
 }
 
 gated_settings! {
@@ -326,7 +326,8 @@ impl Cell for GRUCell {
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<Weight>> {
-        let bias = if self.reset_after { vec![2, 3 * self.units] } else { vec![3 * self.units] };
+        let width = self.units.saturating_mul(3);
+        let bias = if self.reset_after { vec![2, width] } else { vec![width] };
         Ok(self.kernels(input, 3, bias))
     }
 
@@ -475,7 +476,7 @@ impl Cell for StackedRNNCells {
             let (own, others) = rest.split_at(cell.state_shapes(&input)?.len());
             let weights = weights.within(&name);
             let x = cell.project(&y.unsqueeze(1)?, weights, drawn, pass)?.squeeze(1)?;
-            let (output, next) = cell.step(&x, own, weights, drawn, pass)?;
+            let (output, next) = stepped(cell, &x, own, weights, drawn, pass)?;
             all.extend(next);
             (y, rest) = (output, others);
         }

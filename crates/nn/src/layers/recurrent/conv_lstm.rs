@@ -98,7 +98,8 @@ macro_rules! conv_lstm {
 
             fn weights(&self, input: &Shape) -> Result<Vec<Weight>> {
                 let channels = input.last().copied().unwrap_or(1);
-                let shape = |from: usize| [&self.kernel_size.0[..], &[from, 4 * self.filters]].concat();
+                let width = self.filters.saturating_mul(4);
+                let shape = |from: usize| [&self.kernel_size.0[..], &[from, width]].concat();
                 let kernel = Weight::new("kernel", shape(channels), self.kernel_initializer)
                     .regularizer(self.kernel_regularizer)
                     .constraint(self.kernel_constraint);
@@ -107,7 +108,7 @@ macro_rules! conv_lstm {
                     .constraint(self.recurrent_constraint);
                 let mut weights = vec![kernel, recurrent];
                 if self.use_bias {
-                    let mut bias = Weight::new("bias", [4 * self.filters], self.bias_initializer)
+                    let mut bias = Weight::new("bias", [width], self.bias_initializer)
                         .regularizer(self.bias_regularizer)
                         .constraint(self.bias_constraint);
                     if self.unit_forget_bias && self.bias_initializer == Initializer::Zeros {

@@ -13,7 +13,7 @@ use crate::layer::{Weight, Weights};
 use crate::sequential::snake_case;
 use crate::{Error, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{CastOps, ComparisonOps, ScanOps, SelectOps, Value, ViewOps, stack};
-use kiln_autograd::{Shape, Tensor, Var};
+use kiln_autograd::{Shape, Spec, Tensor, Var};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -247,7 +247,7 @@ impl Recurrent {
     ) -> Result<(Var, Vec<Var>)> {
         let mut outputs: Vec<Var> = Vec::new();
         for t in 0..Value::shape(x)[1] as isize {
-            let (mut output, mut next) = self.cell.step(&x.index(1, t)?, &states, weights, drawn, pass)?;
+            let (mut output, mut next) = stepped(&*self.cell, &x.index(1, t)?, &states, weights, drawn, pass)?;
             if let Some(mask) = mask {
                 let counts = mask.index(1, t)?;
                 let kept = |new: &Var, old: &Var| beside(&counts, new)?.select(new, old).map_err(Error::from);
@@ -271,6 +271,29 @@ impl Recurrent {
         };
         Ok((output, states))
     }
+}
+
+/// [`Cell::step`], whose states must be of the kind that it was given.
+fn stepped(
+    cell: &dyn Cell,
+    x: &Var,
+    states: &[Var],
+    weights: Weights<'_>,
+    drawn: &Drawn,
+    pass: &mut Pass,
+) -> Result<(Var, Vec<Var>)> {
+    let (output, next) = cell.step(x, states, weights, drawn, pass)?;
+    let specs = |states: &[Var]| states.iter().map(|state| state.tensor().spec()).collect::<Vec<_>>();
+    let (given, found) = (specs(states), specs(&next));
+    if given == found {
+        return Ok((output, next));
+    }
+    let list = |specs: &[Spec]| {
+        let each = specs.iter().map(|spec| format!("{} {}", spec.shape, spec.dtype));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let text = format!("{}: a step makes states {} of {}", cell.class(), list(&found), list(&given));
+    Err(Error::config(text, "give as many states as `state_shapes` names, each of its shape and type"))
 }
 
 /// A mask with as many dimensions as what it is for.
@@ -443,7 +466,8 @@ fn read_cell<C: Cell + Settings + 'static>(config: &Json) -> Result<Arc<dyn Cell
     Ok(Arc::new(cell))
 }
 
-/// Lets model files name a cell of your own: `read` makes it of what its [`Cell::config`] wrote.
+/// Lets model files name a cell of your own: `read` makes it of what its [`Cell::config`] wrote. Of two for one class, the later
+/// counts.
 ///
 /// # Errors
 /// The class is one of Kiln's.
@@ -464,7 +488,7 @@ impl Setting for Arc<dyn Cell> {
     }
     fn read(&mut self, json: &Json) -> Result<()> {
         let class = json["class"].as_str().unwrap_or_default();
-        let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
+        let own = OWN.read().unwrap_or_else(PoisonError::into_inner).clone();
         let known = KNOWN.iter().find(|(known, _)| *known == class).map(|(_, read)| read);
         let Some(read) = known.or_else(|| own.get(class)) else {
             let names: Vec<&str> =

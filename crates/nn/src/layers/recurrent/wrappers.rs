@@ -213,11 +213,22 @@ impl AnyLayer for TimeDistributed {
         let shape = *x.shape();
         let (batch, time) = (shape[0], shape[1]);
         // Steps as samples.
-        let flat = x.value.reshape([&[batch * time], &shape[2..]].concat())?;
-        let y = self.layer.run(&[Signal::new(flat)], weights.within("layer"), pass)?;
+        let flat = |x: &Var| x.reshape([&[batch * time], &Value::shape(x)[2..]].concat());
+        let apart = |x: &Var| x.reshape([&[batch, time], &Value::shape(x)[1..]].concat());
+        // A mask of what is within a step is the layer's.
+        let within = x.mask.as_ref().filter(|mask| Value::shape(*mask).rank() > 2).map(flat).transpose()?;
+        let y = self.layer.run(&[Signal::new(flat(&x.value)?).masked(within)], weights.within("layer"), pass)?;
         let [y] = arity("TimeDistributed", &y)?;
-        let apart = [&[batch, time], &y.shape()[1..]].concat();
-        Ok(vec![Signal::new(y.value.reshape(apart)?).masked(x.mask.clone())])
+        let mask = match (&y.mask, &x.mask) {
+            (Some(mask), _) => Some(apart(mask)?),
+            // A step counts if any of it does.
+            (None, Some(mask)) => match Value::shape(mask).rank() {
+                rank @ 3.. => Some(mask.any((2..rank as isize).collect::<Vec<_>>())?),
+                _ => Some(mask.clone()),
+            },
+            (None, None) => None,
+        };
+        Ok(vec![Signal::new(apart(&y.value)?).masked(mask)])
     }
 
     fn final_activation(&self) -> crate::Activation {
