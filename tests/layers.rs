@@ -130,6 +130,8 @@ fn cases() -> Vec<Case> {
         tokens(Box::new(Embedding::new(5, 3).mask_zero(true)), &[4]),
         tokens(Box::new(CategoryEncoding::new(5).output_mode(OutputMode::Count)), &[4]),
     ];
+    all.push(case(Recompute::new(TransformerEncoder::new(5, 2).dropout(0.3)), &[&[4, 6]]));
+    all.push(case(Recompute::new(BatchNormalization::new()), &[&[4]]));
     // A model inside of a model.
     all.push(case(Sequential::new([4]).add(Dense::new(3)).add(BatchNormalization::new()).graph().unwrap(), &[&[4]]));
     all
@@ -318,7 +320,7 @@ fn several_inputs_and_outputs_by_name() {
     assert!(error(model.evaluate(&odd)).contains("no tensor for the input `title`"));
     let text = graph().compile("adam", [("sort", "mse")], ()).unwrap_err().to_string();
     assert!(text.contains("there is no output `sort`"), "{text}");
-    assert!(graph().compile("adam", ["mse"], ()).unwrap_err().to_string().contains("1 losses for 2 outputs"));
+    assert!(graph().compile("adam", ["mse"], ()).unwrap_err().to_string().contains("1 loss for 2 outputs"));
     assert!(model.predict(&data).unwrap_err().to_string().contains("predict_all"));
 }
 
@@ -511,4 +513,117 @@ fn logs_have_the_rate_and_the_norm_of_gradients() {
     let scaled = Sgd::new(0.1).global_clipnorm(1e-3).loss_scale(LossScale::Fixed(64.0));
     let mut other = model().compile(scaled, "sparse_categorical_crossentropy", ()).unwrap();
     assert_eq!(other.fit(&data, fit()).unwrap().get("gradient_norm").unwrap(), norms, "of the loss itself");
+}
+
+#[test]
+fn tied_weights_train_by_plans_and_files_keep_them() {
+    let tokens = Key::new(1).uniform([16, 6], 0.0, 20.0).unwrap().cast(DType::I64).unwrap();
+    let (x, y) = (tokens.slice(1, ..5).unwrap(), tokens.slice(1, 1..).unwrap());
+    let model = |eagerly: bool| {
+        let scores = Dense::new(20).use_bias(false).activation("softmax");
+        let model =
+            Sequential::new([5]).add(Embedding::new(20, 8)).add(LSTM::new(8).return_sequences(true)).add(scores);
+        let model = model.tie_transposed("dense/kernel", "embedding/embeddings");
+        model.compile(AdamW::new(0.02), "sparse_categorical_crossentropy", ()).unwrap().run_eagerly(eagerly)
+    };
+    let (mut planned, mut eager) = (model(false), model(true));
+    let mut losses = Vec::new();
+    for _ in 0..20 {
+        let step = |model: &mut Model| model.train_on_batch(&x, &y).unwrap().get("loss").unwrap();
+        losses.push(step(&mut planned));
+        assert_eq!(step(&mut eager).to_bits(), losses[losses.len() - 1].to_bits());
+    }
+    assert!(losses[19] < 0.95 * losses[0], "{losses:?}");
+    let path = folder("tied").join("model.safetensors");
+    planned.save(&path).unwrap();
+    let mut loaded = Model::load(&path).unwrap();
+    assert_eq!(crate::training::weights(&loaded).len(), 4);
+    assert!(same(
+        &outputs(loaded.module(), std::slice::from_ref(&x)),
+        &outputs(planned.module(), std::slice::from_ref(&x))
+    ));
+    let both = [&mut planned, &mut loaded].map(|model| model.train_on_batch(&x, &y).unwrap().get("loss").unwrap());
+    assert_eq!(both[0].to_bits(), both[1].to_bits());
+}
+
+#[test]
+fn recomputation_saves_memory_and_changes_no_bit() {
+    let (x, y) = (Key::new(1).normal([256, 32], 0.0, 1.0).unwrap(), Tensor::zeros([256, 32]).unwrap());
+    let model = |recomputes: bool| {
+        let mut model = Sequential::new([32]).seed(2);
+        for _ in 0..6 {
+            let wide = || Dense::new(128).activation("gelu");
+            let block = Sequential::new([32]).add(wide()).add(wide()).add(Dense::new(32)).graph().unwrap();
+            model = match recomputes {
+                true => model.add(Recompute::new(block)),
+                false => model.add(block),
+            };
+        }
+        model.compile("sgd", "mse", ()).unwrap()
+    };
+    let arena = |recomputes: bool| {
+        let mut model = model(recomputes);
+        let losses: Vec<u64> =
+            (0..5).map(|_| model.train_on_batch(&x, &y).unwrap().get("loss").unwrap().to_bits()).collect();
+        let text = model.explain();
+        let line = text.lines().find(|line| line.starts_with("memory: an arena of")).unwrap().to_owned();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let unit = match words[5] {
+            "MB" => 1e6,
+            "MiB" => 1_048_576.0,
+            "KB" | "kB" => 1e3,
+            "KiB" => 1024.0,
+            other => panic!("{other}: {line}"),
+        };
+        (losses, words[4].parse::<f64>().unwrap() * unit)
+    };
+    let ((kept, whole), (again, part)) = (arena(false), arena(true));
+    assert_eq!(kept, again);
+    assert!(part < 0.5 * whole, "{part} of {whole} bytes");
+}
+
+#[test]
+fn metrics_heed_masks_as_losses_do() {
+    // The steps that count are right, the filling is wrong.
+    let x = Tensor::new([[[1.0f32], [2.0], [0.0]], [[3.0], [0.0], [0.0]]]);
+    let y = Tensor::new([[[1.0f32], [2.0], [7.0]], [[3.0], [7.0], [7.0]]]);
+    let data = Dataset::new(x.clone(), y.clone()).unwrap();
+    let model = Sequential::new([3, 1]).add(Masking::new(0.0)).compile("sgd", "mse", ["mae"]).unwrap();
+    assert_eq!(model.evaluate(&data).unwrap().get("mae"), Some(0.0));
+    let weighted = data.sample_weight(Tensor::new([1.0f32, 3.0])).unwrap();
+    let model = model.weighted_metrics(["mse"]).unwrap();
+    assert_eq!(model.evaluate(&weighted).unwrap().get("mse"), Some(0.0));
+}
+
+#[test]
+fn what_is_judged_can_change_between_steps() {
+    let data = crate::training::points(32, 5);
+    let model = Sequential::new([2]).add(Dense::new(2).activation("softmax"));
+    let mut model = model.compile("sgd", "sparse_categorical_crossentropy", ()).unwrap();
+    let fit = || crate::training::quiet().epochs(1).batch_size(8);
+    assert!(model.fit(&data, fit()).unwrap().get("accuracy").is_none());
+    let mut model = model.weighted_metrics(["accuracy"]).unwrap();
+    assert!(model.fit(&data, fit()).unwrap().get("accuracy").is_some());
+    let model = model.weighted_metrics(["sparse_top_k_categorical_accuracy"]).unwrap();
+    let logs = model.evaluate(&data).unwrap();
+    assert!(logs.get("accuracy").is_some() && logs.get("sparse_top_k_categorical_accuracy").is_some());
+}
+
+#[test]
+fn errors_of_several_outputs_name_theirs() {
+    let x = Input::new([4]);
+    let (a, b) = (Dense::new(2).named("a").on(&x).unwrap(), Dense::new(3).named("b").on(&x).unwrap());
+    let graph = || Functional::new(&x, [&a, &b]).unwrap();
+    let model = graph().compile("sgd", [("a", "mse"), ("b", "mse")], ()).unwrap();
+    let ones = |n| Tensor::ones([8, n]).unwrap();
+    let data = Dataset::new(ones(4), [("a", ones(2)), ("b", ones(5))]).unwrap();
+    let text = model.evaluate(&data).unwrap_err().to_string();
+    assert!(text.contains("for the output `b`"), "{text}");
+    let text = graph().compile("sgd", [("a", "mse"), ("a", "mse")], ()).unwrap_err().to_string();
+    assert!(text.contains("two losses for the output `a`"), "{text}");
+    // The only output has a name too.
+    let one = || Functional::new(&x, &a).unwrap();
+    assert!(one().compile("sgd", [("a", "mse")], ()).is_ok());
+    let text = one().compile("sgd", [("b", "mse")], ()).unwrap_err().to_string();
+    assert!(text.contains("there is no output `b`") && text.contains('a'), "{text}");
 }

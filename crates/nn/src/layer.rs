@@ -2,7 +2,7 @@
 
 use crate::module::{Module, Role, batch_of};
 use crate::{Activation, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal, summary};
-use kiln_autograd::ops::{ArithmeticOps, Value};
+use kiln_autograd::ops::{ArithmeticOps, Value, ViewOps};
 use kiln_autograd::{DType, Key, Shape, Tensor, Var, Watch};
 use serde_json::Value as Json;
 use std::borrow::Cow;
@@ -26,6 +26,16 @@ pub struct Weight {
     pub regularizer: Option<Regularizer>,
     /// What holds for it after each update.
     pub constraint: Option<Constraint>,
+    /// The weight that it is, where it is none of its own.
+    tied: Option<Tie>,
+}
+
+/// A weight that is another, or another transposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tie {
+    /// The path of the other.
+    pub(crate) to: String,
+    pub(crate) transposed: bool,
 }
 
 impl Weight {
@@ -39,6 +49,7 @@ impl Weight {
             role: Role::Weight,
             regularizer: None,
             constraint: None,
+            tied: None,
         }
     }
 
@@ -72,16 +83,38 @@ impl Weight {
         self
     }
 
+    /// Makes it another weight.
+    pub(crate) fn tie(&mut self, tie: &Tie) {
+        self.tied = Some(tie.clone());
+    }
+
+    /// Whether it is another weight.
+    pub(crate) fn is_tied(&self) -> bool {
+        self.tied.is_some()
+    }
+
     /// The weight as one of a part of the layer: `part/kernel`.
     #[must_use]
     pub fn within(mut self, part: &str) -> Weight {
         self.name = format!("{part}/{}", self.name).into();
+        if let Some(tie) = &mut self.tied {
+            tie.to = format!("{part}/{}", tie.to);
+        }
         self
     }
 
     fn draw(&self, key: Key, dtype: DType) -> Result<Parameter> {
         use kiln_autograd::ops::CastOps;
+        if self.is_tied() {
+            // Its shape, without the numbers.
+            let zero = Tensor::scalar(0.0, dtype);
+            return Ok(Parameter::frozen(zero.expand(&self.shape[..])?));
+        }
         let tensor = match &self.value {
+            Some(value) if value.shape()[..] != self.shape[..] => {
+                let text = format!("`{}` is to start from a tensor of shape {}", self.name, value.shape());
+                return Err(Error::config(text, format!("give one of shape {}", Shape::new(&self.shape)?)));
+            }
             Some(value) => value.cast(dtype)?,
             None => self.initializer.init(key, &self.shape, dtype)?,
         };
@@ -108,7 +141,18 @@ impl<'a> Weights<'a> {
         Weights { names: &[], skip: 0, parameters: &[] }
     }
 
-    fn names(&self) -> impl Iterator<Item = &'a str> {
+    /// These, by name.
+    pub(crate) fn of(names: &'a [String], parameters: &'a [Parameter]) -> Weights<'a> {
+        Weights { names, skip: 0, parameters }
+    }
+
+    /// All of them.
+    pub(crate) fn parameters(&self) -> &'a [Parameter] {
+        self.parameters
+    }
+
+    /// What each is called.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
         let skip = self.skip;
         self.names.iter().map(move |name| name.get(skip..).unwrap_or_default())
     }
@@ -279,6 +323,17 @@ pub trait AnyLayer: Debug + Send + Sync {
     fn as_recurrent(&self) -> Option<crate::layers::Recurrent> {
         None
     }
+
+    /// The name that it goes by in a model that gives it none, if that is not its class's: a model's own.
+    fn own_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// Its type, by which a class of Kiln's is known from another of that name.
+    #[doc(hidden)]
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }
 
 impl<L: Layer> AnyLayer for L {
@@ -401,31 +456,44 @@ pub(crate) fn within<T>(name: &str, x: &[Signal], part: impl FnOnce() -> Result<
     y.map_err(|e| e.in_layer(name))
 }
 
-/// Weights with their names, and what some of them add to the loss.
+/// Weights with their names, which of them are others, and what some of them add to the loss.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     paths: Vec<String>,
     parameters: Vec<Parameter>,
+    ties: Vec<(usize, Tie)>,
     regularizers: Vec<(usize, Regularizer)>,
 }
 
 impl Held {
-    /// Draws the weights of a layer and puts them below `path`, or at the top where that is empty.
-    pub(crate) fn draw(&mut self, path: &str, weights: &[Weight], key: Key, dtype: DType) -> Result<()> {
+    /// Draws the weights of a layer.
+    pub(crate) fn draw(&mut self, weights: &[Weight], key: Key, dtype: DType) -> Result<()> {
         for (i, weight) in weights.iter().enumerate() {
-            self.regularizers.extend(weight.regularizer.map(|regularizer| (self.parameters.len(), regularizer)));
+            let at = self.parameters.len();
+            self.regularizers.extend(weight.regularizer.map(|regularizer| (at, regularizer)));
+            self.ties.extend(weight.tied.clone().map(|tie| (at, tie)));
             self.parameters.push(weight.draw(key.fold(i as u64), dtype)?);
-            self.paths.push(match path {
-                "" => weight.name.to_string(),
-                path => format!("{path}/{}", weight.name),
-            });
+            self.paths.push(weight.name.to_string());
         }
         Ok(())
     }
 
+    /// Tells a pass what the tied ones are; before the layers are called.
+    pub(crate) fn tie(&self, pass: &mut Pass) -> Result<()> {
+        for (at, tie) in &self.ties {
+            let value = pass.bind(self.weights().get(&tie.to)?);
+            pass.assume(&self.parameters[*at], if tie.transposed { value.t()? } else { value });
+        }
+        Ok(())
+    }
+
+    fn is_own(&self, i: usize) -> bool {
+        !self.ties.iter().any(|(at, _)| *at == i)
+    }
+
     /// All of them.
     pub(crate) fn weights(&self) -> Weights<'_> {
-        Weights { names: &self.paths, skip: 0, parameters: &self.parameters }
+        Weights::of(&self.paths, &self.parameters)
     }
 
     /// Adds the terms of the regularizers to the loss of a pass.
@@ -438,11 +506,14 @@ impl Held {
     }
 
     pub(crate) fn visit<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
-        self.paths.iter().zip(&self.parameters).for_each(|(path, p)| visit(path, p));
+        let all = self.paths.iter().zip(&self.parameters).enumerate();
+        all.filter(|(i, _)| self.is_own(*i)).for_each(|(_, (path, p))| visit(path, p));
     }
 
     pub(crate) fn visit_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
-        self.paths.iter().zip(&mut self.parameters).for_each(|(path, p)| visit(path, p));
+        let ties = &self.ties;
+        let all = self.paths.iter().zip(&mut self.parameters).enumerate();
+        all.filter(|(i, _)| !ties.iter().any(|(at, _)| at == i)).for_each(|(_, (path, p))| visit(path, p));
     }
 }
 
@@ -503,7 +574,7 @@ impl Built {
         layer.final_activation().checked()?;
         let outputs = layer.infer(inputs)?;
         let mut held = Held::default();
-        held.draw("", &layer.weights_for(inputs)?, key, dtype)?;
+        held.draw(&layer.weights_for(inputs)?, key, dtype)?;
         Ok(Built { layer, inputs: inputs.to_vec(), outputs, held })
     }
 
@@ -522,6 +593,7 @@ impl Built {
     /// # Errors
     /// A batch that does not fit.
     pub fn call(&self, x: &[Signal], pass: &mut Pass) -> Result<Vec<Signal>> {
+        self.held.tie(pass)?;
         let is_built_for = |(x, input): (&Signal, &Shape)| x.shape().get(1..) == Some(&input[..]);
         let y = match x.len() == self.inputs.len() && x.iter().zip(&self.inputs).all(is_built_for) {
             true => run_whole(&*self.layer, x, &self.outputs, self.held.weights(), pass)?,

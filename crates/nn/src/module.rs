@@ -58,6 +58,11 @@ impl Parameter {
         Parameter::with(tensor, Role::Statistic)
     }
 
+    /// Of the same kind, for a pass that is told what it stands for: [`Pass::assume`].
+    pub(crate) fn stand_in(&self) -> Parameter {
+        Parameter { trainable: self.trainable, ..Parameter::with(self.tensor.clone(), self.role) }
+    }
+
     fn with(tensor: Tensor, role: Role) -> Parameter {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -299,11 +304,31 @@ pub struct Pass {
     key: Key,
     draws: u64,
     bound: Vec<(u64, Var)>,
+    /// What parameters are that are not their own tensors.
+    assumed: Vec<(u64, Var)>,
     updates: Vec<(u64, Tensor)>,
     replaced: Vec<(u64, Tensor)>,
     /// The type that parameters are computed with, where it is not their own.
     compute: Option<DType>,
     penalties: Vec<Var>,
+}
+
+/// What layers report to a [`Pass`] besides their output.
+pub(crate) struct Reported {
+    /// Terms of the loss.
+    pub(crate) penalties: Vec<Var>,
+    updates: Vec<(u64, Tensor)>,
+    /// Whether weights have been given other values.
+    pub(crate) replaces: bool,
+    /// How many keys have been drawn, from the first of the whole pass.
+    pub(crate) draws: u64,
+}
+
+impl Reported {
+    /// The new value of a statistic.
+    pub(crate) fn update_of(&self, parameter: &Parameter) -> Option<&Tensor> {
+        self.updates.iter().rev().find(|(id, _)| *id == parameter.id).map(|(_, value)| value)
+    }
 }
 
 impl Pass {
@@ -335,6 +360,7 @@ impl Pass {
             key,
             draws: 0,
             bound: Vec::new(),
+            assumed: Vec::new(),
             updates: Vec::new(),
             replaced: Vec::new(),
             compute: None,
@@ -367,7 +393,17 @@ impl Pass {
         result
     }
 
-    fn bind(&mut self, parameter: &Parameter) -> Var {
+    /// Takes a value for a parameter from here on, instead of its tensor.
+    pub(crate) fn assume(&mut self, parameter: &Parameter, value: Var) {
+        self.assumed.retain(|(id, _)| *id != parameter.id);
+        self.assumed.push((parameter.id, value));
+    }
+
+    /// The parameter in its own type.
+    pub(crate) fn bind(&mut self, parameter: &Parameter) -> Var {
+        if let Some((_, var)) = self.assumed.iter().find(|(id, _)| *id == parameter.id) {
+            return var.clone();
+        }
         let replaced = self.replaced.iter().rev().find(|(id, _)| *id == parameter.id);
         let tensor = replaced.map_or(&parameter.tensor, |(_, tensor)| tensor);
         let Some(tape) = self.tape.as_ref().filter(|_| parameter.is_trained()) else {
@@ -380,6 +416,29 @@ impl Pass {
         let var = tape.watch(tensor);
         self.bound.push((parameter.id, var.clone()));
         var
+    }
+
+    /// Whether gradients are followed.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// Makes passes through a part whose parameters are given it as values: without a tape, in the same mode and type, and all
+    /// with the random numbers that would be drawn here.
+    pub(crate) fn part(&mut self) -> impl Fn() -> Pass + use<> {
+        let (training, compute, key, draws) = (self.training, self.compute, self.key.clone(), self.draws);
+        move || Pass { compute, draws, ..Pass::with(training, None, key.clone()) }
+    }
+
+    /// What a pass through a part reports.
+    pub(crate) fn reported(self) -> Reported {
+        let replaces = !self.replaced.is_empty();
+        Reported { penalties: self.penalties, updates: self.updates, replaces, draws: self.draws }
+    }
+
+    /// Goes on after what a part has drawn.
+    pub(crate) fn draw_after(&mut self, draws: u64) {
+        self.draws = draws;
     }
 
     /// A fresh key for random numbers: another at every call, the same in every pass with the same key.

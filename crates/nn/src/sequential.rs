@@ -30,6 +30,7 @@ pub struct Sequential {
     seed: u64,
     dtype: DType,
     compute: Option<DType>,
+    ties: Vec<(String, String, bool)>,
 }
 
 /// The lower-case name with underscores that a class name stands for, as in Keras: `MaxPooling2D` is `max_pooling2d`,
@@ -59,6 +60,7 @@ impl Sequential {
             seed: 0,
             dtype: DType::F32,
             compute: None,
+            ties: Vec::new(),
         }
     }
 
@@ -121,10 +123,25 @@ impl Sequential {
         self
     }
 
+    /// Makes a weight another one: [`Functional::tie`].
+    #[must_use]
+    pub fn tie(mut self, weight: impl Into<String>, to: impl Into<String>) -> Sequential {
+        self.ties.push((weight.into(), to.into(), false));
+        self
+    }
+
+    /// Makes a matrix another one with its rows and columns exchanged: [`Functional::tie_transposed`].
+    #[must_use]
+    pub fn tie_transposed(mut self, weight: impl Into<String>, to: impl Into<String>) -> Sequential {
+        self.ties.push((weight.into(), to.into(), true));
+        self
+    }
+
     /// The model as a graph.
     ///
     /// # Errors
-    /// An input without a shape, a layer that does not fit the one before it, two layers of one name.
+    /// An input without a shape, a layer that does not fit the one before it, two layers of one name, weights that cannot be
+    /// tied.
     pub fn graph(&self) -> Result<Functional> {
         let input = match &self.input {
             Ok(shape) => *shape,
@@ -140,7 +157,9 @@ impl Sequential {
             value = graph.call_one(at, value)?;
         }
         graph.end_with(vec![value]);
-        Ok(graph.computing_in(self.compute))
+        self.ties.iter().try_fold(graph.computing_in(self.compute), |graph, (weight, to, transposed)| {
+            if *transposed { graph.tie_transposed(weight, to) } else { graph.tie(weight, to) }
+        })
     }
 
     /// Calls the model as a layer of another.

@@ -69,6 +69,24 @@ impl Node {
     }
 }
 
+/// A long row of values goes one by one, and not each within the one after it.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut open: Vec<Symbol> = Vec::new();
+        let take = |node: &mut Node, open: &mut Vec<Symbol>| {
+            if let Source::Call { inputs, .. } = &mut node.source {
+                open.append(inputs);
+            }
+        };
+        take(self, &mut open);
+        while let Some(symbol) = open.pop() {
+            if let Ok(mut node) = Arc::try_unwrap(symbol.node) {
+                take(&mut node, &mut open);
+            }
+        }
+    }
+}
+
 impl Symbol {
     /// The shape of one sample.
     ///
@@ -95,7 +113,7 @@ pub struct Shared {
 impl Shared {
     /// Of a layer chosen at run time.
     pub fn of(layer: Box<dyn AnyLayer>) -> Shared {
-        Shared { name: None, layer: layer.into() }
+        Shared { name: layer.own_name().map(str::to_owned), layer: layer.into() }
     }
 
     /// Calls the layer: its one output.
@@ -157,9 +175,12 @@ pub trait Connect: AnyLayer + Sized + 'static {
         self.shared().named(name)
     }
 
-    /// The layer to be called several times, with one set of weights.
+    /// The layer to be called several times, with one set of weights in each model that it is a part of: two models that are
+    /// built have weights of their own, which [`load_weights_by_name`] brings from one to the other.
+    ///
+    /// [`load_weights_by_name`]: https://docs.rs/kiln/latest/kiln/struct.Model.html#method.load_weights_by_name
     fn shared(self) -> Shared {
-        Shared { name: None, layer: Arc::new(self) }
+        Shared::of(Box::new(self))
     }
 }
 

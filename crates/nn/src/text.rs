@@ -54,7 +54,8 @@ impl StringLookup {
         StringLookup::default()
     }
 
-    /// These strings, in this order.
+    /// These strings, in this order; or all of [`StringLookup::get_vocabulary`], which begins with what stands for nothing and for
+    /// what is not known.
     #[must_use]
     pub fn vocabulary<S: Into<String>>(mut self, vocabulary: impl IntoIterator<Item = S>) -> StringLookup {
         self.vocabulary = vocabulary.into_iter().map(Into::into).collect();
@@ -87,41 +88,51 @@ impl StringLookup {
     pub fn adapt<S: AsRef<str>>(mut self, data: impl IntoIterator<Item = S>) -> StringLookup {
         self.vocabulary = by_frequency(data);
         self.vocabulary.retain(|string| Some(string) != self.mask_token.as_ref());
-        if let Some(most) = self.max_tokens {
-            self.vocabulary.truncate(most.saturating_sub(self.first()));
-        }
         self
     }
 
     /// The number of the first string of the vocabulary.
     fn first(&self) -> usize {
-        usize::from(self.mask_token.is_some()) + self.num_oov_indices
+        self.num_oov_indices.saturating_add(self.mask_token.is_some().into())
+    }
+
+    /// The strings that have numbers of their own.
+    fn known(&self) -> &[String] {
+        let rest = match &self.mask_token {
+            Some(token) => self.vocabulary.strip_prefix(std::slice::from_ref(token)).unwrap_or(&self.vocabulary),
+            None => &self.vocabulary,
+        };
+        let unknown = rest.iter().take(self.num_oov_indices).take_while(|string| *string == UNKNOWN).count();
+        let known = if unknown == self.num_oov_indices { &rest[unknown..] } else { rest };
+        let most = self.max_tokens.map_or(usize::MAX, |most| most.saturating_sub(self.first()));
+        &known[..known.len().min(most)]
     }
 
     /// How many numbers there are: the `input_dim` of an [`Embedding`](crate::layers::Embedding).
     pub fn size(&self) -> usize {
-        self.first() + self.vocabulary.len()
+        self.first().saturating_add(self.known().len())
     }
 
     /// The string of each number; those that are not known share one.
     pub fn get_vocabulary(&self) -> Vec<&str> {
         let unknown = std::iter::repeat_n(UNKNOWN, self.num_oov_indices);
-        self.mask_token
-            .as_deref()
-            .into_iter()
-            .chain(unknown)
-            .chain(self.vocabulary.iter().map(String::as_str))
-            .collect()
+        self.mask_token.as_deref().into_iter().chain(unknown).chain(self.known().iter().map(String::as_str)).collect()
     }
 
-    fn index(&self) -> HashMap<&str, i64> {
-        let known = self.vocabulary.iter().enumerate().map(|(i, s)| (s.as_str(), (self.first() + i) as i64));
-        // The first of two equal strings counts.
-        let mut index: HashMap<&str, i64> = HashMap::with_capacity(self.size());
+    /// The number of each string that has one of its own.
+    ///
+    /// # Errors
+    /// A string that has two.
+    fn index(&self) -> Result<HashMap<&str, i64>> {
+        let known = self.known().iter().enumerate().map(|(i, s)| (s.as_str(), self.first().saturating_add(i) as i64));
+        let mut index: HashMap<&str, i64> = HashMap::with_capacity(self.known().len() + 1);
         for (string, number) in self.mask_token.iter().map(|s| (s.as_str(), 0)).chain(known) {
-            index.entry(string).or_insert(number);
+            if index.insert(string, number).is_some() {
+                let text = format!("the vocabulary has `{string}` twice");
+                return Err(Error::config(text, "each string has one number: leave out all but the first"));
+            }
         }
-        index
+        Ok(index)
     }
 
     fn number(&self, index: &HashMap<&str, i64>, string: &str) -> Result<i64> {
@@ -145,9 +156,9 @@ impl StringLookup {
     /// The number of each string: a vector of `i64`.
     ///
     /// # Errors
-    /// A string that is not known where no number stands for those.
+    /// A string that is not known where no number stands for those; a vocabulary that has one twice.
     pub fn numbers<S: AsRef<str>>(&self, strings: impl IntoIterator<Item = S>) -> Result<Tensor> {
-        let index = self.index();
+        let index = self.index()?;
         let numbers: Vec<i64> =
             strings.into_iter().map(|string| self.number(&index, string.as_ref())).collect::<Result<_>>()?;
         let count = numbers.len();
@@ -273,16 +284,16 @@ impl TextVectorization {
     /// The texts as rows of numbers, `[texts, length]` of `i64`.
     ///
     /// # Errors
-    /// None beyond those of memory.
+    /// A vocabulary that has a word twice, rows that do not fit into memory.
     pub fn call<S: AsRef<str>>(&self, texts: impl IntoIterator<Item = S>) -> Result<Tensor> {
-        let index = self.lookup.index();
+        let index = self.lookup.index()?;
         let row = |text: S| -> Result<Vec<i64>> {
             self.words(text.as_ref()).iter().map(|word| self.lookup.number(&index, word)).collect()
         };
         let rows: Vec<Vec<i64>> = texts.into_iter().map(row).collect::<Result<_>>()?;
         let longest = || rows.iter().map(Vec::len).max().unwrap_or(0);
         let length = self.output_sequence_length.unwrap_or_else(longest);
-        let mut all = Vec::with_capacity(rows.len() * length);
+        let mut all = room(rows.len(), length)?;
         for row in &rows {
             all.extend(row.iter().copied().chain(std::iter::repeat(0)).take(length));
         }
@@ -292,26 +303,36 @@ impl TextVectorization {
     /// The texts as vectors with a place for each number: 1 where a text has the word, or how often it has it.
     ///
     /// # Errors
-    /// The mode of plain numbers, for which there is [`TextVectorization::call`].
+    /// The mode of plain numbers, for which there is [`TextVectorization::call`]; as there.
     pub fn vectors<S: AsRef<str>>(&self, texts: impl IntoIterator<Item = S>, mode: OutputMode) -> Result<Tensor> {
         let (texts, size) = (texts.into_iter().collect::<Vec<S>>(), self.size());
-        let index = self.lookup.index();
-        let mut all = Vec::with_capacity(texts.len() * size);
+        let index = self.lookup.index()?;
+        if !matches!(mode, OutputMode::Count | OutputMode::MultiHot) {
+            let text = format!("TextVectorization: vectors of texts in the mode {mode:?}");
+            return Err(Error::config(text, "use MultiHot or Count, or .call(…) for numbers"));
+        }
+        let mut all: Vec<f32> = room(texts.len(), size)?;
         for text in &texts {
-            let mut counts = vec![0.0f32; size];
+            let start = all.len();
+            all.resize(start + size, 0.0);
             for word in self.words(text.as_ref()) {
-                counts[self.lookup.number(&index, &word)? as usize] += 1.0;
-            }
-            match mode {
-                OutputMode::Count => all.extend(counts),
-                OutputMode::MultiHot => all.extend(counts.into_iter().map(|count| if count > 0.0 { 1.0 } else { 0.0 })),
-                OutputMode::Int | OutputMode::OneHot => {
-                    let text = format!("TextVectorization: vectors of texts in the mode {mode:?}");
-                    return Err(Error::config(text, "use MultiHot or Count, or .call(…) for numbers"));
-                }
+                let count = &mut all[start + self.lookup.number(&index, &word)? as usize];
+                *count = if mode == OutputMode::Count { *count + 1.0 } else { 1.0 };
             }
         }
         Ok(Tensor::from_vec(all, [texts.len(), size])?)
+    }
+}
+
+/// An empty vector with room for so many rows.
+fn room<T>(rows: usize, length: usize) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    match all.try_reserve_exact(rows.saturating_mul(length)) {
+        Ok(()) => Ok(all),
+        Err(_) => {
+            let text = format!("TextVectorization: {rows} rows of {length} numbers do not fit into memory");
+            Err(Error::config(text, "make the rows shorter, or take fewer texts at a time"))
+        }
     }
 }
 
@@ -331,6 +352,13 @@ mod tests {
         assert!(lookup.strings(&Tensor::new([5])).unwrap_err().to_string().contains("from 0 to 4"));
         let strict = StringLookup::new().num_oov_indices(0).vocabulary(["x"]);
         assert!(strict.numbers(["y"]).unwrap_err().to_string().contains("`y` is not in the vocabulary"));
+        // A vocabulary as it is printed, or written by hand; the limit may come after it.
+        let whole = StringLookup::new().mask_token("").num_oov_indices(2).vocabulary(lookup.get_vocabulary());
+        assert_eq!(whole.get_vocabulary(), lookup.get_vocabulary());
+        assert_eq!(whole.max_tokens(4).get_vocabulary(), ["", UNKNOWN, UNKNOWN, "c"]);
+        let twice = StringLookup::new().vocabulary(["a", "b", "a"]).numbers(["b"]).unwrap_err().to_string();
+        assert!(twice.contains("has `a` twice"), "{twice}");
+        assert_eq!(StringLookup::new().num_oov_indices(usize::MAX).vocabulary(["a"]).size(), usize::MAX);
         let json = serde_json::to_string(&lookup).unwrap();
         assert_eq!(serde_json::from_str::<StringLookup>(&json).unwrap(), lookup);
     }
@@ -346,5 +374,7 @@ mod tests {
         assert_eq!(many.to_vec::<f32>().unwrap(), [0.0, 1.0, 1.0, 0.0, 0.0]);
         assert_eq!(TextVectorization::new().call([] as [&str; 0]).unwrap().shape().dims(), [0, 0]);
         assert!(layer.vectors(["a"], OutputMode::Int).is_err());
+        let far = layer.output_sequence_length(usize::MAX).call(["a"]).unwrap_err().to_string();
+        assert!(far.contains("do not fit into memory"), "{far}");
     }
 }

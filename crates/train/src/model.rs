@@ -93,11 +93,15 @@ pub trait Compile: IntoModule + Sized {
     ) -> Result<Model<Self::Module>> {
         let module = self.into_module()?;
         let mut outputs = module.output_names();
-        if outputs.len() < 2 {
+        if outputs.is_empty() {
             outputs = vec![String::new()];
         }
         let activations = module.output_activations();
         let losses = loss.into_losses()?.for_outputs(&outputs)?;
+        // What is said of the only output needs no name.
+        if let [only] = &mut outputs[..] {
+            only.clear();
+        }
         let objective = |(i, (output, loss)): (usize, (String, Box<dyn Loss>))| {
             let activation = activations.get(i).cloned().unwrap_or_default();
             let fused = loss.with_logits().filter(|_| loss.link().map(Activation::from).as_ref() == Some(&activation));
@@ -186,6 +190,14 @@ fn check_names<'a>(objectives: &[Objective], metrics: impl Iterator<Item = &'a T
 }
 
 impl Objective {
+    /// An error of what judges the output, with its name where there are several.
+    pub(crate) fn named<T>(&self, result: Result<T, kiln_nn::Error>) -> Result<T> {
+        Ok(result.map_err(|e| match self.output.as_str() {
+            "" => e,
+            name => e.note(format_args!("for the output `{name}`")),
+        })?)
+    }
+
     /// What its loss alone is called in logs, where there are several.
     pub(crate) fn log_name(&self) -> Option<String> {
         (!self.output.is_empty()).then(|| format!("{}_loss", self.output))
@@ -411,11 +423,12 @@ impl<M: Module> Model<M> {
             let (loss, prediction) = match &objective.fused {
                 Some(fused) => {
                     let prediction = objective.activation.apply(output.value.tensor())?;
-                    (fused.call(&y, &output.value, weights.as_ref())?, prediction)
+                    (objective.named(fused.call(&y, &output.value, weights.as_ref()))?, prediction)
                 }
                 None => {
                     let prediction = objective.activation.apply(&output.value)?;
-                    (objective.loss.call(&y, &prediction, weights.as_ref())?, prediction.into_tensor())
+                    let loss = objective.named(objective.loss.call(&y, &prediction, weights.as_ref()))?;
+                    (loss, prediction.into_tensor())
                 }
             };
             if Value::shape(&loss).count() != 1 {

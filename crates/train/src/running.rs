@@ -91,7 +91,8 @@ impl MetricState {
         {
             let Prediction { value, mask } = &output.predictions[*i];
             let counted = mask.as_ref().map(|mask| counted(mask, weights)).transpose()?;
-            metric.update(&batch.targets[*i], value, counted.as_ref().or(weights))?;
+            let updated = metric.update(&batch.targets[*i], value, counted.as_ref().or(weights));
+            self.objectives[*i].named(updated)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a file says of a graph: its inputs, layers and calls, values by number. A row of layers needs no calls.
 
-use super::{Call, Functional, Placed, Port};
+use super::{Call, Functional, Placed, Port, Tie};
 use crate::{Error, Result, layers};
 use kiln_autograd::{DType, Shape};
 use serde_json::{Value as Json, json};
@@ -59,7 +59,7 @@ impl Functional {
         }
         if is_row {
             graph.outputs = vec![graph.calls.len()];
-            return Ok(graph);
+            return graph.tied_as(&config["ties"]);
         }
         for call in config["calls"].as_array().ok_or_else(|| broken("calls"))? {
             let layer = call["layer"].as_u64().map(|i| i as usize).filter(|i| *i < graph.layers.len());
@@ -69,7 +69,16 @@ impl Functional {
         }
         let outputs = sizes(&config["outputs"]).filter(|x| x.iter().all(|i| *i < graph.shapes.len()));
         graph.outputs = outputs.filter(|x| !x.is_empty()).ok_or_else(|| broken("outputs"))?;
-        Ok(graph)
+        graph.tied_as(&config["ties"])
+    }
+
+    /// Ties the weights that a file names.
+    fn tied_as(self, ties: &Json) -> Result<Functional> {
+        ties.as_array().into_iter().flatten().try_fold(self, |graph, tie| {
+            let path = |key: &str| tie[key].as_str().unwrap_or_default();
+            let transposed = tie["transposed"].as_bool().unwrap_or(false);
+            graph.tied(path("weight"), Tie { to: path("to").to_owned(), transposed })
+        })
     }
 
     pub(super) fn config(&self) -> Json {
@@ -84,6 +93,11 @@ impl Functional {
         });
         if let Some((policy, _)) = POLICIES.iter().find(|(_, dtype)| self.compute == Some(*dtype)) {
             config["policy"] = json!(policy);
+        }
+        if !self.ties.is_empty() {
+            let tie =
+                |(weight, tie): &(String, Tie)| json!({ "weight": weight, "to": tie.to, "transposed": tie.transposed });
+            config["ties"] = self.ties.iter().map(tie).collect();
         }
         if self.is_row() {
             config["input_shape"] = json!(self.inputs[0].shape.dims());

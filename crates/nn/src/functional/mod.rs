@@ -6,8 +6,8 @@ mod network;
 pub use network::Network;
 
 use crate::drawing::{self, Part};
-use crate::layer::{AnyLayer, Held, Weight, Weights, batch, finish, run_before_activation, run_whole, within};
-use crate::module::IntoModule;
+use crate::layer::{AnyLayer, Held, Tie, Weight, Weights, batch, finish, run_before_activation, run_whole, within};
+use crate::module::{IntoModule, Role};
 use crate::sequential::snake_case;
 use crate::symbol::{IntoSymbols, Node, Source, Symbol};
 use crate::{Activation, Error, Pass, Result, Signal, summary};
@@ -15,7 +15,7 @@ use kiln_autograd::ops::{CastOps, Value};
 
 use kiln_autograd::{DType, Key, MAX_RANK, Shape, Spec};
 use serde_json::Value as Json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A model of layers that are called on its inputs and on each other's outputs, before it has weights.
@@ -29,6 +29,8 @@ pub struct Functional {
     inputs: Vec<Port>,
     layers: Vec<Placed>,
     calls: Vec<Call>,
+    /// Weights by their paths that are others.
+    ties: Vec<(String, Tie)>,
     /// Numbers of values.
     outputs: Vec<usize>,
     /// Values are numbered: the inputs, and then what each call gives.
@@ -73,60 +75,70 @@ impl Functional {
             return Err(Error::config("Functional: a model has inputs and outputs", "give at least one of each"));
         }
         let mut graph = Functional::empty("Functional", "functional");
-        let mut nodes: Vec<&Arc<Node>> = Vec::new();
+        // The first value of each node.
+        let mut firsts: HashMap<u64, usize> = HashMap::new();
+        let mut names = Names::default();
+        names.reserve(inputs.iter().filter_map(|symbol| match &symbol.node.source {
+            Source::Input { name, .. } => name.as_deref(),
+            Source::Call { .. } => None,
+        }));
         for symbol in &inputs {
             let Source::Input { name, .. } = &symbol.node.source else {
                 let text = "Functional: an input of the model is the result of a layer";
                 return Err(Error::config(text, "models begin with Input::new(…)"));
             };
-            if nodes.iter().any(|node| Arc::ptr_eq(node, &symbol.node)) {
+            // By its place among the inputs: `input`, `input_1`, …
+            let fresh = || match graph.inputs.len() {
+                0 => names.numbered("input"),
+                n => names.numbered(&format!("input_{n}")),
+            };
+            let name = name.clone().unwrap_or_else(fresh);
+            let first = graph.input(name, symbol.shape()?)?;
+            if firsts.insert(symbol.node.serial, first).is_some() {
                 return Err(Error::config("Functional: an input is given twice", "name each input once"));
             }
-            let name = name.clone().unwrap_or_else(|| match graph.inputs.len() {
-                0 => "input".to_owned(),
-                n => format!("input_{n}"),
-            });
-            graph.input(name, symbol.shape()?)?;
-            nodes.push(&symbol.node);
         }
-        let mut firsts: Vec<usize> = (0..nodes.len()).collect();
         let mut names = Names::default();
         names.reserve(reachable(&outputs).iter().filter_map(|node| match &node.source {
             Source::Call { layer, .. } => layer.name.as_deref(),
             Source::Input { .. } => None,
         }));
+        let value = |firsts: &HashMap<u64, usize>, symbol: &Symbol| {
+            firsts.get(&symbol.node.serial).map_or(0, |first| first + symbol.output)
+        };
+        let mut placed: HashMap<*const (), usize> = HashMap::new();
         for node in reachable(&outputs) {
             let Source::Call { layer, inputs, .. } = &node.source else {
-                if nodes.iter().any(|known| Arc::ptr_eq(known, node)) {
+                if firsts.contains_key(&node.serial) {
                     continue;
                 }
                 let text = "Functional: an output of the model needs an input that the model does not name";
                 return Err(Error::config(text, "list every Input that the outputs are computed from"));
             };
-            let value = |symbol: &Symbol| {
-                let at = nodes.iter().position(|known| Arc::ptr_eq(known, &symbol.node)).unwrap_or_default();
-                firsts[at] + symbol.output
-            };
-            let x = inputs.iter().map(value).collect();
-            let is_same = |placed: &Placed| Arc::ptr_eq(&placed.layer, &layer.layer);
-            let at = match graph.layers.iter().position(is_same) {
-                Some(at) => at,
+            let x = inputs.iter().map(|symbol| value(&firsts, symbol)).collect();
+            let same = Arc::as_ptr(&layer.layer).cast::<()>();
+            let at = match placed.get(&same) {
+                Some(&at) => {
+                    let before = &graph.layers[at].name;
+                    if let Some(name) = layer.name.as_ref().filter(|name| *name != before) {
+                        let text = format!("Functional: one layer is named `{before}` and `{name}`");
+                        return Err(Error::config(text, "name it once, before it is called; or make two layers"));
+                    }
+                    at
+                }
                 None => {
                     let name = match &layer.name {
                         Some(name) => name.clone(),
                         None => names.fresh(layer.layer.class_name()),
                     };
-                    graph.place(name, layer.layer.clone())?
+                    let at = graph.place(name, layer.layer.clone())?;
+                    placed.insert(same, at);
+                    at
                 }
             };
-            firsts.push(graph.call(at, x)?);
-            nodes.push(node);
+            firsts.insert(node.serial, graph.call(at, x)?);
         }
-        let value = |symbol: &Symbol| {
-            let at = nodes.iter().position(|known| Arc::ptr_eq(known, &symbol.node)).unwrap_or_default();
-            firsts[at] + symbol.output
-        };
-        graph.outputs = outputs.iter().map(value).collect();
+        graph.outputs = outputs.iter().map(|symbol| value(&firsts, symbol)).collect();
         Ok(graph)
     }
 
@@ -138,6 +150,7 @@ impl Functional {
             inputs: Vec::new(),
             layers: Vec::new(),
             calls: Vec::new(),
+            ties: Vec::new(),
             outputs: Vec::new(),
             shapes: Vec::new(),
             seed: 0,
@@ -182,6 +195,11 @@ impl Functional {
                 "names must not be empty or contain `/`",
             ));
         }
+        let class = layer.class_name();
+        if crate::layers::is_known(class) && !layer.type_name().starts_with("kiln_nn::") {
+            let text = format!("{}: `{class}` is the class of a layer of Kiln's, and of `{name}`", self.class);
+            return Err(Error::config(text, "give your layer another class: a file would be read as Kiln's"));
+        }
         self.layers.push(Placed { name, layer });
         Ok(self.layers.len() - 1)
     }
@@ -197,10 +215,29 @@ impl Functional {
             let help = format!("make it a layer of its own: Activation::new(\"{activation}\")");
             return Err(Error::config(text, help).in_layer(&placed.name));
         }
+        if self.calls.iter().any(|call| call.layer == layer) {
+            self.fits_again(layer, &shapes)?;
+        }
         let first = self.shapes.len();
         self.calls.push(Call { layer, inputs, first, count: outputs.len() });
         self.shapes.extend(outputs);
         Ok(first)
+    }
+
+    /// Checks that a layer which is called again has the weights for it.
+    fn fits_again(&self, layer: usize, shapes: &[Shape]) -> Result<()> {
+        let Placed { name, layer: of } = &self.layers[layer];
+        let built_for = self.built_for(layer);
+        let weights = |shapes: &[Shape]| of.weights_for(shapes).map_err(|e| e.in_layer(name));
+        let (first, again) = (weights(&built_for)?, weights(shapes)?);
+        let Some((a, b)) = first.iter().zip(&again).find(|(a, b)| a.shape != b.shape) else { return Ok(()) };
+        let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+        let (class, own, before, now) = (of.class_name(), &a.name, list(&built_for), list(shapes));
+        let text = format!(
+            "{class} was called on {before}, for which `{own}` is {:?}, and is called on {now}, which needs {:?}",
+            a.shape, b.shape
+        );
+        Err(Error::config(text, "use two layers, or bring both inputs into one shape").in_layer(name))
     }
 
     /// Calls a layer of one output on one value.
@@ -262,6 +299,79 @@ impl Functional {
         Functional { compute, ..self }
     }
 
+    /// Makes a weight another one: they are one parameter, with one gradient, by the path of the other.
+    ///
+    /// ```
+    /// use kiln_nn::{Sequential, layers::{Dense, Embedding, Flatten}};
+    /// // The scores of 50 words are products with their 8 numbers.
+    /// let model = Sequential::new([1])
+    ///     .add(Embedding::new(50, 8))
+    ///     .add(Flatten::new())
+    ///     .add(Dense::new(50).use_bias(false))
+    ///     .graph()?
+    ///     .tie_transposed("dense/kernel", "embedding/embeddings")?;
+    /// assert_eq!(kiln_nn::module::count_parameters(&model.build()?).0, 50 * 8);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A path that is none, shapes that differ, a weight that is tied already or has a constraint, a statistic.
+    pub fn tie(self, weight: &str, to: &str) -> Result<Functional> {
+        self.tied(weight, Tie { to: to.to_owned(), transposed: false })
+    }
+
+    /// Makes a matrix another one with its rows and columns exchanged: [`Functional::tie`].
+    ///
+    /// # Errors
+    /// As there; weights that are no matrices.
+    pub fn tie_transposed(self, weight: &str, to: &str) -> Result<Functional> {
+        self.tied(weight, Tie { to: to.to_owned(), transposed: true })
+    }
+
+    fn tied(mut self, weight: &str, tie: Tie) -> Result<Functional> {
+        let all = self.weights_for(&[])?;
+        let find = |path: &str| {
+            let paths: Vec<&str> = all.iter().map(|weight| &*weight.name).collect();
+            let found = all.iter().find(|weight| weight.name == path);
+            found.ok_or_else(|| Error::unknown("weight", path, &paths))
+        };
+        let (own, other) = (find(weight)?, find(&tie.to)?);
+        let refused = |text: String, help: &str| Err(Error::config(format!("tie: {text}"), help));
+        if weight == tie.to {
+            return refused(format!("`{weight}` is tied to itself"), "name another weight");
+        }
+        for one in [own, other] {
+            if one.is_tied() {
+                return refused(format!("`{}` is another weight already", one.name), "tie all to the one that is left");
+            }
+            if one.role != Role::Weight {
+                return refused(format!("`{}` is a statistic", one.name), "tie weights, which the optimizer changes");
+            }
+        }
+        if self.ties.iter().any(|(_, tie)| tie.to == weight) {
+            return refused(format!("others are tied to `{weight}`"), "tie all to the one that is left");
+        }
+        if own.constraint.is_some() {
+            return refused(format!("`{weight}` has a constraint"), "give it to the weight that is left");
+        }
+        let mut wanted = other.shape.clone();
+        if tie.transposed {
+            if wanted.len() != 2 {
+                return refused(format!("`{}` of shape {wanted:?} is no matrix", tie.to), "only these are transposed");
+            }
+            wanted.reverse();
+        }
+        if own.shape != wanted {
+            let (to, what) = (&tie.to, if tie.transposed { " transposed" } else { "" });
+            return refused(
+                format!("`{weight}` is {:?}, and `{to}`{what} {wanted:?}", own.shape),
+                "make the shapes equal",
+            );
+        }
+        self.ties.push((weight.to_owned(), tie));
+        Ok(self)
+    }
+
     /// The names of the inputs.
     pub fn input_names(&self) -> Vec<&str> {
         self.inputs.iter().map(|port| port.name.as_str()).collect()
@@ -291,14 +401,20 @@ impl Functional {
         call.map_or_else(Vec::new, |call| call.inputs.iter().map(|&i| self.shapes[i]).collect())
     }
 
-    /// The weights of each layer.
+    /// The weights of a layer, each by its path.
     fn weights_of(&self, layer: usize) -> Result<Vec<Weight>> {
         let Placed { name, layer: of } = &self.layers[layer];
         let weights = of.weights_for(&self.built_for(layer)).map_err(|e| e.in_layer(name))?;
-        for weight in &weights {
+        let mut all = Vec::with_capacity(weights.len());
+        for weight in weights {
             Shape::new(&weight.shape).map_err(|e| Error::from(e).in_layer(name))?;
+            let mut weight = weight.within(name);
+            if let Some((_, tie)) = self.ties.iter().find(|(path, _)| *path == weight.name) {
+                weight.tie(tie);
+            }
+            all.push(weight);
         }
-        Ok(weights)
+        Ok(all)
     }
 
     /// The path, the shape and the type of each parameter that [`Functional::build`] makes, before any exists.
@@ -307,11 +423,9 @@ impl Functional {
     /// A weight with more elements than memory can hold.
     pub fn parameter_specs(&self) -> Result<Vec<(String, Spec)>> {
         let mut all = Vec::new();
-        for (i, Placed { name, .. }) in self.layers.iter().enumerate() {
-            for weight in self.weights_of(i)? {
-                let spec = Spec::new(Shape::new(&weight.shape)?, self.dtype);
-                all.push((format!("{name}/{}", weight.name), spec));
-            }
+        for weight in self.weights_for(&[])?.into_iter().filter(|weight| !weight.is_tied()) {
+            let spec = Spec::new(Shape::new(&weight.shape)?, self.dtype);
+            all.push((weight.name.into_owned(), spec));
         }
         Ok(all)
     }
@@ -324,8 +438,8 @@ impl Functional {
         let mut counts = Vec::with_capacity(self.layers.len());
         for i in 0..self.layers.len() {
             let (mut trainable, mut frozen) = (0, 0);
-            for weight in self.weights_of(i)? {
-                let is_trained = weight.role == crate::module::Role::Weight;
+            for weight in self.weights_of(i)?.into_iter().filter(|weight| !weight.is_tied()) {
+                let is_trained = weight.role == Role::Weight;
                 *(if is_trained { &mut trainable } else { &mut frozen }) += Shape::new(&weight.shape)?.count();
             }
             counts.push((trainable, frozen));
@@ -402,7 +516,7 @@ impl Functional {
         for (i, Placed { name, layer }) in self.layers.iter().enumerate() {
             layer.final_activation().checked().map_err(|e| e.in_layer(name))?;
             let weights = self.weights_of(i)?;
-            held.draw(name, &weights, key.fold(i as u64), self.dtype).map_err(|e| e.in_layer(name))?;
+            held.draw(&weights, key.fold(i as u64), self.dtype).map_err(|e| e.in_layer(name))?;
         }
         Ok(Network { graph: self, held })
     }
@@ -588,8 +702,8 @@ impl AnyLayer for Functional {
 
     fn weights_for(&self, _inputs: &[Shape]) -> Result<Vec<Weight>> {
         let mut all = Vec::new();
-        for (i, placed) in self.layers.iter().enumerate() {
-            all.extend(self.weights_of(i)?.into_iter().map(|weight| weight.within(&placed.name)));
+        for i in 0..self.layers.len() {
+            all.extend(self.weights_of(i)?);
         }
         Ok(all)
     }
@@ -608,6 +722,10 @@ impl AnyLayer for Functional {
 
     fn to_config(&self) -> Json {
         self.config()
+    }
+
+    fn own_name(&self) -> Option<&str> {
+        Some(&*self.name).filter(|name| *name != snake_case(self.class))
     }
 }
 

@@ -26,6 +26,7 @@ impl Network {
     }
 
     fn results(&self, x: &[Signal], pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
+        self.held.tie(pass)?;
         let y = self.graph.outputs(x, self.held.weights(), pass, logits)?;
         self.held.penalize(pass)?;
         Ok(y)

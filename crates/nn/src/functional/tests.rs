@@ -83,6 +83,14 @@ fn what_cannot_be_a_model_is_told() {
     let p = Dense::new(2).named("x").on(&a).unwrap();
     let q = Dense::new(2).named("x").on(&p).unwrap();
     assert!(text(Functional::new(&a, &q)).contains("Functional: two layers are named `x`"));
+    let shared = Dense::new(3).shared().named("x");
+    let q = shared.clone().named("y").on(&shared.on(&a).unwrap()).unwrap();
+    assert!(text(Functional::new(&a, &q)).contains("one layer is named `x` and `y`"));
+    // The weights of the first call do not fit the second.
+    let shared = Dense::new(5).shared();
+    let q = Concatenate::new().on([&shared.on(&a).unwrap(), &shared.on(&b).unwrap()]).unwrap();
+    let refused = text(Functional::new([&a, &b], &q));
+    assert!(refused.contains("`kernel` is [3, 5], and is called on [4], which needs [4, 5]"), "{refused}");
     let text = Add::new().on([&a, &b]).unwrap_err().to_string();
     assert!(text.contains("add"), "{text}");
     let model = Functional::new([&a, &b], &y).unwrap().build().unwrap();
@@ -90,4 +98,69 @@ fn what_cannot_be_a_model_is_told() {
     let refused = |x: &[Signal]| model.forward_all(x, &mut Pass::inference()).unwrap_err().to_string();
     assert!(refused(&[ones(3)]).contains("takes 2 inputs (`input`, `input_1`), found 1"));
     assert!(refused(&[ones(3), ones(3)]).contains("for `input_1`, found [2, 3]"));
+}
+
+#[test]
+fn names_of_inputs_are_their_places_unless_another_has_them() {
+    let (a, b, c) = (Input::named("input_1", [3]), Input::new([3]), Input::named("input", [3]));
+    let y = Add::new().on([&a, &b, &c]).unwrap();
+    let model = Functional::new([&a, &b, &c], &y).unwrap();
+    assert_eq!(model.input_names(), ["input_1", "input_1_1", "input"]);
+    // A model as a layer has its own name.
+    let inner = crate::Sequential::new([3]).add(Dense::new(3)).name("encoder");
+    let y = inner.on(&b).unwrap();
+    assert_eq!(paths(&Functional::new(&b, &y).unwrap().build().unwrap())[0], "encoder/dense/kernel");
+}
+
+#[test]
+fn a_long_row_is_built_and_dropped() {
+    let x = Input::new([1]);
+    let shared = crate::layers::Identity::new().shared();
+    let mut y = x.clone();
+    for _ in 0..100_000 {
+        y = shared.on(&y).unwrap();
+    }
+    drop(y);
+}
+
+#[test]
+fn tied_weights_are_one_parameter() {
+    let rows = |tied: bool| {
+        let model = crate::Sequential::new([3]).add(Dense::new(4)).add(Dense::new(3).use_bias(false)).seed(5);
+        if tied { model.tie_transposed("dense_1/kernel", "dense/kernel") } else { model }
+    };
+    let mut model = rows(true).build().unwrap();
+    assert_eq!(paths(&model), ["dense/kernel", "dense/bias"]);
+    assert_eq!(rows(true).parameter_specs().unwrap().len(), 2);
+    assert!(rows(true).summary().unwrap().contains("Total params: 16"));
+    assert_eq!(rows(true).summary().unwrap(), model.summary());
+    // By hand, with the gradient of both places.
+    use kiln_autograd::ops::{ArithmeticOps, MatMulOps, MathOps, ReduceOps, ViewOps};
+    let x = Var::new(Key::new(1).normal([5, 3], 0.0, 1.0).unwrap());
+    let weights = crate::module::named_parameters(&model);
+    let tape = kiln_autograd::Tape::new();
+    let kernel = tape.watch(&weights[0].1);
+    let hidden = x.matmul(&kernel).unwrap().add(&Var::new(weights[1].1.clone())).unwrap();
+    let y = hidden.matmul(&kernel.t().unwrap()).unwrap();
+    let wanted = y.square().unwrap().sum(..).unwrap().backward().unwrap().get(&kernel).unwrap();
+    let mut pass = Pass::training(Key::new(0));
+    let found = model.forward(&x, &mut pass).unwrap();
+    assert!(found.tensor().same_bits(y.tensor()));
+    let gradients = pass.finish(&found.square().unwrap().sum(..).unwrap(), &mut model).unwrap();
+    assert_eq!(gradients.len(), 2);
+    assert!(gradients[0].as_ref().unwrap().same_bits(&wanted));
+    // In a file, and as a part of another model.
+    let again = Functional::from_config(&model.config().unwrap()).unwrap();
+    assert_eq!(again.config(), model.config().unwrap());
+    let input = Input::new([3]);
+    let outer = Functional::new(&input, &again.on(&input).unwrap()).unwrap().build().unwrap();
+    assert_eq!(paths(&outer), ["sequential/dense/kernel", "sequential/dense/bias"]);
+    assert_eq!(outputs(&outer, &[Signal::new(x.clone())])[0].len(), 15);
+    // What cannot be tied.
+    let text = |weight: &str, to: &str| rows(false).graph().unwrap().tie(weight, to).unwrap_err().to_string();
+    assert!(text("dense_1/kernel", "dense/kernel").contains("`dense_1/kernel` is [4, 3], and `dense/kernel` [3, 4]"));
+    assert!(text("dense/kernel", "dense/kernel").contains("tied to itself"));
+    assert!(text("dense/cornel", "dense/kernel").contains("did you mean `dense/kernel`?"));
+    let twice = rows(true).graph().unwrap().tie_transposed("dense/kernel", "dense_1/kernel").unwrap_err().to_string();
+    assert!(twice.contains("`dense_1/kernel` is another weight already"), "{twice}");
 }

@@ -228,7 +228,7 @@ macro_rules! transposed {
                         return Err(Error::config(text, "use Padding::Valid or Padding::Same"));
                     }
                 };
-                let whole = (input - 1).saturating_mul(stride).saturating_add(window);
+                let whole = input.saturating_sub(1).saturating_mul(stride).saturating_add(window);
                 let output = match (self.output_padding, same) {
                     (None, true) => input.saturating_mul(stride),
                     (None, false) => input.saturating_mul(stride).saturating_add(window.saturating_sub(stride)),
@@ -236,8 +236,8 @@ macro_rules! transposed {
                         let text = format!("{class}: an output padding of {} with a stride of {stride}", extra[i]);
                         return Err(Error::config(text, "it must be smaller than the stride"));
                     }
-                    (Some(Size(extra)), true) => (whole + extra[i]).saturating_sub(2 * (window / 2)),
-                    (Some(Size(extra)), false) => whole + extra[i],
+                    (Some(Size(extra)), true) => whole.saturating_add(extra[i]).saturating_sub(2 * (window / 2)),
+                    (Some(Size(extra)), false) => whole.saturating_add(extra[i]),
                 };
                 if output == 0 {
                     return Err(Error::config(format!("{class}: the output has no element"), "use a larger window"));
@@ -288,7 +288,8 @@ fn cut_or_filled(y: &Var, axis: usize, start: usize, length: usize) -> Result<Va
     if start == 0 && have == length {
         return Ok(y.clone());
     }
-    let end = (start + length).min(have);
+    let start = start.min(have);
+    let end = start.saturating_add(length).min(have);
     let y = y.slice(axis as isize, start as isize..end as isize)?;
     let mut padding = vec![(0, 0); Value::shape(&y).rank()];
     padding[axis].1 = (length - (end - start)) as isize;

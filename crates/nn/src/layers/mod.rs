@@ -12,6 +12,7 @@ mod noise;
 mod normalization;
 mod pooling;
 mod preprocessing;
+mod recompute;
 mod recurrent;
 mod reshape;
 pub(crate) mod settings;
@@ -45,6 +46,7 @@ pub use pooling::{
     MaxPooling3D,
 };
 pub use preprocessing::{CategoryEncoding, CenterCrop, Discretization, Normalization, OutputMode, Rescaling, Resizing};
+pub use recompute::Recompute;
 pub use recurrent::{
     Bidirectional, Cell, ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell, ConvLSTM3D, ConvLSTM3DCell, Course,
     Drawn, GRU, GRUCell, LSTM, LSTMCell, Masking, MergeMode, RNN, Recurrent, SimpleRNN, SimpleRNNCell, StackedRNNCells,
@@ -93,7 +95,7 @@ known_layers! {
     GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention Identity LSTM
     LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention
     Multiply Normalization PReLU Permute PositionEmbedding RMSNormalization RNN RandomBrightness RandomContrast
-    RandomCrop RandomFlip RandomRotation RandomTranslation RandomZoom ReLU RepeatVector Rescaling Reshape Resizing
+    RandomCrop RandomFlip RandomRotation RandomTranslation RandomZoom ReLU Recompute RepeatVector Rescaling Reshape Resizing
     RotaryEmbedding SeparableConv1D SeparableConv2D SimpleRNN SinePositionEncoding Softmax SpatialDropout1D
     SpatialDropout2D SpatialDropout3D SpectralNormalization Subtract TimeDistributed TransformerDecoder
     TransformerEncoder UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
@@ -128,7 +130,7 @@ static OWN: RwLock<BTreeMap<String, Read>> = RwLock::new(BTreeMap::new());
 /// # Errors
 /// The class is one of Kiln's.
 pub fn register(class: &str, read: Read) -> Result<()> {
-    if KNOWN.iter().any(|(known, _)| *known == class) {
+    if is_known(class) {
         return Err(Error::config(
             format!("register: `{class}` is a layer of Kiln's"),
             "give your layer another class",
@@ -136,6 +138,11 @@ pub fn register(class: &str, read: Read) -> Result<()> {
     }
     OWN.write().unwrap_or_else(PoisonError::into_inner).insert(class.to_owned(), read);
     Ok(())
+}
+
+/// Whether the class is that of a layer of Kiln's.
+pub(crate) fn is_known(class: &str) -> bool {
+    KNOWN.iter().any(|(known, _)| *known == class)
 }
 
 /// The layer of this class with these arguments, by name and as in Keras; those that are not given have their defaults.
@@ -180,36 +187,4 @@ pub(crate) fn require_epsilon(class: &str, epsilon: f64) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Sequential;
-
-    #[test]
-    fn settings_out_of_range_are_refused_where_a_model_is_built() {
-        let refused = |layer: Box<dyn AnyLayer>, setting: &str| {
-            let text = format!("{layer:?}");
-            // Read back from a file, it is refused too.
-            let again = from_config(layer.class_name(), &layer.to_config()).unwrap();
-            for layer in [layer, again] {
-                let error = Sequential::new([4]).add_boxed(layer).build().expect_err(&text).to_string();
-                assert!(error.contains("help: "), "{error}");
-                assert!(error.contains(setting), "{text}: {error}");
-            }
-        };
-        for epsilon in [-1.0, -1e-9, f64::NAN, f64::INFINITY] {
-            refused(Box::new(BatchNormalization::new().epsilon(epsilon)), "epsilon is");
-            refused(Box::new(LayerNormalization::new().epsilon(epsilon)), "epsilon is");
-        }
-        for momentum in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-            refused(Box::new(BatchNormalization::new().momentum(momentum)), "momentum is");
-        }
-        for rate in [-0.1, 1.1, f64::NAN] {
-            refused(Box::new(Dropout::new(rate)), "rate");
-        }
-        refused(Box::new(Activation::new(crate::Activation::LeakyRelu(f64::NAN))), "slope");
-        for momentum in [0.0, 1.0] {
-            let layer = BatchNormalization::new().momentum(momentum).epsilon(0.0);
-            assert!(Sequential::new([4]).add(layer).build().is_ok());
-        }
-    }
-}
+mod tests;

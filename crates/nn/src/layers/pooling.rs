@@ -147,7 +147,8 @@ fn mean_of_steps(x: &Signal, axes: Axes) -> Result<Var> {
         return Ok(x.value.mean(axes)?);
     };
     let counts = mask.cast(Value::dtype(&x.value))?.unsqueeze(-1)?;
-    Ok(x.value.mul(&counts)?.sum(axes.clone())?.div(&counts.sum(axes)?)?)
+    // The mean of no step is 0.
+    Ok(x.value.mul(&counts)?.sum(axes.clone())?.div(&counts.sum(axes)?.maximum(1.0)?)?)
 }
 
 global! {

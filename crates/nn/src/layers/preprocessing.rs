@@ -35,7 +35,9 @@ impl Layer for Rescaling {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        super::require(self.scale.is_finite(), "Rescaling", "scale", self.scale, "a finite number")?;
+        for (setting, value) in [("scale", self.scale), ("offset", self.offset)] {
+            super::require(value.is_finite(), "Rescaling", setting, value, "a finite number")?;
+        }
         Ok(*input)
     }
 
@@ -112,12 +114,23 @@ impl Layer for Normalization {
             let text = format!("Normalization: {} means and {} variances", self.mean.len(), self.variance.len());
             return Err(Error::config(text, "measure them, .adapt(&data)?, or give as many of both"));
         }
-        if let Some(axis) = self.axis {
-            let length = input[sample_axis("Normalization", axis, input.rank())?];
-            if self.mean.len() != 1 && self.mean.len() != length {
-                let text = format!("Normalization: {} means for {length} elements along axis {axis}", self.mean.len());
-                return Err(Error::config(text, "adapt it to data of this shape"));
+        for (mean, variance) in self.mean.iter().zip(&self.variance) {
+            super::require(mean.is_finite(), "Normalization", "a mean", *mean, "finite means")?;
+            let holds = variance.is_finite() && *variance >= 0.0;
+            super::require(holds, "Normalization", "a variance", *variance, "finite variances from 0")?;
+        }
+        let (elements, place) = match self.axis {
+            Some(axis) => {
+                (input[sample_axis("Normalization", axis, input.rank())?], format!("elements along axis {axis}"))
             }
+            None => (1, "whole".to_owned()),
+        };
+        if self.mean.len() != 1 && self.mean.len() != elements {
+            let text = format!("Normalization: {} means for {elements} {place}", self.mean.len());
+            return Err(Error::config(
+                text,
+                "adapt it to data of this shape, or name the axis that the means are along",
+            ));
         }
         Ok(*input)
     }

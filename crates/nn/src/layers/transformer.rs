@@ -3,7 +3,7 @@
 use super::attention::MultiHeadAttention;
 use super::noise::dropped;
 use super::settings::{described, settings};
-use super::{Dense, LayerNormalization};
+use super::{Dense, LayerNormalization, require};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
 use crate::{Activation, Error, Initializer, Pass, Result, Signal};
 use kiln_autograd::ops::{ArithmeticOps, CastOps, MathOps, Value, ViewOps, concat};
@@ -15,6 +15,12 @@ fn sequence(class: &str, input: &Shape) -> Result<[usize; 2]> {
         let text = format!("{class}: the input {input} is no sequence of vectors");
         Error::config(text, "give samples of shape [time, features]")
     })
+}
+
+/// Checks the longest wave.
+fn require_wavelength(class: &str, wavelength: f64) -> Result<()> {
+    let holds = wavelength.is_finite() && wavelength > 0.0;
+    require(holds, class, "max_wavelength", wavelength, "a positive number, such as 10000")
 }
 
 settings! {
@@ -83,6 +89,7 @@ impl Layer for SinePositionEncoding {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_wavelength("SinePositionEncoding", self.max_wavelength)?;
         sequence("SinePositionEncoding", input).map(|_| *input)
     }
 
@@ -125,6 +132,9 @@ impl Layer for RotaryEmbedding {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        require_wavelength("RotaryEmbedding", self.max_wavelength)?;
+        let holds = self.scaling_factor.is_finite() && self.scaling_factor > 0.0;
+        require(holds, "RotaryEmbedding", "scaling_factor", self.scaling_factor, "a positive number, such as 1")?;
         match &input[..] {
             [_, .., n] if n.is_multiple_of(2) => Ok(*input),
             _ => {
@@ -233,6 +243,8 @@ impl Block<'_> {
             let text = format!("{}: {} heads and {} units for {features} features", self.class, self.heads, self.units);
             return Err(Error::config(text, "give numbers from 1, and heads that divide the features"));
         }
+        let holds = self.epsilon.is_finite() && self.epsilon >= 0.0;
+        require(holds, self.class, "layer_norm_epsilon", self.epsilon, "a finite number from 0, such as 1e-5")?;
         Ok(features)
     }
 

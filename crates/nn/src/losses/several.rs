@@ -70,19 +70,29 @@ impl Losses {
     /// More or fewer than there are, a name that no output has.
     pub fn for_outputs(self, outputs: &[String]) -> Result<Vec<Box<dyn Loss>>> {
         let many = |found: usize| {
-            let text = format!("compile: {found} losses for {} outputs", outputs.len());
+            let losses = if found == 1 { "1 loss".to_owned() } else { format!("{found} losses") };
             let list = outputs.join("`, `");
-            let help = if outputs.len() == 1 { "give one".into() } else { format!("give one for each of `{list}`") };
-            Error::config(text, help)
+            match outputs.len() {
+                1 => Error::config(format!("compile: {losses} for one output"), "give one"),
+                n => Error::config(
+                    format!("compile: {losses} for {n} outputs"),
+                    format!("give one for each of `{list}`"),
+                ),
+            }
         };
         match self {
             Losses::One(loss) => Ok(outputs.iter().map(|_| loss.boxed()).collect()),
             Losses::Each(all) if all.len() == outputs.len() => Ok(all),
             Losses::Each(all) => Err(many(all.len())),
             Losses::Named(named) => {
-                let known: Vec<&str> = outputs.iter().map(String::as_str).collect();
+                let known: Vec<&str> = outputs.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
                 if let Some((name, _)) = named.iter().find(|(name, _)| !outputs.contains(name)) {
                     return Err(Error::unknown("output", name, &known));
+                }
+                let is_second = |i: &usize| named[..*i].iter().any(|(name, _)| *name == named[*i].0);
+                if let Some(i) = (0..named.len()).find(is_second) {
+                    let text = format!("compile: two losses for the output `{}`", named[i].0);
+                    return Err(Error::config(text, "give one; their sum is a loss of your own"));
                 }
                 let of = |output: &String| named.iter().find(|(name, _)| name == output).map(|(_, loss)| loss.boxed());
                 let all: Option<Vec<_>> = outputs.iter().map(of).collect();

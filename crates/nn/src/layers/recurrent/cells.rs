@@ -5,7 +5,7 @@ use crate::layer::{Weight, Weights};
 use crate::layers::noise::silence;
 use crate::layers::settings::{Settings, settings, write};
 use crate::{Activation, Constraint, Error, Initializer, Pass, Regularizer, Result};
-use kiln_autograd::ops::{ArithmeticOps, MatMulOps, RecurrentOps, Value, ViewOps, concat};
+use kiln_autograd::ops::{ArithmeticOps, CastOps, MatMulOps, RecurrentOps, Value, ViewOps, concat};
 use kiln_autograd::{Shape, Spec, Tensor, Var};
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -117,6 +117,11 @@ macro_rules! gated_settings {
                 bias.map_or(Ok(z.clone()), |bias| Ok(z.add(&bias)?))
             }
 
+            /// The recurrent kernel for an operation on the product `z`, which data of a wider type have widened.
+            fn recurrent_kernel(&self, z: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
+                Ok(pass.parameter(weights.get("recurrent_kernel")?).cast(Value::dtype(z))?)
+            }
+
             /// The state, less what dropout leaves out.
             fn state(&self, h: &Var, drawn: &Drawn) -> Result<Var> {
                 match &drawn.own[1] {
@@ -204,7 +209,7 @@ impl Cell for SimpleRNNCell {
         if self.activation != Activation::Tanh || drawn.own[1].is_some() {
             return Ok(None);
         }
-        let h = x.simple_rnn(&pass.parameter(weights.get("recurrent_kernel")?), &states[0], mask)?;
+        let h = x.simple_rnn(&self.recurrent_kernel(x, weights, pass)?, &states[0], mask)?;
         let last = h.index(1, -1)?;
         Ok(Some((h, vec![last])))
     }
@@ -277,7 +282,7 @@ impl Cell for LSTMCell {
         if !is_plain || drawn.own[1].is_some() {
             return Ok(None);
         }
-        let kernel = pass.parameter(weights.get("recurrent_kernel")?);
+        let kernel = self.recurrent_kernel(x, weights, pass)?;
         let (h, c) = x.lstm(&kernel, &states[0], &states[1], mask)?;
         let last = vec![h.index(1, -1)?, c.index(1, -1)?];
         Ok(Some((h, last)))
@@ -382,10 +387,10 @@ impl Cell for GRUCell {
             return Ok(None);
         }
         let bias = match self.bias(1, weights, pass)? {
-            Some(bias) => bias,
+            Some(bias) => bias.cast(Value::dtype(x))?,
             None => Var::new(Tensor::filled(Spec::new(Shape::new(&[3 * self.units])?, Value::dtype(x)), 0.0)),
         };
-        let h = x.gru(&pass.parameter(weights.get("recurrent_kernel")?), &bias, &states[0], mask)?;
+        let h = x.gru(&self.recurrent_kernel(x, weights, pass)?, &bias, &states[0], mask)?;
         let last = h.index(1, -1)?;
         Ok(Some((h, vec![last])))
     }

@@ -13,7 +13,7 @@ use crate::layer::{Weight, Weights};
 use crate::sequential::snake_case;
 use crate::{Error, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{CastOps, ComparisonOps, ScanOps, SelectOps, Value, ViewOps, stack};
-use kiln_autograd::{Shape, Spec, Tensor, Var};
+use kiln_autograd::{DType, Shape, Tensor, Var};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -195,19 +195,20 @@ impl Recurrent {
         let x = flipped(x)?;
         let mask = mask.as_ref().map(flipped).transpose()?;
         let batch = Value::shape(&x)[0];
+        let drawn = self.cell.draw(&x, pass)?;
+        let projected = self.cell.project(&x, weights, &drawn, pass)?;
+        // The data may be of another type than the weights.
+        let dtype = Some(Value::dtype(&projected)).filter(|dtype| dtype.is_float()).unwrap_or(DType::F32);
         let states: Vec<Var> = match initial.is_empty() {
-            false => initial.iter().map(|state| state.value.clone()).collect(),
+            false => initial.iter().map(|state| state.value.cast(dtype)).collect::<Result<_, _>>()?,
             true => {
                 let shapes = self.cell.state_shapes(&Shape::new(&Value::shape(&x)[2..])?)?;
                 let zeros = |shape: &Shape| -> Result<Var> {
-                    let zeros = Tensor::zeros([&[batch], &shape[..]].concat())?;
-                    Ok(Var::new(zeros.cast(Value::dtype(&x))?))
+                    Ok(Var::new(Tensor::zeros([&[batch], &shape[..]].concat())?.cast(dtype)?))
                 };
                 shapes.iter().map(zeros).collect::<Result<_>>()?
             }
         };
-        let drawn = self.cell.draw(&x, pass)?;
-        let projected = self.cell.project(&x, weights, &drawn, pass)?;
         let (output, states) = match self.cell.sequence(&projected, &states, weights, &drawn, mask.as_ref(), pass)? {
             Some((all, states)) => {
                 let all = self.outputs_of_states(all, mask.as_ref(), !initial.is_empty())?;
@@ -230,7 +231,7 @@ impl Recurrent {
         let shown = match (self.course.zero_output_for_mask, has_initial) {
             (true, _) => mask.clone(),
             // Before the first step that counts, the output is 0 and not the initial state.
-            (false, true) => mask.cast(kiln_autograd::DType::I64)?.cumsum(1)?.gt(0)?,
+            (false, true) => mask.cast(DType::I64)?.cumsum(1)?.gt(0)?,
             (false, false) => return Ok(all),
         };
         Ok(all.mul(&beside(&shown, &all)?.cast(Value::dtype(&all))?)?)
@@ -283,17 +284,14 @@ fn stepped(
     pass: &mut Pass,
 ) -> Result<(Var, Vec<Var>)> {
     let (output, next) = cell.step(x, states, weights, drawn, pass)?;
-    let specs = |states: &[Var]| states.iter().map(|state| state.tensor().spec()).collect::<Vec<_>>();
-    let (given, found) = (specs(states), specs(&next));
+    let shapes = |states: &[Var]| states.iter().map(|state| *Value::shape(state)).collect::<Vec<_>>();
+    let (given, found) = (shapes(states), shapes(&next));
     if given == found {
         return Ok((output, next));
     }
-    let list = |specs: &[Spec]| {
-        let each = specs.iter().map(|spec| format!("{} {}", spec.shape, spec.dtype));
-        each.collect::<Vec<_>>().join(", ")
-    };
-    let text = format!("{}: a step makes states {} of {}", cell.class(), list(&found), list(&given));
-    Err(Error::config(text, "give as many states as `state_shapes` names, each of its shape and type"))
+    let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+    let text = format!("{}: a step makes states of {} from {}", cell.class(), list(&found), list(&given));
+    Err(Error::config(text, "give as many states as `state_shapes` names, each of its shape"))
 }
 
 /// A mask with as many dimensions as what it is for.
