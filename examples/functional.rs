@@ -65,7 +65,6 @@ fn network(seed: u64) -> Result<Functional> {
         .add(MaxPooling2D::new(2))
         .add(Flatten::new())
         .add(Dense::new(64).activation("relu"))
-        .graph()?
         .named("eye");
     let seen = Concatenate::new().on([&eye.on(&left)?, &eye.on(&right)?])?;
 

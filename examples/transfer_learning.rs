@@ -53,8 +53,7 @@ fn classifier(head: &str, seed: u64) -> Result<Model> {
         .add(MaxPooling2D::new(2))
         .add(Conv2D::new(32, 3).activation("relu"))
         .add(MaxPooling2D::new(2))
-        .add(Flatten::new())
-        .graph()?;
+        .add(Flatten::new());
     Sequential::new([28, 28])
         .seed(seed)
         .add_named("features", features)

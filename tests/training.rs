@@ -468,7 +468,7 @@ fn weights_are_taken_over_by_name() {
     let (data, folder) = (points(100, 8), folder("by-name"));
     let net = |units: usize, seed| {
         let features = Sequential::new([2]).add(Dense::new(units).activation("tanh")).add(BatchNormalization::new());
-        let layers = Sequential::new([2]).seed(seed).add_named("features", features.graph().unwrap());
+        let layers = Sequential::new([2]).seed(seed).add_named("features", features);
         let layers = layers.add_named(format!("head_{seed}"), Dense::new(2).activation("softmax"));
         layers.compile("adam", "sparse_categorical_crossentropy", ()).unwrap()
     };

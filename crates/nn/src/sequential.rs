@@ -1,12 +1,12 @@
 //! Layers in a row: the description of a model that is not more than that.
 
 use crate::functional::{Functional, Names, Network};
-use crate::layer::AnyLayer;
+use crate::layer::{AnyLayer, Weight, Weights};
 use crate::module::IntoModule;
-use crate::symbol::{Connect, IntoSymbols, Symbol};
-use crate::{Error, Result};
+use crate::{Activation, Error, Pass, Result, Signal};
 use kiln_autograd::{DType, IntoShape, Shape, Spec};
-use std::sync::Arc;
+use serde_json::Value as Json;
+use std::sync::{Arc, OnceLock};
 
 /// A model of layers in a row, before it has weights.
 ///
@@ -31,6 +31,8 @@ pub struct Sequential {
     dtype: DType,
     compute: Option<DType>,
     ties: Vec<(String, String, bool)>,
+    /// The graph of all of it, once it has been asked for as a layer.
+    whole: OnceLock<Functional>,
 }
 
 /// The lower-case name with underscores that a class name stands for, as in Keras: `MaxPooling2D` is `max_pooling2d`,
@@ -61,10 +63,17 @@ impl Sequential {
             dtype: DType::F32,
             compute: None,
             ties: Vec::new(),
+            whole: OnceLock::new(),
         }
     }
 
-    /// Appends a layer. It is named after its class, with a number from the second of a class on.
+    fn with(mut self, change: impl FnOnce(&mut Sequential)) -> Sequential {
+        change(&mut self);
+        self.whole = OnceLock::new();
+        self
+    }
+
+    /// Appends a layer. It is named after its class, with a number from the second of a class on; a model has a name of its own.
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "Keras's name; a model is no number")]
     pub fn add(self, layer: impl AnyLayer + 'static) -> Sequential {
@@ -73,68 +82,66 @@ impl Sequential {
 
     /// [`Sequential::add`] for a layer chosen at run time.
     #[must_use]
-    pub fn add_boxed(mut self, layer: Box<dyn AnyLayer>) -> Sequential {
-        let name = self.taken.fresh(layer.class_name());
-        self.layers.push((name, layer.into()));
-        self
+    pub fn add_boxed(self, layer: Box<dyn AnyLayer>) -> Sequential {
+        self.with(|model| {
+            let name = match layer.own_name() {
+                Some(name) => name.to_owned(),
+                None => model.taken.fresh(layer.class_name()),
+            };
+            model.layers.push((name, layer.into()));
+        })
     }
 
     /// Appends a layer under a name of your own.
     #[must_use]
-    pub fn add_named(mut self, name: impl Into<String>, layer: impl AnyLayer + 'static) -> Sequential {
+    pub fn add_named(self, name: impl Into<String>, layer: impl AnyLayer + 'static) -> Sequential {
         let name = name.into();
-        self.taken.reserve([name.as_str()].into_iter());
-        self.layers.push((name, Arc::new(layer)));
-        self
+        self.with(|model| {
+            model.taken.reserve([name.as_str()].into_iter());
+            model.layers.push((name, Arc::new(layer)));
+        })
     }
 
     /// The model's name in its summary.
     #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Sequential {
-        self.name = name.into();
-        self
+    pub fn name(self, name: impl Into<String>) -> Sequential {
+        self.with(|model| model.name = name.into())
     }
 
     /// The seed of the initial weights; 0 unless set.
     #[must_use]
-    pub fn seed(mut self, seed: u64) -> Sequential {
-        self.seed = seed;
-        self
+    pub fn seed(self, seed: u64) -> Sequential {
+        self.with(|model| model.seed = seed)
     }
 
     /// The type of the weights; `f32` unless set.
     #[must_use]
-    pub fn dtype(mut self, dtype: DType) -> Sequential {
-        self.dtype = dtype;
-        self
+    pub fn dtype(self, dtype: DType) -> Sequential {
+        self.with(|model| model.dtype = dtype)
     }
 
     /// Computes in `bf16`, with weights of the type they have: [`Functional::mixed_bfloat16`].
     #[must_use]
-    pub fn mixed_bfloat16(mut self) -> Sequential {
-        self.compute = Some(DType::BF16);
-        self
+    pub fn mixed_bfloat16(self) -> Sequential {
+        self.with(|model| model.compute = Some(DType::BF16))
     }
 
     /// Computes in `f16`, with weights of the type they have and a scaled loss: [`Functional::mixed_float16`].
     #[must_use]
-    pub fn mixed_float16(mut self) -> Sequential {
-        self.compute = Some(DType::F16);
-        self
+    pub fn mixed_float16(self) -> Sequential {
+        self.with(|model| model.compute = Some(DType::F16))
     }
 
     /// Makes a weight another one: [`Functional::tie`].
     #[must_use]
-    pub fn tie(mut self, weight: impl Into<String>, to: impl Into<String>) -> Sequential {
-        self.ties.push((weight.into(), to.into(), false));
-        self
+    pub fn tie(self, weight: impl Into<String>, to: impl Into<String>) -> Sequential {
+        self.with(|model| model.ties.push((weight.into(), to.into(), false)))
     }
 
     /// Makes a matrix another one with its rows and columns exchanged: [`Functional::tie_transposed`].
     #[must_use]
-    pub fn tie_transposed(mut self, weight: impl Into<String>, to: impl Into<String>) -> Sequential {
-        self.ties.push((weight.into(), to.into(), true));
-        self
+    pub fn tie_transposed(self, weight: impl Into<String>, to: impl Into<String>) -> Sequential {
+        self.with(|model| model.ties.push((weight.into(), to.into(), true)))
     }
 
     /// The model as a graph.
@@ -162,12 +169,15 @@ impl Sequential {
         })
     }
 
-    /// Calls the model as a layer of another.
-    ///
-    /// # Errors
-    /// As [`Sequential::graph`]; a value of another shape than its input.
-    pub fn on<'a>(self, x: impl IntoSymbols<'a>) -> Result<Symbol> {
-        self.graph()?.on(x)
+    /// The graph, made once.
+    fn whole(&self) -> Result<&Functional> {
+        match self.whole.get() {
+            Some(graph) => Ok(graph),
+            None => {
+                let graph = self.graph()?;
+                Ok(self.whole.get_or_init(|| graph))
+            }
+        }
     }
 
     /// The table of layers, output shapes and parameter counts, before any weight exists.
@@ -192,6 +202,37 @@ impl Sequential {
     /// As [`Sequential::graph`]; an unknown activation.
     pub fn build(self) -> Result<Network> {
         self.graph()?.build()
+    }
+}
+
+/// As a layer, the model is its graph.
+impl AnyLayer for Sequential {
+    fn class_name(&self) -> &str {
+        "Sequential"
+    }
+
+    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        self.whole()?.infer(inputs)
+    }
+
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
+        self.whole()?.weights_for(inputs)
+    }
+
+    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        self.whole()?.run(x, weights, pass)
+    }
+
+    fn final_activation(&self) -> Activation {
+        self.whole().map_or(Activation::Linear, AnyLayer::final_activation)
+    }
+
+    fn to_config(&self) -> Json {
+        self.whole().map_or(Json::Null, AnyLayer::to_config)
+    }
+
+    fn own_name(&self) -> Option<&str> {
+        Some(&*self.name).filter(|name| *name != "sequential")
     }
 }
 

@@ -383,9 +383,22 @@ impl<M: Module> Model<M> {
         &mut self.module
     }
 
+    /// The module, to be compiled anew: with another optimizer, loss or metrics, and the weights that it has.
+    pub fn into_module(self) -> M {
+        self.module
+    }
+
     /// The optimizer.
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    /// Sets the learning rate from the next step on: [`Optimizer::set_learning_rate`].
+    ///
+    /// # Errors
+    /// A rate that is none; a schedule drives the rate.
+    pub fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
+        Ok(self.optimizer.set_learning_rate(rate)?)
     }
 
     /// The table of layers, output shapes and parameter counts.

@@ -171,12 +171,11 @@ mod tests {
     #[test]
     fn what_is_computed_twice_has_the_bits_of_what_is_kept() {
         let block = || {
-            let block = Sequential::new([4])
+            Sequential::new([4])
                 .add(Dense::new(6).activation("gelu").activity_regularizer(Regularizer::L2 { l2: 0.1 }))
                 .add(BatchNormalization::new())
                 .add(Dropout::new(0.3))
-                .add(Dense::new(4).activation("tanh"));
-            block.graph().unwrap()
+                .add(Dense::new(4).activation("tanh"))
         };
         let ((a, da, pa), (b, db, pb)) = (step(block()), step(Recompute::new(block())));
         assert!(a.same_bits(&b));
