@@ -627,3 +627,63 @@ fn errors_of_several_outputs_name_theirs() {
     let text = one().compile("sgd", [("b", "mse")], ()).unwrap_err().to_string();
     assert!(text.contains("there is no output `b`") && text.contains('a'), "{text}");
 }
+
+#[test]
+fn steps_that_are_passed_over_have_no_norm() {
+    let data = crate::training::points(32, 5);
+    // The first scale is too large, so that steps are passed over until it fits.
+    let scale = LossScale::Dynamic { initial: 1e12, growth_steps: 2000 };
+    let model = Sequential::new([2]).add(Dense::new(2).activation("softmax")).mixed_float16();
+    let mut model = model.compile(Sgd::new(0.1).loss_scale(scale), "sparse_categorical_crossentropy", ()).unwrap();
+    let fit = crate::training::quiet().epochs(12).batch_size(8).log_gradient_norm(true);
+    let history = model.fit(&data, fit).unwrap();
+    let norms = history.get("gradient_norm").unwrap();
+    assert!(norms.iter().all(|norm| norm.is_finite()), "{norms:?}");
+    assert!(norms[11] > 0.0, "{norms:?}");
+    let scales = history.get("loss_scale").unwrap();
+    assert!(scales[0] < 1e12 && scales[11] < scales[0], "{scales:?}");
+}
+
+#[test]
+fn files_of_larger_models_are_refused() {
+    let net = |layers: usize| {
+        let net = (0..layers).fold(Sequential::new([3]), |net, _| net.add(Dense::new(3)));
+        net.compile("adam", "mse", ()).unwrap()
+    };
+    let path = folder("larger").join("model.safetensors");
+    net(2).save(&path).unwrap();
+    for result in [net(1).load_weights(&path), net(1).load_state(&path)] {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("has `dense_1/bias`, which this model does not have"), "{text}");
+    }
+    assert_eq!(net(1).load_weights_by_name(&path, "*").unwrap().loaded.len(), 2);
+    let text = net(1).plot(path.with_extension("png")).unwrap_err().to_string();
+    assert!(text.contains("model.svg"), "{text}");
+}
+
+/// The difference of its two inputs, which have no names.
+#[derive(Debug)]
+struct Difference {
+    gain: Parameter,
+}
+
+impl Module for Difference {
+    fn forward(&self, x: &Var, _pass: &mut Pass) -> nn::Result<Var> {
+        Ok(x.clone())
+    }
+    fn forward_all(&self, x: &[Signal], pass: &mut Pass) -> nn::Result<Vec<Signal>> {
+        Ok(vec![Signal::new(x[0].value.sub(&x[1].value)?.mul(&pass.parameter(&self.gain))?)])
+    }
+    nn::parameters!(gain);
+}
+
+#[test]
+fn names_that_a_module_does_not_know_are_refused() {
+    let ones = || Tensor::ones([4, 2]).unwrap();
+    let module = Difference { gain: Parameter::new(Tensor::ones([2]).unwrap()) };
+    let model = module.compile("sgd", "mse", ()).unwrap();
+    assert!(model.evaluate(&Dataset::new([ones(), ones()], ones()).unwrap()).is_ok());
+    let named = Dataset::new([("b", ones()), ("a", ones())], ones()).unwrap();
+    let text = model.evaluate(&named).unwrap_err().to_string();
+    assert!(text.contains("the model does not name its inputs, the data do: `b`, `a`"), "{text}");
+}

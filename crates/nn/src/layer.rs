@@ -282,6 +282,40 @@ pub trait Layer: Debug + Send + Sync {
 /// implements this instead.
 ///
 /// Shapes are those of single samples, without the batch dimension.
+///
+/// ```
+/// use kiln_nn::{AnyLayer, Error, Pass, Result, Sequential, Shape, Signal, Weights, layers::Masking, ops::*};
+///
+/// /// The sum of the steps that count: `[batch, time, features]` to `[batch, features]`.
+/// #[derive(Debug)]
+/// struct SumOfSteps;
+///
+/// impl AnyLayer for SumOfSteps {
+///     fn class_name(&self) -> &str { "SumOfSteps" }
+///     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+///         match inputs {
+///             [input] if input.rank() == 2 => Ok(vec![Shape::new(&input[1..])?]),
+///             _ => Err(Error::config("SumOfSteps: it takes one sequence", "give samples of shape [time, features]")),
+///         }
+///     }
+///     fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
+///         let Signal { value, mask } = &x[0];
+///         let counted = match mask {
+///             Some(mask) => value.mul(&mask.unsqueeze(-1)?.cast(value.tensor().dtype())?)?,
+///             None => value.clone(),
+///         };
+///         // What it gives has no steps, and so no mask; `.masked(mask.clone())` would hand it on.
+///         Ok(vec![Signal::new(counted.sum(1)?)])
+///     }
+///     fn to_config(&self) -> serde_json::Value { serde_json::Value::Null }
+/// }
+///
+/// let model = Sequential::new([3, 1]).add(Masking::new(9.0)).add(SumOfSteps).build()?;
+/// # use kiln_nn::{Module, Tensor, Var};
+/// let x = Var::new(Tensor::new([[[1.0], [2.0], [9.0]]]));
+/// assert_eq!(model.forward(&x, &mut Pass::inference())?.tensor().item()?, 3.0);
+/// # Ok::<(), Error>(())
+/// ```
 pub trait AnyLayer: Debug + Send + Sync {
     /// The class name: [`Layer::class`].
     fn class_name(&self) -> &str;
@@ -324,9 +358,9 @@ pub trait AnyLayer: Debug + Send + Sync {
         None
     }
 
-    /// The name that it goes by in a model that gives it none, if that is not its class's: a model's own.
-    fn own_name(&self) -> Option<&str> {
-        None
+    /// The name that it goes by in a model that gives it none, with a number from the second on: that of its class.
+    fn default_name(&self) -> String {
+        crate::sequential::snake_case(self.class_name())
     }
 
     /// Its type, by which a class of Kiln's is known from another of that name.
@@ -427,6 +461,10 @@ pub(crate) fn run_before_activation(
     pass: &mut Pass,
 ) -> Result<Vec<Signal>> {
     let y = layer.run(x, weights, pass)?;
+    if let Some(mask) = y.iter().find_map(|y| y.mask.as_ref().filter(|mask| Value::dtype(*mask) != DType::Bool)) {
+        let text = format!("{}: the mask of its output is {}", layer.class_name(), Value::dtype(mask));
+        return Err(Error::config(text, "a mask is bool, true where a step counts: x.ne(0.0)?"));
+    }
     let batch = x.first().and_then(|x| x.shape().first());
     let keeps =
         |(y, promised): (&Signal, &Shape)| y.shape().first() == batch && y.shape().get(1..) == Some(&promised[..]);
@@ -435,16 +473,20 @@ pub(crate) fn run_before_activation(
     }
     let text = |shapes: &[String]| shapes.join(", ");
     let found: Vec<String> = y.iter().map(|y| y.shape().to_string()).collect();
+    let found = if found.is_empty() { vec!["nothing".to_owned()] } else { found };
     let given: Vec<String> = x.iter().map(|x| x.shape().to_string()).collect();
     let promised: Vec<String> = promised.iter().map(summary::batch_shape).collect();
     let text = format!(
-        "{}: `call` gives {} for {}, `output_shape` promises {}",
+        "{}: it gives {} for {}, and promises {}",
         layer.class_name(),
         text(&found),
         text(&given),
         text(&promised)
     );
-    Err(Error::config(text, "make both agree: the layers that follow are built for what is promised"))
+    Err(Error::config(
+        text,
+        "make `call` and `output_shape`, or `run` and `infer`, agree: what follows is built for what is promised",
+    ))
 }
 
 /// Runs a part of a model on `x`, under its name in errors.

@@ -535,7 +535,7 @@ fn sum_of(gradients: impl Iterator<Item = Result<Option<Tensor>, kiln_autograd::
 fn hidden(what: &str, tensor: &Tensor) -> Error {
     Error::config(
         format!("the module does not show {what}, of shape {}: what it has learned would be lost", tensor.shape()),
-        "visit every parameter in Module::parameters and Module::parameters_mut",
+        "name its field in `parameters!(…)`, or visit it in Module::parameters and Module::parameters_mut",
     )
 }
 

@@ -73,7 +73,7 @@ impl Sequential {
         self
     }
 
-    /// Appends a layer. It is named after its class, with a number from the second of a class on; a model has a name of its own.
+    /// Appends a layer. It is named after its class, a model by its own name, with a number from the second on.
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "Keras's name; a model is no number")]
     pub fn add(self, layer: impl AnyLayer + 'static) -> Sequential {
@@ -84,10 +84,7 @@ impl Sequential {
     #[must_use]
     pub fn add_boxed(self, layer: Box<dyn AnyLayer>) -> Sequential {
         self.with(|model| {
-            let name = match layer.own_name() {
-                Some(name) => name.to_owned(),
-                None => model.taken.fresh(layer.class_name()),
-            };
+            let name = model.taken.numbered(&layer.default_name());
             model.layers.push((name, layer.into()));
         })
     }
@@ -231,8 +228,8 @@ impl AnyLayer for Sequential {
         self.whole().map_or(Json::Null, AnyLayer::to_config)
     }
 
-    fn own_name(&self) -> Option<&str> {
-        Some(&*self.name).filter(|name| *name != "sequential")
+    fn default_name(&self) -> String {
+        self.name.clone()
     }
 }
 

@@ -113,7 +113,7 @@ pub struct Shared {
 impl Shared {
     /// Of a layer chosen at run time.
     pub fn of(layer: Box<dyn AnyLayer>) -> Shared {
-        Shared { name: layer.own_name().map(str::to_owned), layer: layer.into() }
+        Shared { name: None, layer: layer.into() }
     }
 
     /// Calls the layer: its one output.
@@ -138,7 +138,7 @@ impl Shared {
     pub fn on_all<'a>(&self, x: impl IntoSymbols<'a>) -> Result<Vec<Symbol>> {
         let inputs = x.into_symbols();
         let shapes = inputs.iter().map(Symbol::shape).collect::<Result<Vec<_>>>()?;
-        let name = || self.name.clone().unwrap_or_else(|| crate::sequential::snake_case(self.layer.class_name()));
+        let name = || self.name.clone().unwrap_or_else(|| self.layer.default_name());
         let outputs = self.layer.infer(&shapes).map_err(|e| e.in_layer(&name()))?;
         let count = outputs.len();
         let node = Node::new(Source::Call { layer: self.clone(), inputs, outputs });

@@ -136,6 +136,12 @@ impl StringLookup {
     }
 
     fn number(&self, index: &HashMap<&str, i64>, string: &str) -> Result<i64> {
+        if self.vocabulary.is_empty() {
+            return Err(Error::config(
+                "there is no vocabulary yet",
+                "take it from data, .adapt(texts), or give it: .vocabulary(…)",
+            ));
+        }
         match (index.get(string), self.num_oov_indices) {
             (Some(number), _) => Ok(*number),
             (None, 0) => {
@@ -373,6 +379,7 @@ mod tests {
         let many = layer.vectors(["a a z"], OutputMode::MultiHot).unwrap();
         assert_eq!(many.to_vec::<f32>().unwrap(), [0.0, 1.0, 1.0, 0.0, 0.0]);
         assert_eq!(TextVectorization::new().call([] as [&str; 0]).unwrap().shape().dims(), [0, 0]);
+        assert!(TextVectorization::new().call(["a"]).unwrap_err().to_string().contains(".adapt(texts)"));
         assert!(layer.vectors(["a"], OutputMode::Int).is_err());
         let far = layer.output_sequence_length(usize::MAX).call(["a"]).unwrap_err().to_string();
         assert!(far.contains("do not fit into memory"), "{far}");

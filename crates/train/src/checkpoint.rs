@@ -82,8 +82,19 @@ impl<M: Module> Model<M> {
     /// A file that is missing, damaged or of another model; the model is unchanged then.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let file = read(path.as_ref())?;
+        self.check_all_used(path.as_ref(), &file)?;
         load_parameters(&mut self.module, |name| file.tensors.get(name).cloned())
             .map_err(|e| Error::file(path.as_ref(), e.to_string()))
+    }
+
+    /// Refuses a file that has weights which the model does not have.
+    fn check_all_used(&self, path: &Path, file: &TensorFile) -> Result<()> {
+        let known: HashSet<&str> = self.paths.iter().map(String::as_str).collect();
+        let is_unused = |name: &&String| !known.contains(name.as_str()) && !name.starts_with(OPTIMIZER);
+        let Some(first) = file.tensors.keys().filter(is_unused).min() else { return Ok(()) };
+        let text = format!("has `{first}`, which this model does not have");
+        let help = "it is of another model: model.load_weights_by_name(path, \"*\") takes what both have";
+        Err(Error::file(path, text).with_help(help))
     }
 
     /// Reads those weights of another model's file whose paths a pattern stands for, in which `*` is any number of characters:
@@ -223,6 +234,7 @@ impl<M: Module> Model<M> {
     fn restore(&mut self, path: &Path, file: &TensorFile, description: &Json) -> Result<()> {
         let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
         let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
+        self.check_all_used(path, file)?;
         let before = self.optimizer.clone();
         self.load_optimizer(&state).map_err(|e| Error::file(path, e.to_string()))?;
         if let Err(error) = load_parameters(&mut self.module, |name| file.tensors.get(name).cloned()) {
@@ -244,9 +256,13 @@ impl Model<Network> {
     /// them.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file that cannot be written, or whose name does not end in `.svg`.
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_atomic(path.as_ref(), self.module.graph().svg().as_bytes())
+        let path = path.as_ref();
+        if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
+            return Err(Error::file(path, "is no name of an SVG file").with_help("models are drawn as SVG: model.svg"));
+        }
+        write_atomic(path, self.module.graph().svg().as_bytes())
     }
 
     /// Reads a model that [`Model::save`] wrote: it predicts the same bits, and training goes on where it was.
@@ -265,8 +281,15 @@ impl Model<Network> {
         }
         let part = |e: kiln_nn::Error| match &e {
             kiln_nn::Error::Unknown { what, given, .. } => {
+                let register = match what.as_str() {
+                    "layer" => {
+                        format!("a layer of your own is known after kiln::nn::layers::register(\"{given}\", …); ")
+                    }
+                    "cell" => format!("a cell of your own is known after layers::register_cell(\"{given}\", …); "),
+                    _ => String::new(),
+                };
                 Error::file(path, format!("has the {what} `{given}`, which this version does not know"))
-                    .with_help(OWN_PARTS)
+                    .with_help(format!("{register}{OWN_PARTS}"))
             }
             _ => Error::file(path, e.to_string()),
         };

@@ -183,7 +183,8 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Logs the norm of all gradients together before any is clipped, as `gradient_norm`: the mean over the steps of an epoch.
+    /// Logs the norm of all gradients together before any is clipped, as `gradient_norm`: the mean over the steps of an epoch. Where
+    /// the loss is scaled, steps that are passed over do not count, and the scale is logged as `loss_scale`: it halves with each.
     #[must_use]
     pub fn log_gradient_norm(mut self, yes: bool) -> Self {
         self.log_gradient_norm = yes;
@@ -341,6 +342,9 @@ impl<M: Module> Run<'_, M> {
         }
         if self.log_rate {
             logs.set("learning_rate", rate);
+        }
+        if let Some(scale) = self.model.optimizer.loss_scale().filter(|_| fit.log_gradient_norm) {
+            logs.set("loss_scale", scale);
         }
         self.progress.end(&logs);
         for callback in callbacks.iter_mut() {

@@ -9,8 +9,7 @@ use crate::{Error, Result};
 use kiln_nn::losses::{IntoLosses, Loss, Reduction};
 use kiln_nn::metrics::{IntoMetrics, Metric};
 use kiln_nn::module::{named_parameters, set_trainable};
-use kiln_nn::names::matches;
-use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, Value, concat};
+use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, SelectOps, Value, concat};
 use kiln_nn::optimizers::{IntoOptimizer, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var, Watch};
 use std::collections::HashSet;
@@ -117,10 +116,7 @@ pub trait Compile: IntoModule + Sized {
         };
         let paths: Vec<String> = named_parameters(&module).into_iter().map(|(path, _)| path).collect();
         check_paths(&paths)?;
-        if let Some(pattern) = optimizer.patterns().find(|pattern| !paths.iter().any(|path| matches(pattern, path))) {
-            let known: Vec<&str> = paths.iter().map(String::as_str).collect();
-            return Err(kiln_nn::Error::unknown("parameter of a group", pattern, &known).into());
-        }
+        optimizer.check_patterns(&paths.iter().map(String::as_str).collect::<Vec<_>>())?;
         let inputs = module.input_names();
         Ok(Model {
             module,
@@ -204,6 +200,18 @@ impl Objective {
     }
 }
 
+/// The norm of all gradients, and 1 as its weight. Where the loss is scaled, a step whose gradients are not finite is passed over
+/// and counts 0.
+fn norm_of(gradients: &[Option<Tensor>], is_scaled: bool) -> Result<[Tensor; 2]> {
+    let norm = global_norm(gradients.iter().flatten())?;
+    if !is_scaled {
+        return Ok([norm, Tensor::scalar(1.0, DType::F64)]);
+    }
+    let counts = norm.is_finite()?;
+    let norm = counts.select(&norm, &Tensor::scalar(0.0, norm.dtype()))?;
+    Ok([norm, counts.cast(DType::F64)?])
+}
+
 /// The trainable parameters with their gradients, which come in the order of [`Module::parameters_mut`]; `paths`, those of all
 /// parameters, may be in another.
 fn updates<'a, M: Module>(
@@ -274,8 +282,8 @@ pub(crate) struct StepOutput {
     pub(crate) losses: Vec<Tensor>,
     /// Those of each output, made before the update.
     pub(crate) predictions: Vec<Prediction>,
-    /// The norm of all gradients together, where it is measured.
-    pub(crate) gradient_norm: Option<Tensor>,
+    /// The norm of all gradients together, where it is measured, with its weight: 0 for a step that is passed over.
+    pub(crate) gradient_norm: Option<[Tensor; 2]>,
     /// The update, if it was recorded.
     pub(crate) update: Option<RecordedUpdate>,
 }
@@ -284,7 +292,7 @@ impl StepOutput {
     /// Takes the results out of what watches or records: metrics may well use infinities on the way to a number.
     pub(crate) fn untraced(&mut self) {
         let predictions = self.predictions.iter_mut().flat_map(|one| [&mut one.value].into_iter().chain(&mut one.mask));
-        let all = [&mut self.loss].into_iter().chain(&mut self.losses).chain(&mut self.gradient_norm);
+        let all = [&mut self.loss].into_iter().chain(&mut self.losses).chain(self.gradient_norm.iter_mut().flatten());
         all.chain(predictions).for_each(|tensor| *tensor = tensor.untraced());
     }
 }
@@ -494,7 +502,7 @@ impl<M: Module> Model<M> {
                 *gradient = gradient.cast(gradient.dtype().promote(DType::F32))?.div(scale)?;
             }
         }
-        let gradient_norm = measures_norm.then(|| global_norm(gradients.iter().flatten())).transpose()?;
+        let gradient_norm = measures_norm.then(|| norm_of(&gradients, scale.is_some())).transpose()?;
         // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
         let loss = loss.into_tensor();
         let mut updates = updates(&mut self.module, &self.paths, gradients);

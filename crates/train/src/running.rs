@@ -84,7 +84,8 @@ impl MetricState {
             mean.update(loss, loss, Some(&weight))?;
         }
         if let Some((mean, norm)) = self.gradient_norm.as_mut().zip(output.gradient_norm.as_ref()) {
-            mean.update(norm, norm, None)?;
+            let [norm, counts] = norm;
+            mean.update(norm, norm, Some(counts))?;
         }
         let plain = self.metrics.iter_mut().map(|tracked| (tracked, None));
         for (Tracked { output: i, metric }, weights) in plain.chain(self.weighted.iter_mut().map(|one| (one, weights)))

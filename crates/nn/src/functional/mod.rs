@@ -129,7 +129,7 @@ impl Functional {
                 None => {
                     let name = match &layer.name {
                         Some(name) => name.clone(),
-                        None => names.fresh(layer.layer.class_name()),
+                        None => names.numbered(&layer.layer.default_name()),
                     };
                     let at = graph.place(name, layer.layer.clone())?;
                     placed.insert(same, at);
@@ -299,7 +299,8 @@ impl Functional {
         Functional { compute, ..self }
     }
 
-    /// Makes a weight another one: they are one parameter, with one gradient, by the path of the other.
+    /// Makes `weight` the one at `to`: they are one parameter with one gradient, which keeps the path, the initial values and the
+    /// constraint of `to`.
     ///
     /// ```
     /// use kiln_nn::{Sequential, layers::{Dense, Embedding, Flatten}};
@@ -673,7 +674,7 @@ impl Names {
     }
 
     /// A name, with a number from the second time on.
-    fn numbered(&mut self, base: &str) -> String {
+    pub(crate) fn numbered(&mut self, base: &str) -> String {
         let mut name = base.to_owned();
         let mut number = 0;
         while !self.0.insert(name.clone()) {
@@ -724,8 +725,8 @@ impl AnyLayer for Functional {
         self.config()
     }
 
-    fn own_name(&self) -> Option<&str> {
-        Some(&*self.name).filter(|name| *name != snake_case(self.class))
+    fn default_name(&self) -> String {
+        self.name.clone()
     }
 }
 

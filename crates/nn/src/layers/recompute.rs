@@ -16,7 +16,7 @@ settings! {
     /// (Chen et al. 2016). Keras's `remat`.
     ///
     /// # Shapes
-    /// Those of the layer; its weights are the layer's, below `layer`.
+    /// Those of the layer, and so are the names of the weights: files do not know whether it was there.
     Recompute {
         layer: Arc<dyn AnyLayer> = Arc::new(Dense::new(0)), new;
     }
@@ -74,11 +74,10 @@ impl AnyLayer for Recompute {
     }
 
     fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
-        Ok(self.layer.weights_for(inputs)?.into_iter().map(|weight| weight.within("layer")).collect())
+        self.layer.weights_for(inputs)
     }
 
     fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
-        let weights = weights.within("layer");
         if !pass.is_recorded() {
             return self.layer.run(x, weights, pass);
         }
@@ -124,6 +123,10 @@ impl AnyLayer for Recompute {
             }
         }
         Ok(outputs.into_iter().zip(seen.masks).map(|(value, mask)| Signal::new(value).masked(mask)).collect())
+    }
+
+    fn default_name(&self) -> String {
+        self.layer.default_name()
     }
 
     fn final_activation(&self) -> crate::Activation {

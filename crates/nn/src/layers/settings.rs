@@ -61,9 +61,11 @@ pub(crate) fn read(class: &str, mut settings: Vec<(&'static str, &mut dyn Settin
                 crate::names::did_you_mean(name, &known),
             ));
         };
-        setting
-            .read(value)
-            .map_err(|e| Error::config(format!("the argument `{name}` of a {class} layer is {value}: {e}"), help))?;
+        setting.read(value).map_err(|e| match e {
+            // A part of the layer that is not known.
+            unknown @ Error::Unknown { .. } => unknown,
+            e => Error::config(format!("the argument `{name}` of a {class} layer is {value}: {e}"), help),
+        })?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ pub use rule::{Iteration, Step, UpdateRule};
 pub use rules::*;
 pub use scale::LossScale;
 use scale::Scaling;
+use settings::Treatment;
 pub use settings::{Convention, Group, LearningRate, Settings};
 
 use crate::{Error, Result, config};
@@ -73,6 +74,8 @@ pub struct Optimizer {
     /// Weight of the gradients accumulated so far, and how many there are.
     pending: (f64, u64),
     entries: Vec<Entry>,
+    /// In how many ways parameters are updated, first that of those in no group.
+    treatments: Vec<Treatment>,
     /// Where the scale of the loss stands.
     scaling: Option<Scaling>,
     /// Optimizers of some parameters, by a pattern of their paths.
@@ -93,6 +96,8 @@ struct Entry {
     accumulated: Option<Tensor>,
     /// Whether there are any in the mean, or it is that of the last update.
     is_begun: bool,
+    /// The number of the way in which it is updated.
+    treatment: usize,
 }
 
 impl Clone for Optimizer {
@@ -101,6 +106,7 @@ impl Clone for Optimizer {
             rule: self.rule.boxed(),
             settings: self.settings.clone(),
             entries: self.entries.clone(),
+            treatments: self.treatments.clone(),
             scaling: self.scaling.clone(),
             parts: self.parts.clone(),
             nothing: self.nothing.clone(),
@@ -185,6 +191,7 @@ impl Optimizer {
         Ok(Optimizer {
             rule: Box::new(rule),
             scaling: settings.loss_scale.map(Scaling::new),
+            treatments: vec![settings.plain()],
             settings,
             factor: 1.0,
             iterations: 0,
@@ -393,8 +400,9 @@ impl Optimizer {
                     continue;
                 }
                 let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
+                let treatment = self.treatment(name);
                 let name = name.to_owned();
-                let entry = Entry { name, spec, slots, average: None, accumulated: None, is_begun: false };
+                let entry = Entry { name, spec, slots, average: None, accumulated: None, is_begun: false, treatment };
                 self.entries.insert(i, entry);
             }
         }
@@ -488,7 +496,7 @@ impl Optimizer {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
             let decays = self.decay(parameter.name).is_some() && !self.settings.weight_decay_in_gradient;
-            let (step, keep) = &mut groups[self.group(parameter.name)];
+            let (step, keep) = &mut groups[self.entries[i].treatment];
             step.scale = scale;
             step.keep = if decays { keep.clone() } else { one.clone() };
             let entry = &mut self.entries[i];
@@ -551,17 +559,20 @@ impl Optimizer {
         self.iterations += 1;
     }
 
-    /// The number of a parameter's group, 0 for none.
-    fn group(&self, name: &str) -> usize {
-        let matches = |group: &Group| crate::names::matches(&group.pattern, name);
-        self.settings.groups.iter().position(matches).map_or(0, |i| i + 1)
+    /// The number of the way in which a parameter is updated.
+    fn treatment(&mut self, name: &str) -> usize {
+        let treatment = self.settings.treatment(name);
+        let known = self.treatments.iter().position(|known| *known == treatment);
+        known.unwrap_or_else(|| {
+            self.treatments.push(treatment);
+            self.treatments.len() - 1
+        })
     }
 
     /// How much a parameter decays, if it does.
     fn decay(&self, name: &str) -> Option<f64> {
         let settings = &self.settings;
-        let group = self.group(name).checked_sub(1).and_then(|i| settings.groups.get(i));
-        let decay = group.and_then(|group| group.weight_decay).or(settings.weight_decay).filter(|decay| *decay != 0.0);
+        let decay = settings.treatment(name).weight_decay.filter(|decay| *decay != 0.0);
         decay.filter(|_| !settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str())))
     }
 

@@ -26,10 +26,36 @@ impl Optimizer {
         Ok(self)
     }
 
-    /// The patterns by which parameters are told apart: those of parts, and of the groups of each.
-    pub fn patterns(&self) -> impl Iterator<Item = &str> {
-        let parts = self.parts.iter().map(|(pattern, _)| pattern.as_str());
-        parts.chain(self.all().flat_map(|one| one.settings.groups.iter().map(|group| group.pattern.as_str())))
+    /// Checks the patterns by which parameters are told apart, those of parts and of the groups of each, against their paths.
+    ///
+    /// # Errors
+    /// A pattern that no path matches, or none but those that are left to another part.
+    pub fn check_patterns(&self, paths: &[&str]) -> Result<()> {
+        let part_of: Vec<usize> = paths.iter().map(|path| self.part_of(path)).collect();
+        let check = |what: &str, pattern: &str, part: usize| {
+            let matching = || (0..paths.len()).filter(|&i| crate::names::matches(pattern, paths[i]));
+            if matching().any(|i| part_of[i] == part) {
+                return Ok(());
+            }
+            let Some(i) = matching().next() else {
+                return Err(Error::unknown(&format!("parameter of a {what}"), pattern, paths));
+            };
+            let owner = part_of[i].checked_sub(1).map_or("", |part| &self.parts[part].0);
+            let text =
+                format!("{}: all parameters of the {what} `{pattern}` are left to the part `{owner}`", self.name());
+            let help = match what {
+                "part" => "the first part that matches counts: name the narrower one first",
+                _ => "give the group to the optimizer of that part",
+            };
+            Err(Error::config(text, help))
+        };
+        for (i, (pattern, _)) in self.parts.iter().enumerate() {
+            check("part", pattern, i + 1)?;
+        }
+        for (part, one) in self.all().enumerate() {
+            one.settings.groups.iter().try_for_each(|group| check("group", &group.pattern, part))?;
+        }
+        Ok(())
     }
 
     /// This one and its parts.

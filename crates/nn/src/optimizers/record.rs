@@ -29,7 +29,7 @@ pub(super) struct Kind {
 /// The numbers of a step, which are operands of its operations.
 #[derive(Debug)]
 pub(super) struct Numbers<T> {
-    /// Those of the parameters of each group, and first those of the parameters of none.
+    /// Those of each way in which parameters are updated, and first of those in no group.
     pub(super) groups: Vec<GroupNumbers<T>>,
     /// How much of the mean of accumulated gradients the new ones make.
     pub(super) new: T,
@@ -38,7 +38,7 @@ pub(super) struct Numbers<T> {
     pub(super) old: Vec<T>,
 }
 
-/// The numbers that parameters of a group have.
+/// The numbers of parameters that are updated in one way.
 #[derive(Debug)]
 pub(super) struct GroupNumbers<T> {
     /// The learning rate.
@@ -153,10 +153,12 @@ impl Optimizer {
             let part = part.checked_sub(1).map_or("", |i| &self.parts[i].0);
             let numbers = one.upcoming(1.0);
             for (i, group) in numbers.groups.iter().enumerate() {
-                let of = match i.checked_sub(1).and_then(|i| one.settings.groups.get(i)) {
-                    Some(group) => &group.pattern,
-                    None => part,
+                let patterns = |entry: &Entry| {
+                    let patterns = one.settings.groups_of(&entry.name).map(|group| group.pattern.as_str());
+                    patterns.collect::<Vec<_>>().join(" and ")
                 };
+                let entry = one.entries.iter().find(|entry| i > 0 && entry.treatment == i);
+                let of = entry.map_or_else(|| part.to_owned(), patterns);
                 let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
                 names.extend(["rate", "decay"].map(|name| format!("{name}{of}")));
                 names.extend((1..=group.rule.len()).map(|n| format!("number {n}{of}")));
@@ -216,10 +218,8 @@ impl Optimizer {
             let keep = 1.0 - decay * iteration.rate;
             GroupNumbers { rate: iteration.rate, keep, rule: self.rule.numbers(&iteration) }
         };
-        let decay = self.settings.weight_decay;
-        let others = self.settings.groups.iter().map(|own| group(own.rate_factor, own.weight_decay.or(decay)));
         Numbers {
-            groups: [group(1.0, decay)].into_iter().chain(others).collect(),
+            groups: self.treatments.iter().map(|way| group(way.rate_factor, way.weight_decay)).collect(),
             new,
             old: if self.window() > 1 { self.entries.iter().map(share).collect() } else { Vec::new() },
         }

@@ -38,7 +38,8 @@ pub enum Convention {
     PyTorch,
 }
 
-/// Parameters that are updated otherwise than the others. The first group whose pattern a parameter's path matches counts.
+/// Parameters that are updated otherwise than the others. A parameter may be in several groups: their factors are multiplied, and
+/// of their decays the last counts.
 ///
 /// ```
 /// use kiln_nn::optimizers::{AdamW, Group};
@@ -77,6 +78,15 @@ impl Group {
         self.weight_decay = Some(decay);
         self
     }
+}
+
+/// How a parameter is updated otherwise: what its groups say together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Treatment {
+    /// What the learning rate is multiplied by.
+    pub(super) rate_factor: f64,
+    /// The decay.
+    pub(super) weight_decay: Option<f64>,
 }
 
 /// The settings that every optimizer has.
@@ -135,6 +145,24 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The groups that a parameter is in.
+    pub(super) fn groups_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Group> {
+        self.groups.iter().filter(move |group| crate::names::matches(&group.pattern, name))
+    }
+
+    /// How a parameter in no group is updated.
+    pub(super) fn plain(&self) -> Treatment {
+        Treatment { rate_factor: 1.0, weight_decay: self.weight_decay }
+    }
+
+    /// How a parameter is updated.
+    pub(super) fn treatment(&self, name: &str) -> Treatment {
+        self.groups_of(name).fold(self.plain(), |treatment, group| Treatment {
+            rate_factor: treatment.rate_factor * group.rate_factor,
+            weight_decay: group.weight_decay.or(treatment.weight_decay),
+        })
+    }
+
     /// The names of the settings, to tell them from an optimizer's own.
     pub(super) fn names() -> Vec<String> {
         match serde_json::to_value(Settings::default()) {

@@ -104,8 +104,9 @@ impl Optimizer {
             }
             let (average, accumulated) = (saved(&key("average"), kept)?, saved(&key("accumulated"), kept)?);
             let is_begun = accumulated.is_some();
-            entries.push(Entry { name: name.to_owned(), spec, slots, average, accumulated, is_begun });
+            entries.push(Entry { name: name.to_owned(), spec, slots, average, accumulated, is_begun, treatment: 0 });
         }
+        entries.iter_mut().for_each(|entry| entry.treatment = self.treatment(&entry.name));
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);
         if let (Some(scaling), Some((scale, good))) = (&mut self.scaling, scale) {

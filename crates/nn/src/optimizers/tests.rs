@@ -459,21 +459,40 @@ fn groups_have_rates_and_decays_of_their_own() {
     let groups = [Group::new("encoder/*").rate_factor(0.5), Group::new("*/bias").weight_decay(0.0)];
     for rate in [0.1, 0.2] {
         let mut optimizer = Optimizer::new(Sgd::new(rate).weight_decay(0.1).groups(groups.clone())).unwrap();
-        let mut values = [1.0, 1.0, 1.0].map(|value: f64| Tensor::new(value));
-        let names = ["encoder/kernel", "head/kernel", "head/bias"];
+        let mut values = [1.0, 1.0, 1.0, 1.0].map(|value: f64| Tensor::new(value));
+        let names = ["encoder/kernel", "head/kernel", "head/bias", "encoder/bias"];
         let updates = names.iter().zip(&mut values);
         let one = || Some(Tensor::new(1.0f64));
         let mut updates: Vec<_> =
             updates.map(|(name, value)| ParameterUpdate { name, value, gradient: one() }).collect();
         optimizer.apply(&mut updates).unwrap();
-        // Decayed by rate · decay, then moved by the rate: half of both, both, and no decay.
-        let wanted = [1.0 - 0.05 * rate - 0.5 * rate, 1.0 - 0.1 * rate - rate, 1.0 - rate];
+        // Decayed by rate · decay, then moved by the rate: half of both, both, no decay, and half without.
+        let wanted = [1.0 - 0.05 * rate - 0.5 * rate, 1.0 - 0.1 * rate - rate, 1.0 - rate, 1.0 - 0.5 * rate];
         for (value, wanted) in values.iter().zip(wanted) {
             assert!((value.item().unwrap() - wanted).abs() < 1e-12, "{value} is not {wanted}");
         }
     }
     let again = from_config(&Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().to_config()).unwrap();
     assert_eq!(again.settings().groups.len(), 2);
+    // Of two factors the product, of two decays the last.
+    let both = |groups: [Group; 2]| {
+        let treatment = Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().settings.treatment("a/bias");
+        (treatment.rate_factor, treatment.weight_decay)
+    };
+    let (all, biases) = (Group::new("*").rate_factor(0.5).weight_decay(0.1), Group::new("*/bias").rate_factor(0.5));
+    assert_eq!(both([all.clone(), biases.clone().weight_decay(0.0)]), (0.25, Some(0.0)));
+    assert_eq!(both([biases.weight_decay(0.0), all]), (0.25, Some(0.1)));
+    let paths = ["a/kernel", "a/bias"];
+    let text = |optimizer: Optimizer| optimizer.check_patterns(&paths).unwrap_err().to_string();
+    let sgd = || Optimizer::new(Sgd::new(0.1)).unwrap();
+    let hidden = sgd().part("a/*", Sgd::new(0.2)).unwrap().part("a/bias", Sgd::new(0.3)).unwrap();
+    assert!(text(hidden).contains("all parameters of the part `a/bias` are left to the part `a/*`"));
+    let hidden = Optimizer::new(Sgd::new(0.1).groups([Group::new("*/bias")])).unwrap();
+    let hidden = hidden.part("a/*", Sgd::new(0.2)).unwrap();
+    assert!(text(hidden).contains("give the group to the optimizer of that part"));
+    assert!(
+        sgd().part("a/bias", Sgd::new(0.3)).unwrap().part("a/*", Sgd::new(0.2)).unwrap().check_patterns(&paths).is_ok()
+    );
     let wrong = Sgd::new(0.1).groups([Group::new("*").rate_factor(f64::NAN)]);
     assert!(Optimizer::new(wrong).unwrap_err().to_string().contains("the group `*`"));
 }

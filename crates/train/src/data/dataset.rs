@@ -452,6 +452,13 @@ fn arranged(what: &str, tensors: &[Tensor], names: &[String], known: &[String]) 
         let text = format!("the model has {} {what}s (`{list}`), the data {}", known.len(), tensors.len());
         return Err(Error::data(text, "give a tensor for each: [(\"name\", tensor), …] or [tensor, …]"));
     }
+    if what == "input" && known.is_empty() && names.len() > 1 {
+        let text = format!("the model does not name its inputs, the data do: `{}`", names.join("`, `"));
+        return Err(Error::data(
+            text,
+            "name them in Module::input_names, or give tensors in the model's order: [x, y]",
+        ));
+    }
     if names.is_empty() || known.is_empty() {
         return Ok(tensors.to_vec());
     }
@@ -460,7 +467,7 @@ fn arranged(what: &str, tensors: &[Tensor], names: &[String], known: &[String]) 
             let has = names.join("`, `");
             Error::data(
                 format!("the data has no tensor for the {what} `{name}`: it has `{has}`"),
-                format!("the model's are `{list}`"),
+                format!("the model's are `{list}`; without names they are taken in this order"),
             )
         })
     };

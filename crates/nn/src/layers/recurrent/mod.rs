@@ -311,7 +311,10 @@ fn step_of(class: &str, input: &Shape) -> Result<Shape> {
         _ => {
             let text = format!("{class}: the input {input} is no sequence: it needs steps, and what is at each");
             let help = match &input[..] {
-                [steps] => format!("a series has one feature: Reshape::new([{steps}, 1]) before this layer"),
+                [steps] => format!(
+                    "after a recurrent layer: .return_sequences(true) on that; a series has one feature: \
+                     Reshape::new([{steps}, 1]) before this layer"
+                ),
                 _ => "give samples of shape [time, features]".to_owned(),
             };
             Err(Error::config(text, help))
