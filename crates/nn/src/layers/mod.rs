@@ -182,7 +182,8 @@ pub(crate) fn require_epsilon(class: &str, epsilon: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Sequential;
+    use crate::{Module, Pass, Regularizer, Sequential};
+    use kiln_autograd::{Key, Shape, Tensor, Var};
 
     #[test]
     fn settings_out_of_range_are_refused_where_a_model_is_built() {
@@ -211,5 +212,28 @@ mod tests {
             let layer = BatchNormalization::new().momentum(momentum).epsilon(0.0);
             assert!(Sequential::new([4]).add(layer).build().is_ok());
         }
+    }
+
+    #[test]
+    fn images_are_cut_only_where_they_are_told_to_be() {
+        let cut = |class: &str, sample: &[usize]| {
+            let layer = from_config(class, &Json::Null).unwrap();
+            layer.infer(&[Shape::new(sample).unwrap()]).unwrap()[0].to_vec()
+        };
+        assert_eq!(cut("Cropping1D", &[5, 2]), [3, 2]);
+        assert_eq!(cut("Cropping2D", &[5, 4, 2]), [5, 4, 2]);
+        assert_eq!(cut("Cropping3D", &[5, 4, 3, 2]), [3, 2, 1, 2]);
+    }
+
+    #[test]
+    fn vectors_that_are_looked_up_can_be_penalized() {
+        let table = Tensor::new([[1.0, 2.0], [3.0, 0.0]]);
+        let layer = Embedding::new(2, 2).activity_regularizer(Regularizer::L1 { l1: 0.5 });
+        let mut built = Sequential::new([2]).add(layer).build().unwrap();
+        let mut pass = Pass::training(Key::new(0));
+        built.parameters_mut(&mut |_, parameter| parameter.tensor = table.clone());
+        built.forward(&Var::new(Tensor::new([[0, 0], [1, 0]])), &mut pass).unwrap();
+        // Half of 3 + 3 + 3 + 3, over two samples.
+        assert_eq!(pass.penalties().unwrap().unwrap().tensor().item().unwrap(), 3.0);
     }
 }
