@@ -18,6 +18,8 @@ settings! {
         embeddings_initializer: Initializer = Initializer::RandomUniform { minval: -0.05, maxval: 0.05 };
         /// What the vectors add to the loss.
         embeddings_regularizer: Option<Regularizer> = None, some Regularizer;
+        /// What the vectors that are looked up add to the loss.
+        activity_regularizer: Option<Regularizer> = None, some Regularizer;
         /// What holds for the vectors after each update.
         embeddings_constraint: Option<Constraint> = None, some Constraint;
         /// Whether 0 is filling, which layers that heed masks pass over.
@@ -63,5 +65,9 @@ impl AnyLayer for Embedding {
         })?;
         let mask = if self.mask_zero { Some(x.ne(0)?) } else { mask.clone() };
         Ok(vec![Signal::new(rows).masked(mask)])
+    }
+
+    fn penalty(&self) -> Option<Regularizer> {
+        self.activity_regularizer
     }
 }

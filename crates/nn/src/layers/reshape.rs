@@ -246,9 +246,9 @@ impl<const N: usize> Setting for Margins<N> {
     }
 }
 
-/// Layers that add or cut margins, in `N` dimensions.
+/// Layers that add or cut margins, in `N` dimensions; how much is cut unless told is Keras's, which differs among them.
 macro_rules! margins {
-    ($($n:literal $shape:literal $padding:ident $cropping:ident;)*) => {$(
+    ($($n:literal $shape:literal $padding:ident $cropping:ident by $cut:literal;)*) => {$(
         settings! {
             /// Zeros around each sample.
             ///
@@ -293,7 +293,7 @@ macro_rules! margins {
             /// # Shapes
             #[doc = $shape]
             $cropping {
-                cropping: Margins<$n> = Margins::default(), new;
+                cropping: Margins<$n> = Margins::from($cut), new;
             }
         }
 
@@ -399,10 +399,10 @@ fn repeated(x: &Var, axis: usize, times: usize) -> Result<Var> {
 }
 
 margins! {
-    1 "`[batch, steps, channels]` to `[batch, new_steps, channels]`." ZeroPadding1D Cropping1D;
-    2 "`[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`." ZeroPadding2D Cropping2D;
+    1 "`[batch, steps, channels]` to `[batch, new_steps, channels]`." ZeroPadding1D Cropping1D by 1;
+    2 "`[batch, height, width, channels]` to `[batch, new_height, new_width, channels]`." ZeroPadding2D Cropping2D by 0;
     3 "`[batch, depth, height, width, channels]` to `[batch, new_depth, new_height, new_width, channels]`."
-        ZeroPadding3D Cropping3D;
+        ZeroPadding3D Cropping3D by 1;
 }
 
 up_sampling! {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::layer::{Layer, Weight, Weights};
-use crate::{Connect, Input, Module, Pass, Sequential, Signal};
+use crate::{Connect, Input, Module, Pass, Regularizer, Sequential, Signal};
 use kiln_autograd::ops::{CastOps, Value};
 use kiln_autograd::{DType, Key, Shape, Tensor, Var};
 
@@ -162,4 +162,41 @@ fn recurrent_layers_take_numbers_of_any_type() {
         assert_eq!(dtype, DType::F64);
         assert!(single.iter().zip(&double).all(|(a, b)| (a - b).abs() < 1e-6), "{single:?} {double:?}");
     }
+}
+
+#[test]
+fn images_are_cut_only_where_they_are_told_to_be() {
+    let cut = |class: &str, sample: &[usize]| {
+        let layer = from_config(class, &Json::Null).unwrap();
+        layer.infer(&[Shape::new(sample).unwrap()]).unwrap()[0].to_vec()
+    };
+    assert_eq!(cut("Cropping1D", &[5, 2]), [3, 2]);
+    assert_eq!(cut("Cropping2D", &[5, 4, 2]), [5, 4, 2]);
+    assert_eq!(cut("Cropping3D", &[5, 4, 3, 2]), [3, 2, 1, 2]);
+}
+
+#[test]
+fn vectors_that_are_looked_up_can_be_penalized() {
+    let table = Tensor::new([[1.0, 2.0], [3.0, 0.0]]);
+    let layer = Embedding::new(2, 2).activity_regularizer(Regularizer::L1 { l1: 0.5 });
+    let mut built = Sequential::new([2]).add(layer).build().unwrap();
+    let mut pass = Pass::training(Key::new(0));
+    built.parameters_mut(&mut |_, parameter| parameter.tensor = table.clone());
+    built.forward(&Var::new(Tensor::new([[0, 0], [1, 0]])), &mut pass).unwrap();
+    // Half of 3 + 3 + 3 + 3, over two samples.
+    assert_eq!(pass.penalties().unwrap().unwrap().tensor().item().unwrap(), 3.0);
+}
+
+#[test]
+fn each_step_has_statistics_of_its_own() {
+    let layer = TimeDistributed::new(BatchNormalization::new().momentum(0.5));
+    let mut model = Sequential::new([2, 1]).add(layer).build().unwrap();
+    let mut pass = Pass::training(Key::new(0));
+    // Means of 1 and 10, one after the other.
+    let x = Var::new(Tensor::new([[[0.0], [10.0]], [[2.0], [10.0]]]));
+    let y = model.forward(&x, &mut pass).unwrap();
+    pass.finish(&Var::new(Tensor::new(0.0)), &mut model).unwrap();
+    let y = y.tensor().to_vec_as::<f64>();
+    assert!((y[0] + 1.0).abs() < 1e-2 && (y[2] - 1.0).abs() < 1e-2 && y[1] == 0.0 && y[3] == 0.0, "{y:?}");
+    assert_eq!(crate::module::named_parameters(&model)[2].1.to_vec_as::<f64>(), [5.25]);
 }

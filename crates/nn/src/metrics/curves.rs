@@ -56,7 +56,14 @@ metrics! {
 
 /// More thresholds than anybody spreads over the scores, half of the numbers that single precision has there: `exact` takes
 /// every score.
-const MOST_THRESHOLDS: usize = 1 << 24;
+pub(super) const MOST_THRESHOLDS: usize = 1 << 24;
+
+/// So many thresholds, two or more, evenly from 0 to 1; the outer ones a little outside, so that all lies above the first and
+/// nothing above the last.
+pub(super) fn spread(number: usize) -> Vec<f64> {
+    let inner = (1..number.saturating_sub(1)).map(|i| i as f64 / (number - 1) as f64);
+    [-1e-7].into_iter().chain(inner).chain([1.0 + 1e-7]).collect()
+}
 
 /// Which curve an [`Auc`] is the area under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +99,7 @@ pub enum Aggregation {
 
 /// Scores, counted between thresholds or every one.
 #[derive(Debug, Clone)]
-struct Scores {
+pub(super) struct Scores {
     /// Weights of positives by how many bounds their score is above: `[columns · (bounds + 1)]`.
     positives: Tensor,
     /// Those of negatives.
@@ -189,19 +196,14 @@ fn determination(residual: f64, spread: f64) -> f64 {
 
 impl Auc {
     fn bounds(&self) -> Vec<f64> {
-        let mut bounds = vec![-1e-7];
         match &self.thresholds {
             Some(inner) => {
                 let mut inner = inner.clone();
                 inner.sort_by(f64::total_cmp);
-                bounds.extend(inner);
+                [-1e-7].into_iter().chain(inner).chain([1.0 + 1e-7]).collect()
             }
-            None => bounds.extend(
-                (1..self.num_thresholds.saturating_sub(1)).map(|i| i as f64 / (self.num_thresholds - 1) as f64),
-            ),
+            None => spread(self.num_thresholds),
         }
-        bounds.push(1.0 + 1e-7);
-        bounds
     }
 
     /// Whether there is a weight for each column, if there are weights.
@@ -229,21 +231,6 @@ impl Auc {
 
     /// The area under the curve of a column, from its weights of positives and negatives by bounds.
     fn area(&self, positives: &[f64], negatives: &[f64]) -> f64 {
-        // Above threshold i are the scores that are above more than i of them.
-        let above = |counts: &[f64]| {
-            let mut sums: Vec<f64> = counts
-                .iter()
-                .rev()
-                .scan(0.0, |sum, count| {
-                    Some({
-                        *sum += count;
-                        *sum
-                    })
-                })
-                .collect();
-            sums.reverse();
-            sums
-        };
         let (tp, fp) = (above(positives), above(negatives));
         let (Some(&positives), Some(&negatives)) = (tp.first(), fp.first()) else { return 0.0 };
         let (tp, fp) = (&tp[1..], &fp[1..]);
@@ -266,7 +253,54 @@ impl Auc {
     }
 }
 
+/// The weights above each threshold, behind the weight of all, from weights by how many thresholds a score is above.
+fn above(counts: &[f64]) -> Vec<f64> {
+    let add = |sum: &mut f64, count: &f64| {
+        *sum += count;
+        Some(*sum)
+    };
+    let mut sums: Vec<f64> = counts.iter().rev().scan(0.0, add).collect();
+    sums.reverse();
+    sums
+}
+
 impl Scores {
+    /// Counts targets, probabilities and weights of `columns` columns between the bounds.
+    pub(super) fn count(
+        &mut self,
+        name: &str,
+        bounds: Vec<f64>,
+        [t, p, weights]: [&Tensor; 3],
+        columns: usize,
+    ) -> Result<()> {
+        let scores = p.cast(DType::F64)?;
+        let weights = weights.expand(scores.shape())?;
+        let is_positive = t.ne(0)?;
+        let counts = bounds.len() + 1;
+        let before = self.positives.shape().first().map(|cells| cells / counts);
+        same_columns(name, before, columns)?;
+        let below = BoundsBelow { name: name.to_owned(), bounds };
+        let mut cell = Tensor::apply_one(below, &[&scores, &weights]).map_err(kiln_autograd::Error::unplaced)?;
+        if columns > 1 {
+            let starts = Tensor::arange(0, columns as i64, 1)?.mul(counts as i64)?;
+            cell = cell.add(&starts)?;
+        }
+        let cell = cell.reshape([scores.count()])?;
+        for (sums, weights) in [
+            (&mut self.positives, is_positive.select(&weights, 0.0)?),
+            (&mut self.negatives, is_positive.select(0.0, &weights)?),
+        ] {
+            let source = weights.reshape([scores.count()])?;
+            *sums = sums.expand([Shape::new(&[columns, counts])?.count()])?.scatter_add(0, &cell, &source)?;
+        }
+        Ok(())
+    }
+
+    /// Of one column, the weights of positives and of negatives above each threshold, behind those of all. Reads the state.
+    pub(super) fn above(&self) -> [Vec<f64>; 2] {
+        [&self.positives, &self.negatives].map(|counts| above(&counts.to_vec_as::<f64>()))
+    }
+
     /// The exact area of each column.
     fn exact_areas(&self) -> Vec<f64> {
         let columns = self.exact.last().and_then(|batch| batch.shape().last().copied()).unwrap_or(1);
@@ -332,25 +366,7 @@ impl Measure for Auc {
             self.state.exact.push(concat(&rows.each_ref(), 0)?);
             return Ok(());
         }
-        let bounds = self.bounds();
-        let counts = bounds.len() + 1;
-        let before = self.state.positives.shape().first().map(|cells| cells / counts);
-        same_columns(&self.name, before, columns)?;
-        let below = BoundsBelow { name: self.name.clone(), bounds };
-        let mut cell = Tensor::apply_one(below, &[&scores, &weights]).map_err(kiln_autograd::Error::unplaced)?;
-        if columns > 1 {
-            let starts = Tensor::arange(0, columns as i64, 1)?.mul(counts as i64)?;
-            cell = cell.add(&starts)?;
-        }
-        let cell = cell.reshape([scores.count()])?;
-        for (sums, weights) in [
-            (&mut self.state.positives, is_positive.select(&weights, 0.0)?),
-            (&mut self.state.negatives, is_positive.select(0.0, &weights)?),
-        ] {
-            let source = weights.reshape([scores.count()])?;
-            *sums = sums.expand([Shape::new(&[columns, counts])?.count()])?.scatter_add(0, &cell, &source)?;
-        }
-        Ok(())
+        self.state.count(&self.name, self.bounds(), [&batch.t, &scores, &weights], columns)
     }
 
     fn report(&self) -> Vec<f64> {

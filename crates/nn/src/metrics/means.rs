@@ -62,6 +62,26 @@ metrics! {
         /// The axis of the vectors.
         axis: isize = -1,
     }
+    /// The mean correlation of targets and predictions, from -1 to 1 (Pearson 1895); 0 where either does not vary.
+    ///
+    /// ```
+    /// use kiln_autograd::Tensor;
+    /// use kiln_nn::metrics::{Metric, PearsonCorrelation};
+    /// let mut correlation = PearsonCorrelation::new();
+    /// correlation.update(&Tensor::new([[1.0, 2.0, 3.0]]), &Tensor::new([[30.0, 20.0, 10.0]]), None)?;
+    /// assert!((correlation.result() + 1.0).abs() < 1e-12);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    PearsonCorrelation "pearson_correlation" Max Average {
+        /// The axis of the vectors.
+        axis: isize = -1,
+    }
+    /// The mean of `2 · cov / (var t + var p + (mean t - mean p)² + 1e-7)`: the correlation, less where the predictions have
+    /// another mean or scale than the targets (Lin 1989).
+    ConcordanceCorrelation "concordance_correlation" Max Average {
+        /// The axis of the vectors.
+        axis: isize = -1,
+    }
     /// [`losses::Poisson`] as a metric.
     Poisson "poisson" Min Average {}
     /// [`losses::KLDivergence`] as a metric.
@@ -151,6 +171,42 @@ of_losses! {
     CategoricalCrossentropy |self|
         losses::CategoricalCrossentropy::new().from_logits(self.from_logits).label_smoothing(self.label_smoothing).axis(self.axis),
         |mean| mean;
+}
+
+/// Metrics of how vectors vary together.
+macro_rules! correlations {
+    ($($metric:ident |$cov:ident, $t:ident, $p:ident, $apart:ident| $value:expr;)*) => {$(
+        impl Measure for $metric {
+            fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
+                let batch = Batch::new(&self.name, y_true, y_pred, weight, Fit::Same)?;
+                let [[t, t_mean], [p, p_mean]] = [deviations(&batch.t, self.axis)?, deviations(&batch.p, self.axis)?];
+                let $cov = t.mul(&p)?.mean(self.axis)?;
+                let ($t, $p) = (t.square()?.mean(self.axis)?, p.square()?.mean(self.axis)?);
+                let $apart = t_mean.sub(&p_mean)?.square()?;
+                add_values(&mut self.state, &$value?, weight)
+            }
+
+            fn report(&self) -> Vec<f64> {
+                vec![self.state.mean()]
+            }
+        }
+    )*};
+}
+
+correlations! {
+    PearsonCorrelation |cov, t, p, _apart| {
+        let scale = t.mul(&p)?.sqrt()?;
+        // What does not vary goes with nothing.
+        scale.eq(0.0)?.select(0.0, &cov.div(&scale)?)
+    };
+    ConcordanceCorrelation |cov, t, p, apart| cov.mul(2.0)?.div(&t.add(&p)?.add(&apart)?.add(1e-7)?);
+}
+
+/// What numbers differ from their mean along an axis, and that mean.
+fn deviations(x: &Tensor, axis: isize) -> Result<[Tensor; 2]> {
+    let x = x.cast(DType::F64)?;
+    let mean = x.mean(keep(axis))?;
+    Ok([x.sub(&mean)?, mean.squeeze(axis)?])
 }
 
 impl Measure for SparseCategoricalCrossentropy {

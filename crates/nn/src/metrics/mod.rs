@@ -8,6 +8,7 @@ mod curves;
 mod custom;
 mod macros;
 mod means;
+mod points;
 mod several;
 mod state;
 
@@ -15,6 +16,7 @@ pub use confusion::*;
 pub use curves::*;
 pub use custom::MetricFn;
 pub use means::*;
+pub use points::*;
 pub use several::IntoMetrics;
 
 use crate::losses::{Loss, Targets};
@@ -204,6 +206,10 @@ table! {
     "f1_score" "f1" => F1Score;
     "fbeta_score" "f_beta_score" => FBetaScore;
     "auc" => Auc;
+    "sensitivity_at_specificity" => SensitivityAtSpecificity;
+    "specificity_at_sensitivity" => SpecificityAtSensitivity;
+    "precision_at_recall" => PrecisionAtRecall;
+    "recall_at_precision" => RecallAtPrecision;
     "mean_io_u" "mean_iou" => MeanIoU;
     "confusion_matrix" => ConfusionMatrix;
     "r2_score" "r2" => R2Score;
@@ -214,6 +220,8 @@ table! {
     "mean_squared_logarithmic_error" "msle" => MeanSquaredLogarithmicError;
     "log_cosh_error" "log_cosh" => LogCoshError;
     "cosine_similarity" => CosineSimilarity;
+    "pearson_correlation" => PearsonCorrelation;
+    "concordance_correlation" => ConcordanceCorrelation;
     "poisson" => Poisson;
     "kl_divergence" "kld" => KLDivergence;
     "hinge" => Hinge;

@@ -49,7 +49,7 @@ impl Mode {
 fn direction_of(name: &str) -> Option<Direction> {
     const LOWER: [&str; 6] = ["loss", "error", "crossentropy", "divergence", "perplexity", "hinge"];
     const SHORT_LOWER: [&str; 6] = ["mse", "mae", "mape", "msle", "rmse", "kld"];
-    const HIGHER: [&str; 11] = [
+    const HIGHER: [&str; 12] = [
         "accuracy",
         "precision",
         "recall",
@@ -61,6 +61,7 @@ fn direction_of(name: &str) -> Option<Direction> {
         "similarity",
         "sensitivity",
         "specificity",
+        "correlation",
     ];
     let name = name.to_ascii_lowercase();
     let has_word = |words: &[&str]| name.split('_').any(|word| words.contains(&word));

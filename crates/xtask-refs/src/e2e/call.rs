@@ -28,7 +28,7 @@ impl Call {
         }
         let mut call = Call { name: name.to_owned(), positional: Vec::new(), named: Map::new() };
         for argument in arguments(inside) {
-            match argument.split_once('=') {
+            match argument.split_once('=').filter(|(key, _)| !key.contains('(')) {
                 Some((key, given)) => {
                     call.named.insert(key.trim().to_owned(), value(given));
                 }
@@ -97,6 +97,9 @@ mod tests {
         assert_eq!(call.positional, [json!(6), json!([3, 2]), json!("relu")]);
         assert_eq!(Value::Object(call.named), json!({ "padding": "same", "use_bias": false }));
         assert!(Call::read("relu").unwrap().positional.is_empty());
+        let call = Call::read("Bidirectional(LSTM(5, return_sequences=True), merge_mode=sum)").unwrap();
+        assert_eq!(call.positional, [json!("LSTM(5, return_sequences=True)")]);
+        assert_eq!(Value::Object(call.named), json!({ "merge_mode": "sum" }));
         assert!(Call::read("Dense(1) twice").is_err());
     }
 }

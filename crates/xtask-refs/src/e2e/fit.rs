@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
     let mut model = compiled(manifest)?;
-    let names = weight_names(&model);
+    let names = weight_names(&model, manifest);
     if names.len() != manifest.list("weights").len() {
         return Err(Stop::Failed(format!("{} weights, expected {}", names.len(), manifest.list("weights").len())));
     }
@@ -69,20 +69,24 @@ fn list_of_metrics(manifest: &Manifest, key: &str) -> Result<Vec<Box<dyn Metric>
     entries.map(metric).collect()
 }
 
-/// Each of the model's weights with its name in the file, where layers that have weights are numbered.
-fn weight_names(model: &Model<Network>) -> Vec<(String, String)> {
+/// Each of the model's weights with its name in the file, where layers that have weights are numbered. Where the two libraries
+/// call what is inside of a layer by different names, as both directions of one, the order tells.
+fn weight_names(model: &Model<Network>, manifest: &Manifest) -> Vec<(String, String)> {
     let parameters = named_parameters(model.module());
+    let known: Vec<&str> = manifest.list("weights").iter().map(|weight| text(weight, "name")).collect();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     for (path, _) in &parameters {
         let (layer, next) = (path.split('/').next().unwrap_or_default(), numbers.len());
         numbers.entry(layer).or_insert(next);
     }
-    let name = |(path, _): (String, Tensor)| {
-        let (layer, weight) = path.split_once('/').unwrap_or((&path, ""));
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let name = |(i, (path, _)): (usize, &(String, Tensor))| {
+        let (layer, weight) = path.split_once('/').unwrap_or((path, ""));
         let theirs = format!("{}.{}/{weight}", numbers.get(layer).copied().unwrap_or(0), without_number(layer));
-        (path.clone(), theirs)
+        let placed = known.get(i).filter(|name| last(name) == last(path) && !known.contains(&theirs.as_str()));
+        (path.clone(), placed.map_or(theirs, |name| (*name).to_owned()))
     };
-    parameters.iter().cloned().map(name).collect()
+    parameters.iter().enumerate().map(name).collect()
 }
 
 /// `conv2d_1` as `conv2d`.

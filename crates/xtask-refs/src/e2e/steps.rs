@@ -60,31 +60,66 @@ pub(super) fn run(manifest: &Manifest) -> Result<(), Stop> {
     )
 }
 
-/// What the model is trained for.
-enum Objective {
-    CrossEntropy,
-    MeanSquaredError,
+/// What the model is trained for: a loss of PyTorch's, as a mean over all elements or as their sum.
+struct Objective {
+    kind: Kind,
+    sums: bool,
+}
+
+enum Kind {
+    CrossEntropy {
+        smoothing: f64,
+    },
+    SquaredError,
+    AbsoluteError,
+    /// The absolute error with a round foot of this width; PyTorch's smooth loss is Huber's divided by it.
+    Huber {
+        delta: f64,
+        smooth: bool,
+    },
+    BinaryCrossEntropy,
 }
 
 impl Objective {
     fn read(loss: &Value) -> Result<Objective, Stop> {
-        let others = loss
-            .as_object()
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| !matches!(key.as_str(), "name" | "reduction" | "over"));
-        match (text(loss, "name"), text(loss, "reduction"), others) {
-            ("cross_entropy", "mean", None) => Ok(Objective::CrossEntropy),
-            ("mse_loss" | "mse", "mean", None) => Ok(Objective::MeanSquaredError),
-            _ => Stop::unsupported(format!("the loss {loss}")),
+        let given = |key: &str, default: f64| loss.get(key).and_then(number).unwrap_or(default);
+        let (kind, argument) = match text(loss, "name") {
+            "cross_entropy" => (Kind::CrossEntropy { smoothing: given("label_smoothing", 0.0) }, "label_smoothing"),
+            "mse_loss" | "mse" => (Kind::SquaredError, ""),
+            "l1_loss" => (Kind::AbsoluteError, ""),
+            "huber_loss" => (Kind::Huber { delta: given("delta", 1.0), smooth: false }, "delta"),
+            "smooth_l1_loss" => (Kind::Huber { delta: given("beta", 1.0), smooth: true }, "beta"),
+            "binary_cross_entropy_with_logits" => (Kind::BinaryCrossEntropy, ""),
+            _ => return Stop::unsupported(format!("the loss {loss}")),
+        };
+        let known = |key: &str| matches!(key, "name" | "reduction" | "over") || key == argument;
+        let sums = text(loss, "reduction") == "sum";
+        if loss.as_object().is_some_and(|all| all.keys().any(|key| !known(key)))
+            || !(sums || matches!(text(loss, "reduction"), "mean" | ""))
+        {
+            return Stop::unsupported(format!("the loss {loss}"));
         }
+        Ok(Objective { kind, sums })
     }
 
     fn call(&self, output: &Var, y: &Var) -> Result<Var, Stop> {
-        Ok(match self {
-            Objective::CrossEntropy => output.cross_entropy(y)?.mean(..)?,
-            Objective::MeanSquaredError => output.sub(y)?.square()?.mean(..)?,
-        })
+        let each = match self.kind {
+            Kind::CrossEntropy { smoothing } => {
+                let own = output.cross_entropy(y)?.mul(1.0 - smoothing)?;
+                let all = MathOps::neg(&output.log_softmax(-1)?.mean(-1)?)?;
+                if smoothing == 0.0 { own } else { own.add(&all.mul(smoothing)?)? }
+            }
+            Kind::SquaredError => output.sub(y)?.square()?,
+            Kind::AbsoluteError => output.sub(y)?.abs()?,
+            Kind::Huber { delta, smooth } => {
+                let far = output.sub(y)?.abs()?;
+                let loss = far.le(delta)?.select(&far.square()?.mul(0.5)?, &far.sub(0.5 * delta)?.mul(delta)?)?;
+                if smooth { loss.div(delta)? } else { loss }
+            }
+            // −log σ(x) where y is 1, −log σ(−x) where it is 0.
+            Kind::BinaryCrossEntropy => output.softplus()?.sub(&output.mul(y)?)?,
+        };
+        Ok(if self.sums { each.sum(..)? } else { each.mean(..)? })
     }
 }
 

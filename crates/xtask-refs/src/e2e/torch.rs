@@ -475,9 +475,21 @@ fn layer(name: &str, call: Call) -> std::result::Result<Link, Stop> {
 }
 
 fn function(call: Call) -> std::result::Result<Link, Stop> {
-    let pool = || match (&call.positional[..], call.named.is_empty()) {
-        ([size], true) => Ok(Pool2dOptions::new(pair(&call.name, size)?).channels_first()),
-        _ => Stop::unsupported(format!("{} with these arguments", call.name)),
+    let pool = || {
+        let mut given: Vec<(&str, &Value)> =
+            ["kernel_size", "stride", "padding"].into_iter().zip(&call.positional).collect();
+        given.extend(call.named.iter().map(|(name, value)| (name.as_str(), value)));
+        let Some((_, size)) = given.iter().find(|(name, _)| *name == "kernel_size") else {
+            return Stop::unsupported(format!("{} without a size", call.name));
+        };
+        given.iter().try_fold(Pool2dOptions::new(pair(&call.name, size)?).channels_first(), |pool, (name, value)| {
+            Ok(match *name {
+                "kernel_size" => pool,
+                "stride" => pool.stride(pair(&call.name, value)?),
+                "padding" => pool.padding(Padding::symmetric(pair(&call.name, value)?)),
+                _ => return Stop::unsupported(format!("{}: {name}", call.name)),
+            })
+        })
     };
     match (call.name.as_str(), call.positional.first().and_then(Value::as_i64)) {
         ("max_pool2d", _) => Ok(Link::MaxPool(pool()?)),
@@ -489,9 +501,11 @@ fn function(call: Call) -> std::result::Result<Link, Stop> {
             Ok(Link::Function(Activation::LeakyRelu(slope.unwrap_or(0.01))))
         }
         // The functions that have the same defaults in both libraries.
-        (name @ ("relu" | "tanh" | "sigmoid" | "gelu" | "silu" | "elu" | "selu" | "softplus"), None) => {
-            Ok(Link::Function(name.into()))
-        }
+        (
+            name @ ("relu" | "relu6" | "tanh" | "sigmoid" | "gelu" | "silu" | "mish" | "elu" | "selu" | "celu"
+            | "softplus" | "softsign" | "hardswish" | "hardsigmoid" | "hardtanh" | "logsigmoid" | "tanhshrink"),
+            None,
+        ) => Ok(Link::Function(name.into())),
         (name, _) => Stop::unsupported(format!("`{name}`")),
     }
 }

@@ -4,8 +4,9 @@ use super::{Course, Recurrent};
 use crate::layer::{AnyLayer, Weight, Weights, arity};
 use crate::layers::Dense;
 use crate::layers::settings::{described, settings, words};
-use crate::{Error, Pass, Regularizer, Result, Signal};
-use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, StatisticsOps, Value, ViewOps, concat};
+use crate::module::Role;
+use crate::{Error, Parameter, Pass, Regularizer, Result, Signal};
+use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, StatisticsOps, Value, ViewOps, concat, stack};
 use kiln_autograd::{Shape, Var};
 use std::sync::Arc;
 
@@ -192,6 +193,22 @@ impl TimeDistributed {
     }
 }
 
+impl TimeDistributed {
+    /// Each step by itself: what a layer measures of a batch is of the samples' steps at one time, as in Keras.
+    fn one_by_one(&self, x: &Signal, weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let mut all = Vec::new();
+        for t in 0..x.shape()[1] as isize {
+            let mask = x.mask.as_ref().map(|mask| mask.index(1, t)).transpose()?;
+            let step = Signal::new(x.value.index(1, t)?).masked(mask);
+            let y = self.layer.run(&[step], weights.within("layer"), pass)?;
+            let [y] = arity("TimeDistributed", &y)?;
+            all.push(y.value.clone());
+        }
+        let y = stack(&all.iter().collect::<Vec<_>>(), 1)?;
+        Ok(vec![Signal::new(y).masked(x.mask.clone().filter(|mask| Value::shape(mask).rank() == 2))])
+    }
+}
+
 impl AnyLayer for TimeDistributed {
     described!(any);
 
@@ -212,6 +229,10 @@ impl AnyLayer for TimeDistributed {
         let [x] = arity("TimeDistributed", x)?;
         let shape = *x.shape();
         let (batch, time) = (shape[0], shape[1]);
+        let moves = |parameter: &Parameter| parameter.role() == Role::Statistic && parameter.trainable;
+        if pass.is_training() && weights.parameters().iter().any(moves) {
+            return self.one_by_one(x, weights, pass);
+        }
         // Steps as samples.
         let flat = |x: &Var| x.reshape([&[batch * time], &Value::shape(x)[2..]].concat());
         let apart = |x: &Var| x.reshape([&[batch, time], &Value::shape(x)[1..]].concat());
