@@ -182,10 +182,17 @@ merging! {
         }
         Ok(all)
     };
-    /// The largest of its inputs. Where one has a mask, steps that do not count in it take no part.
-    Maximum(2, false) |x| extreme(x, |a, b| Ok(a.maximum(b)?));
-    /// The smallest of its inputs. Where one has a mask, steps that do not count in it take no part.
-    Minimum(2, false) |x| extreme(x, |a, b| Ok(a.minimum(b)?));
+    /// The largest of its inputs; of equal ones the first, which has the whole gradient. Where one has a mask, steps that do not
+    /// count in it take no part.
+    Maximum(2, false) |x| extreme(x, |a, b| chosen(a, b, a.ge(b)?));
+    /// The smallest of its inputs; of equal ones the first, which has the whole gradient. Where one has a mask, steps that do not
+    /// count in it take no part.
+    Minimum(2, false) |x| extreme(x, |a, b| chosen(a, b, a.le(b)?));
+}
+
+/// The first where it is chosen or NaN, else the second.
+fn chosen(first: &Var, second: &Var, is_first: Var) -> Result<Var> {
+    Ok(is_first.logical_or(&first.is_nan()?)?.select(first, second)?)
 }
 
 settings! {
@@ -369,6 +376,19 @@ mod tests {
         assert_eq!(merged(Maximum::new(), both), (vec![4.0, -5.0, 3.0], mask.clone()));
         assert_eq!(merged(Maximum::new(), first), (vec![4.0, -5.0, 6.0], None));
         assert_eq!(merged(Minimum::new(), both), (vec![1.0, -5.0, 3.0], mask.clone()));
+        // Of equal ones the first has the whole gradient; what is no number stays.
+        let tape = kiln_autograd::Tape::new();
+        let [a, b] = [[2.0, f64::NAN, 1.0], [2.0, 1.0, f64::NAN]].map(|x| tape.watch(&Tensor::new([x])));
+        for layer in [&Maximum::new() as &dyn AnyLayer, &Minimum::new()] {
+            let both = [&a, &b].map(|x| Signal::new(x.clone()));
+            let y = layer.run(&both, Weights::none(), &mut Pass::inference()).unwrap().swap_remove(0).value;
+            assert_eq!(
+                y.tensor().to_vec_as::<f64>().into_iter().map(f64::is_nan).collect::<Vec<_>>(),
+                [false, true, true]
+            );
+            let gradients = y.slice(1, ..1).unwrap().sum(..).unwrap().backward().unwrap();
+            assert_eq!([&a, &b].map(|x| gradients.get(x).unwrap().to_vec_as::<f64>()[0]), [1.0, 0.0]);
+        }
         // Sums and means take what is there.
         assert_eq!(merged(Average::new(), both), (vec![2.5, -1.5, 4.5], mask.clone()));
         assert_eq!(merged(Add::new(), both), (vec![5.0, -3.0, 9.0], mask));
