@@ -338,16 +338,16 @@ impl Layer for Liar {
 #[test]
 fn a_layer_gives_the_shape_that_it_promises() {
     let lies = [
-        (Liar(3, |x| Ok(x.clone())), "[5, 2] for [5, 2], `output_shape` promises (None, 3)"),
-        (Liar(2, |x| x.slice(0, ..1)), "[1, 2] for [5, 2], `output_shape` promises (None, 2)"),
-        (Liar(2, |x| x.mean(..)), "[] for [5, 2], `output_shape` promises (None, 2)"),
+        (Liar(3, |x| Ok(x.clone())), "[5, 2] for [5, 2], and promises (None, 3)"),
+        (Liar(2, |x| x.slice(0, ..1)), "[1, 2] for [5, 2], and promises (None, 2)"),
+        (Liar(2, |x| x.mean(..)), "[] for [5, 2], and promises (None, 2)"),
     ];
     for ((lie, text), is_last) in lies.iter().flat_map(|lie| [(lie, true), (lie, false)]) {
         let model = Sequential::new([2]).add(lie.clone());
         let model = if is_last { model } else { model.add(Dense::new(1)) };
         let model = model.compile("sgd", "mse", ["mae"]).unwrap();
         let error = model.predict(&Tensor::zeros([5, 2]).unwrap()).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("Liar: `call` gives {text}")), "{error}");
+        assert!(error.starts_with(&format!("Liar: it gives {text}")), "{error}");
         assert!(error.contains("in layer `liar`"), "{error}");
     }
 }

@@ -124,6 +124,14 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// [`Fit::validation_data`] where nothing else has been named.
+    pub(crate) fn validated_by(mut self, data: &'a Dataset) -> Self {
+        if matches!(self.validation, Validation::None) {
+            self.validation = Validation::Data(data);
+        }
+        self
+    }
+
     /// Keeps this fraction of the samples for validation, chosen at random by the seed.
     #[must_use]
     pub fn validation_split(mut self, fraction: f64) -> Self {

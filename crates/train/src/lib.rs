@@ -27,6 +27,7 @@
 
 pub mod callbacks;
 mod checkpoint;
+mod cross_validate;
 pub mod data;
 pub mod datasets;
 pub mod error;
@@ -49,6 +50,7 @@ mod unoptimized;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
 pub use checkpoint::LoadReport;
+pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
 pub use data::{Batch, ClassWeight, Dataset, Inputs, IntoTensors};
 pub use error::{Error, Result};
 pub use fit::Fit;

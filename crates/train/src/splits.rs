@@ -13,7 +13,7 @@ pub struct Fold {
     pub test: Vec<usize>,
 }
 
-/// A way to split samples.
+/// A way to split samples, for [`cross_validate`](crate::cross_validate).
 pub trait Splits {
     /// The folds of these data.
     ///
