@@ -58,9 +58,9 @@ impl Parameter {
         Parameter::with(tensor, Role::Statistic)
     }
 
-    /// Of the same kind, for a pass that is told what it stands for: [`Pass::assume`].
-    pub(crate) fn stand_in(&self) -> Parameter {
-        Parameter { trainable: self.trainable, ..Parameter::with(self.tensor.clone(), self.role) }
+    /// Another of the same kind with this tensor, for a pass that is told what it stands for: [`Pass::assume`].
+    pub(crate) fn stand_in(&self, tensor: Tensor) -> Parameter {
+        Parameter { trainable: self.trainable, ..Parameter::with(tensor, self.role) }
     }
 
     fn with(tensor: Tensor, role: Role) -> Parameter {

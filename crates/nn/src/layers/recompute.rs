@@ -87,17 +87,16 @@ impl AnyLayer for Recompute {
             layer: self.layer.clone(),
             masks: x.iter().map(|x| x.mask.clone()).collect(),
             names: weights.names().map(str::to_owned).collect(),
-            parameters: weights.parameters().iter().map(Parameter::stand_in).collect(),
+            parameters: weights.parameters().iter().map(|p| p.stand_in(pass.current(p).clone())).collect(),
             pass: pass.part(),
         };
         let seen = Rc::new(RefCell::new(None));
         let told = seen.clone();
         let run = move |values: &[Var]| match region.run(values) {
             Ok((y, reported)) => {
-                let updates = || region.parameters.iter().map(|p| reported.update_of(p).cloned()).collect();
                 told.borrow_mut().get_or_insert_with(|| Seen {
                     masks: y.iter().map(|y| y.mask.clone()).collect(),
-                    updates: updates(),
+                    updates: region.parameters.iter().map(|p| reported.update_of(p).cloned()).collect(),
                     draws: reported.draws,
                     error: None,
                 });

@@ -72,21 +72,23 @@ fn a_mask_of_pairs_covers_them() {
 #[test]
 fn a_normalization_that_is_called_twice_moves_twice() {
     let (a, b) = (Input::new([1]), Input::new([1]));
-    let shared = BatchNormalization::new().momentum(0.5).shared();
-    let sum = Add::new().on([&shared.on(&a).unwrap(), &shared.on(&b).unwrap()]).unwrap();
-    let mut model = Functional::new([&a, &b], &sum).unwrap().build().unwrap();
-    let x = |value: f64| Signal::from(Tensor::new([[value], [value]]));
-    let mut step = |x: [Signal; 2]| {
-        let mut pass = Pass::training(Key::new(0));
-        model.forward_all(&x, &mut pass).unwrap();
-        pass.finish(&Var::new(Tensor::new(0.0)), &mut model).unwrap();
-        crate::module::named_parameters(&model)[2].1.to_vec_as::<f64>()[0]
-    };
-    // 0 and 10, then with 2: as in Keras.
-    assert_eq!(step([x(10.0), x(2.0)]), 3.5);
-    // No sample, no statistics.
-    let none = || Signal::from(Tensor::zeros([0, 1]).unwrap());
-    assert_eq!(step([none(), none()]), 3.5);
+    let layer = || BatchNormalization::new().momentum(0.5);
+    for shared in [layer().shared(), Recompute::new(layer()).shared()] {
+        let sum = Add::new().on([&shared.on(&a).unwrap(), &shared.on(&b).unwrap()]).unwrap();
+        let mut model = Functional::new([&a, &b], &sum).unwrap().build().unwrap();
+        let x = |value: f64| Signal::from(Tensor::new([[value], [value]]));
+        let mut step = |x: [Signal; 2]| {
+            let mut pass = Pass::training(Key::new(0));
+            model.forward_all(&x, &mut pass).unwrap();
+            pass.finish(&Var::new(Tensor::new(0.0)), &mut model).unwrap();
+            crate::module::named_parameters(&model)[2].1.to_vec_as::<f64>()[0]
+        };
+        // 0 and 10, then with 2: as in Keras.
+        assert_eq!(step([x(10.0), x(2.0)]), 3.5);
+        // No sample, no statistics.
+        let none = || Signal::from(Tensor::zeros([0, 1]).unwrap());
+        assert_eq!(step([none(), none()]), 3.5);
+    }
 }
 
 #[test]
