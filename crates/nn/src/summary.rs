@@ -15,6 +15,11 @@ pub(crate) struct Row {
     pub(crate) from: Option<String>,
 }
 
+/// Shapes one after the other: `[3], [4, 2]`.
+pub(crate) fn shapes(shapes: &[Shape]) -> String {
+    shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// A shape with an open batch dimension, as Keras writes it: `(None, 28, 28)`.
 pub(crate) fn batch_shape(shape: &Shape) -> String {
     let dims: Vec<String> = shape.iter().map(|d| format!(", {d}")).collect();

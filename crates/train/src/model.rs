@@ -166,7 +166,7 @@ impl Tracked {
 
 fn check_names<'a>(objectives: &[Objective], metrics: impl Iterator<Item = &'a Tracked>) -> Result<()> {
     let mut taken: HashSet<String> =
-        ["loss", "epoch", "seconds", "learning_rate", "gradient_norm"].map(str::to_owned).into();
+        ["loss", "epoch", "seconds", "learning_rate", "gradient_norm", "loss_scale"].map(str::to_owned).into();
     for name in objectives.iter().filter_map(Objective::log_name) {
         if name.starts_with("val_") || !taken.insert(name.clone()) {
             let text =

@@ -72,15 +72,6 @@ impl Functional {
         graph.tied_as(&config["ties"])
     }
 
-    /// Ties the weights that a file names.
-    fn tied_as(self, ties: &Json) -> Result<Functional> {
-        ties.as_array().into_iter().flatten().try_fold(self, |graph, tie| {
-            let path = |key: &str| tie[key].as_str().unwrap_or_default();
-            let transposed = tie["transposed"].as_bool().unwrap_or(false);
-            graph.tied(path("weight"), Tie { to: path("to").to_owned(), transposed })
-        })
-    }
-
     pub(super) fn config(&self) -> Json {
         let layer = |placed: &Placed| {
             let (class, config) = (placed.layer.class_name(), placed.layer.to_config());

@@ -1,7 +1,9 @@
-//! Models as graphs: a description that is data. `files` has its form in files, `network` what it becomes with weights.
+//! Models as graphs: a description that is data. `files` has its form in files, `ties` the weights that are others, `network` what
+//! it becomes with weights.
 
 mod files;
 mod network;
+mod ties;
 
 pub use network::Network;
 
@@ -231,8 +233,8 @@ impl Functional {
         let weights = |shapes: &[Shape]| of.weights_for(shapes).map_err(|e| e.in_layer(name));
         let (first, again) = (weights(&built_for)?, weights(shapes)?);
         let Some((a, b)) = first.iter().zip(&again).find(|(a, b)| a.shape != b.shape) else { return Ok(()) };
-        let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
-        let (class, own, before, now) = (of.class_name(), &a.name, list(&built_for), list(shapes));
+        let (class, own, before, now) =
+            (of.class_name(), &a.name, summary::shapes(&built_for), summary::shapes(shapes));
         let text = format!(
             "{class} was called on {before}, for which `{own}` is {:?}, and is called on {now}, which needs {:?}",
             a.shape, b.shape
@@ -297,80 +299,6 @@ impl Functional {
     /// Computes in another type than that of the weights, if one is given.
     pub(crate) fn computing_in(self, compute: Option<DType>) -> Functional {
         Functional { compute, ..self }
-    }
-
-    /// Makes `weight` the one at `to`: they are one parameter with one gradient, which keeps the path, the initial values and the
-    /// constraint of `to`.
-    ///
-    /// ```
-    /// use kiln_nn::{Sequential, layers::{Dense, Embedding, Flatten}};
-    /// // The scores of 50 words are products with their 8 numbers.
-    /// let model = Sequential::new([1])
-    ///     .add(Embedding::new(50, 8))
-    ///     .add(Flatten::new())
-    ///     .add(Dense::new(50).use_bias(false))
-    ///     .graph()?
-    ///     .tie_transposed("dense/kernel", "embedding/embeddings")?;
-    /// assert_eq!(kiln_nn::module::count_parameters(&model.build()?).0, 50 * 8);
-    /// # Ok::<(), kiln_nn::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// A path that is none, shapes that differ, a weight that is tied already or has a constraint, a statistic.
-    pub fn tie(self, weight: &str, to: &str) -> Result<Functional> {
-        self.tied(weight, Tie { to: to.to_owned(), transposed: false })
-    }
-
-    /// Makes a matrix another one with its rows and columns exchanged: [`Functional::tie`].
-    ///
-    /// # Errors
-    /// As there; weights that are no matrices.
-    pub fn tie_transposed(self, weight: &str, to: &str) -> Result<Functional> {
-        self.tied(weight, Tie { to: to.to_owned(), transposed: true })
-    }
-
-    fn tied(mut self, weight: &str, tie: Tie) -> Result<Functional> {
-        let all = self.weights_for(&[])?;
-        let find = |path: &str| {
-            let paths: Vec<&str> = all.iter().map(|weight| &*weight.name).collect();
-            let found = all.iter().find(|weight| weight.name == path);
-            found.ok_or_else(|| Error::unknown("weight", path, &paths))
-        };
-        let (own, other) = (find(weight)?, find(&tie.to)?);
-        let refused = |text: String, help: &str| Err(Error::config(format!("tie: {text}"), help));
-        if weight == tie.to {
-            return refused(format!("`{weight}` is tied to itself"), "name another weight");
-        }
-        for one in [own, other] {
-            if one.is_tied() {
-                return refused(format!("`{}` is another weight already", one.name), "tie all to the one that is left");
-            }
-            if one.role != Role::Weight {
-                return refused(format!("`{}` is a statistic", one.name), "tie weights, which the optimizer changes");
-            }
-        }
-        if self.ties.iter().any(|(_, tie)| tie.to == weight) {
-            return refused(format!("others are tied to `{weight}`"), "tie all to the one that is left");
-        }
-        if own.constraint.is_some() {
-            return refused(format!("`{weight}` has a constraint"), "give it to the weight that is left");
-        }
-        let mut wanted = other.shape.clone();
-        if tie.transposed {
-            if wanted.len() != 2 {
-                return refused(format!("`{}` of shape {wanted:?} is no matrix", tie.to), "only these are transposed");
-            }
-            wanted.reverse();
-        }
-        if own.shape != wanted {
-            let (to, what) = (&tie.to, if tie.transposed { " transposed" } else { "" });
-            return refused(
-                format!("`{weight}` is {:?}, and `{to}`{what} {wanted:?}", own.shape),
-                "make the shapes equal",
-            );
-        }
-        self.ties.push((weight.to_owned(), tie));
-        Ok(self)
     }
 
     /// The names of the inputs.
@@ -694,8 +622,12 @@ impl AnyLayer for Functional {
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let wanted: Vec<Shape> = self.inputs.iter().map(|port| port.shape).collect();
         if inputs != wanted {
-            let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
-            let text = format!("{}: takes samples of {}, found {}", self.name, list(&wanted), list(inputs));
+            let text = format!(
+                "{}: takes samples of {}, found {}",
+                self.name,
+                summary::shapes(&wanted),
+                summary::shapes(inputs)
+            );
             return Err(Error::config(text, "describe the model for these shapes, or reshape before it"));
         }
         Ok(self.outputs.iter().map(|&i| self.shapes[i]).collect())

@@ -166,8 +166,11 @@ impl Recurrent {
         let step = step_of(class, x)?;
         let wanted = self.cell.state_shapes(&step)?;
         if !states.is_empty() && states != wanted {
-            let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
-            let text = format!("{class}: the initial state has shapes {}, found {}", list(&wanted), list(states));
+            let text = format!(
+                "{class}: the initial state has shapes {}, found {}",
+                crate::summary::shapes(&wanted),
+                crate::summary::shapes(states)
+            );
             return Err(Error::config(text, "give all states of a cell of this size, after the sequence, or none"));
         }
         let output = self.cell.output_shape(&step)?;
@@ -289,8 +292,12 @@ fn stepped(
     if given == found {
         return Ok((output, next));
     }
-    let list = |shapes: &[Shape]| shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
-    let text = format!("{}: a step makes states of {} from {}", cell.class(), list(&found), list(&given));
+    let text = format!(
+        "{}: a step makes states of {} from {}",
+        cell.class(),
+        crate::summary::shapes(&found),
+        crate::summary::shapes(&given)
+    );
     Err(Error::config(text, "give as many states as `state_shapes` names, each of its shape"))
 }
 
