@@ -7,6 +7,7 @@ mod layers;
 mod ops;
 mod plan;
 mod reported;
+mod resume;
 mod steps;
 mod tape;
 mod training;

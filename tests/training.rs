@@ -419,7 +419,10 @@ fn a_file_that_claims_other_layers_is_refused_before_they_are_made() {
     let path = folder.join("model.safetensors");
     let model = Sequential::new([2]).add(Dense::new(3)).compile("sgd", "mse", ()).unwrap();
     model.save(&path).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Without its checksum: who claims such things can compute one.
+    let sum = bytes.windows(13).position(|part| part == b"kiln_checksum").unwrap();
+    bytes[sum] = b'x';
     // The header is as long as its first eight bytes say: the number grows where spaces were.
     let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
     let at = 8 + text.find("\\\"units\\\": 3").unwrap();

@@ -1,10 +1,10 @@
 //! Model files: one safetensors file with the weights, the optimizer's state, and in its header the architecture and
-//! the compile settings as JSON.
+//! the compile settings as JSON. A checkpoint of a run is one with more in it, which `fit/checkpoints.rs` knows.
 
 use crate::files::write_atomic;
 use crate::model::{Model, Tracked};
 use crate::{Compile, Error, Result};
-use kiln_nn::io::{TensorFile, load_safetensors, to_safetensors};
+use kiln_nn::io::{TensorFile, parse_safetensors, to_safetensors};
 use kiln_nn::losses::Losses;
 use kiln_nn::module::{fitting, load_parameters, named_parameters};
 use kiln_nn::names::{listing, matches};
@@ -12,12 +12,17 @@ use kiln_nn::{Functional, Module, Network, Spec, Tensor};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::fs;
 use std::path::Path;
 
 /// The entry of the header that holds the JSON.
 const ENTRY: &str = "kiln_model";
 /// Before the names of the optimizer's tensors, which would else collide with weights.
-const OPTIMIZER: &str = "optimizer/";
+pub(crate) const OPTIMIZER: &str = "optimizer/";
+/// Before the names of what a run keeps beside the model.
+pub(crate) const RUN: &str = "run/";
+/// The entry of the header that holds the checksum of all bytes but its own digits.
+const CHECKSUM: &str = "kiln_checksum";
 /// How a model goes on that no file can describe.
 const OWN_PARTS: &str =
     "what is your own is built by your code: build and compile the model, then model.load_state(path)";
@@ -71,9 +76,7 @@ impl<M: Module> Model<M> {
     /// A file that cannot be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         let weights = named_parameters(&self.module);
-        let bytes = to_safetensors(weights.iter().map(|(n, t)| (n.as_str(), t)), &BTreeMap::new())
-            .map_err(kiln_nn::Error::from)?;
-        write_atomic(path.as_ref(), &bytes)
+        write(path.as_ref(), weights.iter().map(|(name, tensor)| (name.as_str(), tensor)), None)
     }
 
     /// Reads weights that [`Model::save_weights`] or [`Model::save`] wrote into this model.
@@ -169,15 +172,23 @@ impl<M: Module> Model<M> {
     }
 
     /// Writes the whole model: architecture, compile settings, weights and optimizer state. The file is replaced in one
-    /// step, so a crash leaves the old one or the new one. A module, layer, loss or metric of your own cannot be made from a
-    /// file; such a model is built by your code and goes on with [`Model::load_state`].
+    /// step, so a crash leaves the old one or the new one, and has a checksum. A module, layer, loss or metric of your own cannot be
+    /// made from a file; such a model is built by your code and goes on with [`Model::load_state`].
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let weights = named_parameters(&self.module);
-        let state: Vec<(String, Tensor)> =
-            self.optimizer.state().into_iter().map(|(name, t)| (format!("{OPTIMIZER}{name}"), t)).collect();
+        write_model(path.as_ref(), self.tensors(), &[], &self.description())
+    }
+
+    /// The weights, and the optimizer's state, by their names in a file.
+    pub(crate) fn tensors(&self) -> Vec<(String, Tensor)> {
+        let state = self.optimizer.state().into_iter().map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor));
+        named_parameters(&self.module).into_iter().chain(state).collect()
+    }
+
+    /// What it was compiled with.
+    pub(crate) fn compiled(&self) -> Json {
         let several = self.objectives.len() > 1;
         let configs = |metrics: &[Tracked]| -> Vec<Json> {
             let config = |tracked: &Tracked| match several {
@@ -190,24 +201,26 @@ impl<M: Module> Model<M> {
             [one] => one.loss.to_config(),
             all => all.iter().map(|one| json!({ "loss": one.loss.to_config(), "weight": one.weight })).collect(),
         };
-        let mut frozen = Vec::new();
-        self.module.parameters(&mut |path, parameter| frozen.extend((!parameter.trainable).then(|| path.to_owned())));
-        let description = json!({
-            "format": FORMAT,
-            "kiln": env!("CARGO_PKG_VERSION"),
-            "architecture": self.module.config(),
+        json!({
             "optimizer": self.optimizer.to_config(),
             "loss": loss,
             "metrics": configs(&self.metrics),
             "weighted_metrics": configs(&self.weighted_metrics),
+        })
+    }
+
+    /// What a file says of the model beside its tensors.
+    pub(crate) fn description(&self) -> Description {
+        let mut frozen = Vec::new();
+        self.module.parameters(&mut |path, parameter| frozen.extend((!parameter.trainable).then(|| path.to_owned())));
+        let own = json!({
+            "format": FORMAT,
+            "kiln": env!("CARGO_PKG_VERSION"),
+            "architecture": self.module.config(),
             "steps": self.steps,
             "frozen": frozen,
         });
-        let text = serde_json::to_string_pretty(&description)
-            .map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
-        let all = weights.iter().chain(&state).map(|(name, t)| (name.as_str(), t));
-        let bytes = to_safetensors(all, &BTreeMap::from([(ENTRY.to_owned(), text)])).map_err(kiln_nn::Error::from)?;
-        write_atomic(path.as_ref(), &bytes)
+        [own, self.compiled()].into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()
     }
 
     /// Takes the weights and the optimizer's state from a file that [`Model::save`] wrote: training goes on where it was, to
@@ -217,21 +230,18 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// A file that is missing, damaged, or of another model or optimizer; the model is unchanged then.
     pub fn load_state(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let file = read(path)?;
-        let description = description(path, &file)?;
-        match description["optimizer"]["name"].as_str() {
-            Some(name) if name != self.optimizer.name() => {
-                let text = format!("has the state of {name}, this model is compiled with {}", self.optimizer.name());
-                Err(Error::file(path, text)
-                    .with_help("compile it as the saved one was; model.load_weights(path) takes the weights alone"))
-            }
-            _ => self.restore(path, &file, &description),
-        }
+        let (saved, _) = read_model(path.as_ref())?;
+        self.restore(path.as_ref(), &saved)
     }
 
     /// Puts weights, the optimizer's state and the position in the stream of random numbers in place; all or none.
-    fn restore(&mut self, path: &Path, file: &TensorFile, description: &Json) -> Result<()> {
+    pub(crate) fn restore(&mut self, path: &Path, saved: &Saved) -> Result<()> {
+        let Saved { file, description } = saved;
+        if let Some(name) = description["optimizer"]["name"].as_str().filter(|name| *name != self.optimizer.name()) {
+            let text = format!("has the state of {name}, this model is compiled with {}", self.optimizer.name());
+            let help = "compile it as the saved one was; model.load_weights(path) takes the weights alone";
+            return Err(Error::file(path, text).with_help(help));
+        }
         let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
         let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
         self.check_all_used(path, file)?;
@@ -272,8 +282,8 @@ impl Model<Network> {
     /// [`Model::load_state`].
     pub fn load(path: impl AsRef<Path>) -> Result<Model<Network>> {
         let path = path.as_ref();
-        let file = read(path)?;
-        let description = description(path, &file)?;
+        let (saved, _) = read_model(path)?;
+        let Saved { file, description } = &saved;
         if description["architecture"].is_null() {
             return Err(
                 Error::file(path, "has no architecture: it is of a module written by hand").with_help(OWN_PARTS)
@@ -320,13 +330,23 @@ impl Model<Network> {
         for (objective, saved) in model.objectives.iter_mut().zip(several.into_iter().flatten()) {
             objective.weight = saved["weight"].as_f64().unwrap_or(1.0);
         }
-        model.restore(path, &file, &description)?;
+        model.restore(path, &saved)?;
         Ok(model)
     }
 }
 
-/// What [`Model::save`] wrote beside the tensors.
-fn description(path: &Path, file: &TensorFile) -> Result<Json> {
+/// What a file says of a model beside its tensors.
+pub(crate) type Description = serde_json::Map<String, Json>;
+
+/// A model file that was read.
+pub(crate) struct Saved {
+    file: TensorFile,
+    pub(crate) description: Json,
+}
+
+/// Reads a model file, and apart from it the tensors of a run, if it is a checkpoint.
+pub(crate) fn read_model(path: &Path) -> Result<(Saved, BTreeMap<String, Tensor>)> {
+    let mut file = read_all(path)?;
     let inside = |text: String| Error::file(path, text);
     let text = file.metadata.get(ENTRY).ok_or_else(|| {
         inside("holds tensors but no Kiln model".into())
@@ -335,11 +355,99 @@ fn description(path: &Path, file: &TensorFile) -> Result<Json> {
     let description: Json =
         serde_json::from_str(text).map_err(|e| inside(format!("its description is no JSON: {e}")))?;
     match description["format"].as_u64() {
-        Some(FORMAT) => Ok(description),
+        Some(FORMAT) => Ok(()),
+        Some(newer) if newer > FORMAT => {
+            let writer = description["kiln"].as_str().unwrap_or("a later version");
+            let text = format!("has format {newer}, this version reads {FORMAT}");
+            Err(inside(text).with_help(format!("it is of Kiln {writer}: read it with that or a later one")))
+        }
         _ => Err(inside(format!("has format {}, this version reads {FORMAT}", description["format"]))),
-    }
+    }?;
+    let run = take_run(&mut file);
+    Ok((Saved { file, description }, run))
 }
 
+/// Writes a model file, with the tensors of a run if it is a checkpoint.
+pub(crate) fn write_model(
+    path: &Path,
+    model: Vec<(String, Tensor)>,
+    run: &[(String, Tensor)],
+    description: &Description,
+) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(description).map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
+    let run: Vec<(String, &Tensor)> = run.iter().map(|(name, tensor)| (format!("{RUN}{name}"), tensor)).collect();
+    let all = model.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let all = all.chain(run.iter().map(|(name, tensor)| (name.as_str(), *tensor)));
+    write(path, all, Some(text))
+}
+
+/// Writes tensors with a description, if they have one, and a checksum.
+fn write<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    description: Option<String>,
+) -> Result<()> {
+    let mut metadata = BTreeMap::from([(CHECKSUM.to_owned(), NO_DIGITS.to_owned())]);
+    metadata.extend(description.map(|text| (ENTRY.to_owned(), text)));
+    let mut bytes = to_safetensors(tensors, &metadata).map_err(kiln_nn::Error::from)?;
+    if let Some(at) = digits(&bytes) {
+        let sum = checksum(&bytes, at);
+        bytes[at..at + NO_DIGITS.len()].copy_from_slice(format!("{sum:08x}").as_bytes());
+    }
+    write_atomic(path, &bytes)
+}
+
+/// What stands for the digits of a checksum while it is computed.
+const NO_DIGITS: &str = "00000000";
+
+/// Where the digits of the checksum are. No quotation mark inside of a text of the header stands without a backslash, so the entry
+/// is found by its own.
+fn digits(bytes: &[u8]) -> Option<usize> {
+    let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    let header = bytes.get(8..8 + usize::try_from(length).ok().filter(|length| *length < bytes.len())?)?;
+    let entry = format!("\"{CHECKSUM}\":\"");
+    let at = header.windows(entry.len()).position(|part| part == entry.as_bytes())? + 8 + entry.len();
+    (bytes.get(at + NO_DIGITS.len()) == Some(&b'"')).then_some(at)
+}
+
+/// The CRC-32 of a file whose checksum stands at `at`.
+fn checksum(bytes: &[u8], at: usize) -> u32 {
+    let mut hash = crc32fast::Hasher::new();
+    for part in [&bytes[..at], NO_DIGITS.as_bytes(), &bytes[at + NO_DIGITS.len()..]] {
+        hash.update(part);
+    }
+    hash.finalize()
+}
+
+/// The tensors of a file, whose checksum is looked at if it has one.
+fn read_all(path: &Path) -> Result<TensorFile> {
+    let bytes = fs::read(path).map_err(|source| Error::io("read", path, source))?;
+    if let Some(at) = digits(&bytes) {
+        let (want, found) = (&bytes[at..at + NO_DIGITS.len()], format!("{:08x}", checksum(&bytes, at)));
+        if want != found.as_bytes() {
+            let text =
+                format!("is damaged: its checksum is {}, its content has {found}", String::from_utf8_lossy(want));
+            return Err(Error::file(path, text));
+        }
+    }
+    parse_safetensors(&bytes, path).map_err(|e| kiln_nn::Error::from(e).into())
+}
+
+/// The tensors of a file that are a model's.
 fn read(path: &Path) -> Result<TensorFile> {
-    load_safetensors(path).map_err(|e| kiln_nn::Error::from(e).into())
+    let mut file = read_all(path)?;
+    // Of a checkpoint the model alone; files of others may name their tensors as they like.
+    if file.metadata.contains_key(ENTRY) {
+        take_run(&mut file);
+    }
+    Ok(file)
+}
+
+/// Takes the tensors of a run out of a checkpoint.
+fn take_run(file: &mut TensorFile) -> BTreeMap<String, Tensor> {
+    let (run, model) =
+        std::mem::take(&mut file.tensors).into_iter().partition::<Vec<_>, _>(|(name, _)| name.starts_with(RUN));
+    file.tensors = model.into_iter().collect();
+    run.into_iter().map(|(name, tensor)| (name[RUN.len()..].to_owned(), tensor)).collect()
 }

@@ -1,7 +1,8 @@
 //! A module with what it takes to train it: `compile`, single batches, prediction. The loop over epochs is `fit.rs`.
 
+use crate::checkpoint::{OPTIMIZER, RUN};
 use crate::data::{Batch, Dataset, Inputs, IntoTensors};
-use crate::history::Logs;
+use crate::history::{History, Logs};
 use crate::plans::{Given, Plans};
 use crate::repeat::Repeat;
 use crate::running::{MetricState, counted};
@@ -39,6 +40,8 @@ pub struct Model<M: Module = Network> {
     pub(crate) plans: Plans,
     /// The metrics of [`Model::train_on_batch`].
     on_batch: Option<MetricState>,
+    /// That of the last run.
+    pub(crate) history: History,
 }
 
 /// The loss of an output.
@@ -129,6 +132,7 @@ pub trait Compile: IntoModule + Sized {
             steps: 0,
             plans: Plans::default(),
             on_batch: None,
+            history: History::new(),
         })
     }
 }
@@ -137,6 +141,12 @@ impl<T: IntoModule> Compile for T {}
 
 fn check_paths(paths: &[String]) -> Result<()> {
     let mut seen = HashSet::new();
+    if let Some(path) = paths.iter().find(|path| [OPTIMIZER, RUN].iter().any(|own| path.starts_with(own))) {
+        let text = format!(
+            "compile: a parameter cannot be called `{path}`: files have what is not the model's under that name"
+        );
+        return Err(Error::config(text, "give its layer another name"));
+    }
     match paths.iter().find(|path| !seen.insert(*path)) {
         None => Ok(()),
         Some(path) => {
@@ -566,8 +576,33 @@ impl<M: Module> Model<M> {
 
     /// Data in the order of the model's inputs and outputs.
     pub(crate) fn arranged(&self, data: &Dataset) -> Result<Dataset> {
-        let outputs: Vec<String> = self.objectives.iter().map(|objective| objective.output.clone()).collect();
-        data.arranged(&self.inputs, if self.objectives.len() > 1 { &outputs } else { &[] })
+        let [inputs, outputs] = self.value_names();
+        data.arranged(&inputs, &outputs)
+    }
+
+    /// The names of inputs and outputs; none where there is one alone.
+    pub(crate) fn value_names(&self) -> [Vec<String>; 2] {
+        let outputs = self.objectives.iter().map(|objective| objective.output.clone());
+        [self.inputs.clone(), outputs.filter(|_| self.objectives.len() > 1).collect()]
+    }
+
+    /// Lets a batch make of fresh metrics what they are for data like it; the values are nobody's.
+    pub(crate) fn shape_metrics(&self, batch: &Batch, state: &mut MetricState) -> Result<()> {
+        self.test_batch(batch, None, state)
+    }
+
+    /// Refuses metrics whose state no checkpoint could hold within an epoch.
+    pub(crate) fn check_metrics_are_shown(&self) -> Result<()> {
+        match self.metric_state().hides() {
+            false => Ok(()),
+            true => {
+                let text = "fit: a metric does not show what it keeps, so no run can be taken up within an epoch";
+                Err(Error::config(
+                    text,
+                    "implement Metric::visit for it, or write checkpoints after epochs: Every::Epochs(1)",
+                ))
+            }
+        }
     }
 
     /// The loss and the metrics on a dataset, in inference mode.

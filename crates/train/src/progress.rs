@@ -65,6 +65,8 @@ pub struct Progress<W: Write> {
     width: Width,
     steps: Option<usize>,
     done: usize,
+    /// Steps that were done before the clock ran.
+    before: usize,
     validation: Option<(usize, usize)>,
     started: Instant,
     /// When the first step ended: it warms caches and would spoil the mean.
@@ -108,6 +110,7 @@ impl<W: Write> Progress<W> {
             width: Width::Columns(80),
             steps: None,
             done: 0,
+            before: 0,
             validation: None,
             started: now,
             first_step: None,
@@ -138,6 +141,11 @@ impl<W: Write> Progress<W> {
             self.write(&format!("Epoch {}/{epochs}\n", epoch + 1));
         }
         self.begin(steps);
+    }
+
+    /// Tells that so many steps of the pass were done before it was taken up again.
+    pub fn goes_on_from(&mut self, done: usize) {
+        (self.done, self.before) = (done, done);
     }
 
     /// Starts a pass without a title, such as an evaluation.
@@ -178,7 +186,7 @@ impl<W: Write> Progress<W> {
 
     fn begin_at(&mut self, steps: Option<usize>, now: Instant) {
         self.steps = steps.filter(|&steps| steps > 0);
-        self.done = 0;
+        (self.done, self.before) = (0, 0);
         self.validation = None;
         self.started = now;
         self.first_step = None;
@@ -188,7 +196,7 @@ impl<W: Write> Progress<W> {
     fn step_at(&mut self, done: usize, now: Instant, logs: impl FnOnce() -> Logs) {
         self.done = done;
         self.last_step = now;
-        if done == 1 {
+        if done == self.before + 1 {
             self.first_step = Some(now);
         }
         if self.verbosity == Verbosity::Bar {
@@ -299,9 +307,10 @@ impl<W: Write> Progress<W> {
 
     /// The mean time of a step, without the first one where there are others.
     fn seconds_per_step(&self) -> f64 {
+        let done = self.done.saturating_sub(self.before);
         let (since, steps) = match self.first_step {
-            Some(first) if self.done > 1 => (first, self.done - 1),
-            _ => (self.started, self.done),
+            Some(first) if done > 1 => (first, done - 1),
+            _ => (self.started, done),
         };
         if steps == 0 {
             return 0.0;

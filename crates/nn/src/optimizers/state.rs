@@ -1,6 +1,6 @@
 //! What training would miss of an optimizer: taken out and put back.
 
-use super::{Entry, Optimizer, ParameterUpdate, twice, updated_in};
+use super::{Entry, LearningRate, Optimizer, ParameterUpdate, twice, updated_in};
 use crate::{Error, Result};
 use kiln_autograd::{DType, Spec, Tensor};
 
@@ -15,6 +15,14 @@ impl Optimizer {
         state
     }
 
+    /// The learning rate, where no schedule gives it.
+    fn constant_rate(&self) -> Option<f64> {
+        match self.settings.learning_rate {
+            LearningRate::Constant(rate) => Some(rate),
+            _ => None,
+        }
+    }
+
     fn own_state(&self, prefix: &str) -> Vec<(String, Tensor)> {
         let scaling = self.scaling.as_ref();
         let counters = [
@@ -22,6 +30,7 @@ impl Optimizer {
             ("steps", Some(self.steps as f64)),
             ("product", Some(self.product)),
             ("rate_factor", Some(self.factor)),
+            ("learning_rate", self.constant_rate()),
             ("pending_weight", Some(self.pending.0)),
             ("pending_count", Some(self.pending.1 as f64)),
             ("loss_scale", scaling.map(|scaling| scaling.scale)),
@@ -88,6 +97,10 @@ impl Optimizer {
             .is_some()
             .then(|| Ok::<_, Error>((number("loss_scale", f64::MAX)?, counter("loss_scale_steps")?)));
         let scale = scale.transpose()?;
+        // Files from before rates were part of the state have none.
+        let key = format!("{prefix}learning_rate");
+        let rate = self.constant_rate().filter(|_| find(&key).is_some()).map(|_| number("learning_rate", f64::MAX));
+        let rate = rate.transpose()?;
         let mut entries: Vec<Entry> = Vec::with_capacity(parameters.len());
         for &(name, spec) in parameters {
             if entries.iter().any(|entry| entry.name == name) {
@@ -109,6 +122,9 @@ impl Optimizer {
         entries.iter_mut().for_each(|entry| entry.treatment = self.treatment(&entry.name));
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);
+        if let Some(rate) = rate {
+            self.settings.learning_rate = LearningRate::Constant(rate);
+        }
         if let (Some(scaling), Some((scale, good))) = (&mut self.scaling, scale) {
             (scaling.scale, scaling.good) = (scale, good as u64);
         }

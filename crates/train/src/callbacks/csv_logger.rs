@@ -1,6 +1,6 @@
 //! Writes each epoch's values to a CSV file while the run goes on. Reading one back is `History::from_csv`.
 
-use super::{Callback, Control};
+use super::{Callback, Control, read_state};
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use crate::history::Logs;
@@ -132,6 +132,19 @@ impl Callback for CsvLogger {
             append_to(&self.path, &self.encode(self.rows.last())?)
         }
     }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::json!([self.columns, self.rows])
+    }
+
+    /// The file is as it was at the checkpoint: later epochs, which follow once more, stand in it no longer.
+    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
+        (self.columns, self.rows) = read_state(self.name(), state)?;
+        if self.columns.is_empty() {
+            return Ok(());
+        }
+        write_atomic(&self.path, &self.encode([&self.columns].into_iter().chain(&self.rows))?)
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +197,23 @@ mod tests {
         let mut other = CsvLogger::new(&path).append(true);
         let error = other.on_train_begin(&mut Fake::default()).unwrap_err();
         assert!(error.to_string().contains("check the separator"), "{error}");
+    }
+
+    #[test]
+    fn a_resumed_run_writes_an_epoch_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.csv");
+        let epoch = |epoch: usize| (epoch, Logs::from([("loss", 1.0 / (epoch + 1) as f64)]));
+        let mut first = CsvLogger::new(&path);
+        log(&mut first, &[epoch(0)]);
+        let state = first.state();
+        first.on_epoch_end(1, &mut epoch(1).1, &mut Fake::default()).unwrap();
+        let mut second = CsvLogger::new(&path);
+        second.on_train_begin(&mut Fake::default()).unwrap();
+        second.load_state(&state).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n");
+        second.on_epoch_end(1, &mut epoch(1).1, &mut Fake::default()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n1,0.5\n");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Follows `keras.callbacks.EarlyStopping` in every count, and differs in what its users trip over: the weights of the
 /// best epoch are restored unless [`EarlyStopping::restore_best_weights`] says no, this is reported, a NaN is never an
 /// improvement, and a monitored value that the run does not log is refused before the first step. An epoch in which
-/// the value was not logged (validation every second epoch) does not count.
+/// the value was not logged (validation every second epoch) does not count. A value of training, such as `loss`, is measured
+/// before the weights are updated: the weights that come back for it are those that the best epoch began with.
 ///
 /// # Examples
 /// ```
@@ -31,6 +32,9 @@ pub struct EarlyStopping {
     direction: Direction,
     state: State,
     best_weights: Option<Snapshot>,
+    /// Whether the value is measured while the weights change: then it is of those that the epoch began with.
+    is_of_training: bool,
+    begun_with: Option<Snapshot>,
 }
 
 /// What changes from epoch to epoch, and what a checkpoint keeps.
@@ -63,6 +67,8 @@ impl EarlyStopping {
             direction: Direction::Min,
             state: State::default(),
             best_weights: None,
+            is_of_training: false,
+            begun_with: None,
         }
     }
 
@@ -163,7 +169,15 @@ impl Callback for EarlyStopping {
         self.check()?;
         self.direction = self.mode.resolve(&self.monitor, control.direction(&self.monitor))?;
         self.state = State::default();
-        self.best_weights = None;
+        (self.best_weights, self.begun_with) = (None, None);
+        self.is_of_training = control.is_of_training(&self.monitor);
+        Ok(())
+    }
+
+    fn on_epoch_begin(&mut self, _: usize, control: &mut dyn Control) -> Result<()> {
+        if self.restore_best_weights && self.is_of_training {
+            self.begun_with = Some(control.snapshot_weights()?);
+        }
         Ok(())
     }
 
@@ -177,7 +191,10 @@ impl Callback for EarlyStopping {
             self.state.best = Some(current);
             self.state.best_epoch = Some(epoch);
             if self.restore_best_weights {
-                self.best_weights = Some(control.snapshot_weights()?);
+                self.best_weights = match self.begun_with.take() {
+                    Some(weights) => Some(weights),
+                    None => Some(control.snapshot_weights()?),
+                };
             }
             // Patience starts anew only for a value that also beats the baseline.
             if self.baseline.is_none() || self.improves_on(current, self.baseline) {
@@ -204,7 +221,8 @@ impl Callback for EarlyStopping {
             return Ok(());
         };
         if self.verbose {
-            control.message(&format!("Restoring model weights from the end of the best epoch: {}.", epoch + 1));
+            let moment = if self.is_of_training { "beginning" } else { "end" };
+            control.message(&format!("Restoring model weights from the {moment} of the best epoch: {}.", epoch + 1));
         }
         control.restore_weights(weights)
     }
@@ -218,12 +236,16 @@ impl Callback for EarlyStopping {
         Ok(())
     }
 
-    fn snapshot(&self) -> Option<&Snapshot> {
-        self.best_weights.as_ref()
+    fn snapshots(&self) -> Vec<(&str, &Snapshot)> {
+        let all = [("best", &self.best_weights), ("begun_with", &self.begun_with)];
+        all.into_iter().filter_map(|(name, snapshot)| Some((name, snapshot.as_ref()?))).collect()
     }
 
-    fn load_snapshot(&mut self, snapshot: Snapshot) {
-        self.best_weights = Some(snapshot);
+    fn load_snapshot(&mut self, name: &str, snapshot: Snapshot) {
+        match name {
+            "best" => self.best_weights = Some(snapshot),
+            _ => self.begun_with = Some(snapshot),
+        }
     }
 }
 
@@ -292,6 +314,15 @@ mod tests {
     }
 
     #[test]
+    fn what_training_measures_is_of_the_weights_that_the_epoch_began_with() {
+        let mut callback = EarlyStopping::new().monitor("loss").patience(9);
+        let mut fake = Fake { weights: -1, ..Fake::default() };
+        fake.run(&mut callback, "loss", &[0.9, 0.2, 0.3]);
+        assert_eq!(fake.weights, 0, "the weights of epoch 1 are 0 before it and 1 after it");
+        assert_eq!(fake.messages, ["Restoring model weights from the beginning of the best epoch: 2."]);
+    }
+
+    #[test]
     fn a_resumed_run_goes_on_waiting() {
         let mut fake = Fake::default();
         let mut first = EarlyStopping::new().patience(2);
@@ -299,7 +330,9 @@ mod tests {
         let mut second = EarlyStopping::new().patience(2);
         second.on_train_begin(&mut fake).unwrap();
         second.load_state(&first.state()).unwrap();
-        second.load_snapshot(first.snapshot().unwrap().clone());
+        for (name, snapshot) in first.snapshots() {
+            second.load_snapshot(name, snapshot.clone());
+        }
         fake.weights = 2;
         second.on_epoch_end(2, &mut Logs::from([("val_loss", 0.7)]), &mut fake).unwrap();
         assert!(matches!(fake.stopped, Some(StopReason::EarlyStopping { epoch: 2, .. })));

@@ -95,18 +95,25 @@ pub trait Callback: Send {
         Ok(())
     }
 
-    /// After the last epoch, however the run ended.
+    /// After a validation within an epoch, when `steps` batches of the run were done; `logs` holds what it measured. See
+    /// [`Fit::validation_every_steps`](crate::Fit::validation_every_steps).
+    fn on_validation_end(&mut self, _steps: u64, _logs: &Logs, _control: &mut dyn Control) -> Result<()> {
+        Ok(())
+    }
+
+    /// After the last epoch, however the run ended: early, by an error, or because another callback's end has failed.
     fn on_train_end(&mut self, _control: &mut dyn Control) -> Result<()> {
         Ok(())
     }
 
-    /// What must be kept for this callback to go on as if nothing had happened; `Null` where there is nothing. Model files do not
-    /// hold it: a run that goes on from one starts its callbacks anew.
+    /// What must be kept for this callback to go on as if nothing had happened; `Null` where there is nothing. Checkpoints of a run
+    /// hold it, model files do not.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes back what [`Callback::state`] gave; called after [`Callback::on_train_begin`] of the resumed run.
+    /// Takes back what [`Callback::state`] gave; called after [`Callback::on_train_begin`] of the resumed run, and in place of
+    /// [`Callback::on_epoch_begin`] where it goes on within an epoch.
     ///
     /// # Errors
     /// [`Error::Data`] where it is not such a state.
@@ -114,13 +121,13 @@ pub trait Callback: Send {
         Ok(())
     }
 
-    /// The weights that this callback holds on to, for a checkpoint to keep beside [`Callback::state`].
-    fn snapshot(&self) -> Option<&Snapshot> {
-        None
+    /// The weights that this callback holds on to, for a checkpoint to keep beside [`Callback::state`], each under a name without `/`.
+    fn snapshots(&self) -> Vec<(&str, &Snapshot)> {
+        Vec::new()
     }
 
-    /// Takes back what [`Callback::snapshot`] gave.
-    fn load_snapshot(&mut self, _snapshot: Snapshot) {}
+    /// Takes back what [`Callback::snapshots`] gave under a name.
+    fn load_snapshot(&mut self, _name: &str, _snapshot: Snapshot) {}
 }
 
 /// What a callback may do to the run that calls it; the training loop implements it.
@@ -177,6 +184,11 @@ pub trait Control {
 
     /// Tells the user something, above the progress bar; a silent run says nothing.
     fn message(&mut self, text: &str);
+
+    /// Whether what stands under `log_key` is measured while training changes the weights, and not after it.
+    fn is_of_training(&self, log_key: &str) -> bool {
+        !log_key.starts_with("val_")
+    }
 
     /// The direction that the metric behind `log_key` declares, where the loop knows it.
     fn direction(&self, _log_key: &str) -> Option<Direction> {

@@ -1,12 +1,19 @@
 //! Data: samples and targets in memory, and the files they are read from, one format a file. Downloads nothing.
 
 pub mod cifar;
+mod class_weight;
 pub mod csv;
 mod dataset;
+mod feed;
 pub mod idx;
+mod stream;
 
-pub(crate) use dataset::batch_weights;
-pub use dataset::{Batch, ClassWeight, Dataset, Inputs, IntoTensors};
+pub(crate) use class_weight::batch_weights;
+pub use class_weight::{ClassWeight, IntoClassWeight};
+pub use dataset::{Batch, Dataset, Inputs, IntoTensors};
+pub use feed::TrainingData;
+pub(crate) use feed::{Feed, Kind, Place};
+pub use stream::Stream;
 
 use crate::error::{Error, Result};
 use std::fs;

@@ -1,6 +1,6 @@
 //! A history as CSV (for spreadsheets and pandas) and as JSON (everything, bit for bit). No table for the screen.
 
-use super::{History, Params, Series, StopReason, sort_key};
+use super::{History, Logs, Params, Series, StopReason, sort_key};
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use serde::de::Error as _;
@@ -170,15 +170,29 @@ impl Serialize for AllSeries<'_> {
     }
 }
 
+/// Logs as a JSON object.
+struct AllLogs<'a>(&'a Logs);
+
+impl Serialize for AllLogs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, Number(value))))
+    }
+}
+
 impl Serialize for History {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(6))?;
+        let has_validations = !self.validations.is_empty();
+        let mut map = serializer.serialize_map(Some(6 + usize::from(has_validations)))?;
         map.serialize_entry("format", &FORMAT)?;
         map.serialize_entry("params", &self.params)?;
         map.serialize_entry("stopped", &self.stopped)?;
         map.serialize_entry("epochs", &self.epochs)?;
         map.serialize_entry("seconds", &self.seconds.iter().copied().map(Number).collect::<Vec<_>>())?;
         map.serialize_entry("history", &AllSeries(&self.series))?;
+        if has_validations {
+            let all: Vec<_> = self.validations.iter().map(|(steps, logs)| (steps, AllLogs(logs))).collect();
+            map.serialize_entry("validations", &all)?;
+        }
         map.end()
     }
 }
@@ -193,6 +207,8 @@ impl<'de> Deserialize<'de> for History {
             epochs: Vec<usize>,
             seconds: Vec<Option<Number>>,
             history: BTreeMap<String, Vec<Option<Number>>>,
+            #[serde(default)]
+            validations: Vec<(u64, BTreeMap<String, Number>)>,
         }
         let form = Form::deserialize(deserializer)?;
         if form.format != FORMAT {
@@ -213,14 +229,15 @@ impl<'de> Deserialize<'de> for History {
                 return Err(D::Error::custom(format!("`{name}` has {length} values for {rows} epochs")));
             }
         }
-        Ok(Self { params: form.params, stopped: form.stopped, epochs: form.epochs, seconds, series })
+        let logs = |all: BTreeMap<String, Number>| all.into_iter().map(|(name, value)| (name, value.0)).collect();
+        let validations = form.validations.into_iter().map(|(steps, all)| (steps, logs(all))).collect();
+        Ok(Self { params: form.params, stopped: form.stopped, epochs: form.epochs, seconds, series, validations })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Logs;
 
     fn awkward() -> History {
         let mut history = History::new();

@@ -42,6 +42,7 @@ pub struct History {
     epochs: Vec<usize>,
     seconds: Vec<f64>,
     series: Vec<(String, Series)>,
+    validations: Vec<(u64, Logs)>,
 }
 
 /// What a run was asked for: the arguments of `fit` that a reader of its history wants to know.
@@ -82,6 +83,16 @@ pub enum StopReason {
         /// The bad batch.
         batch: usize,
     },
+    /// [`Fit::max_steps`](crate::Fit::max_steps) were done.
+    MaxSteps {
+        /// Batches of the whole run.
+        steps: u64,
+    },
+    /// [`Fit::max_time`](crate::Fit::max_time) was over.
+    MaxTime {
+        /// The time that was given, in whole seconds.
+        seconds: u64,
+    },
     /// A callback asked for it, in its own words.
     Callback {
         /// What it said.
@@ -98,7 +109,7 @@ impl StopReason {
                 *best_epoch = best_epoch.map(|best| best + by);
             }
             Self::Interrupted { epoch } | Self::NotFinite { epoch, .. } => *epoch += by,
-            Self::Callback { .. } => {}
+            Self::MaxSteps { .. } | Self::MaxTime { .. } | Self::Callback { .. } => {}
         }
         self
     }
@@ -127,6 +138,8 @@ impl fmt::Display for StopReason {
             Self::NotFinite { epoch, batch } => {
                 write!(f, "the loss was not finite in epoch {}, batch {}", from_1(*epoch), from_1(*batch))
             }
+            Self::MaxSteps { steps } => write!(f, "{steps} batches were asked for at most"),
+            Self::MaxTime { seconds } => write!(f, "{seconds} seconds were asked for at most"),
             Self::Callback { message } => write!(f, "a callback stopped it: {message}"),
         }
     }
@@ -181,6 +194,16 @@ impl History {
     /// The names with their series, in the order of [`Logs`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[f64])> {
         self.series.iter().map(|(name, series)| (name.as_str(), series.values()))
+    }
+
+    /// What validations within epochs measured ([`Fit::validation_every_steps`](crate::Fit::validation_every_steps)), each with
+    /// the number of batches of the run before it.
+    pub fn validations(&self) -> &[(u64, Logs)] {
+        &self.validations
+    }
+
+    pub(crate) fn push_validation(&mut self, steps: u64, logs: Logs) {
+        self.validations.push((steps, logs));
     }
 
     /// How many epochs ran.

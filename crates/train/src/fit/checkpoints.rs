@@ -1,0 +1,463 @@
+//! What a run leaves on the disk, so that it can be taken up again: a model file that also has the place in the data, the
+//! running metrics, the state of callbacks and the history. When it is written is decided here, what the loop does with it in `run.rs`.
+
+use super::run::{Copied, Cursor};
+use crate::callbacks::{Callback, Direction, Snapshot};
+use crate::checkpoint::{Description, Saved, read_model, write_model};
+use crate::data::Dataset;
+use crate::history::{History, Logs, StopReason, from_1};
+use crate::model::Model;
+use crate::running::MetricState;
+use crate::text::did_you_mean;
+use crate::{Error, Result};
+use kiln_nn::io::to_npy;
+use kiln_nn::{Module, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How often [`Fit::checkpoint_every`](crate::Fit::checkpoint_every) writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Every {
+    /// After so many batches.
+    Steps(u64),
+    /// After the batch by which so many seconds have passed since the last one.
+    Seconds(f64),
+    /// After so many epochs, with their validation.
+    Epochs(usize),
+}
+
+impl Every {
+    /// Whether it may come between the batches of an epoch.
+    pub(super) fn is_within_epochs(self) -> bool {
+        !matches!(self, Every::Epochs(_))
+    }
+}
+
+/// Where checkpoints go, and how often.
+pub(super) struct Checkpoints {
+    pub(super) every: Every,
+    pub(super) folder: PathBuf,
+}
+
+impl Checkpoints {
+    pub(super) fn check(&self, keep: usize) -> Result<()> {
+        let what = match self.every {
+            Every::Steps(0) => "0 steps".to_owned(),
+            Every::Epochs(0) => "0 epochs".to_owned(),
+            Every::Seconds(seconds) if !(seconds >= 0.0 && seconds.is_finite()) => format!("{seconds} seconds"),
+            _ if keep == 0 => {
+                let text = "fit: keep_checkpoints of 0 keeps nothing to go on from";
+                return Err(Error::config(text, "give at least 1; with 2 there is one to fall back on"));
+            }
+            _ if self.folder.is_file() => {
+                let text = "is a file, and checkpoints go into a folder";
+                return Err(Error::file(&self.folder, text).with_help("name a folder; it is made where it is missing"));
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::config(format!("fit: a checkpoint every {what}"), "give at least 1, such as Every::Epochs(1)"))
+    }
+}
+
+/// What to go on from.
+pub(super) struct Resume {
+    pub(super) path: PathBuf,
+    /// Whether a run begins where there is nothing.
+    pub(super) is_optional: bool,
+}
+
+/// The part of a checkpoint that is the run's.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// What must be the same in the run that goes on.
+    settings: Json,
+    pub(super) cursor: Cursor,
+    /// Why the run had ended, if nothing is to follow.
+    pub(super) stopped: Option<StopReason>,
+    pub(super) history: History,
+    callbacks: Vec<(String, Json)>,
+}
+
+/// A moment of a run, as it is written.
+pub(super) struct Moment {
+    record: Record,
+    /// Tensors beside those of the model.
+    tensors: Vec<(String, Tensor)>,
+}
+
+/// The entry of a model file's description that holds the [`Record`].
+const RUN: &str = "run";
+
+fn metric_name(i: usize) -> String {
+    format!("metrics/{i}")
+}
+
+fn snapshot_name(callback: usize, name: &str) -> String {
+    format!("callbacks/{callback}/{name}/")
+}
+
+impl Moment {
+    pub(super) fn new(
+        cursor: Cursor,
+        stopped: Option<StopReason>,
+        history: History,
+        metrics: Vec<Tensor>,
+        callbacks: &[Box<dyn Callback>],
+    ) -> Result<Moment> {
+        let mut tensors: Vec<(String, Tensor)> =
+            metrics.into_iter().enumerate().map(|(i, tensor)| (metric_name(i), tensor)).collect();
+        for (i, callback) in callbacks.iter().enumerate() {
+            for (name, snapshot) in callback.snapshots() {
+                let Some(Copied(weights)) = snapshot.get::<Copied>() else { continue };
+                let prefix = snapshot_name(i, name);
+                tensors.extend(weights.iter().map(|(path, tensor)| (format!("{prefix}{path}"), tensor.clone())));
+            }
+        }
+        let callbacks = callbacks.iter().map(|callback| (callback.name().to_owned(), callback.state())).collect();
+        Ok(Moment { record: Record { settings: Json::Null, cursor, stopped, history, callbacks }, tensors })
+    }
+}
+
+/// A checkpoint that was read.
+pub(super) struct Checkpoint {
+    pub(super) path: PathBuf,
+    /// The model's part.
+    pub(super) saved: Saved,
+    pub(super) record: Record,
+    /// The run's own tensors, without their prefix.
+    tensors: BTreeMap<String, Tensor>,
+    /// What was passed over to find it.
+    skipped: Vec<String>,
+}
+
+impl Resume {
+    /// The checkpoint to go on from: the file, or the newest in the folder.
+    pub(super) fn find(&self, skip_damaged: bool) -> Result<Option<Checkpoint>> {
+        if self.path.is_file() {
+            return Checkpoint::read(&self.path).map(Some);
+        }
+        let mut found = numbered(&self.path)?;
+        if found.is_empty() {
+            return match self.is_optional {
+                true => Ok(None),
+                false => Err(Error::file(&self.path, "holds no checkpoint to resume from")
+                    .with_help("name the folder of .checkpoint_every(…), or begin anew with .resume_if_found(folder)")),
+            };
+        }
+        let mut skipped = Vec::new();
+        while let Some((_, path)) = found.pop() {
+            match Checkpoint::read(&path) {
+                Ok(checkpoint) => return Ok(Some(Checkpoint { skipped, ..checkpoint })),
+                Err(error @ (Error::File { .. } | Error::Nn(_))) if skip_damaged && !found.is_empty() => {
+                    skipped.push(error.to_string().lines().next().unwrap_or_default().to_owned());
+                }
+                Err(error) if !skip_damaged && !found.is_empty() => {
+                    let before = found.last().map_or(String::new(), |(_, path)| path.display().to_string());
+                    let help = format!(".skip_damaged(true) goes on from the one before, {before}");
+                    return Err(match error {
+                        Error::Nn(error) => Error::data(error.to_string(), help),
+                        other => other.with_help(help),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+const PREFIX: &str = "checkpoint-";
+const EXTENSION: &str = "safetensors";
+const BEST: &str = "best.safetensors";
+
+/// The checkpoints of a folder with their numbers of batches, the newest last; none where there is no folder.
+fn numbered(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let number = |path: &Path| {
+        let is_ours = path.extension().is_some_and(|ending| ending == EXTENSION);
+        path.file_stem()?.to_str()?.strip_prefix(PREFIX)?.parse().ok().filter(|_| is_ours)
+    };
+    let mut all = Vec::new();
+    for entry in entries(folder)? {
+        all.extend(number(&entry).map(|number: u64| (number, entry)));
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let all = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        all => all.map_err(|e| Error::io("read", folder, e))?,
+    };
+    all.map(|entry| entry.map(|entry| entry.path()).map_err(|e| Error::io("read", folder, e))).collect()
+}
+
+impl Checkpoint {
+    fn read(path: &Path) -> Result<Checkpoint> {
+        let (saved, tensors) = read_model(path)?;
+        let Some(run) = saved.description.get(RUN) else {
+            let help = "Model::load(path) reads it; a run begins with the model that it gives";
+            return Err(Error::file(path, "is a model, and holds no run to resume").with_help(help));
+        };
+        let record = Record::deserialize(run).map_err(|e| Error::file(path, format!("its run cannot be read: {e}")))?;
+        Ok(Checkpoint { path: path.to_owned(), saved, record, tensors, skipped: Vec::new() })
+    }
+
+    /// Refuses to go on with other settings, callbacks or another model than the run had.
+    pub(super) fn check(&self, settings: &Json, callbacks: &[Box<dyn Callback>], compiled: &Json) -> Result<()> {
+        let as_then = "resume with the settings and the data that the run was started with";
+        let refuse = |text: String, help: &str| Err(Error::file(&self.path, text).with_help(help));
+        let empty = serde_json::Map::new();
+        for (name, own) in settings.as_object().unwrap_or(&empty) {
+            let then = self.record.settings.get(name).unwrap_or(&Json::Null);
+            if then != own {
+                return refuse(format!("is of a run with {name} {}, this one has {}", told(then), told(own)), as_then);
+            }
+        }
+        for name in ["optimizer", "loss", "metrics", "weighted_metrics"] {
+            let (then, own) = (without_rates(&self.saved.description[name]), without_rates(&compiled[name]));
+            if then != own {
+                let text = format!("is of a model compiled with the {name} {then}, this one has {own}");
+                return refuse(text, "compile the model as it was; model.load_weights(path) takes the weights alone");
+            }
+        }
+        let then: Vec<&str> = self.record.callbacks.iter().map(|(name, _)| name.as_str()).collect();
+        let own: Vec<&str> = callbacks.iter().map(|callback| callback.name()).collect();
+        if then != own {
+            let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return refuse(
+                format!("is of a run with the callbacks {}, this one has {}", list(&then), list(&own)),
+                as_then,
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts the running metrics in place.
+    pub(super) fn fill(&self, state: &mut MetricState) -> Result<()> {
+        let mut wanted = 0;
+        state.visit(&mut |_| wanted += 1)?;
+        let all: Option<Vec<Tensor>> = (0..wanted).map(|i| self.tensors.get(&metric_name(i)).cloned()).collect();
+        let is_one_more = self.tensors.contains_key(&metric_name(wanted));
+        match all.filter(|_| !is_one_more) {
+            Some(tensors) => state.set(&tensors),
+            None => {
+                let text = format!("has another number of running metrics than the {wanted} of this model");
+                Err(Error::file(&self.path, text).with_help("compile the model with the metrics that the run had"))
+            }
+        }
+    }
+
+    /// Gives callbacks what is theirs.
+    pub(super) fn give_callbacks(&self, callbacks: &mut [Box<dyn Callback>]) -> Result<()> {
+        for (i, (callback, (_, state))) in callbacks.iter_mut().zip(&self.record.callbacks).enumerate() {
+            callback.load_state(state)?;
+            let root = format!("callbacks/{i}/");
+            let mut snapshots: BTreeMap<&str, Vec<(String, Tensor)>> = BTreeMap::new();
+            for (key, tensor) in &self.tensors {
+                if let Some((name, path)) = key.strip_prefix(&root).and_then(|key| key.split_once('/')) {
+                    snapshots.entry(name).or_default().push((path.to_owned(), tensor.clone()));
+                }
+            }
+            for (name, weights) in snapshots {
+                callback.load_snapshot(name, Snapshot::new(Copied(weights)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the user is told.
+    pub(super) fn told(&self, cursor: &Cursor) -> String {
+        let skipped: String = self.skipped.iter().map(|text| format!("passed over: {text}\n")).collect();
+        let path = self.path.display();
+        match (&self.record.stopped, cursor.is_begun) {
+            (Some(reason), _) => format!("{skipped}The run of {path} had ended: {reason}."),
+            (None, true) => {
+                let (epoch, batch) = (from_1(cursor.epoch), from_1(cursor.batch));
+                format!("{skipped}Resuming from {path} in epoch {epoch}, batch {batch}.")
+            }
+            (None, false) => format!("{skipped}Resuming from {path} in epoch {}.", from_1(cursor.epoch)),
+        }
+    }
+}
+
+fn told(setting: &Json) -> String {
+    match setting {
+        Json::Null => "unset".to_owned(),
+        Json::String(text) => format!("of {text}"),
+        other => other.to_string(),
+    }
+}
+
+/// Settings of an optimizer without its learning rates where they are numbers: those are part of its state.
+fn without_rates(config: &Json) -> Json {
+    match config {
+        Json::Object(map) => {
+            let others = map.iter().filter(|(name, value)| *name != "learning_rate" || !value.is_number());
+            others.map(|(name, value)| (name.clone(), without_rates(value))).collect::<serde_json::Map<_, _>>().into()
+        }
+        Json::Array(all) => all.iter().map(without_rates).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Data in a few words that no other data have: number, kinds, and a checksum of every element.
+pub(super) fn fingerprint(data: &Dataset) -> Result<String> {
+    let mut hash = crc32fast::Hasher::new();
+    for tensor in data.all_tensors() {
+        hash.update(&to_npy(tensor).map_err(kiln_nn::Error::from)?);
+    }
+    Ok(format!("{} samples, checksum {:08x}", data.len(), hash.finalize()))
+}
+
+/// Writes the checkpoints of a run, and removes older ones.
+pub(super) struct Writer {
+    every: Every,
+    folder: PathBuf,
+    keep: usize,
+    settings: Json,
+    /// The value that the best state is told by.
+    monitor: Option<(String, Direction)>,
+    best: Option<f64>,
+    last: Instant,
+    /// The steps of the last checkpoint, and whether its epoch had begun.
+    written: Option<(u64, bool)>,
+    failure: Option<Error>,
+    is_told: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        checkpoints: &Checkpoints,
+        keep: usize,
+        best: Option<(&str, Option<Direction>)>,
+        available: &[&str],
+        settings: Json,
+    ) -> Result<Writer> {
+        let monitor = match best {
+            None => None,
+            Some((key, _)) if !available.contains(&key) => {
+                let help = did_you_mean(key, available);
+                return Err(Error::config(format!("fit: keep_best: `{key}` is not logged in this run"), help));
+            }
+            Some((key, direction)) => Some((key.to_owned(), crate::Mode::Auto.resolve(key, direction)?)),
+        };
+        let folder = checkpoints.folder.clone();
+        remove_unfinished(&folder);
+        Ok(Writer {
+            every: checkpoints.every,
+            folder,
+            keep,
+            settings,
+            monitor,
+            best: None,
+            last: Instant::now(),
+            written: None,
+            failure: None,
+            is_told: true,
+        })
+    }
+
+    /// Remembers the best value of the run that goes on.
+    pub(super) fn goes_on(&mut self, from: &Checkpoint) {
+        let Some((key, direction)) = &self.monitor else { return };
+        for &value in from.record.history.get(key).unwrap_or_default() {
+            if direction.improves(value, self.best.unwrap_or(f64::NAN), 0.0) {
+                self.best = Some(value);
+            }
+        }
+    }
+
+    pub(super) fn is_due_at(&self, steps: u64) -> bool {
+        match self.every {
+            Every::Steps(every) => steps.is_multiple_of(every),
+            Every::Seconds(seconds) => self.last.elapsed().as_secs_f64() >= seconds,
+            Every::Epochs(_) => false,
+        }
+    }
+
+    pub(super) fn is_due_after(&self, epoch: usize) -> bool {
+        matches!(self.every, Every::Epochs(every) if (epoch + 1).is_multiple_of(every))
+    }
+
+    /// Whether the values of an epoch are the best so far, which they then are.
+    pub(super) fn is_best(&mut self, logs: &Logs) -> bool {
+        let Some((key, direction)) = &self.monitor else { return false };
+        let value = logs.get(key).filter(|&value| direction.improves(value, self.best.unwrap_or(f64::NAN), 0.0));
+        self.best = value.or(self.best);
+        value.is_some()
+    }
+
+    pub(super) fn has_written(&self, cursor: &Cursor) -> bool {
+        self.written == Some((cursor.steps, cursor.is_begun))
+    }
+
+    /// Writes a checkpoint. A failure is kept for the end, when a later one has not made it good.
+    pub(super) fn write<M: Module>(&mut self, model: &Model<M>, moment: Moment) -> Result<()> {
+        let at = (moment.record.cursor.steps, moment.record.cursor.is_begun);
+        let name = format!("{PREFIX}{:09}.{EXTENSION}", at.0);
+        self.last = Instant::now();
+        if self.put(model, moment, &name)? {
+            self.written = Some(at);
+            let mut all = numbered(&self.folder)?;
+            // A run that began anew in the folder of a longer one has the smaller numbers.
+            let newest = all.iter().position(|(steps, _)| *steps == at.0).unwrap_or(0);
+            let later = all.split_off(newest + 1);
+            let older = all.len().saturating_sub(self.keep);
+            for (_, path) in all.drain(..older).chain(later) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_best<M: Module>(&mut self, model: &Model<M>, moment: Moment) -> Result<()> {
+        self.put(model, moment, BEST).map(drop)
+    }
+
+    /// Whether the file could be written.
+    fn put<M: Module>(&mut self, model: &Model<M>, mut moment: Moment, name: &str) -> Result<bool> {
+        moment.record.settings = self.settings.clone();
+        let run = serde_json::to_value(&moment.record)
+            .map_err(|e| Error::data(format!("the state of the run: {e}"), "a callback's state must be plain JSON"))?;
+        let description: Description = model.description().into_iter().chain([(RUN.to_owned(), run)]).collect();
+        match write_model(&self.folder.join(name), model.tensors(), &moment.tensors, &description) {
+            Ok(()) => {
+                self.failure = None;
+                Ok(true)
+            }
+            Err(error @ Error::Io { .. }) => {
+                (self.failure, self.is_told) = (Some(error), false);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What to tell of a checkpoint that could not be written, once.
+    pub(super) fn told_failure(&mut self) -> Option<String> {
+        let error = self.failure.as_ref().filter(|_| !self.is_told)?;
+        self.is_told = true;
+        Some(format!("No checkpoint was written, the run goes on: {error}"))
+    }
+
+    pub(super) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+}
+
+/// Removes what a process that was killed while it wrote has left in a folder of checkpoints.
+fn remove_unfinished(folder: &Path) {
+    let is_unfinished = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let rest = name.strip_prefix('.').map(|name| name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-'));
+        rest.is_some_and(|rest| rest.ends_with(EXTENSION) && (rest.starts_with(PREFIX) || rest == BEST))
+    };
+    for path in entries(folder).unwrap_or_default().iter().filter(|path| is_unfinished(path)) {
+        let _ = fs::remove_file(path);
+    }
+}

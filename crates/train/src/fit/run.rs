@@ -1,0 +1,694 @@
+//! The training loop.
+
+use super::Fit;
+use super::checkpoints::{Checkpoint, Moment, Writer, fingerprint};
+use crate::callbacks::{Callback, Control, Direction, Snapshot, check_monitors};
+use crate::data::{Batch, Dataset, Feed, Kind, Place, TrainingData, batch_weights};
+use crate::history::{History, Logs, Params, StopReason};
+use crate::interrupt::Interrupt;
+use crate::model::Model;
+use crate::plans::Given;
+use crate::progress::Progress;
+use crate::running::MetricState;
+use crate::{Error, Result, unoptimized};
+use kiln_nn::module::{load_parameters, named_parameters};
+use kiln_nn::optimizers::LearningRate;
+use kiln_nn::{Key, Module, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use std::io::Stdout;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Random streams of a run, apart from each other.
+const ORDER: u64 = 1;
+const LAYERS: u64 = 2;
+
+impl<M: Module> Model<M> {
+    /// Trains the model on a [`Dataset`] or a [`Stream`] of batches and returns what every epoch measured.
+    ///
+    /// Ctrl-C finishes the batch that runs, lets the callbacks save what they hold, and returns the history of the epochs that
+    /// are whole; a second one ends the program. After an error the history so far is in [`Model::history`].
+    ///
+    /// [`Stream`]: crate::Stream
+    ///
+    /// # Errors
+    /// Data that do not fit the model or the loss; settings without meaning; a callback that watches a value which is
+    /// not measured, before the first step; a callback's own error; a checkpoint that cannot be taken up, or, at the end of the
+    /// run, written.
+    pub fn fit(&mut self, data: &impl TrainingData, fit: Fit<'_>) -> Result<History> {
+        fit.check()?;
+        self.plans.forget();
+        if fit.check_finite {
+            self.plans.watched();
+        }
+        unoptimized::warn_once(fit.verbose);
+        let mut run = Run::new(self, data.kind(), fit)?;
+        let outcome = run.train();
+        run.end(outcome)
+    }
+
+    /// The history of the last [`Model::fit`] of this model, also of one that ended in an error.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+/// Where a run is: what it needs to go on.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    pub(super) epoch: usize,
+    /// Whether that epoch has begun.
+    pub(super) is_begun: bool,
+    /// Batches of it that are done.
+    pub(super) batch: usize,
+    /// The next batch of the data.
+    pub(super) place: Place,
+    /// Batches of the whole run.
+    pub(super) steps: u64,
+    /// How long the run has lasted, and this epoch, in seconds.
+    pub(super) seconds: f64,
+    pub(super) epoch_seconds: f64,
+    /// The learning rate at the beginning of the epoch.
+    pub(super) rate: f64,
+    /// Whether the learning rate is logged: on request, and from when a callback sets it or means to.
+    pub(super) logs_rate: bool,
+}
+
+/// A run in progress: what callbacks may reach, and the state of the loop.
+struct Run<'m, 'a, M: Module> {
+    model: &'m mut Model<M>,
+    fit: Fit<'a>,
+    feed: Feed,
+    validation: Option<Dataset>,
+    class_weights: Option<Vec<f64>>,
+    callbacks: Vec<Box<dyn Callback>>,
+    cursor: Cursor,
+    /// When the run and the epoch would have begun, had they not been put down meanwhile.
+    began: Instant,
+    epoch_began: Instant,
+    /// The metrics of the epoch that a checkpoint was taken up in.
+    resumed: Option<MetricState>,
+    /// The checkpoint, until callbacks have taken from it what is theirs.
+    checkpoint: Option<Checkpoint>,
+    writer: Option<Writer>,
+    progress: Progress<Stdout>,
+    stop: Option<StopReason>,
+    interrupt: Interrupt,
+}
+
+impl<'m, 'a, M: Module> Run<'m, 'a, M> {
+    /// Finds what cannot work before the first step, and takes up a checkpoint.
+    fn new(model: &'m mut Model<M>, data: Kind<'_>, mut fit: Fit<'a>) -> Result<Self> {
+        let key = Key::new(fit.seed).fold(ORDER);
+        let class_weight = fit.class_weight.take().transpose()?;
+        let (feed, validation, class_weights) = match data {
+            Kind::Whole(data) => {
+                let (mut train, mut validation) = fit.parts(&model.arranged(data)?)?;
+                let class_weights = class_weight.map(|weight| weight.resolve(&train)).transpose()?;
+                if fit.overfit_one_batch {
+                    train = train.take(fit.batch_size.min(train.len()))?;
+                    validation = Some(train.clone());
+                }
+                let order = (fit.shuffle && !fit.overfit_one_batch).then_some(key);
+                (Feed::whole(train, fit.batch_size, order), validation, class_weights)
+            }
+            Kind::Stream(_) if class_weight.is_some() => {
+                let text = "fit: class_weight is for data in memory";
+                return Err(Error::config(text, "give the stream's batches weights: Dataset::sample_weight"));
+            }
+            Kind::Stream(stream) => {
+                let names = model.value_names();
+                let first =
+                    fit.overfit_one_batch.then(|| Feed::stream(stream, names.clone()).next(&mut Place::default()));
+                match first.transpose()?.flatten() {
+                    None => (Feed::stream(stream, names), fit.validation_of_stream()?, None),
+                    Some(batch) => {
+                        let batch = batch.into_dataset()?;
+                        (Feed::whole(batch.clone(), batch.len(), None), Some(batch), None)
+                    }
+                }
+            }
+        };
+        let validation = match (validation, fit.validation_steps) {
+            (Some(data), Some(steps)) => {
+                let samples = steps.saturating_mul(fit.validation_batch_size.unwrap_or(fit.batch_size));
+                Some(data.take(samples.min(data.len()))?)
+            }
+            (validation, _) => validation,
+        };
+        let validation = validation.map(|data| model.arranged(&data)).transpose()?;
+        let training = model.metric_state().with_gradient_norm(fit.log_gradient_norm);
+        let names = model.log_names(&training, validation.is_some());
+        let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
+        available.push("learning_rate");
+        check_monitors(&fit.callbacks, &available)?;
+        let now = Instant::now();
+        let mut run = Run {
+            callbacks: std::mem::take(&mut fit.callbacks),
+            cursor: Cursor {
+                epoch: fit.initial_epoch,
+                place: Place { pass: fit.initial_epoch, batch: 0 },
+                logs_rate: fit.log_learning_rate,
+                ..Cursor::default()
+            },
+            began: now,
+            epoch_began: now,
+            resumed: None,
+            checkpoint: None,
+            writer: None,
+            progress: Progress::stdout(fit.verbose),
+            stop: None,
+            interrupt: Interrupt::listen(),
+            model,
+            fit,
+            feed,
+            validation,
+            class_weights,
+        };
+        run.prepare_checkpoints(&available)?;
+        let (epochs, steps) = (run.fit.epochs, run.steps());
+        let batch_size = matches!(run.feed, Feed::Whole { .. }).then_some(run.fit.batch_size);
+        run.model.history.params = Params { epochs, steps, batch_size };
+        Ok(run)
+    }
+
+    /// The history of a new run, or that of the run that goes on; and what writes its checkpoints.
+    fn prepare_checkpoints(&mut self, available: &[&str]) -> Result<()> {
+        let settings = match (&self.fit.checkpoints, &self.fit.resume) {
+            (None, None) => Json::Null,
+            _ => self.settings()?,
+        };
+        let found = match &self.fit.resume {
+            Some(resume) => resume.find(self.fit.skip_damaged)?,
+            None => None,
+        };
+        match found {
+            None => self.model.history = History::new(),
+            Some(checkpoint) => self.take_up(checkpoint, &settings)?,
+        }
+        if let Some(checkpoints) = &self.fit.checkpoints {
+            let best = self.fit.keep_best.as_deref();
+            if checkpoints.every.is_within_epochs() {
+                self.model.check_metrics_are_shown()?;
+            }
+            let direction = best.map(|key| (key, self.direction(key)));
+            self.writer = Some(Writer::new(checkpoints, self.fit.keep_checkpoints, direction, available, settings)?);
+            if let (Some(writer), Some(checkpoint)) = (&mut self.writer, &self.checkpoint) {
+                writer.goes_on(checkpoint);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the model, the history and the loop where the checkpoint was written.
+    fn take_up(&mut self, checkpoint: Checkpoint, settings: &Json) -> Result<()> {
+        checkpoint.check(settings, &self.callbacks, &self.model.compiled())?;
+        self.model.restore(&checkpoint.path, &checkpoint.saved)?;
+        self.cursor = checkpoint.record.cursor.clone();
+        self.cursor.logs_rate |= self.fit.log_learning_rate;
+        self.stop.clone_from(&checkpoint.record.stopped);
+        self.model.history = checkpoint.record.history.clone();
+        let before = |seconds: f64| {
+            let spent = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            Instant::now().checked_sub(spent).unwrap_or_else(Instant::now)
+        };
+        (self.began, self.epoch_began) = (before(self.cursor.seconds), before(self.cursor.epoch_seconds));
+        if self.cursor.is_begun {
+            // A batch makes of the metrics what they were: which kind of accuracy it is, say. Its values are then replaced.
+            let mut place = self.cursor.place;
+            let batch = match self.feed.next(&mut place)? {
+                Some(batch) => Some(batch),
+                None => self.feed.next(&mut Place { batch: 0, ..place })?,
+            };
+            let mut state = self.model.metric_state().with_gradient_norm(self.fit.log_gradient_norm);
+            if let Some(batch) = batch.filter(|_| self.cursor.batch > 0) {
+                self.model.shape_metrics(&batch, &mut state)?;
+                checkpoint.fill(&mut state)?;
+            }
+            self.resumed = Some(state);
+        }
+        self.checkpoint = Some(checkpoint);
+        Ok(())
+    }
+
+    /// What must be the same in a run that goes on with this one.
+    fn settings(&self) -> Result<Json> {
+        let fit = &self.fit;
+        let data = |data: Option<&Dataset>| data.map(fingerprint).transpose();
+        let (train, batch_size) = match &self.feed {
+            Feed::Whole { data: train, batch_size, .. } => (data(Some(&**train))?, Some(*batch_size)),
+            Feed::Stream { .. } => (None, None),
+        };
+        Ok(json!({
+            "training data": train,
+            "validation data": data(self.validation.as_ref())?,
+            "batch_size": batch_size,
+            "steps_per_epoch": fit.steps_per_epoch,
+            "shuffle": fit.shuffle,
+            "seed": fit.seed,
+            "class_weight": self.class_weights,
+            "validation_freq": fit.validation_freq,
+            "validation_every_steps": fit.validation_every_steps,
+            "log_gradient_norm": fit.log_gradient_norm,
+        }))
+    }
+
+    /// Batches in an epoch, where that is known.
+    fn steps(&self) -> Option<usize> {
+        self.fit.steps_per_epoch.or_else(|| self.feed.steps())
+    }
+
+    fn train(&mut self) -> Result<()> {
+        self.each_callback(|callback, run| callback.on_train_begin(run))?;
+        if let Some(checkpoint) = self.checkpoint.take() {
+            checkpoint.give_callbacks(&mut self.callbacks)?;
+            self.progress.message(&checkpoint.told(&self.cursor));
+        }
+        if self.fit.sanity_validation > 0 && self.cursor.steps == 0 {
+            let batch_size = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
+            let samples = self.fit.sanity_validation.saturating_mul(batch_size);
+            let part = self.validation.as_ref().map(|data| data.take(samples.min(data.len()))).transpose()?;
+            self.validate(part, "in the validation before the first step", None)?;
+        }
+        while self.stop.is_none() && self.cursor.epoch < self.fit.epochs {
+            self.epoch()?;
+        }
+        self.write_last()?;
+        // Before the end of callbacks: weights that one of them puts back are those that were measured.
+        self.model.finish()
+    }
+
+    /// Ends the run, however it went: every callback hears of it.
+    fn end(mut self, outcome: Result<()>) -> Result<History> {
+        let mut ended = Ok(());
+        for mut callback in std::mem::take(&mut self.callbacks) {
+            ended = ended.and(callback.on_train_end(&mut self));
+        }
+        self.model.history.stopped = self.stop.take();
+        let failed = self.writer.as_mut().and_then(Writer::take_failure);
+        outcome.and(ended).and(failed.map_or(Ok(()), Err))?;
+        Ok(self.model.history.clone())
+    }
+
+    /// Calls each callback; the first error ends it.
+    fn each_callback(&mut self, mut f: impl FnMut(&mut dyn Callback, &mut Self) -> Result<()>) -> Result<()> {
+        let mut callbacks = std::mem::take(&mut self.callbacks);
+        let outcome = callbacks.iter_mut().try_for_each(|callback| f(&mut **callback, self));
+        self.callbacks = callbacks;
+        outcome
+    }
+
+    fn epoch(&mut self) -> Result<()> {
+        let epoch = self.cursor.epoch;
+        let mut state = match self.resumed.take() {
+            Some(state) => state,
+            None => {
+                self.epoch_began = Instant::now();
+                self.each_callback(|callback, run| callback.on_epoch_begin(epoch, run))?;
+                if self.stop.is_some() {
+                    return Ok(());
+                }
+                (self.cursor.is_begun, self.cursor.batch) = (true, 0);
+                self.cursor.rate = self.model.optimizer.learning_rate();
+                self.model.metric_state().with_gradient_norm(self.fit.log_gradient_norm)
+            }
+        };
+        self.model.plans.check_again();
+        self.progress.begin_epoch(epoch, self.fit.epochs, self.steps());
+        self.progress.goes_on_from(self.cursor.batch);
+        self.batches(&mut state)?;
+        if let Some(StopReason::Interrupted { .. }) = self.stop {
+            return Ok(());
+        }
+        let mut logs = state.logs("");
+        self.validate_epoch(&mut logs)?;
+        self.end_epoch(logs)
+    }
+
+    /// What an epoch ends with, whole or cut short: its values, callbacks, a row in the history.
+    fn end_epoch(&mut self, mut logs: Logs) -> Result<()> {
+        let epoch = self.cursor.epoch;
+        if self.cursor.logs_rate {
+            logs.set("learning_rate", self.cursor.rate);
+        }
+        if let Some(scale) = self.model.optimizer.loss_scale().filter(|_| self.fit.log_gradient_norm) {
+            logs.set("loss_scale", scale);
+        }
+        self.progress.end(&logs);
+        self.each_callback(|callback, run| callback.on_epoch_end(epoch, &mut logs, run))?;
+        if self.cursor.logs_rate {
+            logs.set("learning_rate", self.cursor.rate);
+        }
+        self.model.history.push(epoch, &logs, self.epoch_began.elapsed().as_secs_f64());
+        self.model.history.params.steps = self.steps();
+        if self.interrupt.requested() {
+            self.stop(StopReason::Interrupted { epoch });
+        }
+        if matches!(self.stop, Some(StopReason::MaxSteps { .. } | StopReason::MaxTime { .. })) {
+            // The checkpoint stands before what ended this epoch early.
+            return Ok(());
+        }
+        let place = match self.fit.steps_per_epoch {
+            Some(_) => self.cursor.place,
+            None => Place { pass: self.cursor.place.pass + 1, batch: 0 },
+        };
+        self.cursor = Cursor { epoch: epoch + 1, is_begun: false, batch: 0, place, ..self.cursor.clone() };
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let (is_due, is_best) = (writer.is_due_after(epoch), writer.is_best(&logs));
+        if is_due && self.stop.is_none() {
+            self.write(None)?;
+        }
+        if is_best { self.write_best() } else { Ok(()) }
+    }
+
+    /// One pass over the training data, or the rest of it.
+    fn batches(&mut self, state: &mut MetricState) -> Result<()> {
+        let key = Key::new(self.fit.seed).fold(LAYERS);
+        let watched = self.callbacks.iter().any(|c| c.wants_batches());
+        while !self.is_over() && self.fit.steps_per_epoch.is_none_or(|steps| self.cursor.batch < steps) {
+            let mut place = self.cursor.place;
+            let next = match self.fit.steps_per_epoch {
+                None => self.feed.next(&mut place)?,
+                Some(_) => self.feed.next_of_any(&mut place)?,
+            };
+            let Some(batch) = next else {
+                if self.cursor.batch == 0 {
+                    let text = format!("fit: the stream gave no batch in pass {}", place.pass + 1);
+                    return Err(Error::data(text, "its function must give an iterator anew for each pass"));
+                }
+                break;
+            };
+            let loss = self.step(&batch, &key, state)?;
+            let done = self.cursor.batch + 1;
+            (self.cursor.place, self.cursor.batch, self.cursor.steps) = (place, done, self.cursor.steps + 1);
+            self.progress.step(done, || state.logs(""));
+            if watched {
+                let mut logs = state.logs("");
+                // The batch's own loss, where the running mean would hide that it is not finite.
+                let loss = loss.item()?;
+                if !loss.is_finite() {
+                    logs.set("loss", loss);
+                }
+                self.each_callback(|callback, run| match callback.wants_batches() {
+                    true => callback.on_batch_end(done - 1, &logs, run),
+                    false => Ok(()),
+                })?;
+            }
+            if self.fit.validation_every_steps.is_some_and(|every| self.cursor.steps.is_multiple_of(every)) {
+                self.validate_step()?;
+            }
+            if self.stop.is_none() && self.writer.as_ref().is_some_and(|w| w.is_due_at(self.cursor.steps)) {
+                self.write(Some(state))?;
+            }
+        }
+        match self.stop {
+            Some(StopReason::Interrupted { .. } | StopReason::MaxSteps { .. } | StopReason::MaxTime { .. }) => {
+                self.write(Some(state))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Trains on a batch.
+    fn step(&mut self, batch: &Batch, key: &Key, state: &mut MetricState) -> Result<Tensor> {
+        let weights = batch_weights(batch, self.class_weights.as_deref())?;
+        let given = Given { batch, weights: weights.as_ref(), key };
+        if !self.fit.check_finite {
+            return self.model.train_batch(given, state);
+        }
+        let place = format!("in epoch {}, batch {}", self.cursor.epoch + 1, self.cursor.batch + 1);
+        self.model.watched_batch(given, state).map_err(|error| error.note(place))
+    }
+
+    /// Whether no further batch is to be trained on.
+    fn is_over(&mut self) -> bool {
+        if self.interrupt.requested() {
+            self.stop(StopReason::Interrupted { epoch: self.cursor.epoch });
+        }
+        if let Some(steps) = self.fit.max_steps.filter(|most| self.cursor.steps >= *most) {
+            self.stop(StopReason::MaxSteps { steps });
+        }
+        if let Some(most) = self.fit.max_time.filter(|most| self.began.elapsed() >= *most) {
+            self.stop(StopReason::MaxTime { seconds: most.as_secs() });
+        }
+        self.stop.is_some()
+    }
+
+    /// The validation that belongs to the end of an epoch, into its values.
+    fn validate_epoch(&mut self, logs: &mut Logs) -> Result<()> {
+        if self.fit.validation_every_steps.is_some() {
+            let begun = self.cursor.steps - self.cursor.batch as u64;
+            if let Some((steps, last)) = self.model.history.validations().last().filter(|(steps, _)| *steps > begun) {
+                debug_assert!(*steps <= self.cursor.steps);
+                logs.extend(last);
+            }
+            return Ok(());
+        }
+        let is_cut = match &self.stop {
+            None | Some(StopReason::MaxSteps { .. } | StopReason::MaxTime { .. }) => false,
+            Some(_) => true,
+        };
+        if is_cut || !(self.cursor.epoch + 1).is_multiple_of(self.fit.validation_freq) {
+            return Ok(());
+        }
+        let place = format!("in epoch {}", self.cursor.epoch + 1);
+        logs.extend(&self.validate(self.validation.clone(), &place, Some(&logs.clone()))?);
+        Ok(())
+    }
+
+    /// The validation after a number of batches.
+    fn validate_step(&mut self) -> Result<()> {
+        let (steps, epoch) = (self.cursor.steps, self.cursor.epoch);
+        let logs = self.validate(
+            self.validation.clone(),
+            &format!("in epoch {}, batch {}", epoch + 1, self.cursor.batch),
+            None,
+        )?;
+        self.progress.message(&format!("batch {}: {logs}", self.cursor.batch));
+        self.model.history.push_validation(steps, logs.clone());
+        self.each_callback(|callback, run| callback.on_validation_end(steps, &logs, run))
+    }
+
+    /// What the model measures on validation data, with the names that logs have for it. `shown` are the values that
+    /// the bar shows meanwhile, if it is the bar of an epoch.
+    fn validate(&mut self, data: Option<Dataset>, place: &str, shown: Option<&Logs>) -> Result<Logs> {
+        let mut logs = Logs::new();
+        let Some(data) = data else { return Ok(logs) };
+        let batch_size = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
+        let (progress, mut batches) = (&mut self.progress, 0);
+        let measured = self.model.evaluate_with(&data, batch_size, self.fit.check_finite, |done, total, _| {
+            batches = done;
+            if let Some(shown) = shown {
+                progress.validation_step(done, total, || shown.clone());
+            }
+        });
+        let measured = measured.map_err(|error| error.note(format!("{place}, validation batch {}", batches + 1)))?;
+        measured.iter().for_each(|(name, value)| logs.set(format!("val_{name}"), value));
+        Ok(logs)
+    }
+
+    /// Writes a checkpoint of this moment; one that cannot be written is told of and does not end the run.
+    fn write(&mut self, state: Option<&mut MetricState>) -> Result<()> {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let outcome = self.moment(state).and_then(|moment| moment.map_or(Ok(()), |m| writer.write(self.model, m)));
+        self.writer = Some(writer);
+        if let Some(text) = self.writer.as_mut().and_then(|writer| writer.told_failure()) {
+            self.progress.message(&text);
+        }
+        outcome
+    }
+
+    fn write_best(&mut self) -> Result<()> {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let outcome = self.moment(None).and_then(|moment| moment.map_or(Ok(()), |m| writer.write_best(self.model, m)));
+        self.writer = Some(writer);
+        outcome
+    }
+
+    /// The last checkpoint: of a run that has ended by itself.
+    fn write_last(&mut self) -> Result<()> {
+        let has_own = matches!(
+            self.stop,
+            Some(StopReason::NotFinite { .. } | StopReason::MaxSteps { .. } | StopReason::MaxTime { .. })
+        );
+        let is_within = self.cursor.is_begun && matches!(self.stop, Some(StopReason::Interrupted { .. }));
+        let is_written = self.writer.as_ref().is_some_and(|writer| writer.has_written(&self.cursor));
+        if has_own || is_within || (is_written && self.stop.is_none()) { Ok(()) } else { self.write(None) }
+    }
+
+    /// What a checkpoint holds of the run; nothing where a metric keeps within an epoch what it does not show.
+    fn moment(&mut self, state: Option<&mut MetricState>) -> Result<Option<Moment>> {
+        self.cursor.seconds = self.began.elapsed().as_secs_f64();
+        self.cursor.epoch_seconds = self.epoch_began.elapsed().as_secs_f64();
+        let mut metrics = Vec::new();
+        if let Some(state) = state {
+            if state.hides() {
+                return Ok(None);
+            }
+            state.visit(&mut |tensor| metrics.push(tensor.clone()))?;
+        }
+        let stopped = match &self.stop {
+            Some(reason @ (StopReason::EarlyStopping { .. } | StopReason::Callback { .. })) => Some(reason.clone()),
+            _ => None,
+        };
+        let (cursor, history) = (self.cursor.clone(), self.model.history.clone());
+        Moment::new(cursor, stopped, history, metrics, &self.callbacks).map(Some)
+    }
+}
+
+/// A copy of all parameters by path.
+pub(super) struct Copied(pub(super) Vec<(String, Tensor)>);
+
+impl<M: Module> Control for Run<'_, '_, M> {
+    fn stop(&mut self, reason: StopReason) {
+        self.stop.get_or_insert(reason);
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.model.optimizer.learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
+        self.cursor.logs_rate = true;
+        let optimizer = &mut self.model.optimizer;
+        if let LearningRate::Constant(_) = optimizer.settings().learning_rate {
+            return Ok(optimizer.set_learning_rate(rate)?);
+        }
+        if rate == optimizer.learning_rate() {
+            return Ok(());
+        }
+        let before = optimizer.rate_factor();
+        optimizer.set_rate_factor(1.0)?;
+        let scheduled = optimizer.learning_rate();
+        if optimizer.set_rate_factor(rate / scheduled).is_ok() {
+            return Ok(());
+        }
+        optimizer.set_rate_factor(before)?;
+        let text = format!("the learning rate cannot be set to {rate}: the schedule gives {scheduled} here");
+        Err(Error::config(text, "give the optimizer a number instead of the schedule, or end the schedule above 0"))
+    }
+
+    fn log_learning_rate(&mut self) {
+        self.cursor.logs_rate = true;
+    }
+
+    fn snapshot_weights(&mut self) -> Result<Snapshot> {
+        Ok(Snapshot::new(Copied(named_parameters(&self.model.module))))
+    }
+
+    fn restore_weights(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let Some(Copied(saved)) = snapshot.get::<Copied>() else {
+            return Err(Error::data("the snapshot is of another kind of model", ""));
+        };
+        load_parameters(&mut self.model.module, |path| saved.iter().find(|(p, _)| p == path).map(|(_, t)| t.clone()))?;
+        Ok(())
+    }
+
+    fn save_model(&mut self, path: &Path) -> Result<()> {
+        self.model.save(path)
+    }
+
+    fn save_weights(&mut self, path: &Path) -> Result<()> {
+        self.model.save_weights(path)
+    }
+
+    fn message(&mut self, text: &str) {
+        self.progress.message(text);
+    }
+
+    fn is_of_training(&self, log_key: &str) -> bool {
+        self.model.metric_state().with_gradient_norm(true).logs("").get(log_key).is_some()
+    }
+
+    fn direction(&self, log_key: &str) -> Option<Direction> {
+        let name = log_key.strip_prefix("val_").unwrap_or(log_key);
+        if name == "loss" || self.model.objectives.iter().any(|one| one.log_name().as_deref() == Some(name)) {
+            return Some(Direction::Min);
+        }
+        let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
+        metrics.into_iter().find(|m| m.metric.name() == name).and_then(|m| m.metric.direction())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callbacks::LambdaCallback;
+    use crate::{Compile, Verbosity};
+    use kiln_nn::Sequential;
+    use kiln_nn::layers::Dense;
+    use kiln_nn::metrics::{Mean, Metric};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// A mean that counts how often its state is read on the host.
+    #[derive(Clone, Debug)]
+    struct Counted {
+        mean: Mean,
+        reads: Arc<AtomicUsize>,
+    }
+
+    impl Metric for Counted {
+        fn name(&self) -> &str {
+            "counted"
+        }
+        fn rename(&mut self, _: &str) {}
+        fn type_name(&self) -> &str {
+            "Counted"
+        }
+        fn update(&mut self, y_true: &Tensor, y_pred: &Tensor, weights: Option<&Tensor>) -> kiln_nn::Result<()> {
+            self.mean.update(y_true, y_pred, weights)
+        }
+        fn values(&self) -> Vec<f64> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.mean.values()
+        }
+        fn reset(&mut self) {
+            self.mean.reset();
+        }
+        fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Tensor) -> kiln_nn::Result<()>) -> kiln_nn::Result<()> {
+            self.mean.visit(f)
+        }
+        fn arguments(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn boxed(&self) -> Box<dyn Metric> {
+            Box::new(self.clone())
+        }
+    }
+
+    /// 3 epochs of 20 batches; how often a metric was read between the first batch and the last callback.
+    fn reads(callback: LambdaCallback) -> (usize, History) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let metric: Box<dyn Metric> = Box::new(Counted { mean: Mean::new(), reads: reads.clone() });
+        let mut model = Sequential::new([2]).add(Dense::new(1)).compile("adam", "mse", vec![metric]).unwrap();
+        let x = Key::new(0).normal([40, 2], 0.0, 1.0).unwrap();
+        let data = Dataset::new(x, Tensor::ones([40, 1]).unwrap()).unwrap();
+        let begin = reads.clone();
+        let callback = callback.on_train_begin(move |_| {
+            begin.store(0, Ordering::Relaxed);
+            Ok(())
+        });
+        let fit = Fit::new().epochs(3).batch_size(2).verbose(Verbosity::Silent).callback(callback);
+        let history = model.fit(&data, fit).unwrap();
+        (reads.load(Ordering::Relaxed), history)
+    }
+
+    #[test]
+    fn values_are_read_where_somebody_looks() {
+        assert_eq!(reads(LambdaCallback::new()).0, 3, "once an epoch");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let (count, history) = reads(LambdaCallback::new().on_batch_end(move |batch, logs, _| {
+            sink.lock().unwrap().push((batch, logs.get("counted").unwrap()));
+            Ok(())
+        }));
+        assert_eq!(count, 3 * 20 + 3, "and after each batch");
+        // What a callback sees after the last batch is what the epoch reports.
+        let seen = seen.lock().unwrap();
+        let last: Vec<f64> = seen.iter().filter(|(batch, _)| *batch == 19).map(|(_, value)| *value).collect();
+        assert_eq!(last, history.get("counted").unwrap());
+        assert!(seen[0].1 != seen[1].1);
+    }
+}
