@@ -8,6 +8,7 @@ mod ops;
 mod plan;
 mod reported;
 mod resume;
+mod runs;
 mod steps;
 mod tape;
 mod training;

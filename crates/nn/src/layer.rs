@@ -503,7 +503,7 @@ pub(crate) fn within<T>(name: &str, x: &[Signal], part: impl FnOnce() -> Result<
 }
 
 /// Weights with their names, which of them are others, and what some of them add to the loss.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
     paths: Vec<String>,
     parameters: Vec<Parameter>,

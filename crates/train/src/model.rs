@@ -22,7 +22,9 @@ const CHECKED_EVERY: u64 = 1024;
 const INFERENCE_BATCH: usize = 256;
 
 /// A model that can be trained: a module, an optimizer, a loss and metrics. Made by [`Compile::compile`].
-#[derive(Debug)]
+///
+/// Many threads may predict with one model at once. A clone goes on by itself from where the model is.
+#[derive(Debug, Clone)]
 pub struct Model<M: Module = Network> {
     pub(crate) module: M,
     /// The path of each parameter, which the optimizer keeps its state under.

@@ -94,6 +94,15 @@ impl Plans {
     }
 }
 
+/// What was recorded stays with the original: a clone records its own steps.
+impl Clone for Plans {
+    fn clone(&self) -> Plans {
+        let mut plans = Plans::default();
+        plans.run_eagerly(self.by_request);
+        plans
+    }
+}
+
 impl fmt::Debug for Plans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plans").field("plans", &self.plans.len()).field("eager", &self.eager).finish()

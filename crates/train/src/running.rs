@@ -23,7 +23,7 @@ pub(crate) fn counted<V: ArithmeticOps + CastOps + ViewOps>(mask: &V, weights: O
 }
 
 /// Running values of a pass over data: the loss weighted by batch sizes, and the metrics' accumulated state.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MetricState {
     loss: Mean,
     /// Those of the outputs, with their names, where there are several.

@@ -8,7 +8,7 @@ use kiln_autograd::{DType, Shape, Var};
 use serde_json::Value as Json;
 
 /// A [`Sequential`](crate::Sequential) or [`Functional`] with weights.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Network {
     pub(super) graph: Functional,
     pub(super) held: Held,

@@ -4,6 +4,7 @@ use super::{AnyLayer, Held, Weight, run_whole};
 use crate::module::Module;
 use crate::{Error, Parameter, Pass, Result, Signal};
 use kiln_autograd::{DType, Key, Shape, Var};
+use std::sync::Arc;
 
 /// A layer with its weights: a [`Module`] of one layer, to be a part of one of your own.
 ///
@@ -37,9 +38,9 @@ use kiln_autograd::{DType, Key, Shape, Var};
 /// ```
 ///
 /// It takes samples of other shapes than it was built for as long as they have the same weights: sequences of any length, say.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Built {
-    layer: Box<dyn AnyLayer>,
+    layer: Arc<dyn AnyLayer>,
     inputs: Vec<Shape>,
     outputs: Vec<Shape>,
     held: Held,
@@ -63,7 +64,7 @@ impl Built {
         let outputs = layer.infer(inputs)?;
         let mut held = Held::default();
         held.draw(&layer.weights_for(inputs)?, key, dtype)?;
-        Ok(Built { layer, inputs: inputs.to_vec(), outputs, held })
+        Ok(Built { layer: layer.into(), inputs: inputs.to_vec(), outputs, held })
     }
 
     /// The layer.

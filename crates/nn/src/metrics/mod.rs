@@ -56,7 +56,7 @@ impl Direction {
 /// A number that tells how good predictions are, gathered over batches.
 ///
 /// Make your own of a closure with [`MetricFn`], or implement this.
-pub trait Metric: fmt::Debug + Send {
+pub trait Metric: fmt::Debug + Send + Sync {
     /// The key in logs.
     fn name(&self) -> &str;
 

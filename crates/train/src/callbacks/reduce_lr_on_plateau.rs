@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Multiplies the learning rate by `factor` when a monitored value has not improved for `patience` epochs.
 ///
-/// Follows `keras.callbacks.ReduceLROnPlateau`. A NaN is never an improvement; an epoch in which the value was not
-/// logged does not count.
+/// Follows `keras.callbacks.ReduceLROnPlateau`, but for [`ReduceLrOnPlateau::cooldown`]. A NaN is never an improvement; an epoch
+/// in which the value was not logged does not count.
 ///
 /// # Examples
 /// ```
@@ -95,7 +95,8 @@ impl ReduceLrOnPlateau {
         self
     }
 
-    /// How many epochs after a reduction pass before counting starts again; the default is 0.
+    /// How many epochs after a reduction do not count towards patience; the default is 0. Keras counts the last of them, so its
+    /// `cooldown=n` is one of `n - 1` epochs.
     #[must_use]
     pub fn cooldown(mut self, epochs: usize) -> Self {
         self.cooldown = epochs;
@@ -158,16 +159,14 @@ impl Callback for ReduceLrOnPlateau {
 
     fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
         let Some(current) = logs.get(&self.monitor) else { return Ok(()) };
-        if self.state.cooldown > 0 {
-            self.state.cooldown -= 1;
-            self.state.wait = 0;
-        }
+        let is_cooling = self.state.cooldown > 0;
+        self.state.cooldown = self.state.cooldown.saturating_sub(1);
         if self.improves(current) {
             self.state.best = Some(current);
             self.state.wait = 0;
             return Ok(());
         }
-        if self.state.cooldown > 0 {
+        if is_cooling {
             return Ok(());
         }
         self.state.wait += 1;
@@ -210,7 +209,7 @@ mod tests {
             rates(ReduceLrOnPlateau::new().factor(0.5).patience(2), 0.1, &vee),
             [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
         );
-        let rested = ReduceLrOnPlateau::new().factor(0.5).patience(3).cooldown(4).min_lr(0.01);
+        let rested = ReduceLrOnPlateau::new().factor(0.5).patience(3).cooldown(3).min_lr(0.01);
         assert_eq!(
             rates(rested, 0.1, &[0.5; 24])[..],
             [
@@ -222,6 +221,16 @@ mod tests {
         assert_eq!(rates(max, 0.1, &[0.5, 0.6, 0.55]), [0.1, 0.1, 0.1 * 0.2]);
         let eager = ReduceLrOnPlateau::new().patience(0).min_delta(0.01);
         assert_eq!(rates(eager, 0.1, &[0.5, 0.495]), [0.1, 0.1 * 0.1]);
+    }
+
+    #[test]
+    fn a_cooldown_of_n_epochs_is_n_epochs() {
+        let during = |n| {
+            let rates = rates(ReduceLrOnPlateau::new().patience(2).cooldown(n), 0.1, &[1.0; 12]);
+            rates.windows(2).enumerate().filter(|(_, pair)| pair[0] != pair[1]).map(|(i, _)| i + 1).collect::<Vec<_>>()
+        };
+        assert_eq!(during(0), [2, 4, 6, 8, 10], "the epochs after which the rate falls");
+        assert_eq!(during(2), [2, 6, 10]);
     }
 
     #[test]

@@ -206,6 +206,11 @@ impl History {
         self.validations.push((steps, logs));
     }
 
+    /// Whether the user ended the run with Ctrl-C: a program that trains several models ends its loop then.
+    pub fn was_interrupted(&self) -> bool {
+        matches!(self.stopped, Some(StopReason::Interrupted { .. }))
+    }
+
     /// How many epochs ran.
     pub fn len(&self) -> usize {
         self.epochs.len()

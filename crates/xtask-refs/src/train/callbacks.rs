@@ -125,7 +125,8 @@ pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlate
             "factor" => callback.factor(x),
             "patience" => callback.patience(x as usize),
             "min_delta" => callback.min_delta(x),
-            "cooldown" => callback.cooldown(x as usize),
+            // Keras counts the last of its epochs: see ReduceLrOnPlateau::cooldown.
+            "cooldown" => callback.cooldown((x as usize).saturating_sub(1)),
             "min_lr" => callback.min_lr(x),
             "verbose" => callback,
             other => return Stop::unsupported(format!("ReduceLROnPlateau: {other}")),

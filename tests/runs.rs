@@ -1,0 +1,324 @@
+//! What goes wrong in the training loops of others, and the settings of a run: each fault that users have reported, with the right
+//! value. Runs that are put down are in `resume.rs`.
+
+use crate::training::{assert_same_bits, classifier, folder, points, quiet, weights};
+use kiln::nn::ops::Value;
+use kiln::nn::optimizers::{Adam, Sgd};
+use kiln::nn::{Initializer, Parameter, Pass};
+use kiln::prelude::*;
+use kiln::train::{StopReason, Stream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+/// One number `w`, whose prediction is itself.
+#[derive(Debug)]
+struct Number {
+    w: Parameter,
+}
+
+impl Module for Number {
+    kiln::nn::parameters!(w);
+
+    fn forward(&self, x: &Var, pass: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(pass.parameter(&self.w).expand(Value::shape(x))?)
+    }
+}
+
+/// It, made small as its square: from 1 with a rate of 1.5 to -2, 4, -8; so its losses are 1, 4, 16.
+fn number(optimizer: impl kiln::nn::IntoOptimizer) -> Model<Number> {
+    let w = Parameter::new(Tensor::new([[1.0f32]]));
+    Number { w }.compile(optimizer, "mse", ()).unwrap()
+}
+
+fn zeros(n: usize) -> Dataset {
+    Dataset::new(Tensor::zeros([n, 1]).unwrap(), Tensor::zeros([n, 1]).unwrap()).unwrap()
+}
+
+fn value(model: &Model<Number>) -> f64 {
+    weights(model)[0].1.item().unwrap()
+}
+
+#[test]
+fn the_weights_put_back_are_those_that_were_measured() {
+    let restore = |monitor: &str| EarlyStopping::new().monitor(monitor).patience(5).verbose(false);
+    let mut model = number(Sgd::new(1.5));
+    let history = model.fit(&zeros(1), quiet().epochs(3).callback(restore("loss"))).unwrap();
+    assert_eq!(history.get("loss").unwrap(), [1.0, 4.0, 16.0]);
+    assert_eq!(value(&model), 1.0, "loss was measured before the update");
+
+    let mut model = number(Sgd::new(1.5));
+    let data = zeros(1);
+    let history = model.fit(&data, quiet().epochs(3).validation_data(&data).callback(restore("val_loss"))).unwrap();
+    assert_eq!(history.get("val_loss").unwrap(), [4.0, 16.0, 64.0]);
+    assert_eq!(value(&model), -2.0, "val_loss after it");
+
+    // What accumulation holds back, or an average, does not move them any more.
+    let data = zeros(6);
+    for optimizer in [Sgd::new(1.5).gradient_accumulation_steps(4), Sgd::new(1.5).use_ema(true).ema_momentum(0.5)] {
+        let mut model = number(optimizer);
+        let fit = quiet().epochs(3).batch_size(1).validation_data(&data).callback(restore("val_loss"));
+        let history = model.fit(&data, fit).unwrap();
+        let best = history.best_value("val_loss", Mode::Min).unwrap();
+        assert_eq!(model.evaluate(&data).unwrap().get("loss").unwrap(), best);
+    }
+}
+
+#[test]
+fn a_callback_begins_each_fit_afresh() {
+    let stopping = EarlyStopping::new().patience(1).verbose(false);
+    let data = points(60, 1);
+    let run = |stopping: EarlyStopping| {
+        classifier(0).fit(&data, quiet().epochs(8).validation_split(0.25).callback(stopping)).unwrap()
+    };
+    let first = run(stopping.clone());
+    assert_eq!(run(stopping).get("val_loss"), first.get("val_loss"));
+}
+
+#[test]
+fn freezing_survives_a_file() {
+    let folder = folder("frozen");
+    let path = folder.join("model.safetensors");
+    let mut model = classifier(1);
+    model.set_trainable("dense/*", false).unwrap();
+    model.save(&path).unwrap();
+    let mut loaded = Model::load(&path).unwrap();
+    let before = weights(&loaded);
+    loaded.fit(&points(40, 1), quiet()).unwrap();
+    for ((name, before), (_, after)) in before.iter().zip(&weights(&loaded)) {
+        assert_eq!(before.same_bits(after), name.starts_with("dense/"), "{name}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn one_model_predicts_for_sixteen_threads() {
+    fn shared<T: Sync + Send + Clone>(_: &T) {}
+    let model = classifier(1);
+    shared(&model);
+    let x = Key::new(1).normal([7, 2], 0.0, 1.0).unwrap();
+    let alone = classifier(1).predict(&x).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..50).for_each(|_| assert!(model.predict(&x).unwrap().same_bits(&alone))));
+        }
+    });
+}
+
+#[test]
+fn a_clone_goes_on_by_itself() {
+    let (data, fit) = (points(40, 1), || quiet().epochs(2));
+    let mut model = classifier(1);
+    model.fit(&data, fit()).unwrap();
+    let mut clone = model.clone();
+    let before = weights(&model);
+    clone.fit(&data, fit().seed(1)).unwrap();
+    assert_same_bits(&before, &weights(&model));
+    model.fit(&data, fit().seed(1)).unwrap();
+    assert_same_bits(&weights(&clone), &weights(&model));
+}
+
+#[test]
+fn weights_of_classes_come_from_labels_of_any_form() {
+    let labels = Tensor::new([0i64, 1, 2, 3]);
+    let one_hot = Tensor::eye(4, 4).unwrap();
+    let x = Key::new(0).normal([4, 3], 0.0, 1.0).unwrap();
+    let loss = |y: &Tensor, loss: &str, weights: &[(usize, f64)]| {
+        let net = Sequential::new([3]).seed(1).add(Dense::new(4).activation("softmax"));
+        let fit = quiet().batch_size(4).class_weight(weights.to_vec());
+        net.compile("sgd", loss, ())
+            .unwrap()
+            .fit(&Dataset::new(x.clone(), y.clone()).unwrap(), fit)
+            .map(|h| h.last("loss").unwrap())
+    };
+    let weights = [(0, 0.1), (2, 0.3)];
+    let sparse = loss(&labels, "sparse_categorical_crossentropy", &weights).unwrap();
+    assert!((loss(&one_hot, "categorical_crossentropy", &weights).unwrap() - sparse).abs() < 1e-6);
+    let plain = loss(&labels, "sparse_categorical_crossentropy", &[]).unwrap();
+    assert!(sparse < 0.8 * plain);
+    let error = loss(&labels, "sparse_categorical_crossentropy", &[(7, 0.5)]).unwrap_err().to_string();
+    assert!(error.contains("class 7 does not occur"), "{error}");
+    let error = classifier(0).fit(&points(9, 1), quiet().class_weight("balance")).unwrap_err().to_string();
+    assert!(error.contains("did you mean `balanced`"), "{error}");
+}
+
+#[test]
+fn epochs_of_any_number_of_steps() {
+    let data = points(40, 1);
+    // Two passes of five batches as five epochs of two.
+    let (mut passes, mut epochs) = (classifier(0), classifier(0));
+    passes.fit(&data, quiet().epochs(2).batch_size(8)).unwrap();
+    let history = epochs.fit(&data, quiet().epochs(5).batch_size(8).steps_per_epoch(2)).unwrap();
+    assert_same_bits(&weights(&passes), &weights(&epochs));
+    assert_eq!((history.len(), history.params.steps), (5, Some(2)));
+}
+
+#[test]
+fn a_stream_trains_as_the_same_data_in_memory() {
+    let data = points(40, 1);
+    let parts = data.clone();
+    let stream = Stream::new(move |_| {
+        let parts = parts.clone();
+        (0..5).map(move |i| parts.range(8 * i, 8 * i + 8))
+    });
+    let (mut whole, mut streamed) = (classifier(0), classifier(0));
+    let fit = || quiet().epochs(3).batch_size(8).shuffle(false).validation_data(&data);
+    let a = whole.fit(&data, fit()).unwrap();
+    let b = streamed.fit(&stream, fit()).unwrap();
+    assert_same_bits(&weights(&whole), &weights(&streamed));
+    assert_eq!((a.get("val_loss"), a.get("loss")), (b.get("val_loss"), b.get("loss")));
+    assert_eq!(b.params.steps, Some(5), "known after the first pass");
+}
+
+#[test]
+fn what_a_stream_cannot_do_is_said() {
+    let fit = |stream: &Stream, fit: Fit<'static>| classifier(0).fit(stream, fit).unwrap_err().to_string();
+    let good = Stream::new(|_| [Ok(points(8, 1))]);
+    for (error, part) in [
+        (fit(&good, quiet().validation_split(0.2)), "cannot be split"),
+        (fit(&good, quiet().class_weight("balanced")), "for data in memory"),
+        (fit(&Stream::new(|_| []), quiet()), "gave no batch in pass 1"),
+        (fit(&Stream::new(|pass| (pass..1).map(|_| Ok(points(8, 1)))), quiet().epochs(2)), "gave no batch in pass 2"),
+        (
+            fit(&Stream::new(|_| [Ok(points(8, 1)), Err(Error::data("a torn file", ""))]), quiet()),
+            "in batch 2 of pass 1",
+        ),
+        (
+            fit(
+                &Stream::new(|_| {
+                    [Dataset::new([Tensor::new([[1.0f32]]), Tensor::new([[1.0f32]])], Tensor::new([0i64]))]
+                }),
+                quiet(),
+            ),
+            "in batch 1 of pass 1",
+        ),
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn settings_of_validation() {
+    let (data, validation) = (points(40, 1), points(50, 2));
+    let loss = |fit: Fit<'_>| classifier(0).fit(&data, fit).unwrap().last("val_loss").unwrap();
+    let first = validation.take(16).unwrap();
+    let fit = || quiet().batch_size(8);
+    let some = loss(fit().validation_data(&validation).validation_steps(2));
+    assert_eq!(some, loss(fit().validation_data(&first)));
+    assert_ne!(some, loss(fit().validation_data(&validation)));
+    // A look before the first step changes nothing, and finds what is wrong there.
+    assert_eq!(some, loss(fit().validation_data(&first).sanity_validation(1)));
+    let wrong = Dataset::new(Tensor::zeros([4, 3]).unwrap(), Tensor::new([0i64, 0, 1, 1])).unwrap();
+    let mut model = classifier(0);
+    let before = weights(&model);
+    let error = model.fit(&data, fit().validation_data(&wrong).sanity_validation(1)).unwrap_err().to_string();
+    assert!(error.contains("in the validation before the first step"), "{error}");
+    assert_same_bits(&before, &weights(&model));
+    for bad in [fit().sanity_validation(1), fit().validation_steps(3), fit().validation_every_steps(3)] {
+        let error = classifier(0).fit(&data, bad).unwrap_err().to_string();
+        assert!(error.contains("without anything to validate on"), "{error}");
+    }
+}
+
+#[test]
+fn validation_within_epochs() {
+    let (data, validation) = (points(40, 1), points(50, 2));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    struct Ear(Arc<Mutex<Vec<u64>>>);
+    impl Callback for Ear {
+        fn name(&self) -> &str {
+            "Ear"
+        }
+        fn on_validation_end(&mut self, steps: u64, logs: &Logs, _: &mut dyn Control) -> Result<()> {
+            assert!(logs.get("val_loss").is_some() && logs.get("loss").is_none());
+            self.0.lock().unwrap().push(steps);
+            Ok(())
+        }
+    }
+    let fit = quiet().batch_size(8).epochs(3).validation_data(&validation).validation_every_steps(2);
+    let history = classifier(0).fit(&data, fit.callback(Ear(heard.clone()))).unwrap();
+    assert_eq!(*heard.lock().unwrap(), [2, 4, 6, 8, 10, 12, 14]);
+    let measured: Vec<f64> = history.validations().iter().map(|(_, logs)| logs.get("val_loss").unwrap()).collect();
+    assert_eq!(history.get("val_loss").unwrap(), [measured[1], measured[4], measured[6]]);
+    // It is the validation of a run that ends there.
+    let whole = classifier(0).fit(&data, quiet().batch_size(8).epochs(2).validation_data(&validation)).unwrap();
+    assert_eq!(whole.last("val_loss"), Some(measured[4]));
+    let folder = folder("validations");
+    history.to_json(folder.join("history.json")).unwrap();
+    assert_eq!(History::from_json(folder.join("history.json")).unwrap(), history);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn one_batch_is_learnt_by_heart() {
+    let data = points(100, 1);
+    let net =
+        || Sequential::new([2]).seed(1).add(Dense::new(32).activation("tanh")).add(Dense::new(2).activation("softmax"));
+    let model = || net().compile(Adam::new(0.05), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+    let history = model().fit(&data, quiet().epochs(200).batch_size(16).overfit_one_batch()).unwrap();
+    assert_eq!(history.params.steps, Some(1));
+    assert!(history.last("loss").unwrap() < 0.1 && history.last("val_accuracy").unwrap() > 0.95, "{history}");
+    let stream = Stream::new(|pass| (0..9).map(move |i| Ok(points(16, 9 * pass as u64 + i))));
+    let history = model().fit(&stream, quiet().epochs(200).overfit_one_batch()).unwrap();
+    assert!(history.last("loss").unwrap() < 0.1, "{history}");
+}
+
+/// Trains until it is told to stop, and then says what was left.
+#[test]
+#[ignore = "a child of the test below"]
+fn interrupted_child() {
+    let Some(folder) = std::env::var_os("KILN_INTERRUPTED").map(std::path::PathBuf::from) else { return };
+    let ready = folder.join("ready");
+    let callback = LambdaCallback::new().on_epoch_end(move |epoch, _, _| {
+        if epoch == 1 {
+            std::fs::write(&ready, "").unwrap();
+        }
+        Ok(())
+    });
+    let end = folder.join("end");
+    let ends = LambdaCallback::new().on_train_end(move |_| {
+        std::fs::write(&end, "").unwrap();
+        Ok(())
+    });
+    let history =
+        classifier(0).fit(&points(3200, 1), quiet().epochs(usize::MAX).callback(callback).callback(ends)).unwrap();
+    history.to_json(folder.join("history.json")).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_the_epochs_that_are_whole() {
+    let folder = folder("interrupted");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runs::interrupted_child", "--ignored", "--quiet"])
+        .env("KILN_INTERRUPTED", &folder)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !folder.join("ready").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let history = History::from_json(folder.join("history.json")).unwrap();
+    assert!(history.was_interrupted() && history.len() >= 2);
+    let Some(StopReason::Interrupted { epoch }) = history.stopped else { unreachable!() };
+    assert!(epoch + 1 == history.len() || epoch == history.len(), "{epoch} of {}", history.len());
+    assert!(folder.join("end").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_layer_that_files_would_confuse_with_their_own_is_refused() {
+    for name in ["optimizer", "run"] {
+        let model = Sequential::new([2]).add_named(name, Dense::new(1)).compile("sgd", "mse", ());
+        let error = model.unwrap_err().to_string();
+        assert!(error.contains(&format!("`{name}/kernel`")) && error.contains("another name"), "{error}");
+    }
+    assert!(
+        Sequential::new([2])
+            .add_named("runner", Dense::new(1).kernel_initializer(Initializer::Ones))
+            .compile("sgd", "mse", ())
+            .is_ok()
+    );
+}
