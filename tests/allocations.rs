@@ -190,6 +190,24 @@ fn all() -> Result<[(&'static str, usize); 5]> {
     ])
 }
 
+/// What predicting one sample takes after the first.
+fn of_predictor() -> Result<usize> {
+    let net =
+        Sequential::new([28, 28]).add(Flatten::new()).add(Dense::new(128).activation("relu")).add(Dropout::new(0.2));
+    let net = net.add(Dense::new(10).activation("softmax"));
+    let model = net.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])?;
+    let x = Key::new(0).uniform([1, 28, 28], 0.0, 1.0)?;
+    let mut predictor = model.predictor(&[&x])?;
+    predictor.predict(&[&x])?;
+    ALLOCATIONS.store(0, Ordering::Relaxed);
+    COUNTS.store(true, Ordering::Relaxed);
+    for _ in 0..100 {
+        predictor.predict(&[&x])?;
+    }
+    COUNTS.store(false, Ordering::Relaxed);
+    Ok(ALLOCATIONS.load(Ordering::Relaxed))
+}
+
 #[test]
 fn a_plan_allocates_nothing() {
     SHOWS.store(std::env::var_os("SHOW_ALLOCATIONS").is_some(), Ordering::Relaxed);
@@ -198,4 +216,5 @@ fn a_plan_allocates_nothing() {
     for (of, count) in pool.install(all).unwrap() {
         assert_eq!(count, 0, "a step of {of} allocated");
     }
+    assert_eq!(pool.install(of_predictor).unwrap(), 0, "predicting one sample allocated");
 }

@@ -105,6 +105,26 @@ fn one_model_predicts_for_sixteen_threads() {
 }
 
 #[test]
+fn predictors_give_what_the_model_gives() {
+    let model = classifier(1);
+    let x = Key::new(1).normal([3, 2], 0.0, 1.0).unwrap();
+    let want = model.predict(&x).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut predictor = model.predictor(&[&x]).unwrap();
+                (0..20).for_each(|_| assert!(predictor.predict(&[&x]).unwrap().same_bits(&want)));
+                let error = predictor.predict(&[&want.slice(0, 0..1).unwrap()]).unwrap_err().to_string();
+                assert!(error.contains("the predictor is for [3, 2] (f32), found [1, 2] (f32)"), "{error}");
+                assert!(predictor.predict(&[&x]).unwrap().same_bits(&want));
+            });
+        }
+    });
+    let error = model.predictor(&[&Tensor::zeros([3, 5]).unwrap()]).unwrap_err().to_string();
+    assert!(error.contains("dense"), "{error}");
+}
+
+#[test]
 fn a_clone_goes_on_by_itself() {
     let (data, fit) = (points(40, 1), || quiet().epochs(2));
     let mut model = classifier(1);

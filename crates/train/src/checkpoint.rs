@@ -3,12 +3,14 @@
 
 use crate::files::write_atomic;
 use crate::model::{Model, Tracked};
+use crate::monitor::Reference;
 use crate::{Compile, Error, Result};
 use kiln_nn::io::{TensorFile, parse_safetensors, to_safetensors};
 use kiln_nn::losses::Losses;
 use kiln_nn::module::{fitting, load_parameters, named_parameters};
 use kiln_nn::names::{listing, matches};
 use kiln_nn::{Functional, Module, Network, Spec, Tensor};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -219,6 +221,7 @@ impl<M: Module> Model<M> {
             "architecture": self.module.config(),
             "steps": self.steps,
             "frozen": frozen,
+            "reference": self.reference,
         });
         [own, self.compiled()].into_iter().filter_map(|part| part.as_object().cloned()).flatten().collect()
     }
@@ -245,6 +248,8 @@ impl<M: Module> Model<M> {
         let inner = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OPTIMIZER)?.to_owned(), t.clone()));
         let state: Vec<(String, Tensor)> = file.tensors.iter().filter_map(inner).collect();
         self.check_all_used(path, file)?;
+        let reference = Option::<Reference>::deserialize(&description["reference"])
+            .map_err(|e| Error::file(path, format!("its reference cannot be read: {e}")))?;
         let before = self.optimizer.clone();
         self.load_optimizer(&state).map_err(|e| Error::file(path, e.to_string()))?;
         if let Err(error) = load_parameters(&mut self.module, |name| file.tensors.get(name).cloned()) {
@@ -252,6 +257,9 @@ impl<M: Module> Model<M> {
             return Err(Error::file(path, error.to_string()));
         }
         self.steps = description["steps"].as_u64().unwrap_or(0);
+        if let Some(reference) = reference {
+            self.reference = Some(reference);
+        }
         // Files from before frozen parameters were remembered say nothing of them.
         if let Some(frozen) = description["frozen"].as_array() {
             let frozen: Vec<&str> = frozen.iter().filter_map(Json::as_str).collect();

@@ -18,6 +18,7 @@
 //! | [`callbacks`] | what runs beside the training loop: early stopping, checkpoints, learning rates, logs |
 //! | [`data`] | IDX, CIFAR-10 and CSV files as plain arrays |
 //! | [`history`] | every value of every epoch, its files, the signs of overfitting |
+//! | [`monitor`] | a deployed model: drift, metrics when labels arrive, challengers |
 //! | `plot` | a history as PNG or SVG (feature `plot`, on by default) |
 //! | [`progress`] | the live bar, or a line an epoch |
 //! | [`report`] | confusion matrix; precision, recall and F1 by class |
@@ -34,6 +35,7 @@ pub mod datasets;
 pub mod error;
 mod fit;
 pub mod history;
+pub mod monitor;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod progress;
@@ -48,6 +50,7 @@ mod files;
 mod interrupt;
 mod model;
 mod plans;
+mod predictor;
 mod unoptimized;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
@@ -58,5 +61,6 @@ pub use error::{Error, Result};
 pub use fit::{Every, Fit};
 pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};
 pub use model::{Compile, Model};
+pub use predictor::Predictor;
 pub use progress::{Progress, Verbosity};
 pub use report::{ClassificationReport, ConfusionMatrix};

@@ -3,6 +3,7 @@
 use crate::checkpoint::{OPTIMIZER, RUN};
 use crate::data::{Batch, Dataset, Inputs, IntoTensors};
 use crate::history::{History, Logs};
+use crate::monitor::Reference;
 use crate::plans::{Given, Plans};
 use crate::repeat::Repeat;
 use crate::running::{MetricState, counted};
@@ -44,6 +45,8 @@ pub struct Model<M: Module = Network> {
     on_batch: Option<MetricState>,
     /// That of the last run.
     pub(crate) history: History,
+    /// What later samples are compared with.
+    pub(crate) reference: Option<Reference>,
 }
 
 /// The loss of an output.
@@ -135,6 +138,7 @@ pub trait Compile: IntoModule + Sized {
             plans: Plans::default(),
             on_batch: None,
             history: History::new(),
+            reference: None,
         })
     }
 }

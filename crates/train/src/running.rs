@@ -6,7 +6,7 @@ use crate::history::Logs;
 use crate::model::{Objective, Prediction, StepOutput, Tracked};
 use kiln_nn::metrics::{Accuracy, Mean, Metric};
 use kiln_nn::ops::{ArithmeticOps, CastOps, ViewOps};
-use kiln_nn::{DType, Tensor};
+use kiln_nn::{DType, Tensor, Var};
 
 /// What logs call the mean norm of all gradients together, before any of them is clipped.
 const GRADIENT_NORM: &str = "gradient_norm";
@@ -96,6 +96,17 @@ impl MetricState {
             self.objectives[*i].named(updated)?;
         }
         Ok(())
+    }
+
+    /// Takes in what a model of one output has said of some samples, and what was right.
+    pub(crate) fn judge(&mut self, labels: &Tensor, predictions: &Tensor) -> Result<()> {
+        let objective = &self.objectives[0];
+        let (y, p) = (Var::new(labels.clone()), Var::new(predictions.clone()));
+        let loss = objective.named(objective.loss.call(&y, &p, None))?.into_tensor();
+        let batch = Batch { inputs: vec![predictions.clone()], targets: vec![labels.clone()], sample_weight: None };
+        let predictions = vec![Prediction { value: predictions.clone(), mask: None }];
+        let output = StepOutput { loss, losses: Vec::new(), predictions, gradient_norm: None, update: None };
+        self.update(&batch, &output, None)
     }
 
     /// Forgets the batches, and keeps the tensors that they have made.

@@ -1,0 +1,473 @@
+//! A model after its deployment: whether the samples that come are still like those that it was judged on, whether its predictions
+//! are, how good it is once labels arrive; and whether a model that was trained anew shall take its place.
+
+mod challenge;
+mod reference;
+mod statistics;
+
+pub use challenge::{Challenge, Verdict};
+pub use reference::{Drift, Reference};
+pub use statistics::{chi_square, kolmogorov_smirnov, population_stability_index};
+
+use crate::callbacks::Direction;
+use crate::data::Dataset;
+use crate::history::{History, Logs};
+use crate::model::Model;
+use crate::running::MetricState;
+use crate::text::log_value;
+use crate::{Error, Mode, Result};
+use kiln_nn::ops::ViewOps;
+use kiln_nn::ops::concat;
+use kiln_nn::table::{Column, Table};
+use kiln_nn::{Module, Tensor};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::ops::Range;
+
+/// Something that a [`Monitor`] has noticed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Samples are no longer like those of the reference.
+    InputDrift {
+        /// The sample after which it was noticed.
+        at: u64,
+        /// The features that have moved, the farthest first.
+        features: Vec<Drift>,
+    },
+    /// Predictions are no longer like those for the reference.
+    PredictionDrift {
+        /// The sample after which it was noticed.
+        at: u64,
+        /// What of them has moved.
+        outputs: Vec<Drift>,
+    },
+    /// A metric of the last labelled samples is worse than it was on the reference.
+    MetricDrop {
+        /// The number of samples by then.
+        at: u64,
+        /// The metric.
+        name: String,
+        /// Its value on the last labelled samples.
+        value: f64,
+        /// Its value on the reference.
+        reference: f64,
+    },
+    /// What an earlier event has told is over.
+    Recovered {
+        /// The number of samples by then.
+        at: u64,
+        /// What is as it was.
+        what: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moved = |f: &mut fmt::Formatter<'_>, at: u64, what: &str, all: &[Drift]| {
+            write!(f, "after sample {at}: {} of the {what} moved", all.len())?;
+            for drift in all.iter().take(3) {
+                write!(f, ", {} (PSI {:.2}, p {:.1e})", drift.name, drift.psi, drift.p_value)?;
+            }
+            if all.len() > 3 { write!(f, ", …") } else { Ok(()) }
+        };
+        match self {
+            Event::InputDrift { at, features } => moved(f, *at, "inputs", features),
+            Event::PredictionDrift { at, outputs } => moved(f, *at, "predictions", outputs),
+            Event::MetricDrop { at, name, value, reference } => {
+                let (value, reference) = (log_value(*value), log_value(*reference));
+                write!(f, "after sample {at}: {name} is {value}, and was {reference} on the reference")
+            }
+            Event::Recovered { at, what } => write!(f, "after sample {at}: {what} again as on the reference"),
+        }
+    }
+}
+
+/// Watches a deployed model: it is shown every sample with its prediction, and labels when they arrive.
+///
+/// Inputs and predictions are compared with the [`Reference`] whenever a window is full of them, and metrics are those of the last
+/// window of labelled samples.
+///
+/// ```
+/// use kiln_nn::{Key, Sequential, layers::Dense, ops::*};
+/// use kiln_train::monitor::{Event, Monitor, Reference};
+/// use kiln_train::{Compile, Dataset};
+/// let samples = |seed, moved: f64| Key::new(seed).normal([400, 2], moved, 1.0);
+/// let label = |x: &kiln_nn::Tensor| x.sum(-1)?.gt(0.0)?.cast(kiln_nn::DType::F32)?.reshape([400, 1]);
+/// # let mut model = Sequential::new([2]).add(Dense::new(1).activation("sigmoid")).compile("adam", "binary_crossentropy", ["accuracy"])?;
+/// let x = samples(0, 0.0)?;
+/// let reference = Reference::new(&model, &Dataset::new(x.clone(), label(&x)?)?)?;
+///
+/// let mut monitor = Monitor::new(&model, reference)?.window(200)?;
+/// let x = samples(1, 0.0)?;
+/// let seen = monitor.observe(&x, &model.predict(&x)?)?;
+/// assert!(monitor.take_events().is_empty());
+/// let moved = samples(2, 2.0)?;
+/// monitor.observe(&moved, &model.predict(&moved)?)?;
+/// assert!(matches!(monitor.take_events()[0], Event::InputDrift { .. }));
+/// // Labels may come later, in any order.
+/// monitor.label(seen, &label(&x)?)?;
+/// assert!(monitor.metrics().get("accuracy").is_some());
+/// # Ok::<(), kiln_train::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Monitor {
+    reference: Reference,
+    window: usize,
+    psi: f64,
+    p_value: f64,
+    tolerance: f64,
+    pending_most: usize,
+    metrics: MetricState,
+    directions: Vec<(String, Direction)>,
+    seen: u64,
+    /// The numbers of each feature and of each output since the last comparison.
+    inputs: Vec<Vec<f64>>,
+    outputs: Vec<Vec<f64>>,
+    /// Predictions that wait for labels, by the number of their sample.
+    pending: BTreeMap<u64, Tensor>,
+    forgotten: u64,
+    /// Predictions with their labels: the last window of them.
+    labelled: VecDeque<(Tensor, Tensor)>,
+    values: Logs,
+    last: Option<Compared>,
+    history: History,
+    alarms: Vec<String>,
+    events: Vec<Event>,
+}
+
+/// What the last full window was like.
+#[derive(Debug)]
+struct Compared {
+    inputs: Vec<Drift>,
+    outputs: Vec<Drift>,
+}
+
+const INPUTS: &str = "inputs";
+const OUTPUTS: &str = "predictions";
+
+impl Monitor {
+    /// Watches a model from now on, by windows of 500 samples.
+    ///
+    /// # Errors
+    /// A model of several outputs.
+    pub fn new<M: Module>(model: &Model<M>, reference: Reference) -> Result<Monitor> {
+        if model.objectives.len() != 1 {
+            let text = format!("Monitor: the model has {} outputs", model.objectives.len());
+            return Err(Error::config(text, "watch the output that matters with a model of its own"));
+        }
+        // A loss of unbounded values moves by chance alone; where nothing else is measured, it has to do.
+        let has_metrics = reference.metrics.len() > 1;
+        let directions =
+            reference.metrics.iter().filter(|(name, _)| name != "loss" || !has_metrics).filter_map(|(name, _)| {
+                let declared = model.metrics.iter().chain(&model.weighted_metrics).find(|m| m.metric.name() == name);
+                let declared = declared.and_then(|m| m.metric.direction());
+                Some((name.clone(), Mode::Auto.resolve(name, declared).ok()?))
+            });
+        Ok(Monitor {
+            window: 500,
+            psi: 0.25,
+            p_value: 0.001,
+            tolerance: 0.05,
+            pending_most: 100_000,
+            metrics: model.metric_state(),
+            directions: directions.collect(),
+            seen: 0,
+            inputs: vec![Vec::new(); reference.features.len()],
+            outputs: vec![Vec::new(); reference.outputs.len()],
+            pending: BTreeMap::new(),
+            forgotten: 0,
+            labelled: VecDeque::new(),
+            values: Logs::new(),
+            last: None,
+            history: History::new(),
+            alarms: Vec::new(),
+            events: Vec::new(),
+            reference,
+        })
+    }
+
+    /// How many samples are compared at a time; 500 unless set. With few, chance alone moves the index: 100 samples in ten parts have
+    /// one of about 0.1.
+    ///
+    /// # Errors
+    /// Fewer than 50.
+    pub fn window(mut self, samples: usize) -> Result<Monitor> {
+        if samples < 50 {
+            let text = format!("Monitor: a window of {samples} samples tells chance from drift too seldom");
+            return Err(Error::config(text, "give at least 50; 500 is the default"));
+        }
+        self.window = samples;
+        Ok(self)
+    }
+
+    /// What counts as drift: a population stability index above the one, 0.25 unless set, of which the test says that chance would do
+    /// as much with a probability below the other, 0.001 unless set, shared by all the features.
+    ///
+    /// # Errors
+    /// An index that is negative, a probability that is none.
+    pub fn thresholds(mut self, psi: f64, p_value: f64) -> Result<Monitor> {
+        if !(psi >= 0.0 && psi.is_finite() && (0.0..=1.0).contains(&p_value)) {
+            let text = format!("Monitor: thresholds of {psi} and {p_value}");
+            return Err(Error::config(text, "give an index from 0, such as 0.25, and a probability, such as 0.001"));
+        }
+        (self.psi, self.p_value) = (psi, p_value);
+        Ok(self)
+    }
+
+    /// How much worse than on the reference a metric may become, relative to it; 0.05 unless set. The loss is looked at only where
+    /// the model measures nothing else.
+    ///
+    /// # Errors
+    /// A negative number.
+    pub fn tolerance(mut self, part: f64) -> Result<Monitor> {
+        if !(part >= 0.0 && part.is_finite()) {
+            return Err(Error::config(format!("Monitor: a tolerance of {part}"), "give a part from 0, such as 0.05"));
+        }
+        self.tolerance = part;
+        Ok(self)
+    }
+
+    /// Takes in samples `[n, …]` with their predictions, and numbers them for [`Monitor::label`].
+    ///
+    /// # Errors
+    /// Samples or predictions of another kind than those of the reference.
+    pub fn observe(&mut self, x: &Tensor, predictions: &Tensor) -> Result<Range<u64>> {
+        let (inputs, outputs) = (reference::columns(x), reference::outputs(predictions));
+        let n = x.shape().first().copied().unwrap_or(0);
+        let rows = predictions.shape().first().copied().unwrap_or(0);
+        if n != rows || n == 0 {
+            let text = format!("Monitor: {n} samples with {rows} predictions");
+            return Err(Error::data(text, "give at least one sample, and the prediction of each"));
+        }
+        if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
+            let text = format!(
+                "Monitor: samples of {} numbers with predictions {}, the reference has samples of {}",
+                inputs.len(),
+                predictions.shape(),
+                self.inputs.len()
+            );
+            return Err(Error::data(text, "show the samples that the model was given, and what it gave"));
+        }
+        let first = self.seen;
+        for row in 0..n {
+            let own = self.inputs.iter_mut().zip(&inputs).chain(self.outputs.iter_mut().zip(&outputs));
+            own.for_each(|(own, new)| own.push(new[row]));
+            let prediction = predictions.slice(0, row as isize..row as isize + 1).map_err(kiln_nn::Error::from)?;
+            self.pending.insert(self.seen, prediction);
+            self.seen += 1;
+            if self.outputs[0].len() == self.window {
+                self.compare();
+            }
+        }
+        while self.pending.len() > self.pending_most {
+            self.pending.pop_first();
+            self.forgotten += 1;
+        }
+        Ok(first..self.seen)
+    }
+
+    /// Takes in the labels of samples, by their numbers. Those that are older than 100,000 predictions, or were labelled before,
+    /// are passed over.
+    ///
+    /// # Errors
+    /// More or fewer labels than numbers, labels that do not fit the metrics, a number that no sample has had.
+    pub fn label(&mut self, samples: impl IntoIterator<Item = u64>, labels: &Tensor) -> Result<()> {
+        let samples: Vec<u64> = samples.into_iter().collect();
+        let rows = labels.shape().first().copied().unwrap_or(0);
+        if rows != samples.len() {
+            let text = format!("Monitor: {rows} labels for {} samples", samples.len());
+            return Err(Error::data(text, "give one label for each"));
+        }
+        if let Some(unknown) = samples.iter().find(|&&number| number >= self.seen) {
+            let text = format!("Monitor: no sample {unknown} was observed, only {}", self.seen);
+            return Err(Error::data(text, "the numbers are those that observe has given"));
+        }
+        for (row, number) in samples.iter().enumerate() {
+            let Some(prediction) = self.pending.remove(number) else { continue };
+            let label = labels.slice(0, row as isize..row as isize + 1).map_err(kiln_nn::Error::from)?;
+            self.labelled.push_back((prediction, label));
+        }
+        while self.labelled.len() > self.window {
+            self.labelled.pop_front();
+        }
+        self.judge()
+    }
+
+    /// The metrics of the last window of labelled samples; nothing before the first.
+    pub fn metrics(&self) -> &Logs {
+        &self.values
+    }
+
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// A row for each window: the largest index of the inputs and of the predictions, how many inputs have moved, and the
+    /// metrics by then. To be printed, plotted or written as that of a training run.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// How far inputs and predictions of the last full window have moved, the farthest first.
+    pub fn drift(&self) -> Option<(&[Drift], &[Drift])> {
+        self.last.as_ref().map(|last| (&last.inputs[..], &last.outputs[..]))
+    }
+
+    /// The reference.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// Compares a full window with the reference.
+    fn compare(&mut self) {
+        let drifts = |features: &[reference::Feature], columns: &mut [Vec<f64>]| -> Vec<Drift> {
+            let mut all: Vec<Drift> = features
+                .iter()
+                .zip(columns)
+                .map(|(feature, column)| {
+                    let drift = feature.drift(column);
+                    column.clear();
+                    drift
+                })
+                .collect();
+            all.sort_by(|a, b| b.psi.total_cmp(&a.psi));
+            all
+        };
+        let inputs = drifts(&self.reference.features, &mut self.inputs);
+        let outputs = drifts(&self.reference.outputs, &mut self.outputs);
+        let moved = |all: &[Drift]| -> Vec<Drift> {
+            // Of a thousand features one has such a probability by chance.
+            let p_value = self.p_value / all.len().max(1) as f64;
+            all.iter().filter(|drift| drift.psi > self.psi && drift.p_value < p_value).cloned().collect()
+        };
+        let (moved_inputs, moved_outputs) = (moved(&inputs), moved(&outputs));
+        let largest = |all: &[Drift]| all.first().map_or(0.0, |drift| drift.psi);
+        let mut logs = Logs::from([
+            ("input_psi", largest(&inputs)),
+            ("prediction_psi", largest(&outputs)),
+            ("inputs_moved", moved_inputs.len() as f64),
+        ]);
+        logs.extend(&self.values);
+        self.history.push(self.history.len(), &logs, 0.0);
+        let at = self.seen;
+        let is_moved = [(INPUTS, !moved_inputs.is_empty()), (OUTPUTS, !moved_outputs.is_empty())];
+        self.last = Some(Compared { inputs, outputs });
+        let [inputs, outputs] = is_moved.map(|(what, is_moved)| self.alarm(what, is_moved, at));
+        if inputs {
+            self.events.push(Event::InputDrift { at, features: moved_inputs });
+        }
+        if outputs {
+            self.events.push(Event::PredictionDrift { at, outputs: moved_outputs });
+        }
+    }
+
+    /// Measures the labelled samples.
+    fn judge(&mut self) -> Result<()> {
+        if self.labelled.is_empty() {
+            return Ok(());
+        }
+        let joined = |all: Vec<&Tensor>| concat(&all, 0).map_err(kiln_nn::Error::from);
+        let predictions = joined(self.labelled.iter().map(|(prediction, _)| prediction).collect())?;
+        let labels = joined(self.labelled.iter().map(|(_, label)| label).collect())?;
+        let mut state = self.metrics.clone();
+        state.judge(&labels, &predictions)?;
+        self.values = state.logs("");
+        // A few labels say little.
+        if self.labelled.len() < self.window {
+            return Ok(());
+        }
+        for (name, direction) in self.directions.clone() {
+            let (Some(value), Some(reference)) = (self.values.get(&name), self.reference.metric(&name)) else {
+                continue;
+            };
+            let room = self.tolerance * reference.abs();
+            let is_worse = match direction {
+                Direction::Max => value < reference - room,
+                Direction::Min => value > reference + room,
+            };
+            let at = self.seen;
+            if self.alarm(&name, is_worse || value.is_nan(), at) {
+                self.events.push(Event::MetricDrop { at, name, value, reference });
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers whether something is as it should not be; true if that is new.
+    fn alarm(&mut self, what: &str, is_on: bool, at: u64) -> bool {
+        let known = self.alarms.iter().position(|name| name == what);
+        match (known, is_on) {
+            (None, true) => {
+                self.alarms.push(what.to_owned());
+                true
+            }
+            (Some(known), false) => {
+                self.alarms.remove(known);
+                self.events.push(Event::Recovered { at, what: what.to_owned() });
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The state of things: what was measured beside the reference, and what has moved.
+impl fmt::Display for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.pending.len();
+        writeln!(
+            f,
+            "{} samples, {} labelled of the last window, {waiting} wait for labels",
+            self.seen,
+            self.labelled.len()
+        )?;
+        if self.forgotten > 0 {
+            writeln!(f, "{} were forgotten before their labels came", self.forgotten)?;
+        }
+        let mut table =
+            Table::new([Column::new("metric"), Column::new("now").right(), Column::new("reference").right()]);
+        table.rules(false);
+        for (name, reference) in self.reference.logs().iter() {
+            let now = self.values.get(name).map_or("-".to_owned(), log_value);
+            table.row([name.to_owned(), now, log_value(reference)]);
+        }
+        write!(f, "{table}")?;
+        if let Some(last) = &self.last {
+            let mut table =
+                Table::new([Column::new("most moved"), Column::new("PSI").right(), Column::new("p").right()]);
+            table.rules(false);
+            for drift in last.inputs.iter().take(5).chain(&last.outputs) {
+                table.row([drift.name.clone(), format!("{:.3}", drift.psi), format!("{:.1e}", drift.p_value)]);
+            }
+            write!(f, "\n{table}")?;
+        }
+        if self.alarms.is_empty() { Ok(()) } else { write!(f, "\nalarms: {}", self.alarms.join(", ")) }
+    }
+}
+
+impl<M: Module> Model<M> {
+    /// Keeps what later samples are to be compared with, in the model and in its files.
+    pub fn set_reference(&mut self, reference: Reference) {
+        self.reference = Some(reference);
+    }
+
+    /// What [`Model::set_reference`] was given, also by a model that was loaded.
+    pub fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref()
+    }
+}
+
+/// Evaluates on the same samples.
+fn score<M: Module>(model: &Model<M>, data: &Dataset, metric: &str) -> Result<f64> {
+    let logs = model.evaluate(data)?;
+    logs.get(metric).ok_or_else(|| {
+        let names: Vec<&str> = logs.names().collect();
+        let text = format!("Challenge: the model does not measure `{metric}`");
+        Error::config(text, crate::text::did_you_mean(metric, &names))
+    })
+}
+
+#[cfg(test)]
+mod tests;

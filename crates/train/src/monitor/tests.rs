@@ -1,0 +1,178 @@
+//! Monitors as users run them.
+
+use super::*;
+use crate::{Compile, Fit, Verbosity};
+use kiln_nn::layers::Dense;
+use kiln_nn::ops::{ArithmeticOps, CastOps, ComparisonOps, ReduceOps};
+use kiln_nn::{DType, Key, Network, Sequential};
+
+/// Samples of a normal feature, and one of the classes 0, 1 and 2; the label is whether their sum is above `above`.
+fn data(seed: u64, n: usize, moved: f64, above: f64) -> Dataset {
+    let key = Key::new(seed);
+    let number = key.fold(0).normal([n, 1], moved, 1.0).unwrap();
+    let class = key.fold(1).uniform([n, 1], 0.0, 3.0).unwrap().cast(DType::I64).unwrap().cast(DType::F32).unwrap();
+    let x = concat(&[&number, &class], 1).unwrap();
+    let y = x.sum(-1).unwrap().gt(above).unwrap().cast(DType::I64).unwrap();
+    Dataset::new(x, y).unwrap()
+}
+
+fn model() -> Model<Network> {
+    let net = Sequential::new([2]).seed(1).add(Dense::new(2).activation("softmax"));
+    let mut model = net.compile("adam", "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+    model.fit(&data(0, 2000, 0.0, 1.0), Fit::new().epochs(20).verbose(Verbosity::Silent)).unwrap();
+    model
+}
+
+fn watch(model: &Model<Network>) -> Monitor {
+    let reference = Reference::new(model, &data(1, 2000, 0.0, 1.0)).unwrap();
+    Monitor::new(model, reference.feature_names(["temperature", "grade"]).unwrap()).unwrap()
+}
+
+fn show(monitor: &mut Monitor, model: &Model<Network>, data: &Dataset) -> Range<u64> {
+    let x = data.x().unwrap();
+    monitor.observe(&x, &model.predict(&x).unwrap()).unwrap()
+}
+
+#[test]
+fn chance_is_no_drift_and_drift_is_none_of_chance() {
+    let model = model();
+    let mut monitor = watch(&model);
+    for seed in 10..60 {
+        show(&mut monitor, &model, &data(seed, 500, 0.0, 1.0));
+    }
+    assert_eq!(monitor.take_events(), [], "{monitor}");
+    assert_eq!(monitor.history().len(), 50);
+    show(&mut monitor, &model, &data(60, 499, 1.0, 1.0));
+    assert_eq!(monitor.take_events(), [], "not before the window is full");
+    show(&mut monitor, &model, &data(61, 1, 1.0, 1.0));
+    let events = monitor.take_events();
+    let [Event::InputDrift { at: 25_500, features }, Event::PredictionDrift { .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(features.iter().map(|drift| &*drift.name).collect::<Vec<_>>(), ["temperature"]);
+    assert!(features[0].psi > 0.25 && features[0].p_value < 1e-6);
+    // Told once, until it is over.
+    show(&mut monitor, &model, &data(62, 500, 1.0, 1.0));
+    assert_eq!(monitor.take_events(), []);
+    show(&mut monitor, &model, &data(63, 500, 0.0, 1.0));
+    let told: Vec<String> = monitor.take_events().iter().map(Event::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "after sample 26500: inputs again as on the reference",
+            "after sample 26500: predictions again as on the reference"
+        ]
+    );
+}
+
+#[test]
+fn classes_and_what_is_no_number() {
+    let model = model();
+    let mut monitor = watch(&model);
+    let other = data(5, 500, 0.0, 1.0);
+    let x = other.x().unwrap();
+    // A class that the reference has not, in a tenth of the samples.
+    let mut values = x.to_vec_as::<f32>();
+    values.iter_mut().skip(1).step_by(20).for_each(|value| *value = 7.0);
+    let odd = Tensor::from_vec(values.clone(), [500, 2]).unwrap();
+    let y = model.predict(&x).unwrap();
+    monitor.observe(&odd, &y).unwrap();
+    let Event::InputDrift { features, .. } = &monitor.take_events()[0] else { unreachable!() };
+    assert_eq!(features[0].name, "grade");
+    let mut monitor = watch(&model);
+    values.iter_mut().step_by(20).for_each(|value| *value = f32::NAN);
+    monitor.observe(&Tensor::from_vec(values, [500, 2]).unwrap(), &y).unwrap();
+    let Some((inputs, _)) = monitor.drift() else { unreachable!() };
+    assert!(inputs.iter().all(|drift| drift.psi > 0.25), "{inputs:?}");
+}
+
+#[test]
+fn metrics_follow_labels_whenever_they_come() {
+    let model = model();
+    let mut monitor = watch(&model).window(400).unwrap();
+    let good = data(7, 400, 0.0, 1.0);
+    let seen = show(&mut monitor, &model, &good);
+    let evens: Vec<u64> = seen.clone().step_by(2).collect();
+    let rows: Vec<usize> = evens.iter().map(|&n| n as usize).collect();
+    let some = good.select(&rows).unwrap();
+    monitor.label(evens, some.y()).unwrap();
+    let close = |a: Option<f64>, b: Option<f64>| assert!((a.unwrap() - b.unwrap()).abs() < 1e-6, "{a:?} {b:?}");
+    for name in ["accuracy", "loss"] {
+        close(monitor.metrics().get(name), model.evaluate(&some).unwrap().get(name));
+    }
+    // All of them, those from before once more: they do not count twice.
+    monitor.label(seen, good.y()).unwrap();
+    close(monitor.metrics().get("accuracy"), model.evaluate(&good).unwrap().get("accuracy"));
+    assert_eq!(monitor.take_events(), []);
+    // The world has changed: the same inputs mean something else.
+    let bad = data(8, 400, 0.0, 2.0);
+    let seen = show(&mut monitor, &model, &bad);
+    monitor.label(seen, bad.y()).unwrap();
+    let events = monitor.take_events();
+    assert!(
+        events.iter().any(|event| matches!(event, Event::MetricDrop { name, .. } if name == "accuracy")),
+        "{events:?}"
+    );
+    assert!(events.iter().all(|event| matches!(event, Event::MetricDrop { .. })), "{events:?}");
+    let told = monitor.to_string();
+    assert!(told.contains("alarms: ") && told.contains("accuracy"), "{told}");
+}
+
+#[test]
+fn a_reference_is_part_of_the_model_and_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut model = model();
+    let reference = Reference::new(&model, &data(1, 300, 0.0, 1.0)).unwrap();
+    model.set_reference(reference.clone());
+    model.save(&path).unwrap();
+    assert_eq!(Model::load(&path).unwrap().reference(), Some(&reference));
+    assert_eq!(model.clone().reference(), Some(&reference));
+}
+
+#[test]
+fn a_challenger_is_promoted_only_if_it_is_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let champion = model();
+    champion.save(&path).unwrap();
+    let (new, held_out) = (data(20, 2000, 0.0, 2.0), data(21, 500, 0.0, 2.0));
+    let challenge = Challenge::new("accuracy");
+    // The same model is not better.
+    let verdict = challenge.promote(&path, &champion, &champion.clone(), &held_out).unwrap();
+    assert!(!verdict.is_promoted);
+    let mut challenger = Model::load(&path).unwrap();
+    challenger.fit(&new, Fit::new().epochs(20).verbose(Verbosity::Silent)).unwrap();
+    let far = Challenge::new("accuracy").min_gain(0.9).judge(&champion, &challenger, &held_out).unwrap();
+    assert!(!far.is_promoted && far.challenger > far.champion);
+    let verdict = challenge.promote(&path, &champion, &challenger, &held_out).unwrap();
+    assert!(verdict.is_promoted && verdict.to_string().ends_with("promoted"), "{verdict}");
+    let x = held_out.x().unwrap();
+    let predict = |path: &str| Model::load(folder.path().join(path)).unwrap().predict(&x).unwrap();
+    assert!(predict("model.safetensors").same_bits(&challenger.predict(&x).unwrap()));
+    assert!(predict("model.safetensors.previous").same_bits(&champion.predict(&x).unwrap()));
+    let record = std::fs::read_to_string(folder.path().join("model.safetensors.challenges.jsonl")).unwrap();
+    let lines: Vec<Verdict> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), lines[0].is_promoted, &lines[1]), (2, false, &verdict));
+    let error =
+        Challenge::new("acuracy").mode(Mode::Max).judge(&champion, &challenger, &held_out).unwrap_err().to_string();
+    assert!(error.contains("did you mean `accuracy`"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let model = model();
+    let mut monitor = watch(&model);
+    let x = data(1, 4, 0.0, 1.0).x().unwrap();
+    let y = model.predict(&x).unwrap();
+    let text = |outcome: Result<Range<u64>>| outcome.unwrap_err().to_string();
+    assert!(text(monitor.observe(&x.slice(0, 0..3).unwrap(), &y)).contains("3 samples with 4 predictions"));
+    assert!(text(monitor.observe(&x.slice(1, 0..1).unwrap(), &y)).contains("samples of 1 numbers"));
+    assert!(monitor.label([9], &Tensor::new([1i64])).unwrap_err().to_string().contains("no sample 9"));
+    assert!(monitor.label([0, 1], &Tensor::new([1i64])).unwrap_err().to_string().contains("1 labels for 2"));
+    assert!(watch(&model).window(3).is_err() && watch(&model).tolerance(-1.0).is_err());
+    assert!(watch(&model).thresholds(0.1, 2.0).is_err());
+    let reference = Reference::new(&model, &data(1, 30, 0.0, 1.0)).unwrap();
+    assert!(reference.feature_names(["one"]).unwrap_err().to_string().contains("1 names for 2 features"));
+    assert!(x.sub(1.0).is_ok());
+}
