@@ -27,7 +27,7 @@
 //! | [`nn`] | [layers](nn::layers), [initializers](nn::init), [losses](nn::losses), [metrics](nn::metrics), [optimizers](nn::optimizers), [schedules](nn::schedules) |
 //! | [`train`] | [data](train::Dataset), [`compile`](train::Compile::compile) and [`fit`](train::Model::fit), [callbacks](train::callbacks), [history](train::History), model files |
 //!
-//! The [`prelude`] has what most programs need of all four. Each of `tensor`, `nn` and `train` has an error type and a `Result`;
+//! [`scores`] has scikit-learn's scores by its names. The [`prelude`] has what most programs need of all four. Each of `tensor`, `nn` and `train` has an error type and a `Result`;
 //! `?` makes the first two into the last, which is that of the prelude.
 //!
 //! # The book
@@ -63,6 +63,7 @@ pub use kiln_autograd as autograd;
 pub use kiln_nn as nn;
 pub use kiln_tensor as tensor;
 pub use kiln_train as train;
+pub use kiln_train::scores;
 
 /// What most programs need: `use kiln::prelude::*`.
 ///

@@ -21,6 +21,7 @@
 //! | `plot` | a history as PNG or SVG (feature `plot`, on by default) |
 //! | [`progress`] | the live bar, or a line an epoch |
 //! | [`report`] | confusion matrix; precision, recall and F1 by class |
+//! | [`scores`] | scikit-learn's scores of whole arrays: F1, ROC AUC, log loss, R², … |
 //! | [`splits`] | parts of data to train on and to judge by, as scikit-learn has them |
 //! | [`text`] | "did you mean", lists of names, numbers as Keras prints them |
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ pub mod progress;
 mod repeat;
 pub mod report;
 mod running;
+pub mod scores;
 pub mod splits;
 pub mod text;
 
