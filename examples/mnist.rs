@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     let labels = |t: &Tensor| -> Vec<usize> { t.to_vec_as::<i64>().into_iter().map(|c| c as usize).collect() };
     let confusion = ConfusionMatrix::from_labels(&labels(test.y()), &labels(&classes), 10)?;
     println!("\nConfusion matrix (rows: true class, columns: predicted)\n{confusion}\n{}", confusion.report());
-    println!("{}", history.overfitting());
+    println!("{}", history.diagnosis());
 
     for name in ["history.png", "history.svg"] {
         history.plot(options.out.join(name))?;

@@ -1,5 +1,14 @@
 //! What a classifier confuses with what: the confusion matrix, and precision, recall and F1 by class. Takes plain
-//! labels; computes no loss and needs no model. Scores of tensors, with their options, are in `crate::scores`.
+//! labels; computes no loss and needs no model. Scores of tensors, with their options, are in `crate::scores`. With the feature
+//! `plot`, all that is known of a run on one page (`page.rs`).
+
+#[cfg(feature = "plot")]
+mod html;
+#[cfg(feature = "plot")]
+mod page;
+
+#[cfg(feature = "plot")]
+pub use page::Report;
 
 use crate::error::{Error, Result};
 use crate::scores::{Average, KappaWeights, Measure, Tally};
