@@ -200,7 +200,7 @@ impl CurvePlot {
         frame.draw_axes(&mut canvas, [&ticks, &ticks], titles, 8.0);
         canvas.dashed(&self.chance(&frame), (5.0, 5.0), 1.5, SOFT_INK);
         for (at, curve) in self.curves.iter().enumerate().filter(|(_, curve)| !curve.points.is_empty()) {
-            let points: Vec<Point> = curve.points.iter().map(|&(x, y)| frame.at(x, y)).collect();
+            let points = simplified(curve.points.iter().map(|&(x, y)| frame.at(x, y)));
             let pieces = if has_dashes(at) { dashes(&points, DASH.0, DASH.1) } else { vec![points] };
             pieces.iter().for_each(|piece| draw_steps(&mut canvas, piece, equal_hue(at)));
         }
@@ -261,6 +261,27 @@ fn equal_hue(at: usize) -> RGBAColor {
     equal(at % EQUALS.len())
 }
 
+/// The same line on a grid of half pixels, without points that change nothing: a curve of a million scores is as quickly drawn as one
+/// of a thousand.
+fn simplified(points: impl Iterator<Item = Point>) -> Vec<Point> {
+    let mut kept: Vec<Point> = Vec::new();
+    for point in points.map(|(x, y)| ((x * 2.0).round() / 2.0, (y * 2.0).round() / 2.0)) {
+        if kept.last() == Some(&point) {
+            continue;
+        }
+        if let [.., before, last] = kept[..] {
+            let goes_on = |a: f64, b: f64, c: f64| (a - b) * (b - c) > 0.0;
+            let is_upright = before.0 == last.0 && last.0 == point.0 && goes_on(before.1, last.1, point.1);
+            let is_level = before.1 == last.1 && last.1 == point.1 && goes_on(before.0, last.0, point.0);
+            if is_upright || is_level {
+                kept.pop();
+            }
+        }
+        kept.push(point);
+    }
+    kept
+}
+
 /// Draws a line piece by piece, level and upright ones as rectangles: joined, the corners of short steps would stick out.
 fn draw_steps(canvas: &mut Canvas, points: &[Point], colour: RGBAColor) {
     const HALF: f64 = LINE / 2.0;
@@ -316,6 +337,14 @@ mod tests {
         ] {
             assert!(text.contains("CurvePlot: ") && text.contains("help: "), "{text}");
         }
+    }
+
+    #[test]
+    fn long_curves_are_drawn_with_few_points() {
+        let along = |at: i32| (f64::from(at) / 100.0, 1.0);
+        assert_eq!(simplified((0..=1000).map(along)), [(0.0, 1.0), (10.0, 1.0)]);
+        let corner = [(0.0, 0.0), (0.1, 0.0), (4.0, 0.0), (4.0, 9.0), (4.0, 3.0), (4.0, 3.1)];
+        assert_eq!(simplified(corner.into_iter()), [(0.0, 0.0), (4.0, 0.0), (4.0, 9.0), (4.0, 3.0)]);
     }
 
     #[test]

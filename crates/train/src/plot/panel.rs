@@ -92,7 +92,8 @@ impl Panel {
         if place.is_none() {
             let width = frame.right - frame.left;
             legend.draw_above(canvas, frame.left, frame.top - 6.0, width);
-            frame.top += legend.height_above(width);
+            // A legend of very many lines leaves the panel a third of its height.
+            frame.top = (frame.top + legend.height_above(width)).min(frame.bottom - (frame.bottom - frame.top) / 3.0);
         }
         self.draw_frame(canvas, &frame, from.0);
         self.draw_values(canvas, &frame);
