@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     let history = model.fit(&train, fit.validation_data(&test))?;
 
     println!("\n{history}");
-    println!("{}", history.overfitting());
+    println!("{}", history.diagnosis());
     let best = history.best_value("val_accuracy", Mode::Max).unwrap_or(f64::NAN);
     println!("best validation accuracy: {best:.4}");
     history.to_csv(options.out.join("history.csv"))?;

@@ -5,6 +5,8 @@
 
 use clap::Parser;
 use kiln::prelude::*;
+use kiln::scores::{LabelOptions, confusion_matrix};
+use kiln::train::{Report, plot::Gallery};
 use std::path::PathBuf;
 
 /// Trains a digit classifier: Flatten, Dense 128 relu, Dense 10 softmax.
@@ -27,7 +29,7 @@ struct Options {
     /// Seed of the initial weights, the order of samples and dropout.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for history.csv, history.json, history.png, history.svg and the model.
+    /// Folder for history.csv, history.json, history.png, history.svg, run.html and the model.
     #[arg(long, value_name = "DIR", default_value = "target/mnist")]
     out: PathBuf,
 }
@@ -59,26 +61,36 @@ fn main() -> Result<()> {
     }
     println!("\nOn the test images: {}", model.evaluate(&test)?);
 
-    let classes = model.predict(&test)?.argmax(-1)?;
+    let probabilities = model.predict(&test)?;
+    let classes = probabilities.argmax(-1)?;
     let some = test.len().min(10);
     println!("\nThe first {some} test images");
     println!("  predicted {}", classes.slice(0, ..some as isize)?);
     println!("  true      {}", test.y().slice(0, ..some as isize)?);
 
-    let labels = |t: &Tensor| -> Vec<usize> { t.to_vec_as::<i64>().into_iter().map(|c| c as usize).collect() };
-    let confusion = ConfusionMatrix::from_labels(&labels(test.y()), &labels(&classes), 10)?;
+    let names = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let all = LabelOptions::new().labels(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let confusion = confusion_matrix(test.y(), &classes, all)?;
     println!("\nConfusion matrix (rows: true class, columns: predicted)\n{confusion}\n{}", confusion.report());
-    println!("{}", history.overfitting());
+    println!("{}", history.diagnosis());
 
     for name in ["history.png", "history.svg"] {
         history.plot(options.out.join(name))?;
     }
+    Report::new("Handwritten digits")
+        .text("Model", &model.summary())
+        .history(&history)
+        .confusion(&confusion)
+        .classification(&confusion.report())
+        .curves(test.y(), &probabilities, names)
+        .gallery(&Gallery::new(), &test.x()?, test.y(), &probabilities)
+        .write(options.out.join("run.html"))?;
     history.to_csv(options.out.join("history.csv"))?;
     history.to_json(options.out.join("history.json"))?;
     let path = options.out.join("digits.safetensors");
     model.save(&path)?;
-    let same = Model::load(&path)?.predict(&test)?.same_bits(&model.predict(&test)?);
-    println!("\nSaved in {}: history.csv .json .png .svg, digits.safetensors", options.out.display());
+    let same = Model::load(&path)?.predict(&test)?.same_bits(&probabilities);
+    println!("\nSaved in {}: history.csv .json .png .svg, run.html, digits.safetensors", options.out.display());
     println!("The loaded model predicts the same bits: {same}");
     Ok(())
 }

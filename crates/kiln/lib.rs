@@ -27,13 +27,13 @@
 //! | [`nn`] | [layers](nn::layers), [initializers](nn::init), [losses](nn::losses), [metrics](nn::metrics), [optimizers](nn::optimizers), [schedules](nn::schedules) |
 //! | [`train`] | [data](train::Dataset), [`compile`](train::Compile::compile) and [`fit`](train::Model::fit), [callbacks](train::callbacks), [history](train::History), model files |
 //!
-//! The [`prelude`] has what most programs need of all four. Each of `tensor`, `nn` and `train` has an error type and a `Result`;
+//! [`scores`] has scikit-learn's scores by its names. The [`prelude`] has what most programs need of all four. Each of `tensor`, `nn` and `train` has an error type and a `Result`;
 //! `?` makes the first two into the last, which is that of the prelude.
 //!
 //! # The book
 //!
 //! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/compile-and-fit.md`
-//! (training), `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
+//! (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
 //! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`. Programs that train on real data are in `examples`.
 //!
 //! # Features
@@ -41,7 +41,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `cpu` | yes | the processor, which is always built: a name for crates that choose their backends by feature |
-//! | `plot` | yes | a history as PNG or SVG |
+//! | `plot` | yes | histories, confusion matrices, curves as PNG or SVG, and a run on one page of HTML |
 //! | `cuda` | no | prepared: it compiles everywhere, and [`Device::cuda`](tensor::Device::cuda) says what is missing |
 //! | `approx` | no | tensors in the macros of the crate `approx`: `assert_relative_eq!(a, b, max_relative = 1e-6)` |
 //!
@@ -63,6 +63,7 @@ pub use kiln_autograd as autograd;
 pub use kiln_nn as nn;
 pub use kiln_tensor as tensor;
 pub use kiln_train as train;
+pub use kiln_train::scores;
 
 /// What most programs need: `use kiln::prelude::*`.
 ///
@@ -99,6 +100,9 @@ mod book {
     mod getting_started {}
     #[doc = include_str!("../../docs/compile-and-fit.md")]
     mod compile_and_fit {}
+    #[doc = include_str!("../../docs/reading-a-run.md")]
+    #[cfg(feature = "plot")]
+    mod reading_a_run {}
     #[doc = include_str!("../../docs/composing-models.md")]
     mod composing_models {}
     #[doc = include_str!("../../docs/extending.md")]

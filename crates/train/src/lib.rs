@@ -17,11 +17,12 @@
 //! | [`datasets`] | digits that come with Kiln; MNIST and CIFAR-10 from a folder |
 //! | [`callbacks`] | what runs beside the training loop: early stopping, checkpoints, learning rates, logs |
 //! | [`data`] | IDX, CIFAR-10 and CSV files as plain arrays |
-//! | [`history`] | every value of every epoch, its files, the signs of overfitting |
+//! | [`history`] | every value of every epoch, its files, what it says of the fit |
 //! | [`monitor`] | a deployed model: drift, metrics when labels arrive, challengers |
-//! | `plot` | a history as PNG or SVG (feature `plot`, on by default) |
+//! | `plot` | histories, comparisons, confusion matrices, curves as PNG or SVG (feature `plot`, on by default) |
 //! | [`progress`] | the live bar, or a line an epoch |
-//! | [`report`] | confusion matrix; precision, recall and F1 by class |
+//! | [`report`] | confusion matrix; precision, recall and F1 by class; a run on one page of HTML (feature `plot`) |
+//! | [`scores`] | scikit-learn's scores of whole arrays: F1, ROC AUC, log loss, R², … |
 //! | [`search`] | hyperparameters on a grid, at random, by Hyperband, by what their scores let expect |
 //! | [`splits`] | parts of data to train on and to judge by, as scikit-learn has them |
 //! | [`text`] | "did you mean", lists of names, numbers as Keras prints them |
@@ -42,6 +43,7 @@ pub mod progress;
 mod repeat;
 pub mod report;
 mod running;
+pub mod scores;
 pub mod search;
 pub mod splits;
 pub mod text;
@@ -59,8 +61,10 @@ pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
 pub use data::{Batch, ClassWeight, Dataset, Inputs, IntoClassWeight, IntoTensors, Stream, TrainingData};
 pub use error::{Error, Result};
 pub use fit::{Every, Fit};
-pub use history::{FitVerdict, History, Logs, Overfitting, Params, StopReason};
+pub use history::{Diagnosis, FitVerdict, History, Logs, Params, StopReason};
 pub use model::{Compile, Model};
 pub use predictor::Predictor;
 pub use progress::{Progress, Verbosity};
+#[cfg(feature = "plot")]
+pub use report::Report;
 pub use report::{ClassificationReport, ConfusionMatrix};

@@ -312,7 +312,7 @@ impl Scores {
                 scores[i % columns].push((numbers[i], numbers[n + i] != 0.0, numbers[2 * n + i]));
             }
         }
-        scores.into_iter().map(exact_area).collect()
+        scores.into_iter().map(|scores| roc_area(scores).unwrap_or(0.0)).collect()
     }
 }
 
@@ -329,9 +329,16 @@ fn interpolated(tp: &[f64], fp: &[f64], positives: f64) -> f64 {
         .sum()
 }
 
-/// The weight of pairs of a positive and a negative in the right order, ties half; over the weight of all pairs. From
-/// scores, whether they are of positives, and weights.
-fn exact_area(mut scores: Vec<(f64, bool, f64)>) -> f64 {
+/// The exact area under the ROC curve, from scores, whether they are of positives, and weights: the weight of pairs of a positive and a
+/// negative in the right order, ties half, over the weight of all pairs. Nothing where there are no pairs.
+///
+/// ```
+/// use kiln_nn::metrics::roc_area;
+/// // Of the pairs (0.8, 0.1), (0.8, 0.4), (0.35, 0.1), (0.35, 0.4) the last alone is in the wrong order.
+/// let scores = [(0.1, false, 1.0), (0.4, false, 1.0), (0.35, true, 1.0), (0.8, true, 1.0)];
+/// assert_eq!(roc_area(scores.to_vec()), Some(0.75));
+/// ```
+pub fn roc_area(mut scores: Vec<(f64, bool, f64)>) -> Option<f64> {
     scores.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut below, mut ordered, mut positives) = (0.0, 0.0, 0.0);
     for tied in scores.chunk_by(|a, b| a.0 == b.0) {
@@ -341,7 +348,8 @@ fn exact_area(mut scores: Vec<(f64, bool, f64)>) -> f64 {
         below += negative;
         positives += positive;
     }
-    quotient(ordered, positives * below)
+    let pairs = positives * below;
+    (pairs > 0.0).then(|| ordered / pairs)
 }
 
 impl Measure for Auc {

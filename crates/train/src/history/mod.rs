@@ -1,14 +1,15 @@
 //! What a training run leaves behind: every logged value of every epoch. Reading and writing files is in `files.rs`,
-//! the judgement on overfitting in `overfitting.rs`, drawing in `crate::plot`.
+//! the judgement on the fit in `diagnosis.rs`, drawing in `crate::plot`.
 
+mod diagnosis;
 mod files;
 mod logs;
-mod overfitting;
+
 mod series;
 
+pub use diagnosis::{Diagnosis, FitVerdict, LossAt};
 pub use logs::Logs;
 pub(crate) use logs::sort_key;
-pub use overfitting::{FitVerdict, Overfitting};
 pub(crate) use series::Series;
 
 use crate::callbacks::{Direction, Mode};

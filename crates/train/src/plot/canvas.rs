@@ -1,13 +1,11 @@
-//! A list of lines, dots and words in logical pixels, and its way into PNG and SVG. Knows no history.
+//! A list of lines, areas, pictures and words in logical pixels, and its way into PNG and SVG. Knows no history.
 
+use super::picture::Picture;
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::Path;
 use std::sync::OnceLock;
 
 /// A point in logical pixels, y downwards.
@@ -28,6 +26,7 @@ enum Shape {
     Line { points: Vec<Point>, width: f64, colour: RGBAColor },
     Box { from: Point, to: Point, fill: RGBAColor },
     Dot { centre: Point, radius: f64, colour: RGBAColor },
+    Area { points: Vec<Point>, fill: RGBAColor },
     Text { text: String, at: Point, size: f64, colour: RGBAColor, align: Align },
 }
 
@@ -36,6 +35,8 @@ enum Shape {
 pub struct Canvas {
     size: (f64, f64),
     shapes: Vec<Shape>,
+    /// Pictures with their corners; they lie above all shapes.
+    pictures: Vec<(Picture, Point, Point)>,
 }
 
 /// Device pixels in a logical pixel. plotters places everything on whole pixels and does not smooth thick lines, so a
@@ -64,7 +65,7 @@ impl Canvas {
                 "this build of the library is damaged; build it again",
             ));
         }
-        Ok(Self { size: (width, height), shapes: Vec::new() })
+        Ok(Self { size: (width, height), shapes: Vec::new(), pictures: Vec::new() })
     }
 
     /// A line through all points.
@@ -84,6 +85,16 @@ impl Canvas {
         self.shapes.push(Shape::Box { from, to, fill });
     }
 
+    /// A filled polygon.
+    pub fn area(&mut self, points: Vec<Point>, fill: RGBAColor) {
+        self.shapes.push(Shape::Area { points, fill });
+    }
+
+    /// A picture from corner to corner, each of its pixels a rectangle.
+    pub fn picture(&mut self, picture: Picture, from: Point, to: Point) {
+        self.pictures.push((picture, from, to));
+    }
+
     /// A filled circle.
     pub fn dot(&mut self, centre: Point, radius: f64, colour: RGBAColor) {
         self.shapes.push(Shape::Dot { centre, radius, colour });
@@ -101,18 +112,22 @@ impl Canvas {
         f64::from(pixels) / f64::from(FINE)
     }
 
-    /// Writes the drawing as PNG, at twice its logical size; the error is what the encoder said.
-    pub fn write_png(&self, path: &Path) -> Result<(), String> {
+    /// The drawing as PNG, at twice its logical size.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let bad = |problem: String| Error::data(format!("plot: the PNG cannot be drawn: {problem}"), "");
         let (width, height) = self.device_size(FINE);
         let mut pixels = vec![255; width as usize * height as usize * 3];
         {
             let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
             let area = backend.into_drawing_area();
-            self.render(&area, true).map_err(|error| error.to_string())?;
-            area.present().map_err(|error| error.to_string())?;
+            self.render(&area, true).map_err(|error| bad(error.to_string()))?;
+            area.present().map_err(|error| bad(error.to_string()))?;
+        }
+        for (picture, from, to) in &self.pictures {
+            picture.paint(&mut pixels, width as usize, device(*from), device(*to));
         }
         let averaged = average(&pixels, width as usize, AVERAGED as usize);
-        encode_png(path, (width / AVERAGED, height / AVERAGED), &averaged).map_err(|error| error.to_string())
+        Picture::new((width / AVERAGED) as usize, (height / AVERAGED) as usize, averaged).to_png().map_err(bad)
     }
 
     /// The drawing as SVG, at its logical size.
@@ -127,7 +142,15 @@ impl Canvas {
         }
         let fine = format!("width=\"{width}\" height=\"{height}\" viewBox");
         let (width, height) = self.device_size(1);
-        Ok(svg.replacen(&fine, &format!("width=\"{width}\" height=\"{height}\" viewBox"), 1))
+        let mut svg = svg.replacen(&fine, &format!("width=\"{width}\" height=\"{height}\" viewBox"), 1);
+        if let Some(end) = svg.rfind("</svg>").filter(|_| !self.pictures.is_empty()) {
+            let mut images = String::new();
+            for (picture, from, to) in &self.pictures {
+                images += &picture.to_svg(device(*from), device(*to)).map_err(bad)?;
+            }
+            svg.insert_str(end, &images);
+        }
+        Ok(svg)
     }
 
     fn device_size(&self, factor: u32) -> (u32, u32) {
@@ -154,6 +177,10 @@ impl Canvas {
                 Shape::Dot { centre, radius, colour } => {
                     let style = ShapeStyle::from(colour).filled();
                     area.draw(&Circle::new(device(*centre), device_length(*radius), style))?;
+                }
+                Shape::Area { points, fill } => {
+                    let points: Vec<_> = points.iter().map(|&point| device(point)).collect();
+                    area.draw(&Polygon::new(points, ShapeStyle::from(fill).filled()))?;
                 }
                 Shape::Text { text, at, size, colour, align } => {
                     let (size, rise) = if is_bitmap {
@@ -189,15 +216,6 @@ fn device_length(length: f64) -> u32 {
     (length * f64::from(FINE)).round().max(1.0) as u32
 }
 
-/// Writes rows of red, green and blue.
-fn encode_png(path: &Path, (width, height): (u32, u32), pixels: &[u8]) -> Result<(), png::EncodingError> {
-    let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    let mut image = encoder.write_header()?;
-    image.write_image_data(pixels)?;
-    image.finish()
-}
-
 /// Each pixel of the result is the mean of a square of `side` by `side` pixels.
 fn average(pixels: &[u8], width: usize, side: usize) -> Vec<u8> {
     let row_bytes = width * 3;
@@ -220,7 +238,7 @@ fn average(pixels: &[u8], width: usize, side: usize) -> Vec<u8> {
 }
 
 /// The drawn pieces of a dashed line.
-fn dashes(points: &[Point], dash: f64, gap: f64) -> Vec<Vec<Point>> {
+pub fn dashes(points: &[Point], dash: f64, gap: f64) -> Vec<Vec<Point>> {
     let mut pieces = Vec::new();
     let mut piece: Vec<Point> = points.first().copied().into_iter().collect();
     let (mut is_drawn, mut left) = (true, dash);

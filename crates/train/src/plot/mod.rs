@@ -1,25 +1,42 @@
-//! A history as a picture: which metrics share a panel, how the panels are laid out, PNG or SVG. The drawing of a panel
-//! is in `panel.rs`, the pen in `canvas.rs`, the axes in `scale.rs`.
+//! A training run as pictures: histories, comparisons, what a classifier confuses and how sure it is. Which metrics share a
+//! panel is said here; a panel is drawn in `panel.rs`, axes and legends in `axes.rs`, with the pen of `canvas.rs`.
+//!
+//! | picture | of |
+//! |---|---|
+//! | [`Plot`] | a [`History`] |
+//! | [`ComparePlot`] | the histories of several runs |
+//! | [`CrossValidationPlot`] | the folds of a [`CrossValidation`](crate::CrossValidation), their mean and deviation |
+//! | [`ConfusionPlot`] | a [`ConfusionMatrix`](crate::ConfusionMatrix) |
+//! | [`CurvePlot`] | ROC and precision-recall curves |
+//! | [`Gallery`] | the images that a classifier is most wrong about |
+//!
+//! Each is drawn into a [`Figure`], which is written as PNG or SVG. All of them on one page: [`Report`](crate::report::Report).
 
+mod axes;
 mod canvas;
+mod confusion;
+mod curves;
+mod figure;
+mod gallery;
 mod panel;
+mod picture;
+mod runs;
 mod scale;
+
+pub use confusion::ConfusionPlot;
+pub use curves::CurvePlot;
+pub use figure::Figure;
+pub use gallery::Gallery;
+pub use runs::{ComparePlot, CrossValidationPlot};
 
 use crate::callbacks::Mode;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
 use crate::history::{History, from_1};
 use crate::text::did_you_mean;
-use canvas::{Align, Canvas};
-use kiln_nn::io::replace_file_with;
-use panel::{Metric, Panel};
+use axes::{HUES, LINE, Mark};
+use panel::{Best, Line, Panel};
 use plotters::style::RGBAColor;
-use std::io;
 use std::path::Path;
-
-const PANEL_WIDTH: f64 = 600.0;
-const PANEL_HEIGHT: f64 = 480.0;
-const TITLE_HEIGHT: f64 = 44.0;
 
 /// How a history is drawn; [`History::plot`] uses the defaults.
 ///
@@ -60,55 +77,24 @@ impl Plot {
     /// Draws `history` to `path`, a `.png` (twice the logical size of 600×480 a panel) or an `.svg`, atomically.
     ///
     /// # Errors
-    /// [`Error::Config`] for another extension, or a metric that the history does not have; [`Error::Data`] for a
-    /// history without epochs; [`Error::Io`] where the file cannot be written.
+    /// As [`Plot::draw`] and [`Figure::save`].
     pub fn save(&self, history: &History, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
-        match extension.to_ascii_lowercase().as_str() {
-            "png" => {
-                let canvas = self.draw(history)?;
-                replace_file_with(path, |temporary| canvas.write_png(temporary).map_err(io::Error::other))
-                    .map_err(|e| Error::io("write", path, e))
-            }
-            "svg" => write_atomic(path, self.draw(history)?.to_svg()?.as_bytes()),
-            _ => Err(Error::config(
-                format!("plot: `{}` has no extension that can be drawn", path.display()),
-                "end the path in .png or .svg",
-            )),
-        }
+        self.draw(history)?.save(path)
     }
 
-    fn draw(&self, history: &History) -> Result<Canvas> {
-        if history.is_empty() {
-            return Err(Error::data("plot: the history has no epochs", "plot it after fit has run at least one"));
-        }
-        let epochs: Vec<usize> = history.epochs().iter().copied().map(from_1).collect();
-        let panels = self.panels(history, &epochs)?;
-        let columns = panels.len().clamp(1, 2);
-        let rows = panels.len().div_ceil(2).max(1);
-        let top = if self.title.is_some() { TITLE_HEIGHT } else { 0.0 };
-        let width = PANEL_WIDTH * columns as f64;
-        let mut canvas = Canvas::new(width, top + PANEL_HEIGHT * rows as f64)?;
-        if let Some(title) = &self.title {
-            let ink = RGBAColor(38, 43, 51, 1.0);
-            canvas.text(title, (width / 2.0, TITLE_HEIGHT / 2.0 + 4.0), 19.0, ink, Align::Centre);
-        }
-        for (at, panel) in panels.iter().enumerate() {
-            let x = PANEL_WIDTH * (at % 2) as f64;
-            let y = top + PANEL_HEIGHT * (at / 2) as f64;
-            let corners = ((x + 8.0, y), (x + PANEL_WIDTH - 8.0, y + PANEL_HEIGHT));
-            let column = panels.iter().skip(at % 2).step_by(2);
-            let tick_width = column.map(Panel::tick_width).fold(0.0, f64::max);
-            panel.draw(&mut canvas, corners, tick_width, at);
-        }
-        Ok(canvas)
+    /// Draws `history`: a panel for the loss and one for each family of metrics, two in a row.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a metric that the history does not have, [`Error::Data`] for a history without epochs.
+    pub fn draw(&self, history: &History) -> Result<Figure> {
+        check_epochs(history)?;
+        Figure::of_panels(self.title.as_deref(), &self.panels(history)?)
     }
 
     /// One panel a family of metrics, losses first.
-    fn panels<'a>(&self, history: &'a History, epochs: &'a [usize]) -> Result<Vec<Panel<'a>>> {
+    fn panels(&self, history: &History) -> Result<Vec<Panel>> {
         let mut families: Vec<(String, Vec<&str>)> = Vec::new();
-        for name in self.chosen(history)? {
+        for name in chosen(self.metrics.as_deref(), &[history])? {
             let family = family(name);
             match families.iter_mut().find(|(other, _)| *other == family) {
                 // The loss itself before the losses that it is made of.
@@ -118,52 +104,92 @@ impl Plot {
             }
         }
         families.sort_by_key(|(family, _)| family_rank(family));
-        let monitor = if history.get("val_loss").is_some() { "val_loss" } else { "loss" };
-        let best = history.best_row(monitor, Mode::Min);
-        let panel = |(title, names): (String, Vec<&'a str>)| {
-            let metric = |name: &'a str| Metric {
-                name,
-                train: history.series(name),
-                validation: history.series(&format!("val_{name}")),
-            };
-            let metrics: Vec<Metric> = names.into_iter().map(metric).collect();
-            let title = match metrics.as_slice() {
-                [one] => one.name.replace('_', " "),
-                _ => title,
-            };
-            let marks_lost = title.contains("loss");
-            Panel { title, metrics, epochs, best, monitor, marks_lost }
-        };
-        Ok(families.into_iter().map(panel).collect())
+        let best = best(history);
+        Ok(families
+            .into_iter()
+            .zip(0..)
+            .map(|((family, names), hue)| panel(history, family, &names, hue, &best))
+            .collect())
     }
+}
 
-    /// The names to draw, without `val_`.
-    fn chosen<'a>(&self, history: &'a History) -> Result<Vec<&'a str>> {
-        let mut known: Vec<&str> = Vec::new();
-        for name in history.names() {
-            let base = name.strip_prefix("val_").unwrap_or(name);
-            if !known.contains(&base) {
-                known.push(base);
+/// A panel of metrics that share an axis, the first of them in the colours of place `hue`.
+fn panel(history: &History, family: String, names: &[&str], hue: usize, best: &Option<Best>) -> Panel {
+    let title = match names {
+        [one] => one.replace('_', " "),
+        _ => family,
+    };
+    let mut panel = Panel { marks_lost: title.contains("loss"), title, best: best.clone(), ..Panel::default() };
+    for (at, &name) in names.iter().enumerate() {
+        let [dark, light] = HUES[(hue + at) % HUES.len()];
+        let validation = format!("val_{name}");
+        let line_name = |kind: &str| match names {
+            ["learning_rate"] => "learning rate".to_owned(),
+            [_] => kind.to_owned(),
+            _ => format!("{name}, {kind}"),
+        };
+        for (series, kind, mark, colour) in
+            [(name, "training", Mark::Solid(dark), dark), (&validation, "validation", Mark::Dashed(light), light)]
+        {
+            let Some(line) = line(history, series, colour, kind == "validation") else { continue };
+            panel.legend.add(mark, line_name(kind));
+            if let Some(best) = panel.best.as_mut().filter(|best| best.monitor == series) {
+                let value = line.values.iter().find(|value| value.0 == best.epoch).and_then(|value| value.1);
+                best.ring = value.filter(|value| value.is_finite()).map(|value| (value, colour));
             }
+            panel.lines.push(line);
         }
-        let Some(wanted) = &self.metrics else {
-            // A rate that never changes is not worth a panel.
-            known.retain(|&name| name != "learning_rate" || varies(history, name));
-            return Ok(known);
-        };
-        let find = |name: &String| {
-            let base = name.strip_prefix("val_").unwrap_or(name);
-            known.iter().copied().find(|known| *known == base).ok_or_else(|| {
-                Error::config(format!("plot: the history has no metric `{name}`"), did_you_mean(base, &known))
-            })
-        };
-        wanted.iter().map(find).collect()
     }
+    panel
+}
+
+/// A line of what was logged under a name, if anything was.
+fn line(history: &History, name: &str, colour: RGBAColor, is_dashed: bool) -> Option<Line> {
+    let epochs = history.epochs().iter().copied().map(from_1);
+    let values = epochs.zip(history.series(name)?.iter()).collect();
+    Some(Line { values, colour, width: LINE, is_dashed, has_dots: true })
+}
+
+/// The epoch of the lowest validation loss, or of the lowest loss.
+fn best(history: &History) -> Option<Best> {
+    let monitor = if history.get("val_loss").is_some() { "val_loss" } else { "loss" };
+    let row = history.best_row(monitor, Mode::Min)?;
+    Some(Best { epoch: from_1(history.epochs()[row]), monitor: monitor.to_owned(), ring: None })
+}
+
+fn check_epochs(history: &History) -> Result<()> {
+    match history.is_empty() {
+        true => Err(Error::data("plot: the history has no epochs", "plot it after fit has run at least one")),
+        false => Ok(()),
+    }
+}
+
+/// The names to draw, without `val_`: those wanted, or all that any history has.
+fn chosen<'a>(wanted: Option<&[String]>, histories: &[&'a History]) -> Result<Vec<&'a str>> {
+    let mut known: Vec<&str> = Vec::new();
+    for name in histories.iter().flat_map(|history| history.names()) {
+        let base = name.strip_prefix("val_").unwrap_or(name);
+        if !known.contains(&base) {
+            known.push(base);
+        }
+    }
+    let Some(wanted) = wanted else {
+        // A rate that never changes is not worth a panel.
+        known.retain(|&name| name != "learning_rate" || histories.iter().any(|history| varies(history, name)));
+        return Ok(known);
+    };
+    let find = |name: &String| {
+        let base = name.strip_prefix("val_").unwrap_or(name);
+        known.iter().copied().find(|known| *known == base).ok_or_else(|| {
+            Error::config(format!("plot: the history has no metric `{name}`"), did_you_mean(base, &known))
+        })
+    };
+    wanted.iter().map(find).collect()
 }
 
 impl History {
     /// Draws the history to `path`, a `.png` or an `.svg`: a panel for the loss, one for each family of metrics,
-    /// training solid, validation dashed, the epoch of the lowest validation loss marked.
+    /// training solid, validation dashed, the epoch of the lowest validation loss marked in each.
     ///
     /// # Errors
     /// As [`Plot::save`], which also takes a title and a choice of metrics.
@@ -212,8 +238,7 @@ mod tests {
     }
 
     fn titles(plot: &Plot, history: &History) -> Vec<String> {
-        let epochs = history.epochs().to_vec();
-        plot.panels(history, &epochs).unwrap().into_iter().map(|panel| panel.title).collect()
+        plot.panels(history).unwrap().into_iter().map(|panel| panel.title).collect()
     }
 
     #[test]
@@ -242,7 +267,7 @@ mod tests {
         history.plot(&svg).unwrap();
         let text = fs::read_to_string(&svg).unwrap();
         assert!(text.starts_with("<svg width=\"1200\" height=\"480\" viewBox=\"0 0 4800 1920\""));
-        for word in ["epoch", "loss", "accuracy", "training", "validation", "best epoch: 5"] {
+        for word in ["epoch", "loss", "accuracy", "training", "validation", "lowest val_loss: epoch 5"] {
             assert!(text.contains(word), "{word}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -279,5 +304,45 @@ mod tests {
         let error = Plot::new().metrics(["acuracy"]).save(&history, "x.png").unwrap_err();
         assert!(error.to_string().contains("did you mean `accuracy`?"), "{error}");
         assert!(History::new().plot("x.png").unwrap_err().to_string().contains("no epochs"));
+    }
+
+    #[test]
+    fn all_metrics_have_a_panel() {
+        let names = ["auc", "loss", "mae", "mse", "precision", "r2_score", "recall", "val_recall"];
+        let svg = Plot::new().draw(&history(3, &names)).unwrap().to_svg().unwrap();
+        for title in ["auc", "loss", "mae", "mse", "precision", "r2 score", "recall"] {
+            assert!(svg.contains(&format!("\n{title}\n")), "{title}");
+        }
+        // Four rows of two.
+        assert!(svg.starts_with("<svg width=\"1200\" height=\"1920\""));
+    }
+
+    #[test]
+    fn a_panel_of_nothing_finite_says_so() {
+        let mut lost = History::new();
+        for epoch in 0..4 {
+            let logs = Logs::from([("loss", f64::NAN), ("val_loss", f64::NAN), ("auc", f64::NAN)]);
+            lost.push(epoch, &logs, 0.1);
+        }
+        let svg = Plot::new().draw(&lost).unwrap().to_svg().unwrap();
+        assert_eq!(svg.matches("no finite value in any epoch").count(), 2);
+        assert!(svg.contains("not finite") && !svg.contains("lowest"), "{svg}");
+    }
+
+    #[test]
+    fn a_legend_that_would_hide_a_line_stands_above() {
+        let mut full = History::new();
+        for epoch in 0..60 {
+            // A line that goes to and fro through the whole panel.
+            let value = if epoch % 2 == 0 { 0.0 } else { 1.0 };
+            full.push(epoch, &Logs::from([("loss", value), ("val_loss", 1.0 - value)]), 0.1);
+        }
+        let place = |svg: &str| -> f64 {
+            let at = svg.find("\nvalidation\n").unwrap();
+            let y = svg[..at].rfind(" y=\"").unwrap() + 4;
+            svg[y..].split('"').next().unwrap().parse::<f64>().unwrap() / 4.0
+        };
+        let svg = Plot::new().draw(&full).unwrap().to_svg().unwrap();
+        assert!(place(&svg) < 40.0, "{}", place(&svg));
     }
 }

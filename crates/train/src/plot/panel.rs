@@ -1,90 +1,56 @@
-//! One panel of the figure: axes, grid, lines, the best epoch and a legend. Knows no file.
+//! One panel of a figure over epochs: lines, bands, the best epoch, what is not finite. Knows no history and no file.
 
+use super::axes::{DASH, Drawn, Frame, LABEL_SIZE, LINE, Legend, Mark, PAPER, SOFT_INK, TICK_SIZE, cross, faint};
 use super::canvas::{Align, Canvas, Point};
 use super::scale::Scale;
-use crate::history::Series;
 use plotters::style::RGBAColor;
 
-/// A metric with its training and validation values; both are as long as the epochs.
+/// Values of epochs, drawn as a line.
 #[derive(Clone, Debug)]
-pub struct Metric<'a> {
-    pub name: &'a str,
-    pub train: Option<&'a Series>,
-    pub validation: Option<&'a Series>,
+pub struct Line {
+    /// Epochs as printed, from 1, with what was logged in them.
+    pub values: Vec<(usize, Option<f64>)>,
+    pub colour: RGBAColor,
+    pub width: f64,
+    /// Dashed lines are of validation, which goes on across epochs without it.
+    pub is_dashed: bool,
+    /// Whether the single values are marked.
+    pub has_dots: bool,
+}
+
+/// An area between two values of each epoch.
+#[derive(Clone, Debug)]
+pub struct Band {
+    pub values: Vec<(usize, f64, f64)>,
+    pub colour: RGBAColor,
+}
+
+/// The best epoch, and the series that made it that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    pub epoch: usize,
+    pub monitor: String,
+    /// The value and its line's colour, in the panel that shows it.
+    pub ring: Option<(f64, RGBAColor)>,
 }
 
 /// What a panel shows.
-#[derive(Clone, Debug)]
-pub struct Panel<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Panel {
     pub title: String,
-    pub metrics: Vec<Metric<'a>>,
-    /// Epochs as printed, from 1.
-    pub epochs: &'a [usize],
-    /// The row of the best epoch.
-    pub best: Option<usize>,
-    /// The series that made it the best, as logged.
-    pub monitor: &'a str,
+    pub lines: Vec<Line>,
+    pub bands: Vec<Band>,
+    pub legend: Legend,
+    pub best: Option<Best>,
     /// Whether NaN and infinite values are worth a mark: for losses they are.
     pub marks_lost: bool,
 }
 
-const TICK_SIZE: f64 = 13.0;
 const MOST_TICKS: usize = 7;
-const LABEL_SIZE: f64 = 15.0;
-const LINE: f64 = 2.25;
 /// With more epochs than this, dots on the lines would only be a thicker line.
 const MOST_DOTS: usize = 40;
 
-const INK: RGBAColor = RGBAColor(38, 43, 51, 1.0);
-const SOFT_INK: RGBAColor = RGBAColor(95, 102, 112, 1.0);
-const GRID: RGBAColor = RGBAColor(229, 232, 236, 1.0);
-const LOST: RGBAColor = RGBAColor(200, 30, 45, 1.0);
-const PAPER: RGBAColor = RGBAColor(255, 255, 255, 0.9);
-
-/// Dark for training, light for validation, of the same hue; each pair also differs in lightness, for print in grey.
-const HUES: [[RGBAColor; 2]; 5] = [
-    [RGBAColor(23, 78, 140, 1.0), RGBAColor(72, 157, 227, 1.0)],
-    [RGBAColor(163, 64, 12, 1.0), RGBAColor(243, 146, 62, 1.0)],
-    [RGBAColor(20, 102, 66, 1.0), RGBAColor(72, 186, 128, 1.0)],
-    [RGBAColor(101, 42, 137, 1.0), RGBAColor(180, 118, 214, 1.0)],
-    [RGBAColor(145, 28, 80, 1.0), RGBAColor(232, 100, 152, 1.0)],
-];
-
-/// How a line of the legend looks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Mark {
-    Solid(RGBAColor),
-    Dashed(RGBAColor),
-    Best,
-    Lost,
-}
-
-/// What stands in a panel already, for the legend to avoid.
-#[derive(Default)]
-struct Drawn {
-    points: Vec<Point>,
-    /// The vertical line of the best epoch.
-    best: Option<f64>,
-}
-
-/// The frame that values are drawn in, in logical pixels.
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    x: Scale,
-    y: Scale,
-}
-
-impl Frame {
-    fn at(&self, epoch: f64, value: f64) -> Point {
-        let x = self.left + self.x.place(epoch) * (self.right - self.left);
-        (x, self.bottom - self.y.place(value) * (self.bottom - self.top))
-    }
-}
-
-impl Panel<'_> {
+impl Panel {
     /// The room that the numbers on the vertical axis need, for panels above each other to agree on.
     pub fn tick_width(&self) -> f64 {
         let ticks = self.vertical().ticks(MOST_TICKS);
@@ -92,17 +58,21 @@ impl Panel<'_> {
     }
 
     fn vertical(&self) -> Scale {
-        let values = self.metrics.iter().flat_map(|metric| [metric.train, metric.validation]);
-        Scale::around(values.flatten().flat_map(Series::values).copied())
+        let lines = self.lines.iter().flat_map(|line| line.values.iter().filter_map(|value| value.1));
+        let bands = self.bands.iter().flat_map(|band| band.values.iter().flat_map(|value| [value.1, value.2]));
+        Scale::around(lines.chain(bands))
     }
 
-    /// Draws the panel between two corners; `hue` is the colour of its first metric.
-    pub fn draw(&self, canvas: &mut Canvas, (from, to): (Point, Point), tick_width: f64, hue: usize) {
+    fn epochs(&self) -> (usize, usize) {
+        let epochs = || self.lines.iter().flat_map(|line| line.values.iter().map(|value| value.0));
+        (epochs().min().unwrap_or(1), epochs().max().unwrap_or(1))
+    }
+
+    /// Draws the panel between two corners.
+    pub fn draw(&self, canvas: &mut Canvas, (from, to): (Point, Point), tick_width: f64) {
         let y = self.vertical();
-        let ticks = y.ticks(MOST_TICKS);
-        let first = self.epochs.iter().copied().min().unwrap_or(1);
-        let last = self.epochs.iter().copied().max().unwrap_or(1);
-        let frame = Frame {
+        let (first, last) = self.epochs();
+        let mut frame = Frame {
             left: from.0 + LABEL_SIZE + 22.0 + tick_width,
             right: to.0 - 14.0,
             top: from.1 + 12.0,
@@ -110,193 +80,126 @@ impl Panel<'_> {
             x: Scale::epochs(first, last),
             y,
         };
-        self.draw_axes(canvas, &frame, &ticks, from.0);
-        let mut drawn = Drawn::default();
-        let mut legend = Vec::new();
-        if let Some(best) = self.best {
-            let x = frame.at(self.epochs[best] as f64, 0.0).0;
-            let line = [(x, frame.bottom), (x, frame.top)];
-            drawn.best = Some(x);
-            canvas.dashed(&line, (2.0, 4.0), 1.5, SOFT_INK);
+        let mut legend = self.legend.clone();
+        if let Some(best) = &self.best {
+            let extreme = if best.monitor.ends_with("loss") { "lowest" } else { "best" };
+            legend.add(Mark::Best, format!("{extreme} {}: epoch {}", best.monitor, best.epoch));
         }
-        for (at, metric) in self.metrics.iter().enumerate() {
-            let [dark, light] = HUES[(hue + at) % HUES.len()];
-            if let Some(series) = metric.train {
-                legend.push((Mark::Solid(dark), self.line_name(metric.name, "training")));
-                self.draw_line(canvas, &frame, series, Mark::Solid(dark), &mut drawn);
-            }
-            if let Some(series) = metric.validation {
-                legend.push((Mark::Dashed(light), self.line_name(metric.name, "validation")));
-                self.draw_line(canvas, &frame, series, Mark::Dashed(light), &mut drawn);
-            }
+        if self.marks_lost && self.lost().next().is_some() {
+            legend.add(Mark::Lost, "not finite");
         }
-        if let Some(best) = self.best {
-            legend.push((Mark::Best, format!("best epoch: {}", self.epochs[best])));
-            self.draw_best(canvas, &frame, best, hue);
+        let place = legend.place(&frame, &self.drawn(&frame));
+        if place.is_none() {
+            let width = frame.right - frame.left;
+            legend.draw_above(canvas, frame.left, frame.top - 6.0, width);
+            // A legend of very many lines leaves the panel a third of its height.
+            frame.top = (frame.top + legend.height_above(width)).min(frame.bottom - (frame.bottom - frame.top) / 3.0);
         }
-        if self.marks_lost && self.draw_lost(canvas, &frame, &mut drawn) {
-            legend.push((Mark::Lost, "not finite".to_owned()));
-        }
-        draw_legend(canvas, &frame, &legend, &drawn);
-    }
-
-    fn line_name(&self, name: &str, kind: &str) -> String {
-        if name == "learning_rate" {
-            name.replace('_', " ")
-        } else if self.metrics.len() == 1 {
-            kind.to_owned()
-        } else {
-            format!("{name}, {kind}")
+        self.draw_frame(canvas, &frame, from.0);
+        self.draw_values(canvas, &frame);
+        if let Some(place) = place {
+            legend.draw(canvas, place);
         }
     }
 
-    fn draw_axes(&self, canvas: &mut Canvas, frame: &Frame, ticks: &[(f64, String)], left: f64) {
-        for (value, text) in ticks {
-            let y = frame.at(1.0, *value).1;
-            canvas.line(vec![(frame.left, y), (frame.right, y)], 1.0, GRID);
-            canvas.text(text, (frame.left - 9.0, y), TICK_SIZE, SOFT_INK, Align::Right);
-        }
-        let (first, last) = (self.epochs.iter().min(), self.epochs.iter().max());
-        for (epoch, text) in frame.x.whole_ticks(10) {
-            // The axis begins a little before the first epoch; a tick there would name an epoch that never was.
-            let is_epoch =
-                first.is_some_and(|&first| epoch >= first as f64) && last.is_some_and(|&last| epoch <= last as f64);
-            if is_epoch {
-                let x = frame.at(epoch, 0.0).0;
-                canvas.line(vec![(x, frame.top), (x, frame.bottom)], 1.0, GRID);
-                canvas.line(vec![(x, frame.bottom), (x, frame.bottom + 5.0)], 1.0, SOFT_INK);
-                canvas.text(&text, (x, frame.bottom + 17.0), TICK_SIZE, SOFT_INK, Align::Centre);
-            }
-        }
-        let corner = [(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)];
-        canvas.line(corner[..2].to_vec(), 1.25, SOFT_INK);
-        canvas.line(corner[1..].to_vec(), 1.25, SOFT_INK);
-        let middle = (frame.left + frame.right) / 2.0;
-        canvas.text("epoch", (middle, frame.bottom + 40.0), LABEL_SIZE, INK, Align::Centre);
+    fn draw_frame(&self, canvas: &mut Canvas, frame: &Frame, left: f64) {
+        let (first, last) = self.epochs();
+        // The axis begins a little before the first epoch; a tick there would name an epoch that never was.
+        let is_epoch = |tick: &(f64, String)| tick.0 >= first as f64 && tick.0 <= last as f64;
+        let across: Vec<_> = frame.x.whole_ticks(10).into_iter().filter(is_epoch).collect();
         let scale = if frame.y.is_log() { " (log scale)" } else { "" };
-        let title = format!("{}{scale}", self.title);
-        let middle = (frame.top + frame.bottom) / 2.0;
-        canvas.text(&title, (left + 12.0, middle), LABEL_SIZE, INK, Align::Upwards);
+        let upwards = if self.has_values() { frame.y.ticks(MOST_TICKS) } else { Vec::new() };
+        frame.draw_axes(canvas, [&across, &upwards], ["epoch", &format!("{}{scale}", self.title)], left);
     }
 
-    /// A line and, where there are few, its points. It breaks where a value is not finite; validation goes on across
-    /// epochs without one.
-    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, series: &Series, mark: Mark, drawn: &mut Drawn) {
-        let (is_dashed, colour) = match mark {
-            Mark::Dashed(colour) => (true, colour),
-            Mark::Solid(colour) => (false, colour),
-            Mark::Best | Mark::Lost => return,
-        };
-        let mut runs: Vec<Vec<Point>> = vec![Vec::new()];
-        for (&epoch, value) in self.epochs.iter().zip(series.iter()) {
-            if let Some(value) = value.filter(|value| value.is_finite()) {
-                let point = frame.at(epoch as f64, value);
-                if let Some(run) = runs.last_mut() {
-                    let before = run.last().copied().unwrap_or(point);
-                    let along = [0.25, 0.5, 0.75, 1.0].map(|share| between(before, point, share));
-                    drawn.points.extend(along);
-                    run.push(point);
-                }
-            } else if value.is_some() || !is_dashed {
-                runs.push(Vec::new());
-            }
+    fn draw_values(&self, canvas: &mut Canvas, frame: &Frame) {
+        for band in &self.bands {
+            let edge = |at: fn(&(usize, f64, f64)) -> f64| {
+                band.values.iter().map(move |value| frame.at(value.0 as f64, at(value))).collect::<Vec<Point>>()
+            };
+            let mut points = edge(|value| value.1);
+            points.extend(edge(|value| value.2).into_iter().rev());
+            canvas.area(points, faint(band.colour));
         }
-        let dots = self.epochs.len() <= MOST_DOTS;
-        for run in runs {
-            let is_alone = run.len() == 1;
-            if dots || is_alone {
-                for &point in &run {
-                    canvas.dot(point, if is_alone { 4.0 } else { 3.0 }, colour);
-                }
-            }
-            if is_dashed {
-                canvas.dashed(&run, (8.0, 4.5), LINE, colour);
-            } else if !is_alone && !run.is_empty() {
-                canvas.line(run, LINE, colour);
-            }
+        if let Some(best) = &self.best {
+            let x = frame.at(best.epoch as f64, 0.0).0;
+            canvas.dashed(&[(x, frame.bottom), (x, frame.top)], (2.0, 4.0), 1.5, SOFT_INK);
+        }
+        for line in &self.lines {
+            draw_line(canvas, frame, line);
+        }
+        if let Some((best, (value, colour))) = self.best.as_ref().and_then(|best| best.ring.map(|ring| (best, ring))) {
+            let point = frame.at(best.epoch as f64, value);
+            canvas.dot(point, 6.5, colour);
+            canvas.dot(point, 4.0, PAPER);
+        }
+        if self.marks_lost {
+            self.lost().for_each(|epoch| cross(canvas, (frame.at(epoch as f64, 0.0).0, frame.top + 6.0)));
+        }
+        if !self.has_values() {
+            let middle = ((frame.left + frame.right) / 2.0, (frame.top + frame.bottom) / 2.0);
+            canvas.text("no finite value in any epoch", middle, LABEL_SIZE, SOFT_INK, Align::Centre);
         }
     }
 
-    /// A ring around the best value, in the panel that shows it.
-    fn draw_best(&self, canvas: &mut Canvas, frame: &Frame, best: usize, hue: usize) {
-        for (at, metric) in self.metrics.iter().enumerate() {
-            let [dark, light] = HUES[(hue + at) % HUES.len()];
-            let is_validation = self.monitor.strip_prefix("val_") == Some(metric.name);
-            let validation = metric.validation.filter(|_| is_validation);
-            let train = metric.train.filter(|_| self.monitor == metric.name);
-            for (series, colour) in [(validation, light), (train, dark)] {
-                let value = series.and_then(|series| series.at(best)).filter(|value| value.is_finite());
-                let Some(value) = value else { continue };
-                let point = frame.at(self.epochs[best] as f64, value);
-                canvas.dot(point, 6.5, colour);
-                canvas.dot(point, 4.0, RGBAColor(255, 255, 255, 1.0));
-            }
-        }
+    fn has_values(&self) -> bool {
+        let mut values = self.lines.iter().flat_map(|line| line.values.iter().filter_map(|value| value.1));
+        values.any(f64::is_finite)
     }
 
-    /// Crosses at the upper edge where a value is not finite; false if there are none.
-    fn draw_lost(&self, canvas: &mut Canvas, frame: &Frame, drawn: &mut Drawn) -> bool {
-        let mut any = false;
-        for series in self.metrics.iter().flat_map(|metric| [metric.train, metric.validation]).flatten() {
-            for (&epoch, value) in self.epochs.iter().zip(series.iter()) {
-                if value.is_some_and(|value| !value.is_finite()) {
-                    let x = frame.at(epoch as f64, 0.0).0;
-                    let place = (x, frame.top + 6.0);
-                    cross(canvas, place);
-                    drawn.points.push(place);
-                    any = true;
-                }
-            }
+    /// Epochs in which something was logged that is not finite.
+    fn lost(&self) -> impl Iterator<Item = usize> {
+        let values = self.lines.iter().flat_map(|line| &line.values);
+        values.filter(|value| value.1.is_some_and(|value| !value.is_finite())).map(|value| value.0)
+    }
+
+    /// What the legend must not hide.
+    fn drawn(&self, frame: &Frame) -> Drawn {
+        let mut drawn = Drawn::default();
+        for line in &self.lines {
+            runs(frame, line).iter().for_each(|run| drawn.line(run));
         }
-        any
+        for value in self.bands.iter().flat_map(|band| &band.values) {
+            drawn.line(&[frame.at(value.0 as f64, value.1), frame.at(value.0 as f64, value.2)]);
+        }
+        if self.marks_lost {
+            drawn.points.extend(self.lost().map(|epoch| (frame.at(epoch as f64, 0.0).0, frame.top + 6.0)));
+        }
+        drawn.best = self.best.as_ref().map(|best| frame.at(best.epoch as f64, 0.0).0);
+        if !self.has_values() {
+            drawn.points.push(((frame.left + frame.right) / 2.0, (frame.top + frame.bottom) / 2.0));
+        }
+        drawn
     }
 }
 
-fn between(from: Point, to: Point, share: f64) -> Point {
-    (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share)
-}
-
-fn cross(canvas: &mut Canvas, (x, y): Point) {
-    canvas.line(vec![(x - 4.0, y - 4.0), (x + 4.0, y + 4.0)], LINE, LOST);
-    canvas.line(vec![(x - 4.0, y + 4.0), (x + 4.0, y - 4.0)], LINE, LOST);
-}
-
-/// The legend where it hides the fewest points, and the line of the best epoch only if it must.
-fn draw_legend(canvas: &mut Canvas, frame: &Frame, lines: &[(Mark, String)], drawn: &Drawn) {
-    const SAMPLE: f64 = 34.0;
-    const LEADING: f64 = 22.0;
-    const INSET: f64 = 10.0;
-    const CLEARANCE: f64 = 8.0;
-    let text = lines.iter().map(|(_, text)| Canvas::text_width(text, TICK_SIZE));
-    let width = text.fold(0.0, f64::max) + SAMPLE + 3.0 * INSET;
-    let height = lines.len() as f64 * LEADING + INSET;
-    let (left, right) = (frame.left + INSET, frame.right - INSET - width);
-    let (top, bottom) = (frame.top + INSET, frame.bottom - INSET - height);
-    let is_within = |at: f64, start: f64, length: f64| at > start - CLEARANCE && at < start + length + CLEARANCE;
-    let hidden = |&(x, y): &Point| {
-        let is_inside = |point: &&Point| is_within(point.0, x, width) && is_within(point.1, y, height);
-        let hides_best = drawn.best.is_some_and(|best| is_within(best, x, width));
-        (drawn.points.iter().filter(is_inside).count(), hides_best)
-    };
-    let middle = (left + right) / 2.0;
-    let places = [(right, top), (right, bottom), (left, top), (left, bottom), (middle, top), (middle, bottom)];
-    let Some(&(x, y)) = places.iter().min_by_key(|place| hidden(place)) else { return };
-    let edge = 1.0;
-    canvas.fill((x - edge, y - edge), (x + width + edge, y + height + edge), GRID);
-    canvas.fill((x, y), (x + width, y + height), PAPER);
-    for (at, (mark, text)) in lines.iter().enumerate() {
-        let y = y + INSET / 2.0 + (at as f64 + 0.5) * LEADING;
-        let from = (x + INSET, y);
-        let to = (x + INSET + SAMPLE, y);
-        let middle = (x + INSET + SAMPLE / 2.0, y);
-        match *mark {
-            Mark::Solid(colour) => canvas.line(vec![from, to], LINE, colour),
-            Mark::Dashed(colour) => canvas.dashed(&[from, to], (8.0, 4.5), LINE, colour),
-            Mark::Best => {
-                canvas.dashed(&[(middle.0, y + 8.0), (middle.0, y - 8.0)], (2.0, 3.0), 1.5, SOFT_INK);
-            }
-            Mark::Lost => cross(canvas, middle),
+/// The pieces of a line, which breaks where a value is not finite.
+fn runs(frame: &Frame, line: &Line) -> Vec<Vec<Point>> {
+    let mut runs: Vec<Vec<Point>> = vec![Vec::new()];
+    for &(epoch, value) in &line.values {
+        match value.filter(|value| value.is_finite()) {
+            Some(value) => runs.last_mut().into_iter().for_each(|run| run.push(frame.at(epoch as f64, value))),
+            None if value.is_some() || !line.is_dashed => runs.push(Vec::new()),
+            None => {}
         }
-        canvas.text(text, (to.0 + INSET, y), TICK_SIZE, INK, Align::Left);
+    }
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
+/// A line and, where there are few, its points.
+fn draw_line(canvas: &mut Canvas, frame: &Frame, line: &Line) {
+    let has_dots = line.has_dots && line.values.len() <= MOST_DOTS;
+    for run in runs(frame, line) {
+        let is_alone = run.len() == 1;
+        if has_dots || is_alone {
+            let radius = if is_alone { 4.0 } else { 3.0 };
+            run.iter().for_each(|&point| canvas.dot(point, radius * line.width.min(LINE) / LINE, line.colour));
+        }
+        if line.is_dashed {
+            canvas.dashed(&run, DASH, line.width, line.colour);
+        } else if !is_alone {
+            canvas.line(run, line.width, line.colour);
+        }
     }
 }

@@ -43,6 +43,16 @@ impl Scale {
         Self { low: low - margin, high: high + margin, is_log, is_share }
     }
 
+    /// From 0 to 1, with a little room at both ends.
+    pub fn unit() -> Self {
+        Self { low: -0.02, high: 1.02, is_log: false, is_share: true }
+    }
+
+    /// From 0 to `high`, without room.
+    pub fn from_zero(high: f64) -> Self {
+        Self { low: 0.0, high, is_log: false, is_share: false }
+    }
+
     /// A scale for whole epochs `first..=last`, with a little room at both ends.
     pub fn epochs(first: usize, last: usize) -> Self {
         let (first, last) = (first as f64, last as f64);

@@ -1,197 +1,400 @@
-//! scikit-learn's scores of whole arrays: the confusion matrix and what follows from it, and the metrics that both have.
+//! scikit-learn's scores of whole arrays, by `kiln::scores`.
 
-use super::supported;
 use crate::Stop;
 use crate::compare::Tolerance;
 use crate::files::{number, numbers, text};
 use kiln::autograd::Tensor;
-use kiln::nn::metrics;
-use kiln::train::report::{Normalize, Scores};
-use kiln::train::{ClassificationReport, ConfusionMatrix};
-use serde_json::{Value, json};
+use kiln::scores::*;
+use kiln::train::report::{ClassificationReport, Normalize};
+use serde_json::Value;
 
 pub(super) fn run(entry: &Value) -> Result<(), Stop> {
-    let function = text(entry, "function");
-    let got = match function {
-        "confusion_matrix" => confusion_matrix(entry)?,
-        "accuracy_score" | "balanced_accuracy_score" | "cohen_kappa_score" | "matthews_corrcoef" => {
-            allow(entry, &[])?;
-            unweighted(entry)?;
-            let matrix = Labels::read(entry)?.matrix()?;
-            vec![match function {
-                "accuracy_score" => matrix.accuracy(),
-                "balanced_accuracy_score" => matrix.balanced_accuracy(),
-                "cohen_kappa_score" => matrix.cohen_kappa(),
-                _ => matrix.matthews_correlation(),
-            }]
-        }
-        "precision_score" => averaged(entry, |scores| scores.precision)?,
-        "recall_score" => averaged(entry, |scores| scores.recall)?,
-        "f1_score" => averaged(entry, |scores| scores.f1)?,
-        "fbeta_score" => fbeta(entry)?,
-        "mean_squared_error" => streamed(entry, "MeanSquaredError", json!({}))?,
-        "mean_absolute_error" => streamed(entry, "MeanAbsoluteError", json!({}))?,
-        "top_k_accuracy_score" => {
-            allow(entry, &["k"])?;
-            streamed(
-                entry,
-                "SparseTopKCategoricalAccuracy",
-                argument(entry, "k").map_or(json!({}), |k| json!({ "k": k })),
-            )?
-        }
-        other => return Stop::unsupported(format!("sklearn {other}")),
+    let (function, call) = (text(entry, "function"), Call::read(entry)?);
+    let value = entry.get("value").unwrap_or(&Value::Null);
+    if function == "classification_report" {
+        return report(entry, &call, value);
+    }
+    let result = match function {
+        "precision_score"
+        | "recall_score"
+        | "f1_score"
+        | "fbeta_score"
+        | "jaccard_score"
+        | "precision_recall_fscore_support" => decisions(function, &call),
+        "roc_auc_score" | "average_precision_score" => areas(function, &call),
+        "roc_curve" | "precision_recall_curve" | "det_curve" | "auc" => curves(function, &call),
+        _ => labels(function, &call)
+            .or_else(|| probabilities(function, &call))
+            .or_else(|| regression(function, &call))
+            .unwrap_or_else(|| Stop::unsupported(format!("sklearn {function}"))),
     };
-    let want =
-        entry.get("value").and_then(numbers).ok_or_else(|| Stop::Failed("the entry's value is no number".into()))?;
+    call.all_known()?;
+    let want = flat(value).ok_or_else(|| Stop::Failed("the entry's value is no number".into()))?;
+    let got = match result {
+        // What is not defined is NaN there and an error here.
+        Err(Stop::Failed(_)) if want.iter().all(|number| number.is_nan()) => return Ok(()),
+        result => result?,
+    };
     Ok(Tolerance::of(entry, "tol").numbers(function, &got, &want)?)
 }
 
-fn argument<'a>(entry: &'a Value, name: &str) -> Option<&'a Value> {
-    entry.get("kwargs").and_then(|kwargs| kwargs.get(name)).filter(|value| !value.is_null())
-}
-
-/// Only these arguments are understood, besides scores of 0 for what is divided by 0.
-fn allow(entry: &Value, names: &[&str]) -> Result<(), Stop> {
-    let kwargs = entry.get("kwargs").and_then(Value::as_object).into_iter().flatten();
-    for (name, value) in kwargs {
-        let zero = name == "zero_division" && number(value) == Some(0.0);
-        if !zero && !names.contains(&name.as_str()) {
-            return Stop::unsupported(format!("sklearn {}: {name}", text(entry, "function")));
-        }
-    }
-    Ok(())
-}
-
-fn weights(entry: &Value) -> Option<Vec<f64>> {
-    entry.get("sample_weight").and_then(numbers)
-}
-
-fn unweighted(entry: &Value) -> Result<(), Stop> {
-    match weights(entry) {
-        None => Ok(()),
-        Some(_) => Stop::unsupported(format!("sklearn {}: sample_weight", text(entry, "function"))),
+/// All numbers of a value, null left out.
+fn flat(value: &Value) -> Option<Vec<f64>> {
+    match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(items) => Some(items.iter().map(flat).collect::<Option<Vec<_>>>()?.concat()),
+        _ => number(value).map(|x| vec![x]),
     }
 }
 
-/// True and predicted labels as positions among the labels that occur, or that are given.
-struct Labels {
-    truth: Vec<usize>,
-    predicted: Vec<usize>,
-    classes: usize,
+/// An entry's arguments.
+struct Call {
+    function: String,
+    y_true: Tensor,
+    second: Tensor,
+    weights: Option<Vec<f64>>,
+    kwargs: serde_json::Map<String, Value>,
+    known: std::cell::RefCell<Vec<&'static str>>,
 }
 
-impl Labels {
-    fn read(entry: &Value) -> Result<Labels, Stop> {
-        let integers =
-            |value: Option<&Value>| -> Option<Vec<i64>> { value?.as_array()?.iter().map(Value::as_i64).collect() };
-        let second = text(entry, "second_argument");
-        let (Some(truth), Some(predicted)) = (integers(entry.get("y_true")), integers(entry.get(second))) else {
-            return Stop::unsupported(format!("sklearn {}: labels that are no integers", text(entry, "function")));
+impl Call {
+    fn read(entry: &Value) -> Result<Call, Stop> {
+        let array = |key: &str| -> Result<Tensor, Stop> {
+            let value = entry.get(key).unwrap_or(&Value::Null);
+            let Some(values) = numbers(value) else {
+                return Stop::unsupported(format!("sklearn {}: {key} is not of numbers", text(entry, "function")));
+            };
+            let rows = value.as_array().map_or(0, Vec::len);
+            match value.get(0).is_some_and(Value::is_array) {
+                true => Ok(Tensor::from_slice(&values, [rows, values.len() / rows.max(1)])?),
+                false => Ok(Tensor::from_slice(&values, [rows])?),
+            }
         };
-        let mut labels: Vec<i64> =
-            integers(argument(entry, "labels")).unwrap_or_else(|| [&truth[..], &predicted].concat());
-        if argument(entry, "labels").is_none() {
-            labels.sort_unstable();
-            labels.dedup();
-        }
-        // A pair with a label that is not asked for does not count.
-        let place = |label: &i64| labels.iter().position(|l| l == label);
-        let pairs = truth.iter().zip(&predicted).filter_map(|(t, p)| place(t).zip(place(p)));
-        let (truth, predicted) = pairs.unzip();
-        Ok(Labels { truth, predicted, classes: labels.len() })
+        Ok(Call {
+            function: text(entry, "function").to_owned(),
+            y_true: array("y_true")?,
+            second: array(text(entry, "second_argument"))?,
+            weights: entry.get("sample_weight").and_then(numbers),
+            kwargs: entry.get("kwargs").and_then(Value::as_object).cloned().unwrap_or_default(),
+            known: std::cell::RefCell::default(),
+        })
     }
 
-    fn matrix(&self) -> Result<ConfusionMatrix, Stop> {
-        ConfusionMatrix::from_labels(&self.truth, &self.predicted, self.classes)
-            .map_err(|e| Stop::Failed(e.to_string()))
+    /// The argument of a name, if it is given and no null.
+    fn get(&self, name: &'static str) -> Option<&Value> {
+        self.known.borrow_mut().push(name);
+        self.kwargs.get(name).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, name: &'static str) -> Option<f64> {
+        self.get(name).and_then(number)
+    }
+
+    fn bool(&self, name: &'static str) -> Option<bool> {
+        self.get(name).and_then(Value::as_bool)
+    }
+
+    fn list(&self, name: &'static str) -> Option<Vec<f64>> {
+        self.get(name).filter(|value| value.is_array()).and_then(numbers)
+    }
+
+    fn text(&self, name: &'static str) -> Option<&str> {
+        self.get(name).and_then(Value::as_str)
+    }
+
+    /// An argument that nobody asked for is not understood.
+    fn all_known(&self) -> Result<(), Stop> {
+        match self.kwargs.keys().find(|name| !self.known.borrow().contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Stop::unsupported(format!("sklearn {}: {name}", self.function)),
+        }
+    }
+
+    /// The average by its name; `Some(None)` is each class by itself.
+    fn average(&self) -> Result<Option<Option<Average>>, Stop> {
+        self.known.borrow_mut().push("average");
+        let Some(value) = self.kwargs.get("average") else { return Ok(None) };
+        Ok(Some(match value.as_str() {
+            None => None,
+            Some("binary") => Some(Average::Binary),
+            Some("micro") => Some(Average::Micro),
+            Some("macro") => Some(Average::Macro),
+            Some("weighted") => Some(Average::Weighted),
+            Some("samples") => Some(Average::Samples),
+            Some(other) => return Stop::unsupported(format!("sklearn average {other}")),
+        }))
     }
 }
 
-fn confusion_matrix(entry: &Value) -> Result<Vec<f64>, Stop> {
-    allow(entry, &["normalize", "labels"])?;
-    let labels = Labels::read(entry)?;
-    if let Some(weights) = weights(entry) {
-        if argument(entry, "normalize").is_some() || argument(entry, "labels").is_some() {
-            return Stop::unsupported("sklearn confusion_matrix: sample_weight with other arguments");
-        }
-        let config = json!({ "name": "ConfusionMatrix", "config": { "num_classes": labels.classes } });
-        let mut metric = supported("ConfusionMatrix", metrics::from_config(&config))?;
-        let tensor = |values: &[usize]| Tensor::from_vec(values.iter().map(|&v| v as i64).collect(), [values.len()]);
-        metric.update(
-            &tensor(&labels.truth)?,
-            &tensor(&labels.predicted)?,
-            Some(&Tensor::from_slice(&weights, [weights.len()])?),
-        )?;
-        return Ok(metric.values());
-    }
-    let matrix = labels.matrix()?;
-    let by = match argument(entry, "normalize").and_then(Value::as_str) {
-        None => return Ok(matrix.counts().iter().map(|&count| count as f64).collect()),
-        Some("true") => Normalize::Truth,
-        Some("pred") => Normalize::Predicted,
-        Some("all") => Normalize::All,
-        Some(other) => {
-            return Stop::unsupported(format!("sklearn confusion_matrix: normalize {other}"));
-        }
-    };
-    Ok(matrix.normalized_by(by).concat())
+/// Options with what the call gives: `given!(call, options, name: getter, …)`.
+macro_rules! given {
+    ($call:expr, $options:expr $(, $name:ident: $get:ident)*) => {{
+        let (call, options) = ($call, $options);
+        let options = match &call.weights {
+            Some(weights) => options.sample_weight(weights),
+            None => options,
+        };
+        $(let options = match call.$get(stringify!($name)) {
+            Some(value) => given!(@ options, $name, $get, value),
+            None => options,
+        };)*
+        options
+    }};
+    (@ $options:expr, $name:ident, list, $value:expr) => { $options.$name(&$value) };
+    (@ $options:expr, $name:ident, number, $value:expr) => { $options.$name($value) };
+    (@ $options:expr, $name:ident, bool, $value:expr) => { $options.$name($value) };
 }
 
-/// A score of each class, or of class 1, or an average.
-fn averaged(entry: &Value, score: fn(&Scores) -> f64) -> Result<Vec<f64>, Stop> {
-    allow(entry, &["average", "labels"])?;
-    unweighted(entry)?;
-    let report: ClassificationReport = Labels::read(entry)?.matrix()?.report();
-    let kwargs = entry.get("kwargs").and_then(|kwargs| kwargs.get("average"));
-    Ok(match kwargs.map(|average| average.as_str()) {
-        Some(None) => report.classes.iter().map(|(_, scores)| score(scores)).collect(),
-        Some(Some("macro")) => vec![score(&report.macro_average)],
-        Some(Some("weighted")) => vec![score(&report.weighted_average)],
-        // With one label for each sample, a wrong one is a false positive here and a false negative there.
-        Some(Some("micro")) if argument(entry, "labels").is_none() => vec![report.accuracy],
-        None | Some(Some("binary")) if report.classes.len() == 2 => {
-            vec![score(&report.classes[1].1)]
+type Numbers = Result<Vec<f64>, Stop>;
+
+fn one(result: kiln::train::Result<f64>) -> Numbers {
+    Ok(vec![result.map_err(|error| Stop::Failed(error.to_string()))?])
+}
+
+fn many(result: kiln::train::Result<Vec<f64>>) -> Numbers {
+    result.map_err(|error| Stop::Failed(error.to_string()))
+}
+
+fn labels(function: &str, call: &Call) -> Option<Numbers> {
+    let (t, p) = (&call.y_true, &call.second);
+    let weights = || given!(call, WeightOptions::new());
+    Some(match function {
+        "accuracy_score" => one(accuracy_score(t, p, given!(call, AccuracyOptions::new(), normalize: bool))),
+        "zero_one_loss" => one(zero_one_loss(t, p, given!(call, AccuracyOptions::new(), normalize: bool))),
+        "hamming_loss" => one(hamming_loss(t, p, weights())),
+        "matthews_corrcoef" => one(matthews_corrcoef(t, p, weights())),
+        "balanced_accuracy_score" => {
+            one(balanced_accuracy_score(t, p, given!(call, BalancedOptions::new(), adjusted: bool)))
         }
-        other => {
-            return Stop::unsupported(format!("sklearn {}: average {other:?}", text(entry, "function")));
+        "cohen_kappa_score" => {
+            let options = given!(call, KappaOptions::new(), labels: list, replace_undefined_by: number);
+            one(cohen_kappa_score(
+                t,
+                p,
+                match call.text("weights") {
+                    Some("linear") => options.weights(KappaWeights::Linear),
+                    Some("quadratic") => options.weights(KappaWeights::Quadratic),
+                    _ => options,
+                },
+            ))
         }
+        "confusion_matrix" => {
+            let matrix = confusion_matrix(t, p, given!(call, LabelOptions::new(), labels: list));
+            let normalize = match call.text("normalize") {
+                Some("true") => Some(Normalize::Truth),
+                Some("pred") => Some(Normalize::Predicted),
+                Some("all") => Some(Normalize::All),
+                _ => None,
+            };
+            many(matrix.map(|matrix| match normalize {
+                Some(by) => matrix.normalized_by(by).concat(),
+                None => matrix.counts().to_vec(),
+            }))
+        }
+        _ => return None,
     })
 }
 
-fn fbeta(entry: &Value) -> Result<Vec<f64>, Stop> {
-    allow(entry, &["average", "beta"])?;
-    unweighted(entry)?;
-    let beta = argument(entry, "beta").and_then(number).unwrap_or(1.0);
-    let report = Labels::read(entry)?.matrix()?.report();
-    let mean = |weight: fn(&Scores) -> f64| {
-        let sum: f64 = report.classes.iter().map(|(_, s)| weight(s) * s.f_beta(beta)).sum();
-        vec![sum / report.classes.iter().map(|(_, s)| weight(s)).sum::<f64>()]
+fn probabilities(function: &str, call: &Call) -> Option<Numbers> {
+    let (t, p) = (&call.y_true, &call.second);
+    let brier = || {
+        let options = given!(call, BrierOptions::new(), labels: list, pos_label: number);
+        match call.bool("scale_by_half") {
+            Some(is_halved) => options.scale_by_half(is_halved),
+            None => options,
+        }
     };
-    Ok(match entry.get("kwargs").and_then(|kwargs| kwargs.get("average")).map(Value::as_str) {
-        Some(None) => report.classes.iter().map(|(_, scores)| scores.f_beta(beta)).collect(),
-        Some(Some("macro")) => mean(|_| 1.0),
-        Some(Some("weighted")) => mean(|scores| scores.support as f64),
-        Some(Some("micro")) => vec![report.accuracy],
-        _ => return Stop::unsupported("sklearn fbeta_score: of one class"),
+    Some(match function {
+        "log_loss" => one(log_loss(t, p, given!(call, LogLossOptions::new(), labels: list, normalize: bool))),
+        "d2_log_loss_score" => one(d2_log_loss_score(t, p, given!(call, LabelOptions::new(), labels: list))),
+        "brier_score_loss" => one(brier_score_loss(t, p, brier())),
+        "d2_brier_score" => one(d2_brier_score(t, p, brier())),
+        "hinge_loss" => one(hinge_loss(t, p, given!(call, LabelOptions::new(), labels: list))),
+        "top_k_accuracy_score" => {
+            let options = given!(call, TopKOptions::new(), labels: list, normalize: bool);
+            let k = call.number("k").unwrap_or(2.0);
+            one(top_k_accuracy_score(t, p, options.k(k as usize)))
+        }
+        _ => return None,
     })
 }
 
-/// The metric of the same name, of all samples as one batch.
-fn streamed(entry: &Value, metric: &str, config: Value) -> Result<Vec<f64>, Stop> {
-    if config == json!({}) {
-        allow(entry, &[])?;
-    }
-    let mut metric = supported(metric, metrics::from_config(&json!({ "name": metric, "config": config })))?;
-    let array = |key: &str| -> Result<Tensor, Stop> {
-        let value = entry.get(key).unwrap_or(&Value::Null);
-        let values = numbers(value).ok_or_else(|| Stop::Failed(format!("{key} is no array of numbers")))?;
-        let rows = value.as_array().map_or(0, Vec::len);
-        match value.get(0).is_some_and(Value::is_array) {
-            true => Ok(Tensor::from_slice(&values, [rows, values.len() / rows.max(1)])?),
-            false => Ok(Tensor::from_slice(&values, [rows, 1])?),
+/// A score of any average: of each class, or one number.
+macro_rules! by_average {
+    ($call:expr, $options:expr, |$o:ident| $score:expr) => {{
+        let options = $options;
+        match $call.average()? {
+            None => {
+                let $o = options;
+                one($score)
+            }
+            Some(Some(average)) => {
+                let $o = options.average(average);
+                one($score)
+            }
+            Some(None) => {
+                let $o = options.average(Each);
+                many($score)
+            }
         }
+    }};
+}
+
+fn decisions(function: &str, call: &Call) -> Numbers {
+    let (t, p) = (&call.y_true, &call.second);
+    let options = given!(call, ClassOptions::new(), labels: list, pos_label: number, zero_division: number);
+    let beta = || call.number("beta").unwrap_or(1.0);
+    match function {
+        "precision_score" => by_average!(call, options, |o| precision_score(t, p, o)),
+        "recall_score" => by_average!(call, options, |o| recall_score(t, p, o)),
+        "f1_score" => by_average!(call, options, |o| f1_score(t, p, o)),
+        "fbeta_score" => by_average!(call, options, |o| fbeta_score(t, p, beta(), o)),
+        "jaccard_score" => by_average!(call, options, |o| jaccard_score(t, p, o)),
+        _ => {
+            let failed = |error: kiln::train::Error| Stop::Failed(error.to_string());
+            match call.average()?.flatten() {
+                Some(average) => {
+                    let scores = precision_recall_fscore_support(t, p, beta(), options.average(average));
+                    scores.map(|s| vec![s.precision, s.recall, s.fscore]).map_err(failed)
+                }
+                None => {
+                    let scores = precision_recall_fscore_support(t, p, beta(), options.average(Each));
+                    scores.map(|s| [s.precision, s.recall, s.fscore, s.support].concat()).map_err(failed)
+                }
+            }
+        }
+    }
+}
+
+fn areas(function: &str, call: &Call) -> Numbers {
+    let (t, p) = (&call.y_true, &call.second);
+    if function == "average_precision_score" {
+        let options = given!(call, PrecisionOptions::new(), pos_label: number);
+        return by_average!(call, options, |o| average_precision_score(t, p, o));
+    }
+    let options = given!(call, RocAucOptions::new(), labels: list, max_fpr: number);
+    let options = match call.text("multi_class") {
+        Some("ovr") => options.multi_class(MultiClass::Ovr),
+        Some("ovo") => options.multi_class(MultiClass::Ovo),
+        _ => options,
     };
-    let weights = weights(entry).map(|w| Tensor::from_slice(&w, [w.len()])).transpose()?;
-    metric.update(&array("y_true")?, &array(text(entry, "second_argument"))?, weights.as_ref())?;
-    Ok(metric.values())
+    by_average!(call, options, |o| roc_auc_score(t, p, o))
+}
+
+fn curves(function: &str, call: &Call) -> Numbers {
+    let (t, p) = (&call.y_true, &call.second);
+    let options = given!(call, CurveOptions::new(), pos_label: number);
+    let options = match call.bool("drop_intermediate") {
+        Some(drop) => options.drop_intermediate(drop),
+        None => options,
+    };
+    match function {
+        "roc_curve" => many(roc_curve(t, p, options).map(|c| [c.fpr, c.tpr, c.thresholds].concat())),
+        "det_curve" => many(det_curve(t, p, options).map(|c| [c.fpr, c.fnr, c.thresholds].concat())),
+        "auc" => one(auc(t, p)),
+        _ => many(precision_recall_curve(t, p, options).map(|c| [c.precision, c.recall, c.thresholds].concat())),
+    }
+}
+
+/// A score of any average over outputs.
+macro_rules! by_output {
+    ($call:expr, $options:expr, |$o:ident| $score:expr) => {{
+        let options = $options;
+        match ($call.text("multioutput"), $call.list("multioutput")) {
+            (Some("raw_values"), _) => {
+                let $o = options.multioutput(Each);
+                many($score)
+            }
+            (Some("variance_weighted"), _) => {
+                let $o = options.multioutput(Multioutput::VarianceWeighted);
+                one($score)
+            }
+            (_, Some(weights)) => {
+                let $o = options.multioutput(Multioutput::Weights(weights));
+                one($score)
+            }
+            _ => {
+                let $o = options;
+                one($score)
+            }
+        }
+    }};
+}
+
+fn regression(function: &str, call: &Call) -> Option<Numbers> {
+    let (t, p) = (&call.y_true, &call.second);
+    let options = || given!(call, RegressionOptions::new());
+    let explained = || given!(call, RegressionOptions::new(), force_finite: bool);
+    let weights = || given!(call, WeightOptions::new());
+    let alpha = || call.number("alpha").unwrap_or(0.5);
+    let power = || call.number("power").unwrap_or(0.0);
+    Some(match function {
+        "mean_squared_error" => by_output!(call, options(), |o| mean_squared_error(t, p, o)),
+        "root_mean_squared_error" => by_output!(call, options(), |o| root_mean_squared_error(t, p, o)),
+        "mean_absolute_error" => by_output!(call, options(), |o| mean_absolute_error(t, p, o)),
+        "mean_absolute_percentage_error" => {
+            by_output!(call, options(), |o| mean_absolute_percentage_error(t, p, o))
+        }
+        "mean_squared_log_error" => by_output!(call, options(), |o| mean_squared_log_error(t, p, o)),
+        "root_mean_squared_log_error" => by_output!(call, options(), |o| root_mean_squared_log_error(t, p, o)),
+        "median_absolute_error" => by_output!(call, options(), |o| median_absolute_error(t, p, o)),
+        "max_error" => one(max_error(t, p)),
+        "mean_pinball_loss" => by_output!(call, options(), |o| mean_pinball_loss(t, p, alpha(), o)),
+        "r2_score" => by_output!(call, explained(), |o| r2_score(t, p, o)),
+        "explained_variance_score" => by_output!(call, explained(), |o| explained_variance_score(t, p, o)),
+        "d2_pinball_score" => by_output!(call, options(), |o| d2_pinball_score(t, p, alpha(), o)),
+        "d2_absolute_error_score" => by_output!(call, options(), |o| d2_absolute_error_score(t, p, o)),
+        "mean_tweedie_deviance" => one(mean_tweedie_deviance(t, p, power(), weights())),
+        "mean_poisson_deviance" => one(mean_poisson_deviance(t, p, weights())),
+        "mean_gamma_deviance" => one(mean_gamma_deviance(t, p, weights())),
+        "d2_tweedie_score" => one(d2_tweedie_score(t, p, power(), weights())),
+        _ => return None,
+    })
+}
+
+/// The report as scikit-learn prints it, or as a map from class to scores.
+fn report(entry: &Value, call: &Call, want: &Value) -> Result<(), Stop> {
+    let failed = |error: kiln::train::Error| Stop::Failed(error.to_string());
+    let options = given!(call, ReportOptions::new(), labels: list, zero_division: number);
+    let digits = call.number("digits").unwrap_or(2.0);
+    let mut report =
+        classification_report(&call.y_true, &call.second, options.digits(digits as usize)).map_err(failed)?;
+    if let Some(names) = call.get("target_names").and_then(Value::as_array) {
+        report = report.with_names(names.iter().filter_map(Value::as_str)).map_err(failed)?;
+    }
+    call.get("output_dict");
+    call.all_known()?;
+    match want.as_object() {
+        None => {
+            let (got, want) = (report.to_string(), want.as_str().unwrap_or_default());
+            if got == want { Ok(()) } else { Err(Stop::Failed(format!("got\n{got}expected\n{want}"))) }
+        }
+        Some(map) => {
+            let row = |name: &str| -> Option<Vec<f64>> { row(&report, name) };
+            let (mut got, mut wanted) = (Vec::new(), Vec::new());
+            for (name, value) in map {
+                got.extend(row(name).ok_or_else(|| Stop::Failed(format!("no row `{name}`")))?);
+                match value.as_object() {
+                    None => wanted.extend(number(value)),
+                    Some(scores) => wanted.extend(
+                        ["precision", "recall", "f1-score", "support"]
+                            .map(|key| number(&scores[key]).unwrap_or(f64::NAN)),
+                    ),
+                }
+            }
+            Ok(Tolerance::of(entry, "tol").numbers("classification_report", &got, &wanted)?)
+        }
+    }
+}
+
+fn row(report: &ClassificationReport, name: &str) -> Option<Vec<f64>> {
+    let scores = match name {
+        "accuracy" => return Some(vec![report.accuracy]),
+        "micro avg" => report.micro_average.as_ref()?,
+        "macro avg" => &report.macro_average,
+        "weighted avg" => &report.weighted_average,
+        "samples avg" => report.samples_average.as_ref()?,
+        name => report.get(name)?,
+    };
+    Some(vec![scores.precision, scores.recall, scores.f1, scores.support])
 }

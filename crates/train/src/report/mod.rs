@@ -1,7 +1,17 @@
 //! What a classifier confuses with what: the confusion matrix, and precision, recall and F1 by class. Takes plain
-//! labels; computes no loss and needs no model.
+//! labels; computes no loss and needs no model. Scores of tensors, with their options, are in `crate::scores`. With the feature
+//! `plot`, all that is known of a run on one page (`page.rs`).
+
+#[cfg(feature = "plot")]
+mod html;
+#[cfg(feature = "plot")]
+mod page;
+
+#[cfg(feature = "plot")]
+pub use page::Report;
 
 use crate::error::{Error, Result};
+use crate::scores::{Average, KappaWeights, Measure, Tally};
 use std::fmt;
 
 /// What the counts of a [`ConfusionMatrix`] are shares of; scikit-learn's `normalize`.
@@ -15,13 +25,14 @@ pub enum Normalize {
     All,
 }
 
-/// Counts of (true class, predicted class) pairs.
+/// Counts of (true class, predicted class) pairs, or weights of them: [`confusion_matrix`](crate::scores::confusion_matrix) takes tensors
+/// and weights of samples.
 ///
 /// # Examples
 /// ```
 /// use kiln_train::report::ConfusionMatrix;
 /// let matrix = ConfusionMatrix::from_labels(&[0, 0, 1, 1], &[0, 1, 1, 1], 2)?.with_names(["cat", "dog"])?;
-/// assert_eq!(matrix.count(0, 1), Some(1));
+/// assert_eq!(matrix.count(0, 1), Some(1.0));
 /// assert_eq!(matrix.accuracy(), 0.75);
 /// assert_eq!(
 ///     matrix.to_string(),
@@ -33,11 +44,11 @@ pub enum Normalize {
 /// );
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConfusionMatrix {
     names: Vec<String>,
     /// `classes × classes`, a row for each true class.
-    counts: Vec<u64>,
+    counts: Vec<f64>,
 }
 
 impl ConfusionMatrix {
@@ -52,20 +63,8 @@ impl ConfusionMatrix {
                 "give one prediction for each true label",
             ));
         }
-        let Some(size) = classes.checked_mul(classes).filter(|&size| size > 0) else {
-            return Err(Error::data(
-                format!("ConfusionMatrix: there cannot be {classes} classes"),
-                "give the number of classes, such as the size of the model's last layer",
-            ));
-        };
-        let mut counts = Vec::new();
-        if counts.try_reserve_exact(size).is_err() {
-            return Err(Error::data(
-                format!("ConfusionMatrix: there is no memory for the pairs of {classes} classes"),
-                "give the number of classes, such as the size of the model's last layer: identifiers are no class numbers",
-            ));
-        }
-        counts.resize(size, 0);
+        let names = (0..classes).map(|class| class.to_string());
+        let mut matrix = Self::empty(classes, names)?;
         for (row, (&truth, &predicted)) in truth.iter().zip(predicted).enumerate() {
             for (kind, label) in [("true", truth), ("predicted", predicted)] {
                 if label >= classes {
@@ -79,9 +78,34 @@ impl ConfusionMatrix {
                     ));
                 }
             }
-            counts[truth * classes + predicted] += 1;
+            matrix.add(truth, predicted, 1.0);
         }
-        Ok(Self { names: (0..classes).map(|class| class.to_string()).collect(), counts })
+        Ok(matrix)
+    }
+
+    /// Of so many classes, and nothing counted yet.
+    pub(crate) fn empty(classes: usize, names: impl Iterator<Item = String>) -> Result<Self> {
+        let Some(size) = classes.checked_mul(classes).filter(|&size| size > 0) else {
+            return Err(Error::data(
+                format!("ConfusionMatrix: there cannot be {classes} classes"),
+                "give the number of classes, such as the size of the model's last layer",
+            ));
+        };
+        let mut counts = Vec::new();
+        if counts.try_reserve_exact(size).is_err() {
+            return Err(Error::data(
+                format!("ConfusionMatrix: there is no memory for the pairs of {classes} classes"),
+                "give the number of classes, such as the size of the model's last layer: identifiers are no class numbers",
+            ));
+        }
+        counts.resize(size, 0.0);
+        Ok(Self { names: names.collect(), counts })
+    }
+
+    /// Counts a pair with a weight.
+    pub(crate) fn add(&mut self, truth: usize, predicted: usize, weight: f64) {
+        let classes = self.classes();
+        self.counts[truth * classes + predicted] += weight;
     }
 
     /// The same counts with names for the classes, in order of their labels.
@@ -111,12 +135,12 @@ impl ConfusionMatrix {
     }
 
     /// All counts, row-major: a row for each true class, a column for each predicted one.
-    pub fn counts(&self) -> &[u64] {
+    pub fn counts(&self) -> &[f64] {
         &self.counts
     }
 
     /// How often `truth` was taken for `predicted`; `None` where there is no such class.
-    pub fn count(&self, truth: usize, predicted: usize) -> Option<u64> {
+    pub fn count(&self, truth: usize, predicted: usize) -> Option<f64> {
         let classes = self.classes();
         let is_inside = truth < classes && predicted < classes;
         is_inside.then(|| self.counts[truth * classes + predicted])
@@ -143,41 +167,66 @@ impl ConfusionMatrix {
 
     /// The mean of the recall of the classes that occur: the accuracy if all were equally frequent.
     pub fn balanced_accuracy(&self) -> f64 {
+        let recalls = self.recalls();
+        if recalls.is_empty() { 0.0 } else { recalls.iter().sum::<f64>() / recalls.len() as f64 }
+    }
+
+    /// The recall of each class that occurs.
+    pub(crate) fn recalls(&self) -> Vec<f64> {
         let classes = self.classes();
-        let occur: Vec<usize> = (0..classes).filter(|&class| self.support(class) > 0).collect();
-        let recalls = occur.iter().map(|&class| ratio(self.counts[class * classes + class], self.support(class)));
-        if occur.is_empty() { 0.0 } else { recalls.sum::<f64>() / occur.len() as f64 }
+        let occur = (0..classes).filter(|&class| self.support(class) > 0.0);
+        occur.map(|class| ratio(self.counts[class * classes + class], self.support(class))).collect()
     }
 
     /// Agreement beyond what chance gives, `(accuracy - chance) / (1 - chance)` (Cohen 1960): 1 is perfect, 0 is chance,
     /// NaN where everything is of one class.
     pub fn cohen_kappa(&self) -> f64 {
-        let total = self.counts.iter().sum::<u64>() as f64;
-        let chance: f64 =
-            (0..self.classes()).map(|class| self.support(class) as f64 * self.predicted(class) as f64).sum::<f64>()
-                / (total * total);
-        (self.accuracy() - chance) / (1.0 - chance)
+        self.weighted_kappa(None, f64::NAN)
+    }
+
+    /// The same with distances between the classes, `1 - Σ distance·count / Σ distance·chance`.
+    pub(crate) fn weighted_kappa(&self, weights: Option<KappaWeights>, undefined: f64) -> f64 {
+        let classes = self.classes();
+        let total: f64 = self.counts.iter().sum();
+        let predicted: Vec<f64> = (0..classes).map(|class| self.predicted(class)).collect();
+        let (mut disagreement, mut chance) = (0.0, 0.0);
+        for (truth, row) in self.counts.chunks_exact(classes).enumerate() {
+            let support: f64 = row.iter().sum();
+            for (other, count) in row.iter().enumerate() {
+                let apart = truth.abs_diff(other) as f64;
+                let distance = match weights {
+                    None => f64::from(truth != other),
+                    Some(KappaWeights::Linear) => apart,
+                    Some(KappaWeights::Quadratic) => apart * apart,
+                };
+                disagreement += distance * count;
+                chance += distance * support * predicted[other] / total;
+            }
+        }
+        if chance == 0.0 || total == 0.0 { undefined } else { 1.0 - disagreement / chance }
     }
 
     /// Matthews' correlation of true and predicted classes, for any number of classes (Gorodkin 2004): 1 is perfect, 0 is
     /// chance, and 0 where one side is of one class.
     pub fn matthews_correlation(&self) -> f64 {
-        let total = self.counts.iter().sum::<u64>() as f64;
-        let pairs = || (0..self.classes()).map(|class| (self.support(class) as f64, self.predicted(class) as f64));
-        let together: f64 = pairs().map(|(t, p)| t * p).sum();
-        let (truth, predicted): (f64, f64) = (pairs().map(|(t, _)| t * t).sum(), pairs().map(|(_, p)| p * p).sum());
+        let total: f64 = self.counts.iter().sum();
+        let pairs: Vec<(f64, f64)> =
+            (0..self.classes()).map(|class| (self.support(class), self.predicted(class))).collect();
+        let together: f64 = pairs.iter().map(|(t, p)| t * p).sum();
+        let truth: f64 = pairs.iter().map(|(t, _)| t * t).sum();
+        let predicted: f64 = pairs.iter().map(|(_, p)| p * p).sum();
         let scale = (total * total - truth) * (total * total - predicted);
-        if scale == 0.0 { 0.0 } else { (self.right() as f64 * total - together) / scale.sqrt() }
+        if scale == 0.0 { 0.0 } else { (self.right() * total - together) / scale.sqrt() }
     }
 
     /// How often a class occurred.
-    fn support(&self, class: usize) -> u64 {
+    fn support(&self, class: usize) -> f64 {
         let classes = self.classes();
         self.counts[class * classes..][..classes].iter().sum()
     }
 
     /// How often a class was predicted.
-    fn predicted(&self, class: usize) -> u64 {
+    fn predicted(&self, class: usize) -> f64 {
         self.counts.iter().skip(class).step_by(self.classes()).sum()
     }
 
@@ -188,49 +237,23 @@ impl ConfusionMatrix {
 
     /// Precision, recall and F1 of each class, and their averages.
     pub fn report(&self) -> ClassificationReport {
-        let classes = self.classes();
-        let score = |class: usize| {
-            let right = self.counts[class * classes + class];
-            let (support, predicted) = (self.support(class), self.predicted(class));
-            Scores {
-                precision: ratio(right, predicted),
-                recall: ratio(right, support),
-                // 2·P·R / (P + R), written with counts so that it is defined where P or R is not.
-                f1: ratio(2 * right, predicted + support),
-                support,
-            }
+        let classes = 0..self.classes();
+        let tally = Tally {
+            right: self.counts.iter().step_by(self.classes() + 1).copied().collect(),
+            predicted: classes.clone().map(|class| self.predicted(class)).collect(),
+            truth: classes.map(|class| self.support(class)).collect(),
         };
-        let scores: Vec<Scores> = (0..classes).map(score).collect();
-        ClassificationReport {
-            accuracy: self.accuracy(),
-            macro_average: average(&scores, |_| 1.0),
-            weighted_average: average(&scores, |scores| scores.support as f64),
-            classes: self.names.iter().cloned().zip(scores).collect(),
-        }
+        ClassificationReport::of(self.names.clone(), &tally, self.accuracy(), 0.0)
     }
 
-    fn right(&self) -> u64 {
+    fn right(&self) -> f64 {
         self.counts.iter().step_by(self.classes() + 1).sum()
     }
 }
 
 /// `part / whole`, and 0 for a share of nothing, as in scikit-learn.
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-fn average(scores: &[Scores], weight: impl Fn(&Scores) -> f64) -> Scores {
-    let total: f64 = scores.iter().map(&weight).sum();
-    let mean = |value: fn(&Scores) -> f64| {
-        let sum: f64 = scores.iter().map(|scores| weight(scores) * value(scores)).sum();
-        if total == 0.0 { 0.0 } else { sum / total }
-    };
-    Scores {
-        precision: mean(|scores| scores.precision),
-        recall: mean(|scores| scores.recall),
-        f1: mean(|scores| scores.f1),
-        support: scores.iter().map(|scores| scores.support).sum(),
-    }
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { part / whole }
 }
 
 /// Counts with the class names around them, aligned.
@@ -272,8 +295,8 @@ pub struct Scores {
     pub recall: f64,
     /// The harmonic mean of precision and recall.
     pub f1: f64,
-    /// How often the class occurred.
-    pub support: u64,
+    /// How often the class occurred, or with what weight.
+    pub support: f64,
 }
 
 impl Scores {
@@ -299,15 +322,74 @@ impl Scores {
 pub struct ClassificationReport {
     /// Name and scores of each class, by label.
     pub classes: Vec<(String, Scores)>,
-    /// The share of right predictions.
+    /// The share of right predictions, of samples whose every label is right.
     pub accuracy: f64,
+    /// The scores of all decisions together, where that is not the accuracy: of some classes only, or of several labels a sample.
+    /// Printed in its place.
+    pub micro_average: Option<Scores>,
     /// The mean over the classes, each counting alike.
     pub macro_average: Scores,
     /// The mean over the classes, weighted by how often each occurred.
     pub weighted_average: Scores,
+    /// The mean over the samples, where these have several labels.
+    pub samples_average: Option<Scores>,
+    digits: usize,
 }
 
 impl ClassificationReport {
+    pub(crate) fn of(names: Vec<String>, tally: &Tally, accuracy: f64, zero_division: f64) -> Self {
+        let [precision, recall, f1] =
+            [Measure::Precision, Measure::Recall, Measure::F(1.0)].map(|measure| tally.measure(measure, zero_division));
+        let scores = |class: usize| Scores {
+            precision: precision[class],
+            recall: recall[class],
+            f1: f1[class],
+            support: tally.truth[class],
+        };
+        Self {
+            classes: names.into_iter().enumerate().map(|(class, name)| (name, scores(class))).collect(),
+            accuracy,
+            micro_average: None,
+            macro_average: Self::averaged(tally, zero_division, Average::Macro),
+            weighted_average: Self::averaged(tally, zero_division, Average::Weighted),
+            samples_average: None,
+            digits: 2,
+        }
+    }
+
+    pub(crate) fn averaged(tally: &Tally, zero_division: f64, average: Average) -> Scores {
+        let mean = |measure| tally.average(measure, zero_division, average);
+        Scores {
+            precision: mean(Measure::Precision),
+            recall: mean(Measure::Recall),
+            f1: mean(Measure::F(1.0)),
+            support: tally.truth.iter().sum(),
+        }
+    }
+
+    /// The same with names for the classes, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is not one name a class.
+    pub fn with_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        if names.len() != self.classes.len() {
+            return Err(Error::data(
+                format!("ClassificationReport: {} names for {} classes", names.len(), self.classes.len()),
+                "give one name for each class, in order of their labels",
+            ));
+        }
+        self.classes.iter_mut().zip(names).for_each(|(class, name)| class.0 = name);
+        Ok(self)
+    }
+
+    /// The same, printed with so many decimals; 2 unless given.
+    #[must_use]
+    pub fn with_digits(mut self, digits: usize) -> Self {
+        self.digits = digits;
+        self
+    }
+
     /// The scores of the class called `name`.
     pub fn get(&self, name: &str) -> Option<&Scores> {
         self.classes.iter().find(|(other, _)| other == name).map(|(_, scores)| scores)
@@ -317,10 +399,12 @@ impl ClassificationReport {
 impl fmt::Display for ClassificationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.classes.iter().map(|(name, _)| name.chars().count());
-        let width = names.max().unwrap_or(0).max("weighted avg".len());
+        let digits = self.digits;
+        let width = names.max().unwrap_or(0).max("weighted avg".len()).max(digits);
         let line = |f: &mut fmt::Formatter<'_>, name: &str, scores: &Scores| {
             let Scores { precision, recall, f1, support } = scores;
-            writeln!(f, "{name:>width$}  {precision:>9.2} {recall:>9.2} {f1:>9.2} {support:>9}")
+            let numbers = format!("{precision:>9.digits$} {recall:>9.digits$} {f1:>9.digits$}").replace("NaN", "nan");
+            writeln!(f, "{name:>width$}  {numbers} {support:>9}")
         };
         writeln!(f, "{:>width$}  {:>9} {:>9} {:>9} {:>9}\n", "", "precision", "recall", "f1-score", "support")?;
         for (name, scores) in &self.classes {
@@ -329,9 +413,13 @@ impl fmt::Display for ClassificationReport {
         let support = self.macro_average.support;
         let accuracy = self.accuracy;
         writeln!(f)?;
-        writeln!(f, "{:>width$}  {:>9} {:>9} {accuracy:>9.2} {support:>9}", "accuracy", "", "")?;
+        match &self.micro_average {
+            None => writeln!(f, "{:>width$}  {:>9} {:>9} {accuracy:>9.digits$} {support:>9}", "accuracy", "", "")?,
+            Some(scores) => line(f, "micro avg", scores)?,
+        }
         line(f, "macro avg", &self.macro_average)?;
-        line(f, "weighted avg", &self.weighted_average)
+        line(f, "weighted avg", &self.weighted_average)?;
+        self.samples_average.as_ref().map_or(Ok(()), |scores| line(f, "samples avg", scores))
     }
 }
 
@@ -346,8 +434,8 @@ mod tests {
     #[test]
     fn counts_and_shares() {
         let matrix = matrix();
-        assert_eq!(matrix.counts(), [2, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]);
-        assert_eq!((matrix.count(2, 1), matrix.count(4, 0)), (Some(1), None));
+        assert_eq!(matrix.counts(), [2., 1., 0., 0., 0., 1., 0., 0., 0., 1., 1., 0., 0., 0., 0., 0.]);
+        assert_eq!((matrix.count(2, 1), matrix.count(4, 0)), (Some(1.0), None));
         let shares = matrix.normalized();
         assert_eq!(shares[2], [0.0, 0.5, 0.5, 0.0]);
         assert_eq!(shares[3], [0.0; 4]);
@@ -388,7 +476,7 @@ mod tests {
 weighted avg       0.70      0.60      0.61         5
 ";
         assert_eq!(report.to_string(), expected);
-        assert_eq!(report.get("class 2").unwrap().support, 3);
+        assert_eq!(report.get("class 2").unwrap().support, 3.0);
         assert_eq!(report.get("class 3"), None);
     }
 
@@ -396,7 +484,7 @@ weighted avg       0.70      0.60      0.61         5
     fn a_class_that_never_occurs_scores_zero() {
         let report = matrix().report();
         let Scores { precision, recall, f1, support } = report.classes[3].1;
-        assert_eq!((precision, recall, f1, support), (0.0, 0.0, 0.0, 0));
+        assert_eq!((precision, recall, f1, support), (0.0, 0.0, 0.0, 0.0));
         assert_eq!(report.macro_average.recall, (2.0 / 3.0 + 1.0 + 0.5) / 4.0);
     }
 
