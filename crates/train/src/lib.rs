@@ -53,6 +53,7 @@ mod interrupt;
 mod model;
 mod plans;
 mod predictor;
+mod rate_finder;
 mod unoptimized;
 
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
@@ -65,6 +66,7 @@ pub use history::{Diagnosis, FitVerdict, History, Logs, Params, StopReason};
 pub use model::{Compile, Model};
 pub use predictor::Predictor;
 pub use progress::{Progress, Verbosity};
+pub use rate_finder::{RateFinder, RateSweep};
 #[cfg(feature = "plot")]
 pub use report::Report;
 pub use report::{ClassificationReport, ConfusionMatrix};

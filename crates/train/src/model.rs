@@ -12,7 +12,9 @@ use kiln_nn::losses::{IntoLosses, Loss, Reduction};
 use kiln_nn::metrics::{IntoMetrics, Metric};
 use kiln_nn::module::{named_parameters, set_trainable};
 use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, SelectOps, Value, concat};
-use kiln_nn::optimizers::{IntoOptimizer, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm};
+use kiln_nn::optimizers::{
+    IntoOptimizer, LearningRate, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm,
+};
 use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var, Watch};
 use std::collections::HashSet;
 
@@ -423,6 +425,26 @@ impl<M: Module> Model<M> {
     /// A rate that is none; a schedule drives the rate.
     pub fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
         Ok(self.optimizer.set_learning_rate(rate)?)
+    }
+
+    /// Sets the rate of the next step, whatever drives it: where that is a schedule, by a factor on it.
+    pub(crate) fn force_rate(&mut self, rate: f64) -> Result<()> {
+        let optimizer = &mut self.optimizer;
+        if let LearningRate::Constant(_) = optimizer.settings().learning_rate {
+            return Ok(optimizer.set_learning_rate(rate)?);
+        }
+        if rate == optimizer.learning_rate() {
+            return Ok(());
+        }
+        let before = optimizer.rate_factor();
+        optimizer.set_rate_factor(1.0)?;
+        let scheduled = optimizer.learning_rate();
+        if optimizer.set_rate_factor(rate / scheduled).is_ok() {
+            return Ok(());
+        }
+        optimizer.set_rate_factor(before)?;
+        let text = format!("the learning rate cannot be set to {rate}: the schedule gives {scheduled} here");
+        Err(Error::config(text, "give the optimizer a number instead of the schedule, or end the schedule above 0"))
     }
 
     /// The table of layers, output shapes and parameter counts.

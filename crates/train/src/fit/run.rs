@@ -12,7 +12,6 @@ use crate::progress::Progress;
 use crate::running::MetricState;
 use crate::{Error, Result, unoptimized};
 use kiln_nn::module::{load_parameters, named_parameters};
-use kiln_nn::optimizers::LearningRate;
 use kiln_nn::{Key, Module, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -551,22 +550,7 @@ impl<M: Module> Control for Run<'_, '_, M> {
 
     fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
         self.cursor.logs_rate = true;
-        let optimizer = &mut self.model.optimizer;
-        if let LearningRate::Constant(_) = optimizer.settings().learning_rate {
-            return Ok(optimizer.set_learning_rate(rate)?);
-        }
-        if rate == optimizer.learning_rate() {
-            return Ok(());
-        }
-        let before = optimizer.rate_factor();
-        optimizer.set_rate_factor(1.0)?;
-        let scheduled = optimizer.learning_rate();
-        if optimizer.set_rate_factor(rate / scheduled).is_ok() {
-            return Ok(());
-        }
-        optimizer.set_rate_factor(before)?;
-        let text = format!("the learning rate cannot be set to {rate}: the schedule gives {scheduled} here");
-        Err(Error::config(text, "give the optimizer a number instead of the schedule, or end the schedule above 0"))
+        self.model.force_rate(rate)
     }
 
     fn log_learning_rate(&mut self) {

@@ -20,8 +20,10 @@ mod figure;
 mod gallery;
 mod panel;
 mod picture;
+mod rates;
 mod runs;
 mod scale;
+mod search;
 
 pub use confusion::ConfusionPlot;
 pub use curves::CurvePlot;

@@ -43,6 +43,15 @@ impl Scale {
         Self { low: low - margin, high: high + margin, is_log, is_share }
     }
 
+    /// A logarithmic scale that shows every positive value.
+    pub fn log(values: impl Iterator<Item = f64>) -> Self {
+        let logs = values.filter(|value| *value > 0.0 && value.is_finite()).map(f64::log10);
+        let (low, high) = logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+        let (low, high) = if low < high { (low, high) } else { (-1.0, 1.0) };
+        let margin = 0.02 * (high - low);
+        Self { low: low - margin, high: high + margin, is_log: true, is_share: false }
+    }
+
     /// From 0 to 1, with a little room at both ends.
     pub fn unit() -> Self {
         Self { low: -0.02, high: 1.02, is_log: false, is_share: true }

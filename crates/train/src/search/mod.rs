@@ -7,6 +7,8 @@ mod space;
 mod strategy;
 
 pub use results::{SearchResult, Trial, TrialEnd};
+#[cfg(feature = "plot")]
+pub(crate) use space::Range;
 pub use space::{Choice, Space, Value};
 
 use crate::callbacks::EarlyStopping;

@@ -86,8 +86,8 @@ pub struct SearchResult<M: Module> {
     pub objective: String,
     /// Whether Ctrl-C has ended the search.
     pub is_interrupted: bool,
-    pub(super) direction: Direction,
-    pub(super) space: Space,
+    pub(crate) direction: Direction,
+    pub(crate) space: Space,
 }
 
 /// Where the best of some trials is: the first of equals.

@@ -244,6 +244,22 @@ impl Range {
         }
     }
 
+    /// Whether equal factors are equally far apart.
+    #[cfg(feature = "plot")]
+    pub(crate) fn is_log(&self) -> bool {
+        matches!(self, Range::Float { is_log: true, .. } | Range::Int { is_log: true, .. })
+    }
+
+    /// The smallest and the largest number.
+    #[cfg(feature = "plot")]
+    pub(crate) fn ends(&self) -> (f64, f64) {
+        match self {
+            Range::Float { low, high, .. } => (*low, *high),
+            Range::Int { low, high, .. } => (*low as f64, *high as f64),
+            Range::Choice(values) => (0.0, values.len() as f64),
+        }
+    }
+
     /// Where in the range a value is, from 0 to 1: the inverse of [`Range::at`], at the middle of what gives the same value.
     #[cfg(any(test, feature = "plot", feature = "bayesian"))]
     pub(crate) fn fraction(&self, value: &Value) -> f64 {
