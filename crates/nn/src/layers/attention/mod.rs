@@ -1,11 +1,15 @@
 //! Attention: each step of one sequence takes what it needs from the steps of another. Masks hide steps: those of the values, and
-//! with a causal mask those that come later.
+//! with a causal mask those that come later. What has heads, and projections for them, is in `heads.rs`.
+
+mod heads;
+
+pub use heads::{GroupQueryAttention, Lengths, MultiHeadAttention};
 
 use super::activation::{hidden, masked_softmax};
 use super::noise::dropped;
 use super::settings::{described, settings, words};
-use crate::layer::{AnyLayer, Weight, Weights, activity};
-use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
+use crate::layer::{AnyLayer, Weight, Weights};
+use crate::{Error, Initializer, Pass, Result, Signal};
 use kiln_autograd::ops::{
     ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, SelectOps, Value, ViewOps,
 };
@@ -21,42 +25,32 @@ struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     fn of(class: &str, x: &'a [Signal], takes_mask: bool) -> Result<Inputs<'a>> {
-        let (x, pairs) = match x.split_last() {
-            Some((last, rest)) if takes_mask => (rest, Some(last)),
-            _ => (x, None),
-        };
+        let (x, pairs) = apart(x, takes_mask);
         let [query, value, key] = roles(class, x)?;
         Ok(Inputs { query, value, key, pairs })
     }
 
-    /// Which step of the value each step of the query may see: `[batch, query, value]` or what broadcasts to it.
-    fn mask(&self, causal: bool) -> Result<Option<Var>> {
-        let steps = |x: &Signal| x.mask.clone().filter(|mask| Value::shape(mask).rank() == 2);
-        let mut all: Option<Var> = None;
-        let mut and = |mask: Var| -> Result<()> {
-            all = Some(match all.take() {
-                Some(all) => all.logical_and(&mask)?,
-                None => mask,
-            });
-            Ok(())
-        };
-        if let Some(pairs) = self.pairs {
-            and(if Value::dtype(&pairs.value) == DType::Bool { pairs.value.clone() } else { pairs.value.ne(0)? })?;
-        }
-        if let Some(mask) = steps(self.query) {
-            and(mask.unsqueeze(2)?)?;
-        }
-        if let Some(mask) = steps(self.value) {
-            and(mask.unsqueeze(1)?)?;
-        }
-        if let Some(mask) = steps(self.key).filter(|_| !std::ptr::eq(self.key, self.value)) {
-            and(mask.unsqueeze(1)?)?;
-        }
-        if causal {
-            and(Var::new(earlier(self.query.shape()[1], self.value.shape()[1])?.unsqueeze(0)?))?;
-        }
-        Ok(all)
+    /// Which steps of the key and the value count, where one of them has a mask.
+    fn of_values(&self) -> impl Iterator<Item = &'a Signal> {
+        let key = Some(self.key).filter(|key| !std::ptr::eq(*key, self.value));
+        [self.value].into_iter().chain(key)
     }
+}
+
+/// The inputs, and the mask of pairs that is the last of them.
+fn apart<T>(x: &[T], takes_mask: bool) -> (&[T], Option<&T>) {
+    match x.split_last() {
+        Some((last, rest)) if takes_mask => (rest, Some(last)),
+        _ => (x, None),
+    }
+}
+
+/// What both masks count.
+fn both(all: Option<Var>, mask: Var) -> Result<Option<Var>> {
+    Ok(Some(match all {
+        Some(all) => all.logical_and(&mask)?,
+        None => mask,
+    }))
 }
 
 /// Whether each step of `rows` may see each of `columns`: not those that come later.
@@ -77,18 +71,17 @@ enum Blind {
     Unmasked,
 }
 
-/// The shares that scores `[…, rows, columns]` give each column, of what the masks let be seen.
-fn shares(
-    inputs: &Inputs<'_>,
-    scores: &Var,
-    causal: bool,
-    blind: Blind,
-    widen: impl Fn(Var) -> Result<Var>,
-) -> Result<Var> {
-    if let Some(mask) = inputs.mask(false)? {
-        let mask = inputs.mask(causal)?.unwrap_or(mask);
-        let mask = widen(mask)?.expand(*Value::shape(scores))?;
-        let low = hidden(Value::dtype(scores));
+/// The shares that scores `[…, rows, columns]` give each column, of what a mask that broadcasts to them lets be seen.
+fn shares(mask: Option<Var>, scores: &Var, causal: bool, blind: Blind) -> Result<Var> {
+    let shape = *Value::shape(scores);
+    let (rows, columns) = (shape[shape.rank() - 2], shape[shape.rank() - 1]);
+    let dtype = Value::dtype(scores);
+    if let Some(mut mask) = mask {
+        if causal {
+            mask = mask.logical_and(&Var::new(earlier(rows, columns)?))?;
+        }
+        let mask = mask.expand(shape)?;
+        let low = hidden(dtype);
         return match blind {
             Blind::None => masked_softmax(scores, &mask),
             Blind::Even => crate::Activation::Softmax.apply(&mask.select(scores, &low)?),
@@ -99,9 +92,6 @@ fn shares(
         return crate::Activation::Softmax.apply(scores);
     }
     // Each step sees itself: a sum hides the others, and no row is left without any.
-    let shape = Value::shape(scores);
-    let (rows, columns) = (shape[shape.rank() - 2], shape[shape.rank() - 1]);
-    let dtype = Value::dtype(scores);
     let low = if dtype == DType::F16 { -3e4 } else { -1e9 };
     let hidden = earlier(rows, columns)?.cast(dtype)?.sub(1.0)?.mul(-low)?;
     crate::Activation::Softmax.apply(&scores.add(&Var::new(hidden))?)
@@ -120,12 +110,8 @@ fn roles<'a, T>(class: &str, x: &'a [T]) -> Result<[&'a T; 3]> {
     }
 }
 
-/// Steps and features of the query, the value and the key; the mask of pairs, if there is one, covers their steps.
-fn sequences(class: &str, inputs: &[Shape], takes_mask: bool) -> Result<[[usize; 2]; 3]> {
-    let (inputs, pairs) = match inputs.split_last() {
-        Some((last, rest)) if takes_mask => (rest, Some(last)),
-        _ => (inputs, None),
-    };
+/// Steps and features of the query, the value and the key.
+fn sequences(class: &str, inputs: &[Shape]) -> Result<[[usize; 2]; 3]> {
     let mut all = [[0; 2]; 3];
     for (at, shape) in all.iter_mut().zip(roles(class, inputs)?) {
         *at = <[usize; 2]>::try_from(&shape[..]).map_err(|_| {
@@ -133,15 +119,10 @@ fn sequences(class: &str, inputs: &[Shape], takes_mask: bool) -> Result<[[usize;
             Error::config(text, "give samples of shape [time, features]")
         })?;
     }
-    let [[rows, _], [values, _], [keys, _]] = all;
+    let [_, [values, _], [keys, _]] = all;
     if values != keys {
         let text = format!("{class}: {values} steps of values and {keys} of keys");
         return Err(Error::config(text, "there must be a key for each value"));
-    }
-    let covers = |mask: &Shape| matches!(mask[..], [r, c] if [1, rows].contains(&r) && [1, values].contains(&c));
-    if let Some(mask) = pairs.filter(|mask| !covers(mask)) {
-        let text = format!("{class}: the mask {mask} does not cover {rows} steps of queries and {values} of values");
-        return Err(Error::config(text, format!("give a mask of samples [{rows}, {values}], the last of the inputs")));
     }
     Ok(all)
 }
@@ -160,7 +141,7 @@ macro_rules! plain_attention {
 
             fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
                 let class = stringify!($name);
-                let [[rows, features], [columns, width], [_, others]] = sequences(class, inputs, false)?;
+                let [[rows, features], [columns, width], [_, others]] = sequences(class, inputs)?;
                 if features != others {
                     let text = format!("{class}: queries of {features} features and keys of {others}");
                     return Err(Error::config(text, "they must be equal; MultiHeadAttention projects them"));
@@ -173,7 +154,7 @@ macro_rules! plain_attention {
             }
 
             fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
-                let [[_, features], ..] = sequences(stringify!($name), inputs, false)?;
+                let [[_, features], ..] = sequences(stringify!($name), inputs)?;
                 Ok(self.own_weights(features))
             }
 
@@ -181,9 +162,12 @@ macro_rules! plain_attention {
                 let inputs = Inputs::of(stringify!($name), x, false)?;
                 let scores = self.scores(&inputs.query.value, &inputs.key.value, weights, pass)?;
                 // The query's mask is applied to the result.
-                let hidden = Signal::new(inputs.query.value.clone());
-                let seen = Inputs { query: &hidden, ..inputs };
-                let scores = shares(&seen, &scores, self.use_causal_mask, Blind::Unmasked, Ok)?;
+                let masks = inputs.of_values().filter_map(|x| x.mask.clone());
+                let masks = masks.filter(|mask| Value::shape(mask).rank() == 2);
+                let mask = masks
+                    .map(|mask| Ok(mask.unsqueeze(1)?))
+                    .try_fold(None, |all, mask: Result<Var>| both(all, mask?))?;
+                let scores = shares(mask, &scores, self.use_causal_mask, Blind::Unmasked)?;
                 let scores = dropped(&scores, self.dropout, pass)?;
                 let mut y = scores.matmul(&inputs.value.value)?;
                 let mask = x[0].mask.clone();
@@ -298,250 +282,3 @@ impl AdditiveAttention {
 }
 
 plain_attention!(AdditiveAttention);
-
-/// What the layers with heads have in common.
-struct Heads {
-    class: &'static str,
-    /// Heads of queries.
-    queries: usize,
-    /// Heads of keys and values, each shared by some of the queries.
-    keys: usize,
-    /// Features of a key.
-    key_dim: usize,
-    /// Features of a value.
-    value_dim: usize,
-    output: Option<usize>,
-    use_bias: bool,
-    dropout: f64,
-    causal: bool,
-    takes_mask: bool,
-    returns_scores: bool,
-    kernel: Initializer,
-    bias: Initializer,
-    regularizers: [Option<Regularizer>; 2],
-    activity: Option<Regularizer>,
-    constraints: [Option<Constraint>; 2],
-}
-
-impl Heads {
-    fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        let [[rows, width], [columns, _], _] = sequences(self.class, inputs, self.takes_mask)?;
-        if [self.queries, self.keys, self.key_dim, self.value_dim].contains(&0) || self.output == Some(0) {
-            let text = format!("{}: {} heads of {} features", self.class, self.queries, self.key_dim);
-            return Err(Error::config(text, "ask for at least one of each"));
-        }
-        if !self.queries.is_multiple_of(self.keys) {
-            let text = format!("{}: {} heads of keys do not divide {} of queries", self.class, self.keys, self.queries);
-            return Err(Error::config(text, "each head of keys serves as many heads of queries"));
-        }
-        let range = "a number from 0 to below 1";
-        super::require((0.0..1.0).contains(&self.dropout), self.class, "the dropout", self.dropout, range)?;
-        let mut all = vec![Shape::new(&[rows, self.output.unwrap_or(width)])?];
-        if self.returns_scores {
-            all.push(Shape::new(&[self.queries, rows, columns])?);
-        }
-        Ok(all)
-    }
-
-    fn weights(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
-        let [[_, query], [_, value], [_, key]] = sequences(self.class, inputs, self.takes_mask)?;
-        let output = self.output.unwrap_or(query);
-        let parts = [
-            ("query", vec![query, self.queries, self.key_dim], vec![self.queries, self.key_dim]),
-            ("key", vec![key, self.keys, self.key_dim], vec![self.keys, self.key_dim]),
-            ("value", vec![value, self.keys, self.value_dim], vec![self.keys, self.value_dim]),
-            ("attention_output", vec![self.queries, self.value_dim, output], vec![output]),
-        ];
-        let mut all = Vec::new();
-        for (name, kernel, bias) in parts {
-            let kernel = Weight::new("kernel", kernel, self.kernel);
-            all.push(kernel.regularizer(self.regularizers[0]).constraint(self.constraints[0]).within(name));
-            if self.use_bias {
-                let bias = Weight::new("bias", bias, self.bias);
-                all.push(bias.regularizer(self.regularizers[1]).constraint(self.constraints[1]).within(name));
-            }
-        }
-        Ok(all)
-    }
-
-    /// `x · kernel + bias` by heads: `[batch, heads, time, features]`.
-    fn projected(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
-        let kernel = pass.parameter(weights.get("kernel")?);
-        let shape = *Value::shape(&kernel);
-        let (heads, features) = (shape[1], shape[2]);
-        let mut y = x.matmul(&kernel.reshape([shape[0], heads * features])?)?;
-        if let Some(bias) = weights.find("bias") {
-            y = y.add(&pass.parameter(bias).reshape([heads * features])?)?;
-        }
-        self.note(&y, pass)?;
-        let (batch, time) = (Value::shape(x)[0], Value::shape(x)[1]);
-        Ok(y.reshape([batch, time, heads, features])?.permute(&[0, 2, 1, 3])?)
-    }
-
-    fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
-        let inputs = Inputs::of(self.class, x, self.takes_mask)?;
-        let query = self.projected(&inputs.query.value, weights.within("query"), pass)?;
-        let key = self.shared(self.projected(&inputs.key.value, weights.within("key"), pass)?)?;
-        let value = self.shared(self.projected(&inputs.value.value, weights.within("value"), pass)?)?;
-        let query = query.mul(1.0 / (self.key_dim as f64).sqrt())?;
-        let scores = query.matmul(&key.transpose(-1, -2)?)?;
-        // Keras has two ways to the result, which differ where a step sees none; the one with scores in hand gives 0.
-        let blind = if self.dropout > 0.0 || self.returns_scores { Blind::None } else { Blind::Even };
-        let scores = shares(&inputs, &scores, self.causal, blind, |mask| Ok(mask.unsqueeze(1)?))?;
-        let scores = dropped(&scores, self.dropout, pass)?;
-        // Heads side by side, and one product for all.
-        let y = scores.matmul(&value)?.permute(&[0, 2, 1, 3])?;
-        let [batch, time] = [Value::shape(&y)[0], Value::shape(&y)[1]];
-        let y = y.reshape([batch, time, self.queries * self.value_dim])?;
-        let kernel = pass.parameter(weights.within("attention_output").get("kernel")?);
-        let output = Value::shape(&kernel)[2];
-        let mut y = y.matmul(&kernel.reshape([self.queries * self.value_dim, output])?)?;
-        if let Some(bias) = weights.within("attention_output").find("bias") {
-            y = y.add(&pass.parameter(bias))?;
-        }
-        self.note(&y, pass)?;
-        Ok(results(y, scores, self.returns_scores, x[0].mask.clone()))
-    }
-
-    /// Notes what the result of a projection adds to the loss.
-    fn note(&self, y: &Var, pass: &mut Pass) -> Result<()> {
-        self.activity.map_or(Ok(()), |regularizer| activity(regularizer, y, pass))
-    }
-
-    /// Each head of keys or values as often as there are heads of queries for it.
-    fn shared(&self, x: Var) -> Result<Var> {
-        let times = self.queries / self.keys;
-        if times == 1 {
-            return Ok(x);
-        }
-        let [batch, heads, time, features] = [0, 1, 2, 3].map(|i| Value::shape(&x)[i]);
-        let wide = x.unsqueeze(2)?.expand([batch, heads, times, time, features])?;
-        Ok(wide.reshape([batch, heads * times, time, features])?)
-    }
-}
-
-/// A layer that is made of [`Heads`].
-macro_rules! with_heads {
-    ($(#[$doc:meta])* $name:ident { $($own:tt)* } |$self:ident| [$queries:expr, $keys:expr, $key_dim:expr, $value_dim:expr, $output:expr], $penalty:expr) => {
-        settings! {
-            $(#[$doc])*
-            ///
-            /// Called on one value, it attends to itself; with [`takes_attention_mask`](Self::takes_attention_mask) the last value
-            /// says of each pair of steps whether the first sees the second: `[batch, rows, columns]`.
-            ///
-            /// # Shapes
-            /// A query `[batch, rows, n]`, a value `[batch, columns, m]` and, if it is another, a key to `[batch, rows, n]`;
-            /// the scores are `[batch, heads, rows, columns]`.
-            $name {
-                $($own)*
-                /// Whether the projections have biases.
-                use_bias: bool = true;
-                /// The part of the scores that training leaves out.
-                dropout: f64 = 0.0;
-                /// Whether no step sees a later one.
-                use_causal_mask: bool = false;
-                /// Whether the last value it is called on is a mask of pairs.
-                takes_attention_mask: bool = false;
-                /// Whether the scores are given too.
-                return_attention_scores: bool = false;
-                /// What the kernels start from.
-                kernel_initializer: Initializer = Initializer::GlorotUniform;
-                /// What the biases start from.
-                bias_initializer: Initializer = Initializer::Zeros;
-                /// What the kernels add to the loss.
-                kernel_regularizer: Option<Regularizer> = None, some Regularizer;
-                /// What the biases add to the loss.
-                bias_regularizer: Option<Regularizer> = None, some Regularizer;
-                /// What the results of the projections add to the loss.
-                activity_regularizer: Option<Regularizer> = None, some Regularizer;
-                /// What holds for the kernels after each update.
-                kernel_constraint: Option<Constraint> = None, some Constraint;
-                /// What holds for the biases after each update.
-                bias_constraint: Option<Constraint> = None, some Constraint;
-            }
-        }
-
-        impl $name {
-            fn heads(&$self) -> Heads {
-                Heads {
-                    class: stringify!($name),
-                    queries: $queries,
-                    keys: $keys,
-                    key_dim: $key_dim,
-                    value_dim: $value_dim,
-                    output: $output,
-                    use_bias: $self.use_bias,
-                    dropout: $self.dropout,
-                    causal: $self.use_causal_mask,
-                    takes_mask: $self.takes_attention_mask,
-                    returns_scores: $self.return_attention_scores,
-                    kernel: $self.kernel_initializer,
-                    bias: $self.bias_initializer,
-                    regularizers: [$self.kernel_regularizer, $self.bias_regularizer],
-                    activity: $self.activity_regularizer,
-                    constraints: [$self.kernel_constraint, $self.bias_constraint],
-                }
-            }
-        }
-
-        impl AnyLayer for $name {
-            described!(any);
-
-            fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-                self.heads().infer(inputs)
-            }
-
-            fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
-                self.heads().weights(inputs)
-            }
-
-            fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
-                self.heads().run(x, weights, pass)
-            }
-
-            fn penalty(&$self) -> Option<Regularizer> {
-                $penalty
-            }
-        }
-    };
-}
-
-with_heads! {
-    /// Several attentions side by side, each with its own projections of query, key and value (Vaswani et al. 2017).
-    MultiHeadAttention {
-        num_heads: usize = 0, new;
-        key_dim: usize = 0, new;
-        /// Features of a value; those of a key unless set.
-        value_dim: Option<usize> = None, some usize;
-        /// Features of the output; those of the query unless set.
-        output_shape: Option<usize> = None, some usize;
-    }
-    |self| [self.num_heads, self.num_heads, self.key_dim, self.value_dim.unwrap_or(self.key_dim), self.output_shape],
-    None
-}
-
-impl MultiHeadAttention {
-    /// So many heads of so many features.
-    pub fn new(num_heads: usize, key_dim: usize) -> MultiHeadAttention {
-        MultiHeadAttention { num_heads, key_dim, ..MultiHeadAttention::default() }
-    }
-}
-
-with_heads! {
-    /// [`MultiHeadAttention`] in which several heads of queries share one of keys and values (Ainslie et al. 2023).
-    GroupQueryAttention {
-        head_dim: usize = 0, new;
-        num_query_heads: usize = 0, new;
-        num_key_value_heads: usize = 0, new;
-    }
-    |self| [self.num_query_heads, self.num_key_value_heads, self.head_dim, self.head_dim, None],
-    // In Keras it counts for the layer too, and not for its projections alone.
-    self.activity_regularizer
-}
-
-impl GroupQueryAttention {
-    /// Heads of `head_dim` features: so many of queries, and so many, which divide them, of keys and values.
-    pub fn new(head_dim: usize, num_query_heads: usize, num_key_value_heads: usize) -> GroupQueryAttention {
-        GroupQueryAttention { head_dim, num_query_heads, num_key_value_heads, ..GroupQueryAttention::default() }
-    }
-}
