@@ -205,6 +205,11 @@ impl<M: Module> Model<M> {
         });
         let text = serde_json::to_string_pretty(&description)
             .map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
+        // A file that could not be read again is worth nothing.
+        serde_json::from_str::<Json>(&text).map_err(|e| {
+            let text = format!("the model's settings cannot be read back: {e}");
+            Error::data(text, "a file holds models within models up to 40 deep: build inner ones flat, of their layers")
+        })?;
         let all = weights.iter().chain(&state).map(|(name, t)| (name.as_str(), t));
         let bytes = to_safetensors(all, &BTreeMap::from([(ENTRY.to_owned(), text)])).map_err(kiln_nn::Error::from)?;
         write_atomic(path.as_ref(), &bytes)
