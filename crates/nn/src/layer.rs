@@ -506,12 +506,12 @@ pub(crate) fn run_before_activation(
 
 /// A mask says of the first dimensions of its value which positions count. Of another shape it would be heeded by no layer.
 fn check_masks(layer: &dyn AnyLayer, what: &str, values: &[Signal]) -> Result<()> {
-    // Where the channels come first, the steps are behind them.
     let fits = |x: &Signal| {
-        let computed = DataFormat::ChannelsFirst.computed_batch(&x.value, 0);
-        x.mask.is_none()
-            || x.mask_for(x.shape()).is_some()
-            || computed.is_ok_and(|y| x.mask_for(Value::shape(&y)).is_some())
+        let Some(mask) = &x.mask else { return true };
+        // Where the channels come first, the steps are behind them.
+        let behind =
+            || DataFormat::ChannelsFirst.computed(x.shape(), 1).is_ok_and(|x| x.starts_with(Value::shape(mask)));
+        x.mask_for(x.shape()).is_some() || behind()
     };
     let Some(wrong) = values.iter().find(|x| !fits(x)) else { return Ok(()) };
     let (value, mask) = (wrong.shape(), wrong.mask.as_ref().map(|mask| *Value::shape(mask)).unwrap_or_default());

@@ -94,6 +94,13 @@ impl Axes {
         Ok(y.permute(&order)?.reshape([&shape[..1], &sample[..dims], &[heads * features]].concat())?)
     }
 
+    /// Scores `[batch, free…, heads, rows, columns]` with the dimensions of both samples.
+    fn apart(&self, scores: &Var, [rows, columns]: [&Shape; 2]) -> Result<Var> {
+        let before = self.free.len() + 2;
+        let pairs = [Axes::of(&self.attended, rows), Axes::of(&self.attended, columns)].concat();
+        Ok(scores.reshape([&Value::shape(scores)[..before], &pairs].concat())?)
+    }
+
     /// A mask of the first dimensions of a value as one of its steps: `[batch, free…, steps]`.
     fn steps(&self, mask: &Var, sample: &Shape) -> Result<Option<Var>> {
         let have = Value::shape(mask).rank();
@@ -242,6 +249,11 @@ impl Heads {
             let text = format!("{}: which of {} axes of attention is time?", self.class, axes.attended.len());
             return Err(Error::config(text, "a causal mask or a window needs one: .attention_axes(1)"));
         }
+        let scores = if self.returns_scores { 2 + axes.free.len() + 2 * axes.attended.len() } else { 0 };
+        if Shape::new(&vec![1; scores.max(query.rank() + 2)]).is_err() {
+            let text = format!("{}: heads or scores of samples {query} have too many dimensions", self.class);
+            return Err(Error::config(text, "make one dimension of the steps: Reshape before this layer"));
+        }
         let mut all = vec![Shape::new(&[&query[..query.rank() - 1], &output].concat())?];
         if self.returns_scores {
             let (rows, columns) = (Axes::of(&axes.attended, &query), Axes::of(&axes.attended, &value));
@@ -329,9 +341,7 @@ impl Heads {
         let y = axes.side_by_side(&y, &rows)?;
         let y = self.projected(&y, 2, weights.within("attention_output"), pass)?;
         self.note(&y, pass)?;
-        let (free, batch) = (Axes::of(&axes.free, &rows), Value::shape(&y)[0]);
-        let pairs = [Axes::of(&axes.attended, &rows), Axes::of(&axes.attended, &columns)].concat();
-        let scores = scores.reshape([&[batch], &free[..], &[self.queries], &pairs].concat())?;
+        let scores = if self.returns_scores { axes.apart(&scores, [&rows, &columns])? } else { scores };
         Ok(results(y, scores, self.returns_scores, x[0].mask.clone()))
     }
 
