@@ -62,8 +62,13 @@ fn main() -> Result<()> {
 
     let space = match options.kind {
         // A grid has an end along each parameter.
-        Kind::Grid => Space::new().choice("learning_rate", [3e-4, 1e-3, 3e-3]).choice("units", [32, 128]).choice("dropout", [0.0, 0.3]),
-        _ => Space::new().log_uniform("learning_rate", 1e-4, 1e-1).log_int("units", 16, 256).uniform("dropout", 0.0, 0.6),
+        Kind::Grid => Space::new()
+            .choice("learning_rate", [3e-4, 1e-3, 3e-3])
+            .choice("units", [32, 128])
+            .choice("dropout", [0.0, 0.3]),
+        _ => {
+            Space::new().log_uniform("learning_rate", 1e-4, 1e-1).log_int("units", 16, 256).uniform("dropout", 0.0, 0.6)
+        }
     };
     let space = space.int("layers", 1, 2).choice("optimizer", ["adam", "rmsprop"]);
     let search = match options.kind {

@@ -50,7 +50,10 @@ fn main() -> Result<()> {
         let fit = Fit::new().epochs(options.epochs).verbose(Verbosity::Silent).validation_data(&test);
         let history = model(rate)?.fit(&train, fit)?;
         let accuracy = history.best_value("val_accuracy", Mode::Max).unwrap_or(f64::NAN);
-        println!("{name:>9}: {rate:.1e}, loss {:.3}, best accuracy {accuracy:.3}", history.last("loss").unwrap_or(f64::NAN));
+        println!(
+            "{name:>9}: {rate:.1e}, loss {:.3}, best accuracy {accuracy:.3}",
+            history.last("loss").unwrap_or(f64::NAN)
+        );
         if let Some(reason @ StopReason::Interrupted { .. }) = &history.stopped {
             println!("{reason}");
             return Ok(());

@@ -49,7 +49,9 @@ fn cases() -> Vec<Case> {
         case(GlobalAveragePooling2D::new().keepdims(true), &[&[4, 5, 2]]),
         case(GlobalAveragePooling3D::new(), &[&[3, 4, 2, 2]]),
         case(BatchNormalization::new(), &[&[4, 3]]),
+        case(BatchNormalization::new().renorm(true), &[&[4, 3]]),
         case(LayerNormalization::new().axis([1, 2]), &[&[4, 3]]),
+        case(LayerNormalization::new().rms_scaling(true), &[&[4, 3]]),
         case(GroupNormalization::new().groups(2), &[&[5, 4]]),
         case(RMSNormalization::new(), &[&[5, 4]]),
         case(UnitNormalization::new(), &[&[5, 4]]),
@@ -70,7 +72,10 @@ fn cases() -> Vec<Case> {
         case(Masking::new(0.0), &[&[4, 3]]),
         case(MultiHeadAttention::new(2, 3), &[&[4, 6], &[5, 6]]),
         case(MultiHeadAttention::new(2, 3).use_causal_mask(true).return_attention_scores(true), &[&[4, 6]]),
+        case(MultiHeadAttention::new(2, 3).attention_axes(2).use_gate(true).output_shape([2, 3]), &[&[2, 4, 6]]),
+        case(MultiHeadAttention::new(2, 3).return_attention_scores(true), &[&[2, 3, 6], &[3, 2, 6]]),
         case(GroupQueryAttention::new(3, 4, 2), &[&[4, 6]]),
+        case(GroupQueryAttention::new(3, 4, 2).use_gate(true).sliding_window(2), &[&[4, 6]]),
         case(Attention::new().use_scale(true), &[&[4, 6], &[5, 6]]),
         case(AdditiveAttention::new(), &[&[4, 6], &[5, 6]]),
         case(TransformerEncoder::new(8, 2).activation("gelu"), &[&[4, 6]]),
@@ -79,6 +84,8 @@ fn cases() -> Vec<Case> {
         case(SinePositionEncoding::new(), &[&[4, 6]]),
         case(RotaryEmbedding::new(), &[&[4, 6]]),
         case(Dropout::new(0.5), &[&[5]]),
+        case(Dropout::new(0.5).noise_shape([None, Some(1), None]), &[&[4, 5]]),
+        case(AlphaDropout::new(0.5).noise_shape([None, Some(1), None]), &[&[4, 5]]),
         case(SpatialDropout1D::new(0.5), &[&[5, 2]]),
         case(SpatialDropout2D::new(0.5), &[&[3, 3, 2]]),
         case(SpatialDropout3D::new(0.5), &[&[3, 3, 2, 2]]),
@@ -116,6 +123,7 @@ fn cases() -> Vec<Case> {
         case(Concatenate::new().axis(1), &[&[3, 4], &[2, 4]]),
         case(Dot::new([2, 1]).normalize(true), &[&[3, 4], &[4, 2]]),
         case(Rescaling::new(0.5).offset(1.0), &[&[4]]),
+        case(Rescaling::new([0.5, 2.0]).offset([0.0, 1.0]), &[&[3, 2]]),
         case(Normalization::new().mean([1.0, 2.0]).variance([4.0, 0.5]), &[&[2]]),
         case(Discretization::new([0.0, 0.5]), &[&[4]]),
         case(Resizing::new(4, 5), &[&[3, 3, 2]]),
@@ -132,9 +140,32 @@ fn cases() -> Vec<Case> {
     ];
     all.push(case(Recompute::new(TransformerEncoder::new(5, 2).dropout(0.3)), &[&[4, 6]]));
     all.push(case(Recompute::new(BatchNormalization::new()), &[&[4]]));
+    all.extend(with_the_channels_first());
     // A model inside of a model.
     all.push(case(Sequential::new([4]).add(Dense::new(3)).add(BatchNormalization::new()), &[&[4]]));
     all
+}
+
+/// Layers of each family that has a `data_format`.
+fn with_the_channels_first() -> Vec<Case> {
+    let first = DataFormat::ChannelsFirst;
+    vec![
+        case(Conv1D::new(3, 3).data_format(first), &[&[2, 7]]),
+        case(Conv2D::new(4, 2).padding(Padding::Same).data_format(first), &[&[2, 5, 6]]),
+        case(Conv2DTranspose::new(3, 3).strides(2).data_format(first), &[&[2, 3, 4]]),
+        case(DepthwiseConv2D::new(3).depth_multiplier(2).data_format(first), &[&[2, 5, 5]]),
+        case(SeparableConv2D::new(3, 3).data_format(first), &[&[2, 5, 5]]),
+        case(ConvLSTM2D::new(2, 2).return_sequences(true).return_state(true).data_format(first), &[&[3, 1, 4, 4]]),
+        case(MaxPooling2D::new(2).data_format(first), &[&[2, 5, 5]]),
+        case(GlobalAveragePooling2D::new().keepdims(true).data_format(first), &[&[2, 4, 5]]),
+        case(UpSampling2D::new([2, 1]).data_format(first), &[&[1, 3, 3]]),
+        case(ZeroPadding2D::new([1, 2]).data_format(first), &[&[2, 3, 3]]),
+        case(Cropping2D::new(1).data_format(first), &[&[2, 4, 4]]),
+        case(Flatten::new().data_format(first), &[&[2, 3, 4]]),
+        case(SpatialDropout2D::new(0.5).data_format(first), &[&[2, 3, 3]]),
+        case(Resizing::new(4, 5).data_format(first), &[&[2, 3, 3]]),
+        case(RandomZoom::new(0.2).data_format(first), &[&[1, 4, 4]]),
+    ]
 }
 
 impl Case {
@@ -544,6 +575,23 @@ fn tied_weights_train_by_plans_and_files_keep_them() {
     ));
     let both = [&mut planned, &mut loaded].map(|model| model.train_on_batch(&x, &y).unwrap().get("loss").unwrap());
     assert_eq!(both[0].to_bits(), both[1].to_bits());
+}
+
+#[test]
+fn a_model_that_could_not_be_read_again_is_not_written() {
+    let nested = |depth: usize| {
+        let mut model = Sequential::new([2]).add(Dense::new(2));
+        for _ in 0..depth {
+            model = Sequential::new([2]).add(model);
+        }
+        model.compile("sgd", "mse", ()).unwrap()
+    };
+    let path = folder("nested").join("model.safetensors");
+    nested(20).save(&path).unwrap();
+    Model::load(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let text = nested(60).save(&path).unwrap_err().to_string();
+    assert!(text.contains("cannot be read back") && !path.exists(), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod built;
 
 pub use built::Built;
 
+use crate::layers::DataFormat;
 use crate::module::{Role, batch_of};
 use crate::{Activation, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal, summary};
 use kiln_autograd::ops::{ArithmeticOps, Value, ViewOps};
@@ -263,6 +264,12 @@ pub trait Layer: Debug + Send + Sync {
     /// A batch that does not fit.
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var>;
 
+    /// Where its input and its output have their channels. The other methods have them last in any case, and what comes with
+    /// the channels first is moved before them, and back after them.
+    fn data_format(&self) -> DataFormat {
+        DataFormat::ChannelsLast
+    }
+
     /// What is applied to the result of [`Layer::call`].
     fn activation(&self) -> Activation {
         Activation::Linear
@@ -381,19 +388,21 @@ impl<L: Layer> AnyLayer for L {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let [input] = arity(self.class(), inputs)?;
-        Ok(vec![self.output_shape(input)?])
+        let format = self.data_format();
+        Ok(vec![format.given(&self.output_shape(&format.computed(input, 0)?)?, 0)?])
     }
 
     fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<Weight>> {
         let [input] = arity(self.class(), inputs)?;
-        Ok(self.weights(input))
+        Ok(self.weights(&self.data_format().computed(input, 0)?))
     }
 
     fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
         let [x] = arity(self.class(), x)?;
-        let y = self.call(&x.value, weights, pass)?;
+        let format = self.data_format();
+        let y = self.call(&format.computed_batch(&x.value, 0)?, weights, pass)?;
         let mask = if self.keeps_mask() { x.mask_for(Value::shape(&y)) } else { None };
-        Ok(vec![Signal::new(y).masked(mask)])
+        Ok(vec![Signal::new(format.given_batch(&y, 0)?).masked(mask)])
     }
 
     fn final_activation(&self) -> Activation {
@@ -464,7 +473,9 @@ pub(crate) fn run_before_activation(
     weights: Weights<'_>,
     pass: &mut Pass,
 ) -> Result<Vec<Signal>> {
+    check_masks(layer, "input", x)?;
     let y = layer.run(x, weights, pass)?;
+    check_masks(layer, "output", &y)?;
     if let Some(mask) = y.iter().find_map(|y| y.mask.as_ref().filter(|mask| Value::dtype(*mask) != DType::Bool)) {
         let text = format!("{}: the mask of its output is {}", layer.class_name(), Value::dtype(mask));
         return Err(Error::config(text, "a mask is bool, true where a step counts: x.ne(0.0)?"));
@@ -491,6 +502,22 @@ pub(crate) fn run_before_activation(
         text,
         "make `call` and `output_shape`, or `run` and `infer`, agree: what follows is built for what is promised",
     ))
+}
+
+/// A mask says of the first dimensions of its value which positions count. Of another shape it would be heeded by no layer.
+fn check_masks(layer: &dyn AnyLayer, what: &str, values: &[Signal]) -> Result<()> {
+    let fits = |x: &Signal| {
+        let Some(mask) = &x.mask else { return true };
+        // Where the channels come first, the steps are behind them.
+        let behind =
+            || DataFormat::ChannelsFirst.computed(x.shape(), 1).is_ok_and(|x| x.starts_with(Value::shape(mask)));
+        x.mask_for(x.shape()).is_some() || behind()
+    };
+    let Some(wrong) = values.iter().find(|x| !fits(x)) else { return Ok(()) };
+    let (value, mask) = (wrong.shape(), wrong.mask.as_ref().map(|mask| *Value::shape(mask)).unwrap_or_default());
+    let text = format!("{}: the mask of its {what} is {mask}, the value {value}", layer.class_name());
+    let steps = Shape::new(&value[..value.rank().min(2)])?;
+    Err(Error::config(text, format!("a mask has the first dimensions of its value: {steps}")))
 }
 
 /// Runs a part of a model on `x`, under its name in errors.
@@ -531,6 +558,11 @@ impl Held {
             pass.assume(&self.parameters[*at], if tie.transposed { value.t()? } else { value });
         }
         Ok(())
+    }
+
+    /// The paths of those that are others, and of these.
+    pub(crate) fn tied(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ties.iter().map(|(at, tie)| (self.paths[*at].as_str(), tie.to.as_str()))
     }
 
     /// All of them.

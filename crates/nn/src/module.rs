@@ -169,6 +169,11 @@ pub trait Module: Debug + Send {
         None
     }
 
+    /// The paths of weights that are others, and so no parameters of their own, each with the path of the other.
+    fn tied_weights(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Shape of one sample of each input, where they are known.
     fn input_shapes(&self) -> Option<Vec<Shape>> {
         None
@@ -551,7 +556,7 @@ pub fn count_parameters(module: &(impl Module + ?Sized)) -> (usize, usize) {
 /// uses them, as in inference, and does not move them.
 ///
 /// # Errors
-/// A pattern that no path matches.
+/// A pattern that no path matches, or none but those of weights that are tied to others.
 pub fn set_trainable(module: &mut (impl Module + ?Sized), pattern: &str, trainable: bool) -> Result<usize> {
     let (mut found, mut paths) = (0, Vec::new());
     module.parameters_mut(&mut |path, parameter| {
@@ -563,6 +568,11 @@ pub fn set_trainable(module: &mut (impl Module + ?Sized), pattern: &str, trainab
     });
     match found {
         0 => {
+            let tied = module.tied_weights().into_iter().find(|(path, _)| crate::names::matches(pattern, path));
+            if let Some((path, to)) = tied {
+                let text = format!("`{path}` is no parameter of its own: it is tied to `{to}`");
+                return Err(Error::config(text, format!("freeze or thaw that one: set_trainable(\"{to}\", …)")));
+            }
             let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
             Err(Error::unknown("parameter", pattern, &paths))
         }

@@ -1,6 +1,6 @@
 //! The numbers that settings can be, and how it is told where one is none of them.
 
-use crate::{Error, Result};
+use crate::{Error, Numbers, Result};
 use std::ops::RangeInclusive;
 
 /// The numbers that a setting can be: finite ones.
@@ -43,6 +43,13 @@ impl Allow<f64> for Range {
             true => Ok(()),
             false => Err(Error::config(format!("{owner}: {name} is {value}"), format!("give {range}"))),
         }
+    }
+}
+
+/// One number, or several.
+impl Allow<Numbers> for Range {
+    fn check(&self, owner: &str, name: &str, values: &Numbers) -> Result<()> {
+        self.check(owner, name, &values.to_vec())
     }
 }
 

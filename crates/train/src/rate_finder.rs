@@ -137,6 +137,8 @@ impl<M: Module> Model<M> {
         let data = self.arranged(data)?;
         let before = (named_parameters(&self.module), self.optimizer.clone(), self.steps);
         self.plans.forget();
+        // What earlier steps have left in a momentum would move the weights, whatever the rate.
+        self.optimizer = self.optimizer.anew();
         let outcome = self.sweep(data, &finder);
         let (weights, optimizer, steps) = before;
         load_parameters(&mut self.module, |path| {

@@ -66,6 +66,10 @@ impl Module for Network {
         Some(self.graph.config())
     }
 
+    fn tied_weights(&self) -> Vec<(String, String)> {
+        self.held.tied().map(|(path, to)| (path.to_owned(), to.to_owned())).collect()
+    }
+
     fn input_shapes(&self) -> Option<Vec<Shape>> {
         Some(self.graph.inputs.iter().map(|port| port.shape).collect())
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::layers::{Add, Concatenate, Dense};
 use crate::{Connect, Input, Module};
-use kiln_autograd::{Tensor, Var};
+use kiln_autograd::{Spec, Tensor, Var};
 
 fn paths(module: &impl Module) -> Vec<String> {
     crate::module::named_parameters(module).into_iter().map(|(path, _)| path).collect()
@@ -156,6 +156,11 @@ fn tied_weights_are_one_parameter() {
     let outer = Functional::new(&input, &again.on(&input).unwrap()).unwrap().build().unwrap();
     assert_eq!(paths(&outer), ["sequential/dense/kernel", "sequential/dense/bias"]);
     assert_eq!(outputs(&outer, &[Signal::new(x.clone())])[0].len(), 15);
+    // Frozen is what it is tied to.
+    let mut model = rows(true).build().unwrap();
+    let text = crate::module::set_trainable(&mut model, "dense_1/ker*", false).unwrap_err().to_string();
+    assert!(text.contains("`dense_1/kernel` is no parameter of its own: it is tied to `dense/kernel`"), "{text}");
+    assert_eq!(crate::module::set_trainable(&mut model, "dense/kernel", false).unwrap(), 1);
     // What cannot be tied.
     let text = |weight: &str, to: &str| rows(false).graph().unwrap().tie(weight, to).unwrap_err().to_string();
     assert!(text("dense_1/kernel", "dense/kernel").contains("`dense_1/kernel` is [4, 3], and `dense/kernel` [3, 4]"));
@@ -163,4 +168,18 @@ fn tied_weights_are_one_parameter() {
     assert!(text("dense/cornel", "dense/kernel").contains("did you mean `dense/kernel`?"));
     let twice = rows(true).graph().unwrap().tie_transposed("dense/kernel", "dense_1/kernel").unwrap_err().to_string();
     assert!(twice.contains("`dense_1/kernel` is another weight already"), "{twice}");
+}
+
+#[test]
+fn a_mask_has_the_first_dimensions_of_its_value() {
+    let model = crate::Sequential::new([4, 3]).add(crate::layers::LSTM::new(2)).build().unwrap();
+    let call = |mask: &[usize]| {
+        let mask = Tensor::filled(Spec::new(Shape::new(mask).unwrap(), DType::Bool), 1.0);
+        let x = Signal::from(Tensor::ones([2, 4, 3]).unwrap()).masked(Var::new(mask));
+        model.forward_all(&[x], &mut Pass::inference())
+    };
+    assert!(call(&[2, 4]).is_ok());
+    let text = call(&[2, 5]).unwrap_err().to_string();
+    assert!(text.contains("LSTM: the mask of its input is [2, 5], the value [2, 4, 3]"), "{text}");
+    assert!(text.contains("the first dimensions of its value: [2, 4]"), "{text}");
 }

@@ -147,6 +147,10 @@ impl Module for Built {
         self.held.visit_mut(visit);
     }
 
+    fn tied_weights(&self) -> Vec<(String, String)> {
+        self.held.tied().map(|(path, to)| (path.to_owned(), to.to_owned())).collect()
+    }
+
     fn input_shapes(&self) -> Option<Vec<Shape>> {
         Some(self.inputs.clone())
     }

@@ -1,6 +1,7 @@
 //! Random changes of images, against overfitting: each image of a batch is changed by itself, in training only. The numbers
 //! are drawn with the pass's keys, so a run can be repeated.
 
+use super::format::{DataFormat, with_data_format};
 use super::preprocessing::{CenterCrop, floats};
 use super::settings::{Setting, described, settings, words};
 use super::window::space;
@@ -176,6 +177,8 @@ settings! {
         horizontal: bool = true;
         /// Whether top and bottom are exchanged.
         vertical: bool = true;
+        /// Where the channels are.
+        data_format: DataFormat = DataFormat::ChannelsLast;
     }
 }
 
@@ -188,6 +191,7 @@ impl RandomFlip {
 
 impl Layer for RandomFlip {
     described!();
+    with_data_format!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         check("RandomFlip", input, Factor([0.0; 2])).map(|()| *input)
@@ -220,6 +224,8 @@ macro_rules! moving {
                 fill_mode: FillMode = FillMode::Reflect;
                 /// The value for [`FillMode::Constant`].
                 fill_value: f64 = 0.0;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
             }
         }
 
@@ -229,6 +235,7 @@ macro_rules! moving {
 
         impl Layer for $name {
             described!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 self.checked(input).map(|()| *input)
@@ -335,18 +342,21 @@ settings! {
     RandomCrop {
         height: usize = 0, new;
         width: usize = 0, new;
+        /// Where the channels are.
+        data_format: DataFormat = DataFormat::ChannelsLast;
     }
 }
 
 impl RandomCrop {
     /// Of this size.
     pub fn new(height: usize, width: usize) -> RandomCrop {
-        RandomCrop { height, width }
+        RandomCrop { height, width, ..RandomCrop::default() }
     }
 }
 
 impl Layer for RandomCrop {
     described!();
+    with_data_format!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         CenterCrop::new(self.height, self.width).output_shape(input)

@@ -1,5 +1,6 @@
 //! Convolutions of sequences, images and volumes, and their transposes.
 
+use super::format::{DataFormat, with_data_format};
 use super::settings::{Size, biased_settings, weighted, weighted_settings};
 use super::window::{Padding, fit, reach, space, with_channels};
 use crate::layer::{Layer, Weight, Weights};
@@ -104,6 +105,8 @@ macro_rules! convolution {
                 strides: Size<$n> = Size::default(), into;
                 /// What happens at the edges.
                 padding: Padding = Padding::Valid;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
                 /// Positions from one element of a window to the next.
                 dilation_rate: Size<$n> = Size::default(), into;
                 /// Parts that channels and filters fall into; each part of the filters sees its part of the channels.
@@ -132,6 +135,7 @@ macro_rules! convolution {
 
         impl Layer for $name {
             weighted!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (_, channels) = space::<$n>(stringify!($name), input)?;
@@ -195,6 +199,8 @@ macro_rules! transposed {
                 strides: Size<$n> = Size::default(), into;
                 /// What happens at the edges: `Same` gives `input · stride`.
                 padding: Padding = Padding::Valid;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
                 /// Positions from one element of a window to the next.
                 dilation_rate: Size<$n> = Size::default(), into;
                 /// Elements that are added at the end of the output; less than the stride.
@@ -248,6 +254,7 @@ macro_rules! transposed {
 
         impl Layer for $name {
             weighted!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (lengths, channels) = space::<$n>(stringify!($name), input)?;
@@ -328,6 +335,8 @@ macro_rules! depthwise {
                 strides: Size<$n> = Size::default(), into;
                 /// What happens at the edges.
                 padding: Padding = Padding::Valid;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
                 /// Outputs for each channel.
                 depth_multiplier: usize = 1;
                 /// Positions from one element of a window to the next.
@@ -355,6 +364,7 @@ macro_rules! depthwise {
 
         impl Layer for $depthwise {
             weighted!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (_, channels) = space::<$n>(stringify!($depthwise), input)?;
@@ -392,6 +402,8 @@ macro_rules! depthwise {
                 strides: Size<$n> = Size::default(), into;
                 /// What happens at the edges.
                 padding: Padding = Padding::Valid;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
                 /// Positions from one element of a window to the next.
                 dilation_rate: Size<$n> = Size::default(), into;
                 /// Outputs of the first convolution for each channel.
@@ -425,6 +437,7 @@ macro_rules! depthwise {
 
         impl Layer for $separable {
             weighted!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (_, channels) = space::<$n>(stringify!($separable), input)?;

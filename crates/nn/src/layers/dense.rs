@@ -75,6 +75,13 @@ struct Letters {
     output: Vec<char>,
 }
 
+/// What an equation makes of samples of a shape.
+struct Shapes {
+    output: Vec<usize>,
+    kernel: Vec<usize>,
+    bias: Option<Vec<usize>>,
+}
+
 impl EinsumDense {
     /// By an equation such as `"abc,cd->abd"`. `output_shape` is that of a sample, `None` where a letter of the input says it.
     pub fn new(equation: impl Into<String>, output_shape: impl Into<Vec<Option<usize>>>) -> EinsumDense {
@@ -92,8 +99,8 @@ impl EinsumDense {
         Ok(Letters { input: list(input), kernel: list(kernel), output: list(output) })
     }
 
-    /// The shapes of the output and of the kernel, and the lengths of the letters of the output, for samples of a shape.
-    fn shapes(&self, input: &Shape) -> Result<(Vec<usize>, Vec<usize>, BTreeMap<char, usize>)> {
+    /// The shapes of the output and of the kernel, and that of the bias where there is one, for samples of a shape.
+    fn shapes(&self, input: &Shape) -> Result<Shapes> {
         let letters = self.letters()?;
         let wrong = |what: String| {
             let text = format!("EinsumDense: `{}`: {what}", self.equation);
@@ -132,7 +139,6 @@ impl EinsumDense {
             )));
         }
         let said = &self.output_shape[self.output_shape.len() - given.len()..];
-        let mut output = hidden;
         for (c, said) in given.iter().zip(said) {
             let known = lengths.get(c).copied();
             let length = said.or(known).ok_or_else(|| wrong(format!("nothing says how long `{c}` is")))?;
@@ -140,24 +146,45 @@ impl EinsumDense {
                 return Err(wrong(format!("`{c}` is {length} in the output and {} in the input", known.unwrap_or(0))));
             }
             lengths.insert(*c, length);
-            output.push(length);
+        }
+        let mut output = Vec::new();
+        for c in &letters.output[usize::from(has_batch)..] {
+            match c {
+                '.' => output.extend(&hidden),
+                c => output.extend(lengths.get(c)),
+            }
+        }
+        if let Some(batch) = letters.input.first().filter(|c| **c != '.' && letters.kernel.contains(c)) {
+            let text = format!("EinsumDense: `{}`: the kernel has the letter `{batch}` of the batch", self.equation);
+            return Err(Error::config(text, "a kernel is the same for all samples: leave the first letter out of it"));
         }
         let of = |c: &char| lengths.get(c).copied().ok_or_else(|| wrong(format!("nothing says how long `{c}` is")));
         let kernel = letters.kernel.iter().map(of).collect::<Result<Vec<_>>>()?;
-        Ok((output, kernel, lengths))
+        Ok(Shapes { output, kernel, bias: self.bias_shape(&letters.output, &lengths, hidden.len())? })
     }
 
-    /// The shape of the bias: the lengths of its letters, and 1 for those of the output that come after its first.
-    fn bias_shape(&self, lengths: &BTreeMap<char, usize>) -> Result<Option<Vec<usize>>> {
+    /// The shape of the bias: the lengths of its letters, and 1 for what the output has after the first of them.
+    fn bias_shape(
+        &self,
+        output: &[char],
+        lengths: &BTreeMap<char, usize>,
+        hidden: usize,
+    ) -> Result<Option<Vec<usize>>> {
         let Some(axes) = &self.bias_axes else { return Ok(None) };
-        let output = self.letters()?.output;
         let Some(first) = output.iter().position(|c| axes.contains(*c)) else {
             let text =
                 format!("EinsumDense: the output of `{}` has none of the bias's letters `{axes}`", self.equation);
             return Err(Error::config(text, "name letters of the output"));
         };
-        let length = |c: &char| if axes.contains(*c) { lengths.get(c).copied().unwrap_or(1) } else { 1 };
-        Ok(Some(output[first..].iter().map(length).collect()))
+        let mut shape = Vec::new();
+        for c in &output[first..] {
+            match c {
+                '.' => shape.extend(std::iter::repeat_n(1, hidden)),
+                c if axes.contains(*c) => shape.push(lengths.get(c).copied().unwrap_or(1)),
+                _ => shape.push(1),
+            }
+        }
+        Ok(Some(shape))
     }
 }
 
@@ -165,14 +192,11 @@ impl Layer for EinsumDense {
     weighted!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        let (output, _, lengths) = self.shapes(input)?;
-        self.bias_shape(&lengths)?;
-        Ok(Shape::new(&output)?)
+        Ok(Shape::new(&self.shapes(input)?.output)?)
     }
 
     fn weights(&self, input: &Shape) -> Vec<Weight> {
-        let Ok((_, kernel, lengths)) = self.shapes(input) else { return Vec::new() };
-        let bias = self.bias_shape(&lengths).ok().flatten();
+        let Ok(Shapes { kernel, bias, .. }) = self.shapes(input) else { return Vec::new() };
         let mut weights = self.kernel_and_bias(&kernel, bias.as_deref().unwrap_or_default());
         weights.truncate(if bias.is_some() { 2 } else { 1 });
         weights

@@ -1,5 +1,5 @@
 //! The layers, by families. Arguments, defaults, names of weights and numbers are Keras's; images are
-//! `[height, width, channels]`.
+//! `[height, width, channels]`, unless a layer is told that the channels come first.
 
 mod activation;
 mod attention;
@@ -7,6 +7,7 @@ mod augmentation;
 mod conv;
 mod dense;
 mod embedding;
+mod format;
 mod merge;
 mod noise;
 mod normalization;
@@ -20,7 +21,7 @@ mod transformer;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Softmax};
-pub use attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention, ScoreMode};
+pub use attention::{AdditiveAttention, Attention, GroupQueryAttention, Lengths, MultiHeadAttention, ScoreMode};
 pub use augmentation::{
     Factor, FillMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation,
     RandomZoom,
@@ -31,14 +32,15 @@ pub use conv::{
 };
 pub use dense::{Dense, EinsumDense};
 pub use embedding::Embedding;
+pub use format::DataFormat;
 pub use merge::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
 pub use noise::{
     ActivityRegularization, AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D,
     SpatialDropout3D,
 };
 pub use normalization::{
-    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
-    UnitNormalization,
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping,
+    SpectralNormalization, UnitNormalization,
 };
 pub use pooling::{
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,

@@ -1,10 +1,11 @@
 //! Random noise and silence, against overfitting; and penalties for activity.
 
+use super::format::{DataFormat, with_data_format};
 use super::require;
 use super::settings::{described, settings};
 use crate::layer::{Layer, Weights};
 use crate::{Error, Pass, Regularizer, Result};
-use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, DropoutOps, SelectOps, Value};
+use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, DropoutOps, SelectOps, Value, ViewOps};
 use kiln_autograd::{Shape, Var};
 
 /// An error unless the rate is a fraction.
@@ -17,18 +18,38 @@ fn check_rate(class: &str, rate: f64, below_one: bool) -> Result<()> {
     Err(Error::config(format!("{class}: the rate {rate} is no fraction"), help))
 }
 
+/// An error unless noise of this shape broadcasts to samples of the input's.
+fn check_noise(class: &str, noise: Option<&[Option<usize>]>, input: &Shape) -> Result<()> {
+    let Some(noise) = noise else { return Ok(()) };
+    let fits = |(noise, length): (&Option<usize>, &usize)| noise.is_none_or(|noise| noise == 1 || noise == *length);
+    if noise.len() == input.rank() + 1 && noise[0] != Some(0) && noise[1..].iter().zip(&input[..]).all(fits) {
+        return Ok(());
+    }
+    let text = format!("{class}: a noise_shape of {noise:?} does not fit samples of {input}");
+    let help = format!("give {} lengths, the batch's first: each None, 1 or that of the sample", input.rank() + 1);
+    Err(Error::config(text, help))
+}
+
+/// The shape of noise for a batch.
+fn noise_dims(noise: &[Option<usize>], x: &Var) -> Vec<usize> {
+    noise.iter().zip(&Value::shape(x)[..]).map(|(noise, length)| noise.unwrap_or(*length)).collect()
+}
+
 settings! {
     /// While training, sets each element to 0 with probability `rate` and multiplies the others by `1 / (1 - rate)`, which
     /// keeps the mean (Srivastava et al. 2014). Otherwise passes its input on.
     Dropout {
         rate: f64 = 0.5, new;
+        /// The shape of what is drawn, with the batch: where it is 1, elements are dropped together, where it is `None`, it is
+        /// that of the input. `[None, Some(1), None]` drops the same features at all steps. Each element by itself unless set.
+        noise_shape: Option<Vec<Option<usize>>> = None, some Vec<Option<usize>>;
     }
 }
 
 impl Dropout {
     /// A layer that drops this fraction.
     pub fn new(rate: f64) -> Dropout {
-        Dropout { rate }
+        Dropout { rate, ..Dropout::default() }
     }
 }
 
@@ -36,11 +57,16 @@ impl Layer for Dropout {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_noise("Dropout", self.noise_shape.as_deref(), input)?;
         check_rate("Dropout", self.rate, false).map(|()| *input)
     }
 
     fn call(&self, x: &Var, _weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
-        dropped(x, self.rate, pass)
+        let Some(shape) = &self.noise_shape else { return dropped(x, self.rate, pass) };
+        if !pass.is_training() || self.rate == 0.0 {
+            return Ok(x.clone());
+        }
+        Ok(x.mul(&silence(&noise_dims(shape, x), x, self.rate, pass)?)?)
     }
 }
 
@@ -64,18 +90,21 @@ macro_rules! spatial {
             $(#[$doc])*
             $name {
                 rate: f64 = 0.5, new;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
             }
         }
 
         impl $name {
             /// A layer that drops this fraction of the channels.
             pub fn new(rate: f64) -> $name {
-                $name { rate }
+                $name { rate, ..$name::default() }
             }
         }
 
         impl Layer for $name {
             described!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 super::window::space::<$n>(stringify!($name), input)?;
@@ -172,13 +201,15 @@ settings! {
     /// negative saturation value (Klambauer et al. 2017).
     AlphaDropout {
         rate: f64 = 0.5, new;
+        /// The shape of what is drawn, as that of [`Dropout`].
+        noise_shape: Option<Vec<Option<usize>>> = None, some Vec<Option<usize>>;
     }
 }
 
 impl AlphaDropout {
     /// A layer that drops this fraction.
     pub fn new(rate: f64) -> AlphaDropout {
-        AlphaDropout { rate }
+        AlphaDropout { rate, ..AlphaDropout::default() }
     }
 }
 
@@ -186,6 +217,7 @@ impl Layer for AlphaDropout {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_noise("AlphaDropout", self.noise_shape.as_deref(), input)?;
         check_rate("AlphaDropout", self.rate, true).map(|()| *input)
     }
 
@@ -197,7 +229,12 @@ impl Layer for AlphaDropout {
         let low = -1.758_099_340_847_376_6;
         let a = ((1.0 - self.rate) * (1.0 + self.rate * low * low)).sqrt().recip();
         let b = -a * low * self.rate;
-        let keeps = pass.key().uniform(*Value::shape(x), 0.0, 1.0)?.ge(self.rate)?;
+        let shape = *Value::shape(x);
+        let drawn = match &self.noise_shape {
+            Some(noise) => Shape::new(&noise_dims(noise, x))?,
+            None => shape,
+        };
+        let keeps = pass.key().uniform(drawn, 0.0, 1.0)?.ge(self.rate)?.expand(shape)?;
         let low = Var::new(kiln_autograd::Tensor::scalar(low, Value::dtype(x)));
         Ok(Var::new(keeps).select(x, &low)?.mul(a)?.add(b)?)
     }

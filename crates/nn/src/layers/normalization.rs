@@ -2,12 +2,15 @@
 
 use super::merge::sample_axis;
 use super::reshape::sample_axes;
-use super::settings::{described, settings};
+use super::settings::{Setting, described, settings};
 use super::{require, require_epsilon};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
-use crate::{AxisList, Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
-use kiln_autograd::ops::{ArithmeticOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep};
-use kiln_autograd::{Shape, Tensor, Var};
+use crate::{AxisList, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
+use kiln_autograd::ops::{
+    ArithmeticOps, BoundOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep,
+};
+use kiln_autograd::{DType, Key, Shape, Tensor, Var};
+use serde_json::Value as Json;
 use std::sync::Arc;
 
 /// A vector along an axis of a batch, in the shape that broadcasts along it.
@@ -92,8 +95,11 @@ scaled_settings! {
     /// ones towards them: `moving = moving · momentum + batch · (1 - momentum)`. Otherwise, and while its statistics are frozen, it
     /// uses the running ones.
     ///
+    /// With [`renorm`](Self::renorm) training sees nearly what inference will: the result is corrected by `r` and `d` from the batch's
+    /// statistics to running ones, `x · r + d`, as if both were constants (Ioffe 2017).
+    ///
     /// # Shapes
-    /// `[batch, …, channels]` to the same; all four weights are `[channels]`.
+    /// `[batch, …, channels]` to the same; all four weights, seven with `renorm`, are `[channels]`.
     BatchNormalization {
         /// The axis of the channels, counted with the batch; the last unless set.
         axis: isize = -1;
@@ -103,6 +109,65 @@ scaled_settings! {
         moving_mean_initializer: Initializer = Initializer::Zeros;
         /// What the moving variance starts from.
         moving_variance_initializer: Initializer = Initializer::Ones;
+        /// Whether the batch's statistics are corrected to running ones.
+        renorm: bool = false;
+        /// The bounds of that correction.
+        renorm_clipping: RenormClipping = RenormClipping::default();
+        /// The part of the statistics of the correction that each batch keeps, from 0 to 1.
+        renorm_momentum: f64 = 0.99;
+    }
+}
+
+/// Bounds of the correction of a [`BatchNormalization`] with `renorm`; none where there is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RenormClipping {
+    /// The largest factor.
+    pub rmax: Option<f64>,
+    /// The smallest factor.
+    pub rmin: Option<f64>,
+    /// The largest shift, either way.
+    pub dmax: Option<f64>,
+}
+
+impl RenormClipping {
+    fn bounds(&mut self) -> [(&'static str, &mut Option<f64>); 3] {
+        [("rmax", &mut self.rmax), ("rmin", &mut self.rmin), ("dmax", &mut self.dmax)]
+    }
+
+    fn checked(self) -> Result<()> {
+        let what = "renorm_clipping";
+        for bound in [self.rmax, self.rmin, self.dmax].into_iter().flatten() {
+            let holds = bound.is_finite() && bound >= 0.0;
+            require(holds, "BatchNormalization", what, bound, "finite bounds from 0")?;
+        }
+        match (self.rmin, self.rmax) {
+            (Some(rmin), Some(rmax)) if rmin > rmax => {
+                let text = format!("BatchNormalization: {what} has an rmin of {rmin} and an rmax of {rmax}");
+                Err(Error::config(text, "give the smaller one as rmin"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Setting for RenormClipping {
+    fn blank() -> Self {
+        RenormClipping::default()
+    }
+    fn write(&self) -> Json {
+        let mut own = *self;
+        let fields = own.bounds().into_iter().filter_map(|(name, bound)| Some((name.to_owned(), (*bound)?.write())));
+        Json::Object(fields.collect())
+    }
+    fn read(&mut self, json: &Json) -> Result<()> {
+        *self = RenormClipping::default();
+        for (name, value) in json.as_object().into_iter().flatten() {
+            let mut bounds = self.bounds();
+            let known = bounds.each_ref().map(|(known, _)| *known);
+            let bound = bounds.iter_mut().find(|(known, _)| known == name);
+            bound.ok_or_else(|| Error::unknown("bound", name, &known))?.1.read(value)?;
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +188,37 @@ impl BatchNormalization {
         let variance = x.value.sub(&mean)?.square()?.mul(&weight)?.sum(&axes)?.div(&count.squeeze(&axes[..])?)?;
         Ok((mean.squeeze(&axes[..])?, variance))
     }
+
+    /// The factor and the shift that bring what is normalized by a batch's statistics to running ones, and those moved on.
+    fn correction(&self, mean: &Tensor, variance: &Tensor, weights: Weights<'_>, pass: &mut Pass) -> Result<[Var; 2]> {
+        let deviation = variance.add(self.epsilon)?.sqrt()?;
+        let (renorm_mean, renorm_stddev) = (weights.get("renorm_mean")?, weights.get("renorm_stddev")?);
+        // Early in training it may be tiny.
+        let running = pass.current(renorm_stddev).clamp(self.epsilon.sqrt(), f64::INFINITY)?;
+        let mut factor = deviation.div(&running)?;
+        let mut shift = mean.sub(pass.current(renorm_mean))?.div(&running)?;
+        let RenormClipping { rmax, rmin, dmax } = self.renorm_clipping;
+        if rmin.is_some() || rmax.is_some() {
+            factor = factor.clamp(rmin.unwrap_or(0.0), rmax.unwrap_or(f64::INFINITY))?;
+        }
+        if let Some(dmax) = dmax {
+            shift = shift.clamp(-dmax, dmax)?;
+        }
+        moved(renorm_mean, mean, self.renorm_momentum, pass)?;
+        moved(renorm_stddev, &deviation, self.renorm_momentum, pass)?;
+        moved(weights.get("moving_mean")?, mean, self.momentum, pass)?;
+        let deviation = moved(weights.get("moving_stddev")?, &deviation, self.momentum, pass)?;
+        let variance = deviation.square()?.sub(self.epsilon)?.clamp(0.0, f64::INFINITY)?;
+        pass.update(weights.get("moving_variance")?, variance);
+        Ok([Var::new(factor), Var::new(shift)])
+    }
+}
+
+/// Moves a running statistic towards a batch's; gives where it is then.
+fn moved(statistic: &Parameter, batch: &Tensor, momentum: f64, pass: &mut Pass) -> Result<Tensor> {
+    let moved = pass.current(statistic).mul(momentum)?.add(&batch.mul(1.0 - momentum)?)?;
+    pass.update(statistic, moved.clone());
+    Ok(moved)
 }
 
 impl AnyLayer for BatchNormalization {
@@ -132,7 +228,10 @@ impl AnyLayer for BatchNormalization {
         let [input] = arity("BatchNormalization", inputs)?;
         require_epsilon("BatchNormalization", self.epsilon)?;
         let range = "the part that is kept, from 0 to 1, such as 0.99";
-        require((0.0..=1.0).contains(&self.momentum), "BatchNormalization", "momentum", self.momentum, range)?;
+        for (setting, value) in [("momentum", self.momentum), ("renorm_momentum", self.renorm_momentum)] {
+            require((0.0..=1.0).contains(&value), "BatchNormalization", setting, value, range)?;
+        }
+        self.renorm_clipping.checked()?;
         if input.rank() == 0 {
             let text = "BatchNormalization: the input has no channels";
             return Err(Error::config(text, "give samples of at least one dimension"));
@@ -147,6 +246,15 @@ impl AnyLayer for BatchNormalization {
         let mut weights = self.gamma_and_beta(&channels);
         weights.push(Weight::statistic("moving_mean", channels, self.moving_mean_initializer));
         weights.push(Weight::statistic("moving_variance", channels, self.moving_variance_initializer));
+        if self.renorm {
+            // The deviations start from the root of what the variance starts from.
+            let variance = self.moving_variance_initializer;
+            let deviation = variance.init(Key::new(0), channels, DType::F64)?.sqrt()?;
+            let statistic = |name: &'static str| Weight::statistic(name, channels, variance);
+            weights.push(statistic("moving_stddev").starting_from(deviation.clone()));
+            weights.push(Weight::statistic("renorm_mean", channels, self.moving_mean_initializer));
+            weights.push(statistic("renorm_stddev").starting_from(deviation));
+        }
         Ok(weights)
     }
 
@@ -156,25 +264,41 @@ impl AnyLayer for BatchNormalization {
         let (moving_mean, moving_variance) = (weights.get("moving_mean")?, weights.get("moving_variance")?);
         // A batch without samples has no statistics.
         let uses_batch = pass.is_training() && moving_mean.trainable && x.shape().count() > 0;
+        let mut correction = None;
         let (mean, variance) = if uses_batch {
             let (mean, variance) = self.moments(x, channels)?;
-            for (moving, batch) in [(moving_mean, &mean), (moving_variance, &variance)] {
-                let kept = pass.current(moving).mul(self.momentum)?;
-                let moved = kept.add(&batch.tensor().mul(1.0 - self.momentum)?)?;
-                pass.update(moving, moved);
+            if self.renorm {
+                correction = Some(self.correction(mean.tensor(), variance.tensor(), weights, pass)?);
+            } else {
+                moved(moving_mean, mean.tensor(), self.momentum, pass)?;
+                moved(moving_variance, variance.tensor(), self.momentum, pass)?;
             }
             (mean, variance)
         } else {
             (pass.parameter(moving_mean), pass.parameter(moving_variance))
         };
         let mut scale = variance.add(self.epsilon)?.rsqrt()?;
+        let mut shift = None;
+        if let Some([factor, constant]) = correction {
+            scale = scale.mul(&factor)?;
+            shift = Some(constant);
+        }
         if let Some(gamma) = weights.find("gamma") {
-            scale = scale.mul(&pass.parameter(gamma))?;
+            let gamma = pass.parameter(gamma);
+            scale = scale.mul(&gamma)?;
+            shift = shift.map(|shift| shift.mul(&gamma)).transpose()?;
+        }
+        if let Some(beta) = weights.find("beta") {
+            let beta = pass.parameter(beta);
+            shift = Some(match shift {
+                Some(shift) => shift.add(&beta)?,
+                None => beta,
+            });
         }
         let axes = [channels];
         let y = x.value.sub(&along(&mean, &axes, &x.value)?)?.mul(&along(&scale, &axes, &x.value)?)?;
-        let y = match weights.find("beta") {
-            Some(beta) => y.add(&along(&pass.parameter(beta), &axes, &y)?)?,
+        let y = match shift {
+            Some(shift) => y.add(&along(&shift, &axes, &y)?)?,
             None => y,
         };
         Ok(vec![Signal::new(y).masked(x.mask.clone())])
@@ -209,6 +333,9 @@ scaled_settings! {
     LayerNormalization {
         /// The axes that are normalized together, counted with the batch.
         axis: AxisList = AxisList::from(-1), into;
+        /// Whether the mean is not subtracted, nor `beta` added: `x / √variance · gamma`, as older versions of Keras had it. For the
+        /// root of the mean square there is [`RMSNormalization`].
+        rms_scaling: bool = false;
     }
 }
 
@@ -229,14 +356,19 @@ impl Layer for LayerNormalization {
 
     fn weights(&self, input: &Shape) -> Vec<Weight> {
         let axes = normalized_axes("LayerNormalization", &self.axis, input.rank()).unwrap_or_default();
-        self.gamma_and_beta(&lengths(input, &axes))
+        let own = match self.rms_scaling {
+            true => &LayerNormalization { scale: true, center: false, ..self.clone() },
+            false => self,
+        };
+        own.gamma_and_beta(&lengths(input, &axes))
     }
 
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
         let axes = normalized_axes("LayerNormalization", &self.axis, Value::shape(x).rank() - 1)?;
         let deviation = x.sub(&x.mean(folded(&axes))?)?;
         let variance = deviation.square()?.mean(folded(&axes))?;
-        scaled(deviation.mul(&variance.add(self.epsilon)?.rsqrt()?)?, &axes, weights, pass)
+        let centred = if self.rms_scaling { x } else { &deviation };
+        scaled(centred.mul(&variance.add(self.epsilon)?.rsqrt()?)?, &axes, weights, pass)
     }
 }
 

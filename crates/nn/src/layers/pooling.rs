@@ -1,5 +1,6 @@
 //! Layers that summarize windows of a sequence, an image or a volume, or all of it, channel by channel.
 
+use super::format::{DataFormat, with_data_format};
 use super::settings::{Size, described, settings};
 use super::window::{Padding, fit, space, with_channels};
 use crate::layer::{AnyLayer, Layer, Weights, arity};
@@ -20,6 +21,8 @@ macro_rules! pooling {
                 strides: Option<Size<$n>> = None, some Size<$n>;
                 /// What happens at the edges.
                 padding: Padding = Padding::Valid;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
             }
         }
 
@@ -39,6 +42,7 @@ macro_rules! pooling {
 
         impl Layer for $name {
             described!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (_, channels) = space::<$n>(stringify!($name), input)?;
@@ -110,6 +114,8 @@ macro_rules! global {
             $name {
                 /// Whether the dimensions stay, with length 1.
                 keepdims: bool = false;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
             }
         }
 
@@ -125,17 +131,18 @@ macro_rules! global {
 
             fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
                 let [input] = arity(stringify!($name), inputs)?;
-                let (_, channels) = space::<$n>(stringify!($name), input)?;
+                let (_, channels) = space::<$n>(stringify!($name), &self.data_format.computed(input, 0)?)?;
                 Ok(vec![match self.keepdims {
-                    true => with_channels([1; $n], channels)?,
+                    true => self.data_format.given(&with_channels([1; $n], channels)?, 0)?,
                     false => Shape::new(&[channels])?,
                 }])
             }
 
             fn run(&self, x: &[Signal], _weights: Weights<'_>, _pass: &mut Pass) -> Result<Vec<Signal>> {
-                let [$x] = arity(stringify!($name), x)?;
+                let [x] = arity(stringify!($name), x)?;
+                let $x = &Signal::new(self.data_format.computed_batch(&x.value, 0)?).masked(x.mask.clone());
                 let $axes = inner::<$n>(self.keepdims);
-                Ok(vec![Signal::new($fold?)])
+                Ok(vec![Signal::new(self.data_format.given_batch(&$fold?, 0)?)])
             }
         }
     )*};

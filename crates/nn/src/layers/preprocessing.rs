@@ -1,10 +1,11 @@
 //! Layers that bring raw numbers and images into the form that a model learns from.
 
+use super::format::{DataFormat, with_data_format};
 use super::merge::sample_axis;
 use super::settings::{described, settings, words};
 use super::window::space;
 use crate::layer::{Layer, Weights};
-use crate::{Error, Pass, Result};
+use crate::{Error, Numbers, Pass, Result};
 use kiln_autograd::ops::{
     ArithmeticOps, CastOps, ComparisonOps, ReduceOps, Resize, ResizeOps, StatisticsOps, Value, ViewOps,
 };
@@ -15,19 +16,42 @@ pub(super) fn floats(x: &Var) -> Result<Var> {
     Ok(if Value::dtype(x).is_float() { x.clone() } else { x.cast(DType::F32)? })
 }
 
+/// Checks that there is a number for each element along the last axis, or one for all.
+fn check_numbers(setting: &str, numbers: &Numbers, input: &Shape) -> Result<()> {
+    for value in numbers.iter() {
+        super::require(value.is_finite(), "Rescaling", setting, *value, "finite numbers")?;
+    }
+    if numbers.len() == 1 || Some(numbers.len()) == input.last().copied() {
+        return Ok(());
+    }
+    let text = format!("Rescaling: {setting} has {} numbers for samples of {input}", numbers.len());
+    Err(Error::config(text, "give one number, or one for each element along the last axis"))
+}
+
+/// What a value is multiplied by, or what is added to it.
+fn operand(numbers: &Numbers, dtype: DType) -> Result<Var> {
+    Ok(Var::new(match numbers[..] {
+        [number] => Tensor::number(number),
+        _ => Tensor::from_slice(numbers, [numbers.len()])?.cast(dtype)?,
+    }))
+}
+
 settings! {
-    /// `x · scale + offset`: `Rescaling::new(1.0 / 255.0)` for bytes.
+    /// `x · scale + offset`: `Rescaling::new(1.0 / 255.0)` for bytes, `Rescaling::new([1.0, 0.5, 0.5])` with a number for each channel.
+    ///
+    /// # Shapes
+    /// `[batch, …, n]` to the same; `scale` and `offset` are one number or `n`.
     Rescaling {
-        scale: f64 = 1.0, new;
+        scale: Numbers = Numbers::from(1.0), new;
         /// What is added.
-        offset: f64 = 0.0;
+        offset: Numbers = Numbers::from(0.0), into;
     }
 }
 
 impl Rescaling {
     /// Multiplies by this.
-    pub fn new(scale: f64) -> Rescaling {
-        Rescaling { scale, ..Rescaling::default() }
+    pub fn new(scale: impl Into<Numbers>) -> Rescaling {
+        Rescaling { scale: scale.into(), ..Rescaling::default() }
     }
 }
 
@@ -35,15 +59,16 @@ impl Layer for Rescaling {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        for (setting, value) in [("scale", self.scale), ("offset", self.offset)] {
-            super::require(value.is_finite(), "Rescaling", setting, value, "a finite number")?;
-        }
+        check_numbers("scale", &self.scale, input)?;
+        check_numbers("offset", &self.offset, input)?;
         Ok(*input)
     }
 
     fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
-        let y = floats(x)?.mul(self.scale)?;
-        Ok(if self.offset == 0.0 { y } else { y.add(self.offset)? })
+        let x = floats(x)?;
+        let dtype = Value::dtype(&x);
+        let y = x.mul(&operand(&self.scale, dtype)?)?;
+        Ok(if self.offset[..] == [0.0] { y } else { y.add(&operand(&self.offset, dtype)?)? })
     }
 }
 
@@ -320,6 +345,8 @@ settings! {
         pad_to_aspect_ratio: bool = false;
         /// What margins are filled with.
         fill_value: f64 = 0.0;
+        /// Where the channels are.
+        data_format: DataFormat = DataFormat::ChannelsLast;
     }
 }
 
@@ -356,6 +383,7 @@ fn image_size(class: &str, input: &Shape, height: usize, width: usize) -> Result
 
 impl Layer for Resizing {
     described!();
+    with_data_format!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         if self.crop_to_aspect_ratio && self.pad_to_aspect_ratio {
@@ -398,18 +426,21 @@ settings! {
     CenterCrop {
         height: usize = 0, new;
         width: usize = 0, new;
+        /// Where the channels are.
+        data_format: DataFormat = DataFormat::ChannelsLast;
     }
 }
 
 impl CenterCrop {
     /// This much of the middle.
     pub fn new(height: usize, width: usize) -> CenterCrop {
-        CenterCrop { height, width }
+        CenterCrop { height, width, ..CenterCrop::default() }
     }
 }
 
 impl Layer for CenterCrop {
     described!();
+    with_data_format!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         image_size("CenterCrop", input, self.height, self.width)

@@ -1,5 +1,6 @@
 //! Layers that look at their input in another shape, cut it, frame it or repeat it.
 
+use super::format::{DataFormat, with_data_format};
 use super::merge::sample_axis;
 use super::settings::{Setting, Size, described, settings};
 use super::window::{space, with_channels};
@@ -15,18 +16,22 @@ settings! {
     ///
     /// # Shapes
     /// `[batch, a, b, …]` to `[batch, a · b · …]`.
-    Flatten {}
+    Flatten {
+        /// Where the channels are; wherever that is, they change fastest in what it gives.
+        data_format: DataFormat = DataFormat::ChannelsLast;
+    }
 }
 
 impl Flatten {
     /// The layer.
     pub fn new() -> Flatten {
-        Flatten {}
+        Flatten::default()
     }
 }
 
 impl Layer for Flatten {
     described!();
+    with_data_format!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         Ok(Shape::new(&[input.count()])?)
@@ -256,18 +261,21 @@ macro_rules! margins {
             #[doc = $shape]
             $padding {
                 padding: Margins<$n> = Margins::default(), new;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
             }
         }
 
         impl $padding {
             /// This many before and after each dimension.
             pub fn new(padding: impl Into<Margins<$n>>) -> $padding {
-                $padding { padding: padding.into() }
+                $padding { padding: padding.into(), ..$padding::default() }
             }
         }
 
         impl Layer for $padding {
             described!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (lengths, channels) = space::<$n>(stringify!($padding), input)?;
@@ -294,18 +302,21 @@ macro_rules! margins {
             #[doc = $shape]
             $cropping {
                 cropping: Margins<$n> = Margins::from($cut), new;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
             }
         }
 
         impl $cropping {
             /// This many less before and after each dimension.
             pub fn new(cropping: impl Into<Margins<$n>>) -> $cropping {
-                $cropping { cropping: cropping.into() }
+                $cropping { cropping: cropping.into(), ..$cropping::default() }
             }
         }
 
         impl Layer for $cropping {
             described!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (lengths, channels) = space::<$n>(stringify!($cropping), input)?;
@@ -351,6 +362,8 @@ macro_rules! up_sampling {
             $up {
                 /// How often along each dimension.
                 size: Size<$n> = Size::from(2), into;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
                 $($own)*
             }
         }
@@ -364,6 +377,7 @@ macro_rules! up_sampling {
 
         impl Layer for $up {
             described!();
+            with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 let (lengths, channels) = space::<$n>(stringify!($up), input)?;

@@ -3,7 +3,7 @@
 use super::from_config;
 use crate::layer::AnyLayer;
 use crate::penalty::by_name;
-use crate::{Activation, AxisList, Constraint, Error, Initializer, Regularizer, Result};
+use crate::{Activation, AxisList, Constraint, Error, Initializer, Numbers, Regularizer, Result};
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
@@ -199,6 +199,25 @@ impl<T: Setting, const N: usize> Setting for [T; N] {
     }
 }
 
+/// A number is written as one.
+impl Setting for Numbers {
+    fn blank() -> Self {
+        Numbers::from(Vec::new())
+    }
+    fn write(&self) -> Json {
+        match self[..] {
+            [number] => number.write(),
+            _ => self.to_vec().write(),
+        }
+    }
+    fn read(&mut self, json: &Json) -> Result<()> {
+        let mut numbers = Vec::new();
+        numbers.read(json)?;
+        *self = Numbers::from(numbers);
+        Ok(())
+    }
+}
+
 impl Setting for AxisList {
     fn blank() -> Self {
         AxisList::default()
@@ -353,7 +372,7 @@ impl<const N: usize> Setting for Size<N> {
 }
 
 /// Defines the struct of a layer's arguments: fields with defaults, and a setter for each. After a default, `into` makes
-/// the setter take what becomes the type, `some T` makes it take a `T` and store `Some` of it, and `new` leaves the setter away:
+/// the setter take what becomes the type, `some T` makes it take what becomes a `T` and store `Some` of it, `just T` the same of a `T` itself, and `new` leaves the setter away:
 /// such a field is set where the layer is made.
 macro_rules! settings {
     ($(#[$doc:meta])* $name:ident {
@@ -417,6 +436,14 @@ macro_rules! setter {
         #[must_use]
         pub fn $field(mut self, $field: impl Into<$of>) -> Self {
             self.$field = Some($field.into());
+            self
+        }
+    };
+    ($(#[$doc:meta])* $field:ident: $type:ty, just $of:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $field(mut self, $field: $of) -> Self {
+            self.$field = Some($field);
             self
         }
     };

@@ -202,3 +202,98 @@ fn each_step_has_statistics_of_its_own() {
     assert!((y[0] + 1.0).abs() < 1e-2 && (y[2] - 1.0).abs() < 1e-2 && y[1] == 0.0 && y[3] == 0.0, "{y:?}");
     assert_eq!(crate::module::named_parameters(&model)[2].1.to_vec_as::<f64>(), [5.25]);
 }
+
+/// The numbers of a layer with weights of 0.5 and biases of 1/8.
+fn halves(layer: impl AnyLayer + 'static, x: &Tensor) -> (Vec<usize>, Vec<f64>) {
+    let inputs = [Shape::new(&x.shape()[1..]).unwrap()];
+    let mut built = crate::Built::of(Box::new(layer), &inputs, Key::new(0), DType::F64).unwrap();
+    built.parameters_mut(&mut |path, parameter| {
+        let number = if path.ends_with("bias") { 0.125 } else { 0.5 };
+        parameter.tensor = Tensor::filled(parameter.tensor.spec(), number);
+    });
+    let y = built.call(&[Signal::from(x.clone())], &mut Pass::inference()).unwrap().swap_remove(0);
+    (y.shape().to_vec(), y.value.tensor().to_vec_as())
+}
+
+fn is_near(found: &[f64], wanted: &[f64], within: f64) {
+    assert_eq!(found.len(), wanted.len());
+    for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        assert!((found - wanted).abs() < within, "{i}: {found}, expected {wanted}");
+    }
+}
+
+#[test]
+fn attention_over_some_axes_is_that_of_keras() {
+    // Two rows of three pixels, of two channels.
+    let x = Tensor::arange(0, 12, 1).unwrap().cast(DType::F64).unwrap();
+    let x = kiln_autograd::ops::ArithmeticOps::div(&x, 10.0).unwrap();
+    let x = kiln_autograd::ops::ViewOps::reshape(&x, [1, 2, 3, 2]).unwrap();
+    let (shape, y) = halves(MultiHeadAttention::new(2, 2).use_gate(true).attention_axes(2), &x);
+    assert_eq!(shape, [1, 2, 3, 2]);
+    let wanted = [0.539_901_75, 0.586_231_74, 0.632_568_09, 1.499_673_56, 1.593_656_21, 1.681_388_43];
+    is_near(&y, &wanted.map(|y| [y, y]).concat(), 1e-6);
+    // A step that sees itself alone gives its own value.
+    let layer = MultiHeadAttention::new(2, 2).output_shape([1, 2]).attention_axes(1).sliding_window(1);
+    let (shape, y) = halves(layer, &x);
+    assert_eq!(shape, [1, 2, 3, 1, 2]);
+    is_near(&y, &[0.475, 0.875, 1.275, 1.675, 2.075, 2.475].map(|y| [y, y]).concat(), 1e-12);
+}
+
+#[test]
+fn axes_of_attention_are_those_of_steps() {
+    let infer = |layer: MultiHeadAttention| text(layer.infer(&[Shape::new(&[4, 5, 6]).unwrap()]));
+    let layer = || MultiHeadAttention::new(2, 3);
+    assert!(infer(layer().attention_axes(3)).contains("axis 3 of attention_axes is that of the features"));
+    assert!(infer(layer().attention_axes(0)).contains("axis 0 is the batch"));
+    assert!(infer(layer().attention_axes([1, -3])).contains("name an axis twice"));
+    assert!(infer(layer().use_causal_mask(true)).contains("which of 2 axes of attention is time?"));
+    let shapes = [[4, 5, 6], [3, 5, 6]].map(|shape| Shape::new(&shape).unwrap());
+    assert!(text(layer().attention_axes(2).infer(&shapes)).contains("differ where no attention goes"));
+    assert!(layer().attention_axes(1).infer(&shapes).is_ok());
+}
+
+#[test]
+fn a_batch_normalization_that_is_corrected_is_that_of_keras() {
+    let clipping = RenormClipping { rmax: Some(1.5), rmin: Some(0.5), dmax: Some(0.5) };
+    let layer = BatchNormalization::new().renorm(true).renorm_clipping(clipping).renorm_momentum(0.5).momentum(0.5);
+    assert_eq!(layer, {
+        let mut read = BatchNormalization::new();
+        settings::read("BatchNormalization", Settings::settings_mut(&mut read), &layer.to_config()).unwrap();
+        read
+    });
+    let inputs = [Shape::new(&[2]).unwrap()];
+    let mut built = crate::Built::of(Box::new(layer), &inputs, Key::new(0), DType::F64).unwrap();
+    let x = Var::new(Tensor::new([[1.0, 10.0], [2.0, 20.0], [4.0, -30.0]]));
+    let mut pass = Pass::training(Key::new(0));
+    let y = built.forward(&x, &mut pass).unwrap();
+    let wanted = [-0.833_333_333, 0.694_364_331, 0.166_666_667, 1.388_728_662, 2.166_666_667, -2.083_092_993];
+    is_near(&y.tensor().to_vec_as::<f64>(), &wanted, 1e-8);
+    pass.finish(&Var::new(Tensor::new(0.0)), &mut built).unwrap();
+    let y = built.forward(&x, &mut Pass::inference()).unwrap();
+    let wanted = [-0.148_305_025, 0.884_858_177, 0.741_525_124, 1.769_716_355, 2.521_185_421, -2.654_574_532];
+    is_near(&y.tensor().to_vec_as::<f64>(), &wanted, 1e-8);
+}
+
+#[test]
+fn a_letter_of_the_batch_is_in_no_kernel() {
+    let infer = |layer: EinsumDense| layer.infer(&[Shape::new(&[2, 5, 3]).unwrap()]);
+    let layer = EinsumDense::new("abcd,acd->abd", [None, Some(3)]);
+    assert!(text(infer(layer)).contains("the kernel has the letter `a` of the batch"));
+    let layer = EinsumDense::new("ab...,bd->ad...", [Some(4)]).bias_axes("d");
+    assert_eq!(infer(layer).unwrap()[0][..], [4, 5, 3]);
+}
+
+#[test]
+fn noise_fits_the_samples() {
+    let built = |noise: &[Option<usize>]| {
+        let layer = Dropout::new(0.5).noise_shape(noise.to_vec());
+        Sequential::new([2, 3]).add(layer).build()
+    };
+    assert!(text(built(&[None, Some(2)])).contains("does not fit samples of [2, 3]"));
+    assert!(text(built(&[None, Some(3), None])).contains("give 3 lengths"));
+    let model = built(&[None, Some(1), None]).unwrap();
+    let x = Var::new(Tensor::ones([50, 2, 3]).unwrap());
+    let y = model.forward(&x, &mut Pass::training(Key::new(3))).unwrap().tensor().to_vec_as::<f64>();
+    let together = y.chunks(6).all(|sample| sample[..3] == sample[3..]);
+    assert!(together && y.contains(&0.0) && y.contains(&2.0), "{y:?}");
+}

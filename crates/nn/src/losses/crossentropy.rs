@@ -5,13 +5,13 @@ use super::checks::{ClassIds, Probabilities};
 use super::macros::{losses, pair_functions};
 use super::reduction::{EPSILON, Elements, FILLER, Fold, align, replace};
 use super::regression::clip;
-use crate::Result;
 use crate::range::Range;
-use kiln_autograd::ops::{Function, Ops, ViewOps};
+use crate::{Numbers, Result};
+use kiln_autograd::ops::{CastOps, Function, Ops, ViewOps};
 use kiln_autograd::{DType, Scalar, Tensor, keep};
 
 losses! {
-    /// `-mean(t·ln p + (1-t)·ln(1-p))` along the last axis: labels 0 and 1, one unit a label.
+    /// `-mean(t·ln p + (1-t)·ln(1-p))` along an axis, the last unless set: labels 0 and 1, one unit a label.
     ///
     /// ```
     /// use kiln_nn::losses::{BinaryCrossentropy, Loss};
@@ -21,15 +21,17 @@ losses! {
     /// assert!((loss.tensor().item()? - 2f64.ln()).abs() < 1e-12);
     /// # Ok::<(), kiln_nn::Error>(())
     /// ```
-    BinaryCrossentropy "binary_crossentropy" (link: "sigmoid", targets: Targets::Binary) {
+    BinaryCrossentropy "binary_crossentropy" (link: "sigmoid", targets: Targets::Binary) over axis {
         /// Whether predictions are logits, not probabilities.
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1/2.
         label_smoothing: f64 = 0.0 => Range::Fraction,
+        /// The axis of the labels of a sample, over which the mean is taken.
+        axis: isize = -1,
     }
     /// [`BinaryCrossentropy`] times `(1 - p_t)^gamma`, where `p_t` is the probability of the right label: easy samples
     /// count less (Lin et al. 2017). Of logits the entropy is exact where Keras's stops at `-ln 1e-7`, beyond ±16.
-    BinaryFocalCrossentropy "binary_focal_crossentropy" (link: "sigmoid", targets: Targets::Binary) {
+    BinaryFocalCrossentropy "binary_focal_crossentropy" (link: "sigmoid", targets: Targets::Binary) over axis {
         /// Whether `alpha` is applied.
         apply_class_balancing: bool = false,
         /// The weight of label 1; label 0 has `1 - alpha`.
@@ -40,6 +42,8 @@ losses! {
         from_logits: bool = false,
         /// Moves labels by this fraction towards 1/2.
         label_smoothing: f64 = 0.0 => Range::Fraction,
+        /// The axis of the labels of a sample, over which the mean is taken.
+        axis: isize = -1,
     }
     /// `-Σ t·ln p` along the class axis: one-hot labels. Probabilities are divided by their sum.
     CategoricalCrossentropy "categorical_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
@@ -52,8 +56,8 @@ losses! {
     }
     /// [`CategoricalCrossentropy`] with each term times `alpha · (1 - p)^gamma` (Lin et al. 2017).
     CategoricalFocalCrossentropy "categorical_focal_crossentropy" (link: "softmax", targets: Targets::OneHot) over axis {
-        /// A common factor.
-        alpha: f64 = 0.25 => Range::NotNegative,
+        /// A common factor, or one for each class: `[0.5, 0.25, 0.25]`.
+        alpha: Numbers = Numbers::from(0.25) => Range::NotNegative,
         /// How much less easy samples count.
         gamma: f64 = 2.0 => Range::NotNegative,
         /// Whether predictions are logits, not probabilities.
@@ -200,7 +204,7 @@ impl BinaryCrossentropy {
             true => V::elementwise(BinaryLogits { smoothing }, [&y_true, &y_pred])?,
             false => V::elementwise(Binary { smoothing }, [&y_true, &y_pred])?,
         };
-        Ok(Elements::new(elements, Fold::Mean))
+        mean_along(elements, self.axis)
     }
 }
 
@@ -215,8 +219,16 @@ impl BinaryFocalCrossentropy {
             logits: self.from_logits,
         };
         let [elements] = V::elementwise(f, [&y_true, &y_pred])?;
-        Ok(Elements::new(elements, Fold::Mean))
+        mean_along(elements, self.axis)
     }
+}
+
+/// The mean of the terms of the labels, along the last axis only when the loss is reduced.
+fn mean_along<V: Ops>(terms: V, axis: isize) -> Result<Elements<V>> {
+    if axis == -1 || axis + 1 == terms.tensor().rank() as isize {
+        return Ok(Elements::new(terms, Fold::Mean));
+    }
+    Ok(Elements::new(terms.mean(axis)?, Fold::Done))
 }
 
 /// Sums the terms of the classes, along the last axis only when the loss is reduced.
@@ -252,10 +264,15 @@ impl CategoricalCrossentropy {
 impl CategoricalFocalCrossentropy {
     fn elements<V: Ops>(&self, y_true: &V, y_pred: &V) -> Result<Elements<V>> {
         let (name, axis) = ("categorical_focal_crossentropy", self.axis);
-        let CategoricalFocalCrossentropy { alpha, gamma, label_smoothing: smoothing, .. } = *self;
+        let (gamma, smoothing) = (self.gamma, self.label_smoothing);
         let (y_true, y_pred) = align_probabilities(name, y_true, y_pred)?;
         let middle = even_share(name, y_pred.tensor(), axis)?;
-        let [terms] = match self.from_logits {
+        // Several factors are not a setting of the function: they are an operand beside it.
+        let (alpha, each) = match self.alpha[..] {
+            [alpha] => (alpha, None),
+            _ => (1.0, Some(self.factors(name, y_pred.tensor())?)),
+        };
+        let [mut terms] = match self.from_logits {
             true => {
                 V::elementwise(FocalLogits { alpha, gamma, smoothing, middle }, [&y_true, &y_pred.log_softmax(axis)?])?
             }
@@ -264,7 +281,23 @@ impl CategoricalFocalCrossentropy {
                 V::elementwise(f, [&y_true, &y_pred, &y_pred.sum(keep(axis))?])?
             }
         };
+        if let Some(each) = each {
+            terms = terms.mul(&V::constant(each))?;
+        }
         over_classes(terms, axis)
+    }
+
+    /// `alpha` along the axis of the classes.
+    fn factors(&self, name: &'static str, y_pred: &Tensor) -> Result<Tensor> {
+        let shape = y_pred.shape();
+        let axis = shape.axis(name, self.axis)?;
+        if shape[axis] != self.alpha.len() {
+            let text = format!("{} factors alpha for {} classes", self.alpha.len(), shape[axis]);
+            return Err(kiln_autograd::Error::shape(name, text).help("give one number, or one for each class").into());
+        }
+        let mut dims = vec![1; shape.rank()];
+        dims[axis] = self.alpha.len();
+        Ok(Tensor::from_slice(&self.alpha, dims)?.cast(y_pred.dtype())?)
     }
 }
 
@@ -318,6 +351,12 @@ fn class_ids(
     let checked = Tensor::apply(&ClassIds { name, classes, ignored }, &[&y_true.reshape(samples)?]);
     let mut checked = checked.map_err(kiln_autograd::Error::unplaced)?.into_iter();
     Ok((checked.next().expect("ids are the first result"), checked.next()))
+}
+
+/// Labels of any shape as indices, each checked to be a class.
+pub(super) fn checked_ids(name: &'static str, labels: &Tensor, classes: usize) -> Result<Tensor> {
+    let checked = Tensor::apply(&ClassIds { name, classes, ignored: None }, &[labels]);
+    Ok(checked.map_err(kiln_autograd::Error::unplaced)?.one()?)
 }
 
 impl CategoricalGeneralizedCrossEntropy {
@@ -469,6 +508,32 @@ mod tests {
                 assert!((value - 0.361_772_987).abs() < 1e-8, "{value}");
             }
         }
+    }
+
+    #[test]
+    fn classes_have_factors_of_their_own() {
+        let y_true = Tensor::new([[1.0, 0.0], [0.0, 1.0]]);
+        let y_pred = Tensor::new([[0.75, 0.25], [0.5, 0.5]]);
+        let of = |alpha: Numbers| CategoricalFocalCrossentropy::new().alpha(alpha).values(&y_true, &y_pred);
+        let one = of(1.0.into()).unwrap().to_vec_as::<f64>();
+        let each = of([0.25, 0.5].into()).unwrap().to_vec_as::<f64>();
+        assert!((each[0] - one[0] * 0.25).abs() < 1e-12 && (each[1] - one[1] * 0.5).abs() < 1e-12, "{each:?}");
+        assert!(of([0.1, 0.2, 0.3].into()).unwrap_err().to_string().contains("3 factors alpha for 2 classes"));
+        let loss = CategoricalFocalCrossentropy::new().alpha([0.25, 0.5]);
+        assert_eq!(loss.arguments()["alpha"], serde_json::json!([0.25, 0.5]));
+    }
+
+    #[test]
+    fn a_column_of_weights_makes_a_column_of_losses() {
+        let y = Var::new(Tensor::new([[1.0, 0.0], [0.0, 1.0]]));
+        let weights = Var::new(Tensor::new([[2.0], [1.0]]));
+        let loss = BinaryCrossentropy::new().reduction(crate::losses::Reduction::None);
+        let of = |weights: &Var| loss.call(&y, &y, Some(weights)).unwrap().tensor().shape().to_vec();
+        assert_eq!(of(&weights), [2, 1]);
+        assert_eq!(of(&Var::new(Tensor::new([2.0, 1.0]))), [2]);
+        // Over the first axis of a sample, a loss is left for each of the others.
+        let y = Tensor::ones([2, 3, 4]).unwrap();
+        assert_eq!(BinaryCrossentropy::new().axis(1_isize).values(&y, &y).unwrap().shape()[..], [2, 4]);
     }
 
     #[test]

@@ -61,6 +61,10 @@ macro_rules! losses {
             ) -> $crate::Result<(V, V)> {
                 let [folded, ..] =
                     [$($crate::AxisList::from(self.$axis.clone()),)? $crate::AxisList::from(-1)];
+                // Of one loss for the whole batch no sample can be left out: weights multiply it.
+                if folded.is_empty() || $crate::losses::Loss::is_of_pairs(self) {
+                    return Ok((y_true.clone(), y_pred.clone()));
+                }
                 let (counted, y_pred) = $crate::losses::reduction::counted(y_true, y_pred, weight, &folded)?;
                 match $crate::losses::Loss::ignored(self).filter(|_| weight.is_some()) {
                     Some(label) => {
@@ -123,6 +127,16 @@ macro_rules! loss_trait {
 
         fn with_logits(&self) -> Option<Box<dyn $crate::losses::Loss>> {
             Some(Box::new(Self { from_logits: true, ..self.clone() }))
+        }
+    };
+    (is_of_pairs: $yes:expr) => {
+        fn is_of_pairs(&self) -> bool {
+            $yes
+        }
+    };
+    (takes_logits: $yes:expr) => {
+        fn takes_logits(&self) -> bool {
+            $yes
         }
     };
     (ignores: $label:ident) => {

@@ -54,3 +54,28 @@ impl Tversky {
         Ok(Elements::new(both.div(&total)?.neg()?.add(1.0)?, Fold::Done))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::{Loss, Reduction};
+    use kiln_autograd::{Tensor, Var};
+
+    /// One loss of the whole batch is multiplied by each weight, as in Keras.
+    #[test]
+    fn weights_of_samples_multiply_the_loss_of_a_batch() {
+        let t = Var::new(Tensor::new([[1.0, 0.0], [0.0, 1.0]]));
+        let p = Var::new(Tensor::new([[0.75, 0.25], [0.5, 0.5]]));
+        let weights = Var::new(Tensor::new([0.0, 3.0]));
+        let call =
+            |loss: &dyn Loss, weights: Option<&Var>| loss.call(&t, &p, weights).unwrap().tensor().to_vec_as::<f64>();
+        for loss in [&Dice::new() as &dyn Loss, &Tversky::new()] {
+            let plain = call(loss, None)[0];
+            // 2 · 1.25 of 4.
+            assert!((plain - 0.375).abs() < 1e-6, "{plain}");
+            assert!((call(loss, Some(&weights))[0] - plain * 1.5).abs() < 1e-12);
+        }
+        let each = call(&Dice::new().reduction(Reduction::None), Some(&weights));
+        assert!(each.len() == 2 && each[0] == 0.0 && (each[1] - 3.0 * 0.375).abs() < 1e-6, "{each:?}");
+    }
+}

@@ -101,6 +101,7 @@ impl Reduction {
             };
         }
         let values = fold.apply(elements)?;
+        let given = weight.map(|weight| weight.tensor().shape());
         let weight = self.weights(name, values.tensor(), valid.as_ref(), weight)?;
         let weighted = match &weight {
             // 0 times an infinite loss, or one that is NaN, would be NaN. Compared by path, here and below: with the feature
@@ -112,7 +113,15 @@ impl Reduction {
         };
         let sum = || weighted.sum(..);
         match (self, &weight) {
-            (Reduction::None, _) => shared(&weighted, 1),
+            (Reduction::None, _) => {
+                let loss = shared(&weighted, 1)?;
+                // A column of weights makes a column of losses, as in Keras.
+                let is_column = |weight: &Shape| weight.rank() == 2 && weight[1] == 1 && loss.tensor().rank() == 1;
+                match given {
+                    Some(given) if is_column(given) => Ok(loss.unsqueeze(1)?),
+                    _ => Ok(loss),
+                }
+            }
             (Reduction::Sum, _) => shared(&sum()?, 1),
             (Reduction::MeanWithSampleWeight, Some(weight)) => {
                 // The weights as they were given: one that is stretched along an axis counts once.
@@ -243,8 +252,12 @@ fn spread(have: &Shape, shape: &Shape, rank: usize, folded: &[isize]) -> Option<
 /// The weights in a shape that broadcasts to the values': a weight a sample, or one for each value.
 fn align_weight<V: Ops>(name: &str, values: &Tensor, weight: &V) -> Result<V> {
     let (have, want) = (*weight.tensor().shape(), *values.shape());
-    if have == want || have.rank() == 0 {
+    // One loss for the whole batch takes any weights: each sample has it times its own.
+    if have == want || have.rank() == 0 || (want.rank() == 0 && have.count() != 1) {
         return Ok(weight.clone());
+    }
+    if want.rank() == 0 {
+        return Ok(weight.reshape([] as [usize; 0])?);
     }
     let trimmed = if have.rank() == want.rank() + 1 && have.last() == Some(&1) { have.rank() - 1 } else { have.rank() };
     let fits =

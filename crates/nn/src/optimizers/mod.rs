@@ -1,6 +1,8 @@
 //! Optimizers: from gradients to new parameters. A rule is an elementwise function where it can be, so that an update
 //! is one pass over memory, in place.
 
+mod functions;
+mod muon;
 mod norms;
 mod parts;
 mod record;
@@ -9,10 +11,12 @@ mod rule;
 mod rules;
 mod scale;
 mod settings;
+mod signs;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use muon::Muon;
 pub use norms::*;
 pub use record::RecordedUpdate;
 use record::{GroupNumbers, Numbers};
@@ -24,6 +28,7 @@ pub use scale::LossScale;
 use scale::Scaling;
 use settings::Treatment;
 pub use settings::{Convention, Group, LearningRate, Settings};
+pub use signs::*;
 
 use crate::{Error, Result, config};
 use kiln_autograd::ops::{
@@ -202,6 +207,22 @@ impl Optimizer {
             parts: Vec::new(),
             nothing: Tensor::scalar(0.0, DType::Bool),
         })
+    }
+
+    /// The same optimizer before its first step: with its settings, and its learning rate as it is.
+    #[must_use]
+    pub fn anew(&self) -> Optimizer {
+        let parts = self.parts.iter().map(|(pattern, part)| (pattern.clone(), part.anew())).collect();
+        Optimizer {
+            iterations: 0,
+            steps: 0,
+            product: 1.0,
+            pending: (0.0, 0),
+            entries: Vec::new(),
+            scaling: self.settings.loss_scale.map(Scaling::new),
+            parts,
+            ..self.clone()
+        }
     }
 
     /// The name of its type: "Adam".
@@ -399,8 +420,8 @@ impl Optimizer {
                     self.entries.swap(i, i + after);
                     continue;
                 }
-                let slots = self.rule.slots(Spec::new(spec.shape, updated_in(spec.dtype)));
-                let treatment = self.treatment(name);
+                let slots = self.rule.slots_of(name, Spec::new(spec.shape, updated_in(spec.dtype)));
+                let treatment = self.treatment(name, spec);
                 let name = name.to_owned();
                 let entry = Entry { name, spec, slots, average: None, accumulated: None, is_begun: false, treatment };
                 self.entries.insert(i, entry);
@@ -495,7 +516,7 @@ impl Optimizer {
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = parameter.gradient.take() else { continue };
             let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
-            let decays = self.decay(parameter.name).is_some() && !self.settings.weight_decay_in_gradient;
+            let decays = self.decay(parameter).is_some() && !self.settings.weight_decay_in_gradient;
             let (step, keep) = &mut groups[self.entries[i].treatment];
             step.scale = scale;
             step.keep = if decays { keep.clone() } else { one.clone() };
@@ -512,11 +533,11 @@ impl Optimizer {
                 false => tensor.clone(),
             }));
             x[0] = x[0].cast(updated_in(dtype))?;
-            if !self.rule.is_in_place(Sealed) {
+            if !self.rule.decays(Sealed) {
                 if decays {
                     x[0] = x[0].mul(&std::mem::replace(&mut step.keep, one.clone()))?;
                 }
-                if self.settings.clipnorm.or(self.settings.global_clipnorm).is_some() {
+                if self.settings.maximize || self.settings.clipnorm.or(self.settings.global_clipnorm).is_some() {
                     gradient = gradient.mul(&std::mem::replace(&mut step.scale, one.clone()))?;
                 }
             }
@@ -560,8 +581,8 @@ impl Optimizer {
     }
 
     /// The number of the way in which a parameter is updated.
-    fn treatment(&mut self, name: &str) -> usize {
-        let treatment = self.settings.treatment(name);
+    fn treatment(&mut self, name: &str, spec: Spec) -> usize {
+        let treatment = self.settings.treatment(name, self.rule.decay_of(name, spec));
         let known = self.treatments.iter().position(|known| *known == treatment);
         known.unwrap_or_else(|| {
             self.treatments.push(treatment);
@@ -570,9 +591,10 @@ impl Optimizer {
     }
 
     /// How much a parameter decays, if it does.
-    fn decay(&self, name: &str) -> Option<f64> {
-        let settings = &self.settings;
-        let decay = settings.treatment(name).weight_decay.filter(|decay| *decay != 0.0);
+    fn decay(&self, parameter: &ParameterUpdate<'_>) -> Option<f64> {
+        let (settings, name) = (&self.settings, parameter.name);
+        let own = self.rule.decay_of(name, parameter.value.spec());
+        let decay = settings.treatment(name, own).weight_decay.filter(|decay| *decay != 0.0);
         decay.filter(|_| !settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str())))
     }
 
@@ -593,7 +615,10 @@ impl Optimizer {
         if let Some(limit) = settings.clipvalue {
             gradient = gradient.clamp(-limit, limit)?;
         }
-        let decay = self.decay(parameter.name).filter(|_| settings.weight_decay_in_gradient);
+        if settings.maximize {
+            scale = scale.mul(-1.0)?;
+        }
+        let decay = self.decay(parameter).filter(|_| settings.weight_decay_in_gradient);
         if let Some(decay) = decay {
             let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
             let value = parameter.value.cast(gradient.dtype())?;

@@ -1,5 +1,6 @@
 //! The rules that look at a whole tensor: its norm, or the means of its rows and columns.
 
+use super::Convention;
 use super::rule::{Iteration, Rule, Step, zeros};
 use super::settings::optimizers;
 use crate::Result;
@@ -53,10 +54,13 @@ optimizers! {
         epsilon: f64 = 1e-7,
     }
     /// Adam without a mean, and with a mean square kept as row and column means (Shazeer and Stern 2018).
+    ///
+    /// Convention PyTorch has `epsilon_1` as the least root of the mean square, and as the least mean of the rows' means, and adds it
+    /// to nothing; and it sizes a step by the parameter as it was before its decay.
     Adafactor(rate 0.001) {
         /// How the decay of the mean square approaches 1: as `1 - t^this`.
         beta_2_decay: f64 = -0.8,
-        /// Added to the squares.
+        /// Added to the squares; in convention PyTorch, the least root.
         epsilon_1: f64 = 1e-30,
         /// The least size of a parameter that its step is scaled by.
         epsilon_2: f64 = 1e-3,
@@ -105,7 +109,7 @@ impl Function<3> for Descend {
     }
 }
 
-fn descend(parameter: Tensor, direction: Tensor, rate: Tensor) -> Result<Tensor> {
+pub(super) fn descend(parameter: Tensor, direction: Tensor, rate: Tensor) -> Result<Tensor> {
     Ok(Tensor::apply_owned(&Elementwise::<_, 3, 1>(Descend), vec![parameter, direction, rate])?.one()?)
 }
 
@@ -191,18 +195,27 @@ impl Rule for Adafactor {
         vec![beta, 1.0 - beta, if self.relative_step { rate.min(1.0 / number.sqrt()) } else { rate }]
     }
 
+    fn decays(&self) -> bool {
+        true
+    }
+
     fn update(&self, step: &Step, mut x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let slots = x.split_off(2);
+        let root_mean_square = |x: &Tensor| x.norm(2.0, ..)?.div((x.count().max(1) as f64).sqrt());
+        let is_torch = self.settings.convention == Convention::PyTorch;
+        let before = if is_torch { Some(root_mean_square(&x[0])?) } else { None };
         let mut both = step.apply_squaring::<_, 2, 2>(Same, x, &[])?;
         let (gradient, parameter) = (both.remove(1), both.remove(0));
         let [old_share, new_share, rate] = &step.numbers[..] else { unreachable!("three numbers") };
-        let square = gradient.square()?.add(self.epsilon_1)?;
+        let square = gradient.square()?;
+        let square = if is_torch { square } else { square.add(self.epsilon_1)? };
+        let least = |x: Tensor, least: f64| if is_torch { x.clamp(least, f64::INFINITY) } else { Ok(x) };
         let blend = |old: &Tensor, new: &Tensor| old.mul(old_share)?.add(&new.mul(new_share)?);
         let (slots, power) = match &slots[..] {
             [rows, columns] => {
                 let rows = blend(rows, &square.mean(-1)?)?;
                 let columns = blend(columns, &square.mean(-2)?)?;
-                let share = rows.div(&rows.mean(keep(-1))?)?;
+                let share = rows.div(&least(rows.mean(keep(-1))?, self.epsilon_1)?)?;
                 let power = share.unsqueeze(-1)?.mul(&columns.unsqueeze(-2)?)?;
                 (vec![rows, columns], power)
             }
@@ -211,9 +224,8 @@ impl Rule for Adafactor {
                 (vec![power.clone()], power)
             }
         };
-        let direction = gradient.mul(&power.rsqrt()?)?;
-        let root_mean_square = |x: &Tensor| x.norm(2.0, ..)?.div((x.count().max(1) as f64).sqrt());
-        let size = root_mean_square(&parameter)?.clamp(self.epsilon_2, f64::INFINITY)?;
+        let direction = gradient.mul(&least(power, self.epsilon_1 * self.epsilon_1)?.rsqrt()?)?;
+        let size = before.map_or_else(|| root_mean_square(&parameter), Ok)?.clamp(self.epsilon_2, f64::INFINITY)?;
         let excess = root_mean_square(&direction)?.div(self.clip_threshold)?.clamp(1.0, f64::INFINITY)?;
         let y = descend(parameter, direction, size.mul(rate)?.div(&excess)?)?;
         Ok([vec![y], slots].concat())

@@ -69,6 +69,9 @@ table! {
     "lamb" => Lamb;
     "adafactor" => Adafactor;
     "ftrl" => Ftrl;
+    "muon" => Muon;
+    "rprop" => Rprop;
+    "asgd" => Asgd;
 }
 
 /// Arguments as those common to all optimizers and the optimizer's own.

@@ -26,6 +26,16 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// precision it is asked with `f32`, and updates them in it: squares of gradients need its range.
     fn slots(&self, parameter: Spec) -> Vec<(&'static str, Tensor)>;
 
+    /// [`UpdateRule::slots`] of the parameter of a name, for a rule that updates some parameters otherwise than others.
+    fn slots_of(&self, _name: &str, parameter: Spec) -> Vec<(&'static str, Tensor)> {
+        self.slots(parameter)
+    }
+
+    /// The decay of the parameter of a name, where groups do not say otherwise: that of the settings.
+    fn decay_of(&self, _name: &str, _parameter: Spec) -> Option<f64> {
+        self.settings().weight_decay
+    }
+
     /// The numbers beside the rate that change from update to update, which [`UpdateRule::update`] finds in
     /// [`Step::numbers`]. Only these and what it is given may change between updates: a step of `fit` is recorded, and run
     /// again with other numbers.
@@ -55,6 +65,12 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
     #[doc(hidden)]
     fn is_in_place(&self, _: Sealed) -> bool {
         false
+    }
+
+    /// Whether [`Step::keep`] and [`Step::scale`] are left to the rule, which has them in its [`Step::apply`].
+    #[doc(hidden)]
+    fn decays(&self, sealed: Sealed) -> bool {
+        self.is_in_place(sealed)
     }
 
     /// One number that is kept for all parameters together, updated before step `t`; 1 before the first.
@@ -92,6 +108,16 @@ pub(super) trait Rule {
     }
     fn is_in_place(&self) -> bool {
         true
+    }
+    fn decays(&self) -> bool {
+        self.is_in_place()
+    }
+    /// What only rules that tell parameters apart say otherwise.
+    fn slots_of(&self, _name: &str, parameter: Spec) -> Vec<(&'static str, Tensor)> {
+        self.slots(parameter)
+    }
+    fn decay_of(&self, _name: &str, _parameter: Spec, decay: Option<f64>) -> Option<f64> {
+        decay
     }
 }
 

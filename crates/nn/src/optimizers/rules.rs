@@ -1,5 +1,6 @@
 //! The rules that look at each element alone: one function each, so that an update is one pass over memory.
 
+use super::functions::{functions, lit};
 use super::rule::{Iteration, Rule, Step, filled, zeros};
 use super::settings::optimizers;
 use super::{Convention, LearningRate};
@@ -121,40 +122,6 @@ optimizers! {
         /// The `beta` of the paper.
         beta: f64 = 0.0,
     }
-}
-
-/// Defines the functions of `[parameter, gradient, slots…]` with their settings, in braces, and the numbers that change
-/// from step to step, in brackets.
-macro_rules! functions {
-    ($($name:ident<$in:literal, $out:literal> $label:literal { $($field:ident),* } [$($number:ident),*]
-       |$self_:ident, $x:pat_param| $body:expr;)*) => {$(
-        #[derive(Debug, Clone, Copy, PartialEq)]
-        struct $name { $($field: f64),* }
-
-        impl Function<$in, $out> for $name {
-            const NAME: &'static str = $label;
-            const NUMBERS: usize = [$(stringify!($number)),*].len();
-
-            fn call<S: Scalar>(&self, x: [S; $in]) -> [S; $out] {
-                self.call_with(x, &[const { f64::NAN }; 16].map(S::lit))
-            }
-
-            #[inline(always)]
-            fn call_with<S: Scalar>(&$self_, $x: [S; $in], numbers: &[S]) -> [S; $out] {
-                // No iterator, whose `next` is a call for each element where a program is built without link-time optimization.
-                let [$($number),*] = numbers else { unreachable!("as many as NUMBERS says") };
-                $(let $number = $number.clone();)*
-                $body
-            }
-        }
-    )*};
-}
-
-/// The number in the reading of `x`.
-macro_rules! lit {
-    ($value:expr) => {
-        S::lit($value)
-    };
 }
 
 functions! {

@@ -99,6 +99,8 @@ pub struct Settings {
     pub weight_decay: Option<f64>,
     /// Adds the decay to the gradient instead (L2 regularisation, PyTorch's `weight_decay` except in AdamW).
     pub weight_decay_in_gradient: bool,
+    /// Climbs instead of descending: the gradient counts with the other sign.
+    pub maximize: bool,
     /// Parameters whose name contains one of these do not decay.
     pub exclude_from_weight_decay: Vec<String>,
     /// Parameters that are updated otherwise.
@@ -129,6 +131,7 @@ impl Default for Settings {
             learning_rate: LearningRate::Constant(0.001),
             weight_decay: None,
             weight_decay_in_gradient: false,
+            maximize: false,
             exclude_from_weight_decay: Vec::new(),
             groups: Vec::new(),
             clipnorm: None,
@@ -155,9 +158,10 @@ impl Settings {
         Treatment { rate_factor: 1.0, weight_decay: self.weight_decay }
     }
 
-    /// How a parameter is updated.
-    pub(super) fn treatment(&self, name: &str) -> Treatment {
-        self.groups_of(name).fold(self.plain(), |treatment, group| Treatment {
+    /// How a parameter is updated whose decay is `own` unless its groups have another.
+    pub(super) fn treatment(&self, name: &str, own: Option<f64>) -> Treatment {
+        let plain = Treatment { rate_factor: 1.0, weight_decay: own };
+        self.groups_of(name).fold(plain, |treatment, group| Treatment {
             rate_factor: treatment.rate_factor * group.rate_factor,
             weight_decay: group.weight_decay.or(treatment.weight_decay),
         })
@@ -292,6 +296,18 @@ macro_rules! optimizers {
                 $crate::optimizers::rule::Rule::slots(self, parameter)
             }
 
+            fn slots_of(&self, name: &str, parameter: kiln_autograd::Spec) -> Vec<(&'static str, kiln_autograd::Tensor)> {
+                $crate::optimizers::rule::Rule::slots_of(self, name, parameter)
+            }
+
+            fn decay_of(&self, name: &str, parameter: kiln_autograd::Spec) -> Option<f64> {
+                $crate::optimizers::rule::Rule::decay_of(self, name, parameter, self.settings.weight_decay)
+            }
+
+            fn decays(&self, _: $crate::optimizers::rule::Sealed) -> bool {
+                $crate::optimizers::rule::Rule::decays(self)
+            }
+
             fn numbers(&self, iteration: &$crate::optimizers::Iteration) -> Vec<f64> {
                 $crate::optimizers::rule::Rule::numbers(self, iteration)
             }
@@ -334,6 +350,8 @@ macro_rules! common_setters {
             weight_decay(decay: f64) Some(decay);
             /// Whether the decay is added to the gradient instead (L2 regularisation).
             weight_decay_in_gradient(yes: bool) yes;
+            /// Whether the loss is made large instead of small.
+            maximize(yes: bool) yes;
             /// Parameters whose name contains one of these do not decay: `["bias", "gamma", "beta"]`.
             exclude_from_weight_decay(names: impl IntoIterator<Item = impl Into<String>>) names.into_iter().map(Into::into).collect();
             /// Updates some parameters otherwise than the others.

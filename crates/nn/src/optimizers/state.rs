@@ -107,7 +107,7 @@ impl Optimizer {
                 return Err(twice(self.name(), name));
             }
             let kept = Spec::new(spec.shape, updated_in(spec.dtype));
-            let mut slots = self.rule.slots(kept);
+            let mut slots = self.rule.slots_of(name, kept);
             let key = |slot: &str| format!("{name}/{slot}");
             // A parameter without a slot in the state has never been updated.
             let fresh = !slots.iter().any(|slot| find(&key(slot.0)).is_some());
@@ -119,7 +119,7 @@ impl Optimizer {
             let is_begun = accumulated.is_some();
             entries.push(Entry { name: name.to_owned(), spec, slots, average, accumulated, is_begun, treatment: 0 });
         }
-        entries.iter_mut().for_each(|entry| entry.treatment = self.treatment(&entry.name));
+        entries.iter_mut().for_each(|entry| entry.treatment = self.treatment(&entry.name, entry.spec));
         (self.iterations, self.steps, self.product) = (iterations as u64, steps as u64, product);
         (self.factor, self.pending, self.entries) = (factor, pending, entries);
         if let Some(rate) = rate {

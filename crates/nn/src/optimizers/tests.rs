@@ -476,7 +476,7 @@ fn groups_have_rates_and_decays_of_their_own() {
     assert_eq!(again.settings().groups.len(), 2);
     // Of two factors the product, of two decays the last.
     let both = |groups: [Group; 2]| {
-        let treatment = Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().settings.treatment("a/bias");
+        let treatment = Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().settings.treatment("a/bias", None);
         (treatment.rate_factor, treatment.weight_decay)
     };
     let (all, biases) = (Group::new("*").rate_factor(0.5).weight_decay(0.1), Group::new("*/bias").rate_factor(0.5));

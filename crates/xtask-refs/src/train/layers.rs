@@ -174,7 +174,15 @@ fn layer(entry: &Value) -> Result<Box<dyn AnyLayer>, Stop> {
     as_computed(&mut config);
     if class == "Rescaling" {
         for (_, value) in config.iter_mut().filter(|(name, _)| ["scale", "offset"].contains(&name.as_str())) {
+            // Lists are taken as they are.
             *value = value.as_f64().map_or(value.clone(), |number| json!(f64::from(number as f32)));
+        }
+    }
+    if class == "RandomFlip"
+        && let Some(mode) = config.remove("mode")
+    {
+        for direction in ["horizontal", "vertical"] {
+            config.insert(direction.into(), json!(mode.as_str().is_some_and(|mode| mode.contains(direction))));
         }
     }
     // Keras takes this argument of these and does nothing with it.

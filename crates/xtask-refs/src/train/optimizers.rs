@@ -62,24 +62,27 @@ const TORCH: &[(&str, &str)] = &[
     ("centered", "centered"),
     ("amsgrad", "amsgrad"),
     ("initial_accumulator_value", "initial_accumulator_value"),
+    ("beta2_decay", "beta_2_decay"),
+    ("d", "clip_threshold"),
+    ("lambd", "lambd"),
+    ("t0", "t0"),
 ];
 
 /// The same in PyTorch's terms.
 pub(crate) fn torch(entry: &Value) -> Result<Optimizer, Stop> {
     let name = text(entry, "optimizer");
     let given = entry.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
-    if matches!(name, "Rprop" | "Adafactor") {
-        return Stop::unsupported(format!("torch {name}"));
-    }
     let mut config = Map::from_iter([("convention".to_owned(), json!("PyTorch"))]);
     for (argument, value) in &given {
         let float = number(value).unwrap_or(0.0);
         match argument.as_str() {
-            "maximize" if value == &json!(false) => {}
             "momentum_decay" if float == 0.004 => {}
             "betas" => {
                 config.insert("beta_1".into(), value[0].clone());
                 config.insert("beta_2".into(), value[1].clone());
+            }
+            "weight_decay" if name == "Adafactor" => {
+                config.insert("weight_decay".into(), json!(float));
             }
             "weight_decay" => {
                 config.insert("weight_decay".into(), json!(float));
@@ -87,6 +90,24 @@ pub(crate) fn torch(entry: &Value) -> Result<Optimizer, Stop> {
             }
             "decoupled_weight_decay" => {
                 config.insert("weight_decay_in_gradient".into(), json!(value != &json!(true)));
+            }
+            "maximize" => {
+                config.insert("maximize".into(), value.clone());
+            }
+            "alpha" if name == "ASGD" => {
+                config.insert("alpha".into(), json!(float));
+            }
+            "etas" | "step_sizes" => {
+                let pair =
+                    if argument == "etas" { ["eta_minus", "eta_plus"] } else { ["step_size_min", "step_size_max"] };
+                for (i, ours) in pair.into_iter().enumerate() {
+                    config.insert(ours.into(), json!(number(&value[i])));
+                }
+            }
+            "eps" if name == "Adafactor" => {
+                // Unless it is given, it is the precision of the parameters.
+                config.insert("epsilon_1".into(), json!(number(&value[0]).unwrap_or(f64::EPSILON)));
+                config.insert("epsilon_2".into(), json!(number(&value[1])));
             }
             "lr_decay" if float == 0.0 => {}
             "lr_decay" => {

@@ -2,6 +2,7 @@
 
 use super::{Cell, Drawn, recurrent_settings, stepped};
 use crate::layer::{Weight, Weights};
+use crate::layers::format::DataFormat;
 use crate::layers::noise::silence;
 use crate::layers::settings::{Settings, settings, write};
 use crate::{Activation, Constraint, Error, Initializer, Pass, Regularizer, Result};
@@ -433,6 +434,10 @@ impl StackedRNNCells {
 impl Cell for StackedRNNCells {
     fn class(&self) -> &str {
         "StackedRNNCells"
+    }
+
+    fn data_format(&self) -> DataFormat {
+        self.cells.first().map_or(DataFormat::ChannelsLast, |cell| cell.data_format())
     }
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {

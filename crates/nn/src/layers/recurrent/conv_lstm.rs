@@ -2,6 +2,7 @@
 
 use super::{Cell, Drawn, recurrent_settings};
 use crate::layer::{Weight, Weights};
+use crate::layers::format::DataFormat;
 use crate::layers::noise::silence;
 use crate::layers::settings::{Settings, Size, write};
 use crate::layers::window::{Padding, fit, reach, space, with_channels};
@@ -21,6 +22,8 @@ macro_rules! conv_lstm {
                 strides: Size<$n> = Size::default(), into;
                 /// What happens at the edges of the input.
                 padding: Padding = Padding::Valid;
+                /// Where the channels are.
+                data_format: DataFormat = DataFormat::ChannelsLast;
                 /// Positions from one element of a window of the input to the next.
                 dilation_rate: Size<$n> = Size::default(), into;
                 /// What is applied to the new state.
@@ -73,6 +76,10 @@ macro_rules! conv_lstm {
         impl Cell for $cell {
             fn class(&self) -> &str {
                 stringify!($cell)
+            }
+
+            fn data_format(&self) -> DataFormat {
+                self.data_format
             }
 
             fn state_shapes(&self, input: &Shape) -> Result<Vec<Shape>> {

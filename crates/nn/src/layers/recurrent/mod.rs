@@ -8,6 +8,7 @@ pub use cells::{GRU, GRUCell, LSTM, LSTMCell, SimpleRNN, SimpleRNNCell, StackedR
 pub use conv_lstm::{ConvLSTM1D, ConvLSTM1DCell, ConvLSTM2D, ConvLSTM2DCell, ConvLSTM3D, ConvLSTM3DCell};
 pub use wrappers::{Bidirectional, Masking, MergeMode, TimeDistributed};
 
+use super::format::DataFormat;
 use super::settings::{Setting, Settings, settings};
 use crate::layer::{Weight, Weights};
 use crate::sequential::snake_case;
@@ -50,6 +51,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub trait Cell: Debug + Send + Sync {
     /// The class name.
     fn class(&self) -> &str;
+
+    /// Where the steps, the states and the output have their channels outside of the cell; the other methods have them last.
+    fn data_format(&self) -> DataFormat {
+        DataFormat::ChannelsLast
+    }
 
     /// The shapes of a sample of the states, for a step of a sample of this shape.
     ///
@@ -163,8 +169,10 @@ impl Recurrent {
         let Some((x, states)) = inputs.split_first() else {
             return Err(Error::config(format!("{class} takes a sequence"), format!("{class}::new(…).on(&x)")));
         };
-        let step = step_of(class, x)?;
+        let format = self.cell.data_format();
+        let step = format.computed(&step_of(class, x)?, 0)?;
         let wanted = self.cell.state_shapes(&step)?;
+        let wanted = wanted.iter().map(|state| format.given(state, 0)).collect::<Result<Vec<_>>>()?;
         if !states.is_empty() && states != wanted {
             let text = format!(
                 "{class}: the initial state has shapes {}, found {}",
@@ -173,7 +181,7 @@ impl Recurrent {
             );
             return Err(Error::config(text, "give all states of a cell of this size, after the sequence, or none"));
         }
-        let output = self.cell.output_shape(&step)?;
+        let output = format.given(&self.cell.output_shape(&step)?, 0)?;
         let mut all = vec![match self.course.return_sequences {
             true => Shape::new(&[&x[..1], &output[..]].concat())?,
             false => output,
@@ -186,12 +194,30 @@ impl Recurrent {
 
     fn weights(&self, class: &str, inputs: &[Shape]) -> Result<Vec<Weight>> {
         let step = step_of(class, inputs.first().unwrap_or(&Shape::default()))?;
+        let step = self.cell.data_format().computed(&step, 0)?;
         let name = snake_case(self.cell.class());
         Ok(self.cell.weights(&step)?.into_iter().map(|weight| weight.within(&name)).collect())
     }
 
-    /// Takes the cell through time.
+    /// Takes the cell through time, with the channels where they are given.
     fn run(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
+        let format = self.cell.data_format();
+        if format == DataFormat::ChannelsLast {
+            return self.run_through(x, weights, pass);
+        }
+        // Before the channels of a sequence come its steps.
+        let moved = x.iter().enumerate().map(|(i, x)| {
+            let value = format.computed_batch(&x.value, usize::from(i == 0))?;
+            Ok(Signal::new(value).masked(x.mask.clone()))
+        });
+        let mut y = self.run_through(&moved.collect::<Result<Vec<_>>>()?, weights, pass)?;
+        for (i, y) in y.iter_mut().enumerate() {
+            y.value = format.given_batch(&y.value, usize::from(i == 0 && self.course.return_sequences))?;
+        }
+        Ok(y)
+    }
+
+    fn run_through(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass) -> Result<Vec<Signal>> {
         let weights = weights.within(&snake_case(self.cell.class()));
         let (Signal { value: x, mask }, initial) = (&x[0], &x[1..]);
         let flipped = |x: &Var| if self.course.go_backwards { x.flip(1) } else { Ok(x.clone()) };
