@@ -5,6 +5,7 @@
 mod data;
 mod files;
 mod models;
+mod scores;
 mod tensors;
 
 use kiln::prelude::*;
@@ -33,6 +34,7 @@ fn texts() {
         ("Settings", models::settings()),
         ("Losses and targets", models::targets()),
         ("Data", data::all()),
+        ("Scores and pictures", scores::all()),
         ("Callbacks", data::callbacks()),
         ("Files", files::all()),
         ("Tensors", tensors::operations()),

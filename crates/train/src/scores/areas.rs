@@ -117,7 +117,7 @@ fn columns<A: Averaging>(
     score: Column<'_>,
 ) -> Result<A::Score> {
     if scores.columns != truth.columns {
-        let what = format!("y_true has {} columns, and y_score {}", truth.columns, scores.columns);
+        let what = format!("y_true is of shape {}, and y_score of {}", truth.shape(), scores.shape());
         return refuse(of, what, "give one column of scores for each label");
     }
     let is = |values: &[f64]| values.iter().map(|&value| value == 1.0).collect::<Vec<bool>>();

@@ -33,7 +33,7 @@ impl Targets {
         }
         let what = match truth.columns == predicted.columns {
             true => format!("y_true and y_pred have {} columns that are not all 0 and 1", truth.columns),
-            false => format!("y_true has {} columns, and y_pred {}", truth.columns, predicted.columns),
+            false => format!("y_true is of shape {}, and y_pred of {}", truth.shape(), predicted.shape()),
         };
         refuse(
             of,

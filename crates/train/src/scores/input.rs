@@ -126,6 +126,14 @@ impl Rows {
         }
     }
 
+    /// The shape as text.
+    pub(super) fn shape(&self) -> String {
+        match self.columns {
+            1 => format!("[{}]", self.rows),
+            _ => format!("[{}, {}]", self.rows, self.columns),
+        }
+    }
+
     /// One class for each row: whole numbers.
     pub(super) fn read_labels(of: &str, name: &'static str, values: &(impl Values + ?Sized)) -> Result<Vec<f64>> {
         Rows::read(of, name, values)?.labels(of)

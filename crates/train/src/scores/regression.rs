@@ -92,7 +92,7 @@ pub(super) fn pair(of: &str, y_true: &(impl Values + ?Sized), y_pred: &(impl Val
     match truth.columns == predicted.columns {
         true => Ok((truth, predicted)),
         false => {
-            let what = format!("y_true has {} columns, and y_pred {}", truth.columns, predicted.columns);
+            let what = format!("y_true is of shape {}, and y_pred of {}", truth.shape(), predicted.shape());
             refuse(of, what, "give as many outputs as targets")
         }
     }

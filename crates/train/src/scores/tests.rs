@@ -104,7 +104,10 @@ fn what_is_no_label_is_refused() {
     refused(f1_score(&[0, 1], &[0, 1], Average::Samples), &["several labels a sample"]);
     refused(accuracy_score(&[0, 1], &[0.25, 0.75], ()), &["y_pred is 0.25 in row 0", "argmax(-1)"]);
     refused(accuracy_score(&[0.0, f64::NAN], &[0, 1], ()), &["y_true is NaN in row 1"]);
-    refused(accuracy_score(&[0, 1], &[[0.2, 0.8], [0.5, 0.5]], ()), &["y_true has 1 columns, and y_pred 2", "argmax"]);
+    refused(
+        accuracy_score(&[0, 1], &[[0.2, 0.8], [0.5, 0.5]], ()),
+        &["y_true is of shape [2], and y_pred of [2, 2]", "argmax"],
+    );
     refused(accuracy_score(&Vec::<i64>::new(), &Vec::<i64>::new(), ()), &["y_true is empty"]);
     refused(accuracy_score(&Tensor::zeros([2, 2, 2]).unwrap(), &[0, 1], ()), &["the shape [2, 2, 2]"]);
     refused(confusion_matrix(&[0, 1], &[0, 1], LabelOptions::new().labels(&[5])), &["none of the labels 5"]);
@@ -148,7 +151,10 @@ fn what_has_no_area_or_no_probability_is_refused() {
 
 #[test]
 fn what_is_no_number_to_compare_is_refused() {
-    refused(mean_squared_error(&[1.0, 2.0], &[[1.0, 2.0], [1.0, 2.0]], ()), &["1 columns, and y_pred 2"]);
+    refused(
+        mean_squared_error(&[1.0, 2.0], &[[1.0, 2.0], [1.0, 2.0]], ()),
+        &["y_true is of shape [2], and y_pred of [2, 2]"],
+    );
     refused(mean_squared_error(&[1.0, f64::INFINITY], &[1.0, 2.0], ()), &["y_true is inf in row 1"]);
     refused(mean_squared_error(&[1.0], &[1.0], Multioutput::VarianceWeighted), &["not for errors"]);
     refused(mean_squared_error(&[1.0], &[1.0], Multioutput::Weights(vec![1.0, 2.0])), &["for 1 outputs"]);
