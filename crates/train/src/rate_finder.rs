@@ -109,7 +109,8 @@ impl RateSweep {
     /// The smallest rate that is too large: beyond the lowest loss it only rises. `None` where the sweep did not reach one.
     pub fn too_large(&self) -> Option<f64> {
         let lowest = self.lowest()?;
-        let is_above = |at: &usize| !(self.smoothed[*at] <= 1.1 * self.smoothed[lowest].abs() + 1e-12);
+        let most = 1.1 * self.smoothed[lowest].abs() + 1e-12;
+        let is_above = |at: &usize| self.smoothed[*at].is_nan() || self.smoothed[*at] > most;
         (lowest..self.smoothed.len()).find(is_above).map(|at| self.rates[at])
     }
 }
