@@ -251,7 +251,7 @@ fn gradients_that_count_nothing_change_nothing() {
             assert_eq!(optimizer.apply_weighted(update, weight).is_err(), weight.is_nan());
         }
         assert_eq!(value.to_vec::<f32>().unwrap(), [1.0, 1.0]);
-        assert_eq!((optimizer.iterations(), optimizer.state().len()), (0, 6));
+        assert_eq!((optimizer.iterations(), optimizer.state().len()), (0, 7));
     }
 }
 
