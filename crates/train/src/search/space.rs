@@ -174,7 +174,13 @@ impl Space {
                 Range::Choice(values) if values.is_empty() => {
                     return refuse("has nothing to choose from".to_owned(), "give at least one value");
                 }
-                Range::Choice(_) => {}
+                Range::Choice(values) => {
+                    let is_endless = |value: &&Value| matches!(value, Value::Float(value) if !value.is_finite());
+                    if let Some(value) = values.iter().find(is_endless) {
+                        let text = format!("has the choice {value}, which the file of a search cannot hold");
+                        return refuse(text, "give a finite number, or a text: \"none\"");
+                    }
+                }
             }
         }
         Ok(())
@@ -454,6 +460,7 @@ mod tests {
             Space::new().int_step("a", 0, 2, 0),
             Space::new().log_int("a", 0, 2),
             Space::new().choice::<f64>("a", []),
+            Space::new().choice("a", [1.0, f64::INFINITY]),
             Space::new().int("a", 0, 2).int("a", 0, 2),
         ] {
             assert!(space.check().unwrap_err().to_string().contains("help"), "{space:?}");

@@ -37,6 +37,9 @@ pub(super) struct Task {
 #[cfg(feature = "bayesian")]
 const STARTUP: usize = 10;
 
+/// Epochs of Hyperband at most.
+const MOST_EPOCHS: usize = 1_000_000;
+
 impl Strategy {
     pub(super) fn check(&self) -> Result<()> {
         let text = match self {
@@ -45,6 +48,11 @@ impl Strategy {
             Strategy::Bayesian { trials: 0 } => "search: 0 trials".to_owned(),
             Strategy::Hyperband { max_epochs, factor } if *max_epochs == 0 || *factor < 2 => {
                 format!("search: Hyperband of {max_epochs} epochs by a factor of {factor}")
+            }
+            // It begins with about as many trials.
+            Strategy::Hyperband { max_epochs, .. } if *max_epochs > MOST_EPOCHS => {
+                let text = format!("search: Hyperband of {max_epochs} epochs begins with too many trials");
+                return Err(Error::config(text, format!("give at most {MOST_EPOCHS} epochs; 81 are five brackets")));
             }
             _ => return Ok(()),
         };

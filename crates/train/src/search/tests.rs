@@ -144,6 +144,7 @@ fn what_cannot_work_is_said() {
     let text = |search: Search| run(&quiet(search)).unwrap_err().to_string();
     assert!(text(Search::random(space(), 0)).contains("0 trials"));
     assert!(text(Search::random(space(), 1).parallel(0)).contains("at least 1"));
+    assert!(text(Search::hyperband(space(), usize::MAX)).contains("too many trials"));
     assert!(text(Search::grid(space())).contains("a grid has no end along `learning_rate`"));
     assert!(text(Search::random(space(), 1).objective("odd")).contains("Mode::Min"));
     assert!(text(Search::random(space(), 1).objective("val_los").mode(Mode::Min)).contains("val_loss"));
