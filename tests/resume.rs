@@ -333,6 +333,30 @@ fn another_run_is_told_apart() {
 }
 
 #[test]
+fn what_does_not_show_in_weights_is_told_apart_too() {
+    let folder = folder("scaled");
+    let data = points(64, 1);
+    let fit = || quiet().batch_size(16).checkpoint_every(Every::Steps(1), &folder);
+    let model = |rate: f64, activation: &str| {
+        let net = Sequential::new([2]).seed(1).add(Dense::new(4).activation(activation)).add(Dropout::new(rate));
+        net.add(Dense::new(2).activation("softmax")).compile("adam", "sparse_categorical_crossentropy", ()).unwrap()
+    };
+    model(0.5, "relu").fit(&data.clone().scale(0.5), fit().max_steps(2)).unwrap();
+    let resumed = |mut model: Model, scale: f64| {
+        let outcome = model.fit(&data.clone().scale(scale), fit().resume_from(&folder));
+        outcome.map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    let error = resumed(model(0.5, "relu"), 2.0);
+    assert!(error.contains("scaled by 0.5, this one has of 64 samples") && error.contains("scaled by 2.0"), "{error}");
+    let error = resumed(model(0.9, "relu"), 0.5);
+    assert!(error.contains("another model: dropout/rate was 0.5, in this one it is 0.9"), "{error}");
+    let error = resumed(model(0.5, "tanh"), 0.5);
+    assert!(error.contains("dense/activation was \"relu\", in this one it is \"tanh\""), "{error}");
+    assert_eq!(resumed(model(0.5, "relu"), 0.5), "");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn the_learning_rate_of_a_checkpoint_comes_back() {
     let folder = folder("rate");
     let data = points(64, 1);
@@ -384,7 +408,27 @@ fn the_newest_and_the_best_are_kept() {
     assert!((loss - value).abs() < 1e-6, "{loss} {value}: of other batches");
     let error = classifier(0).fit(&data, fit().keep_best("val_los")).unwrap_err().to_string();
     assert!(error.contains("did you mean `val_loss`"), "{error}");
+    let norm = fit().log_gradient_norm(true).keep_best("gradient_norm");
+    let error = classifier(0).fit(&data, norm).unwrap_err().to_string();
+    assert!(error.contains("keep_best: whether a higher") && error.contains("ModelCheckpoint"), "{error}");
+    let nameless = quiet().checkpoint_every(Every::Steps(1), "");
+    let error = classifier(0).fit(&data, nameless).unwrap_err().to_string();
+    assert!(error.contains("a folder without a name"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn weights_that_are_lost_are_not_the_best() {
+    let folder = folder("lost");
+    let x: Vec<f32> = (0..64).map(|i| if i < 56 { 1.0 } else { f32::NAN }).collect();
+    let data = Dataset::new(Tensor::from_vec(x, [64, 1]).unwrap(), Tensor::full([64], 1i64).unwrap()).unwrap();
+    let loss = losses::SparseCategoricalCrossentropy::new().from_logits(true);
+    let mut model = Sequential::new([1]).add(Dense::new(2)).compile("sgd", loss, ["accuracy"]).unwrap();
+    let fit = quiet().batch_size(8).shuffle(false).checkpoint_every(Every::Epochs(1), &folder).keep_best("accuracy");
+    let history = model.fit(&data, fit.callback(TerminateOnNan::new())).unwrap();
+    assert!(matches!(history.stopped, Some(StopReason::NotFinite { .. })), "{history}");
+    assert!(!folder.join("best.safetensors").exists());
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 #[test]
@@ -397,6 +441,21 @@ fn limits_end_a_run_and_are_told() {
     assert!(history.last("val_loss").unwrap().is_finite());
     let history = classifier(0).fit(&data, fit().epochs(usize::MAX).max_time(Duration::from_millis(200))).unwrap();
     assert!(matches!(history.stopped, Some(StopReason::MaxTime { .. })) && !history.is_empty());
+    // Time that runs out between two epochs begins none, whose loss would be that of nothing: 0.
+    let slow = on_epoch_end(|_, _, _| {
+        std::thread::sleep(Duration::from_millis(200));
+        Ok(())
+    });
+    let folder = folder("limits");
+    let limited = || fit().max_time(Duration::from_millis(200)).checkpoint_every(Every::Epochs(99), &folder);
+    let history = classifier(0).fit(&data, limited().callback(slow)).unwrap();
+    assert_eq!(history.epochs(), [0]);
+    assert!(history.last("loss").unwrap() > 0.0);
+    let idle = on_epoch_end(|_, _, _| Ok(()));
+    let resumed = classifier(0).fit(&data, limited().callback(idle).resume_from(&folder)).unwrap();
+    assert_same_history("no time left", &history, &resumed);
+    assert!(classifier(0).fit(&data, fit().max_steps(0)).unwrap().is_empty());
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

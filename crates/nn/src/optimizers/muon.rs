@@ -146,8 +146,9 @@ impl Rule for Muon {
         )
         .map_err(|_| crate::Error::config("Muon: an update of three values", ""))?;
         let longest = parameter.shape().iter().copied().max().unwrap_or(1) as f64;
-        let rate = step.numbers[0].mul(self.rms_rate.map_or(1.0, |rate| rate * longest.sqrt()))?;
-        let parameter = descend(parameter, self.orthogonal(&direction)?, rate)?;
+        // A number times a number would have a type of its own, and the parameter then that.
+        let direction = self.orthogonal(&direction)?.mul(self.rms_rate.map_or(1.0, |rate| rate * longest.sqrt()))?;
+        let parameter = descend(parameter, direction, step.numbers[0].clone())?;
         Ok(vec![parameter, velocity])
     }
 }
@@ -173,6 +174,24 @@ mod tests {
         let wanted = [0.918_110_310, 1.862_286_445, 2.813_323_630, 3.695_955_367, 0.409_162_144, -0.940_193_277];
         for (found, wanted) in found.iter().zip(wanted) {
             assert!((found - wanted).abs() < 1e-8, "{found}, expected {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_matrix_keeps_its_type() {
+        use kiln_autograd::DType;
+        use kiln_autograd::ops::CastOps;
+        let [gradient, weight] = [[[1.0, 0.0], [0.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]].map(Tensor::new);
+        for rms_rate in [None, Some(0.2)] {
+            let mut optimizer = Muon::new(0.125).rms_rate(rms_rate).into_optimizer().unwrap();
+            let wanted = step(&mut optimizer, "w", &mut weight.clone(), gradient.clone());
+            for (dtype, error) in [(DType::F32, 1e-6), (DType::BF16, 0.1)] {
+                let mut optimizer = Muon::new(0.125).rms_rate(rms_rate).into_optimizer().unwrap();
+                let mut weight = weight.cast(dtype).unwrap();
+                let found = step(&mut optimizer, "w", &mut weight, gradient.cast(dtype).unwrap());
+                assert_eq!(weight.dtype(), dtype);
+                assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < error), "{found:?} {wanted:?}");
+            }
         }
     }
 

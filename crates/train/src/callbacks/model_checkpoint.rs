@@ -33,13 +33,15 @@ pub struct ModelCheckpoint {
     keep_last: Option<usize>,
     verbose: bool,
     direction: Direction,
-    epoch: usize,
     state: State,
 }
 
 /// What changes from save to save, and what a checkpoint keeps: a resumed run must not overwrite a better model.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct State {
+    /// The epoch that runs: one that is taken up within does not begin again.
+    epoch: usize,
     best: Option<f64>,
     saved: Vec<PathBuf>,
     batches: usize,
@@ -62,7 +64,6 @@ impl ModelCheckpoint {
             keep_last: None,
             verbose: false,
             direction: Direction::Min,
-            epoch: 0,
             state: State::default(),
         })
     }
@@ -135,7 +136,7 @@ impl ModelCheckpoint {
 
     /// Decides for one epoch or batch, saves, and tells.
     fn consider(&mut self, batch: Option<usize>, logs: &Logs, control: &mut dyn Control) -> Result<()> {
-        let epoch = self.epoch;
+        let epoch = self.state.epoch;
         if !self.save_best_only {
             let path = self.template.render(epoch, batch, logs)?;
             if self.verbose {
@@ -236,7 +237,7 @@ impl Callback for ModelCheckpoint {
     }
 
     fn on_epoch_begin(&mut self, epoch: usize, _control: &mut dyn Control) -> Result<()> {
-        self.epoch = epoch;
+        self.state.epoch = epoch;
         Ok(())
     }
 
@@ -251,7 +252,7 @@ impl Callback for ModelCheckpoint {
     }
 
     fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
-        self.epoch = epoch;
+        self.state.epoch = epoch;
         if self.every_batches.is_some() { Ok(()) } else { self.consider(None, logs, control) }
     }
 
@@ -349,6 +350,13 @@ mod tests {
             callback.on_epoch_end(epoch, &mut Logs::new(), &mut fake).unwrap();
         }
         assert_eq!(names(&fake.saved), ["1-3.kiln", "2-2.kiln"]);
+        // Taken up within an epoch, it goes on in that one.
+        callback.on_epoch_begin(2, &mut fake).unwrap();
+        let mut second = ModelCheckpoint::new("{epoch}-{batch}.kiln").unwrap().save_every_batches(3);
+        second.on_train_begin(&mut fake).unwrap();
+        second.load_state(&callback.state()).unwrap();
+        second.on_batch_end(0, &Logs::new(), &mut fake).unwrap();
+        assert_eq!(names(&fake.saved)[2..], ["3-1.kiln"]);
     }
 
     #[test]

@@ -57,6 +57,17 @@ impl Callback for TerminateOnNan {
         control.stop(StopReason::NotFinite { epoch: self.epoch, batch });
         Ok(())
     }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::json!(self.epoch)
+    }
+
+    /// A run that is taken up within an epoch does not begin it again.
+    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
+        // Null in checkpoints from before it was kept.
+        self.epoch = state.as_u64().map_or(0, |epoch| epoch as usize);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +86,15 @@ mod tests {
         callback.on_batch_end(2, &Logs::from([("loss", f64::INFINITY)]), &mut fake).unwrap();
         assert_eq!(fake.stopped, Some(StopReason::NotFinite { epoch: 3, batch: 2 }));
         assert_eq!(fake.messages, ["Batch 2: Invalid loss, terminating training"]);
+    }
+
+    #[test]
+    fn a_run_that_is_taken_up_within_an_epoch_is_in_that_epoch() {
+        let (mut fake, mut first, mut second) = (Fake::default(), TerminateOnNan::new(), TerminateOnNan::new());
+        first.on_epoch_begin(3, &mut fake).unwrap();
+        second.load_state(&first.state()).unwrap();
+        second.on_batch_end(1, &Logs::from([("loss", f64::NAN)]), &mut fake).unwrap();
+        assert_eq!(fake.stopped, Some(StopReason::NotFinite { epoch: 3, batch: 1 }));
     }
 
     #[test]

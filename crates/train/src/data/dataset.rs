@@ -174,6 +174,11 @@ impl Dataset {
         self
     }
 
+    /// What samples are multiplied by.
+    pub(crate) fn factor(&self) -> Option<f64> {
+        self.scale
+    }
+
     /// What the classes are called in reports.
     #[must_use]
     pub fn class_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Dataset {

@@ -38,6 +38,8 @@ pub struct Stream {
 
 /// Batches that are ready before they are asked for, unless set.
 const PREFETCH: usize = 2;
+/// Batches that are made ahead at most.
+const MOST_PREFETCHED: usize = 1 << 12;
 
 impl Stream {
     /// Batches that `start` begins anew for each pass over the data, whose number (from 0) it is given. A run that is taken up
@@ -58,7 +60,7 @@ impl Stream {
         self
     }
 
-    /// How many batches are made ahead, 2 unless set; with 0 each is made when it is needed, by the thread that trains.
+    /// How many batches are made ahead, 2 unless set and 4096 at most; with 0 each is made when it is needed, by the thread that trains.
     #[must_use]
     pub fn prefetch(mut self, batches: usize) -> Stream {
         self.prefetch = batches;
@@ -75,7 +77,8 @@ impl Stream {
         if self.prefetch == 0 {
             return Pass::Here(Box::new(start(pass).skip(batch)));
         }
-        let (sender, receiver) = sync_channel(self.prefetch - 1);
+        // Room is made for all of them at once.
+        let (sender, receiver) = sync_channel(self.prefetch.min(MOST_PREFETCHED) - 1);
         let produce = move || {
             for item in start(pass).skip(batch) {
                 // Nobody listens any more: the run has ended.
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn batches_come_in_order_from_where_a_run_was() {
-        for prefetch in [0, 1, 2, 7] {
+        for prefetch in [0, 1, 2, 7, usize::MAX] {
             let stream = Stream::new(|pass| (0..50).map(move |i| numbered(100 * pass + i))).prefetch(prefetch);
             assert_eq!(numbers(stream.pass(0, 0)), (0..50).map(f64::from).collect::<Vec<_>>());
             assert_eq!(numbers(stream.pass(2, 47)), [247.0, 248.0, 249.0]);

@@ -53,6 +53,10 @@ impl Checkpoints {
                 let text = "fit: keep_checkpoints of 0 keeps nothing to go on from";
                 return Err(Error::config(text, "give at least 1; with 2 there is one to fall back on"));
             }
+            _ if self.folder.as_os_str().is_empty() => {
+                let text = "fit: checkpoints go into a folder without a name";
+                return Err(Error::config(text, "name one; the present folder is \".\""));
+            }
             _ if self.folder.is_file() => {
                 let text = "is a file, and checkpoints go into a folder";
                 return Err(Error::file(&self.folder, text).with_help("name a folder; it is made where it is missing"));
@@ -208,7 +212,13 @@ impl Checkpoint {
     }
 
     /// Refuses to go on with other settings, callbacks or another model than the run had.
-    pub(super) fn check(&self, settings: &Json, callbacks: &[Box<dyn Callback>], compiled: &Json) -> Result<()> {
+    pub(super) fn check<M: Module>(
+        &self,
+        settings: &Json,
+        callbacks: &[Box<dyn Callback>],
+        model: &Model<M>,
+    ) -> Result<()> {
+        let compiled = model.compiled();
         let as_then = "resume with the settings and the data that the run was started with";
         let refuse = |text: String, help: &str| Err(Error::file(&self.path, text).with_help(help));
         let empty = serde_json::Map::new();
@@ -223,6 +233,16 @@ impl Checkpoint {
             if then != own {
                 let text = format!("is of a model compiled with the {name} {then}, this one has {own}");
                 return refuse(text, "compile the model as it was; model.load_weights(path) takes the weights alone");
+            }
+        }
+        if let Some(own) = model.module().config() {
+            let then = &self.saved.description["architecture"];
+            if let Some(difference) = difference("", then, &own) {
+                let text = format!("is of another model: {difference}");
+                return refuse(
+                    text,
+                    "build the model as it was; model.load_weights_by_name(path, \"*\") takes what fits",
+                );
             }
         }
         let then: Vec<&str> = self.record.callbacks.iter().map(|(name, _)| name.as_str()).collect();
@@ -285,6 +305,43 @@ impl Checkpoint {
     }
 }
 
+/// The first place in which two descriptions of models differ; layers are told by their names.
+fn difference(place: &str, then: &Json, own: &Json) -> Option<String> {
+    let null = Json::Null;
+    match (then, own) {
+        _ if then == own => None,
+        (Json::Object(a), Json::Object(b)) => {
+            let join = |part: &str| if place.is_empty() { part.to_owned() } else { format!("{place}/{part}") };
+            let name = b.get("name").and_then(Json::as_str).filter(|_| a.get("name") == b.get("name"));
+            let layer = name.filter(|_| b.contains_key("class")).map_or_else(|| place.to_owned(), join);
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            let part = |key: &String| {
+                let place = match key.as_str() {
+                    "config" => layer.clone(),
+                    _ if layer.is_empty() => key.clone(),
+                    _ => format!("{layer}/{key}"),
+                };
+                difference(&place, a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null))
+            };
+            keys.map(part).find(Option::is_some).flatten()
+        }
+        (Json::Array(a), Json::Array(b)) if a.len() == b.len() && a.iter().all(Json::is_object) => {
+            let within = place.strip_suffix("layers").unwrap_or(place).trim_end_matches('/');
+            a.iter().zip(b).find_map(|(a, b)| difference(within, a, b))
+        }
+        _ => Some(format!("{place} was {}, in this one it is {}", told_part(then), told_part(own))),
+    }
+}
+
+/// A part of a description, without the end of a long one.
+fn told_part(part: &Json) -> String {
+    let text = part.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 fn told(setting: &Json) -> String {
     match setting {
         Json::Null => "unset".to_owned(),
@@ -305,13 +362,14 @@ fn without_rates(config: &Json) -> Json {
     }
 }
 
-/// Data in a few words that no other data have: number, kinds, and a checksum of every element.
+/// Data in a few words that no other data have: number, kinds, a checksum of every element, and what they are multiplied by.
 pub(super) fn fingerprint(data: &Dataset) -> Result<String> {
     let mut hash = crc32fast::Hasher::new();
     for tensor in data.all_tensors() {
         hash.update(&to_npy(tensor).map_err(kiln_nn::Error::from)?);
     }
-    Ok(format!("{} samples, checksum {:08x}", data.len(), hash.finalize()))
+    let scale = data.factor().map_or(String::new(), |factor| format!(", scaled by {factor:?}"));
+    Ok(format!("{} samples, checksum {:08x}{scale}", data.len(), hash.finalize()))
 }
 
 /// Writes the checkpoints of a run, and removes older ones.
@@ -326,7 +384,8 @@ pub(super) struct Writer {
     last: Instant,
     /// The steps of the last checkpoint, and whether its epoch had begun.
     written: Option<(u64, bool)>,
-    failure: Option<Error>,
+    /// Why the last checkpoint could not be written, and why the last best one could not: each until one of its kind is written.
+    failures: [Option<Error>; 2],
     is_told: bool,
 }
 
@@ -344,7 +403,16 @@ impl Writer {
                 let help = did_you_mean(key, available);
                 return Err(Error::config(format!("fit: keep_best: `{key}` is not logged in this run"), help));
             }
-            Some((key, direction)) => Some((key.to_owned(), crate::Mode::Auto.resolve(key, direction)?)),
+            Some((key, direction)) => {
+                let direction = crate::Mode::Auto.resolve(key, direction).map_err(|_| {
+                    let text = format!("fit: keep_best: whether a higher or a lower `{key}` is better is not known");
+                    Error::config(
+                        text,
+                        "ModelCheckpoint::new(path)?.save_best_only(true) can be told with .mode(Mode::Min)",
+                    )
+                })?;
+                Some((key.to_owned(), direction))
+            }
         };
         let folder = checkpoints.folder.clone();
         remove_unfinished(&folder);
@@ -357,7 +425,7 @@ impl Writer {
             best: None,
             last: Instant::now(),
             written: None,
-            failure: None,
+            failures: [None, None],
             is_told: true,
         })
     }
@@ -404,9 +472,9 @@ impl Writer {
         if self.put(model, moment, &name)? {
             self.written = Some(at);
             let mut all = numbered(&self.folder)?;
-            // A run that began anew in the folder of a longer one has the smaller numbers.
-            let newest = all.iter().position(|(steps, _)| *steps == at.0).unwrap_or(0);
-            let later = all.split_off(newest + 1);
+            // A run that began anew in the folder of a longer one has the smaller numbers. Who removes the folder now leaves none.
+            let newest = all.iter().position(|(steps, _)| *steps == at.0).map_or(all.len(), |newest| newest + 1);
+            let later = all.split_off(newest);
             let older = all.len().saturating_sub(self.keep);
             for (_, path) in all.drain(..older).chain(later) {
                 let _ = fs::remove_file(path);
@@ -427,11 +495,12 @@ impl Writer {
         let description: Description = model.description().into_iter().chain([(RUN.to_owned(), run)]).collect();
         match write_model(&self.folder.join(name), model.tensors(), &moment.tensors, &description) {
             Ok(()) => {
-                self.failure = None;
+                self.failures[usize::from(name == BEST)] = None;
                 Ok(true)
             }
             Err(error @ Error::Io { .. }) => {
-                (self.failure, self.is_told) = (Some(error), false);
+                self.failures[usize::from(name == BEST)] = Some(error);
+                self.is_told = false;
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -440,13 +509,13 @@ impl Writer {
 
     /// What to tell of a checkpoint that could not be written, once.
     pub(super) fn told_failure(&mut self) -> Option<String> {
-        let error = self.failure.as_ref().filter(|_| !self.is_told)?;
+        let error = self.failures.iter().flatten().next().filter(|_| !self.is_told)?;
         self.is_told = true;
         Some(format!("No checkpoint was written, the run goes on: {error}"))
     }
 
     pub(super) fn take_failure(&mut self) -> Option<Error> {
-        self.failure.take()
+        self.failures.iter_mut().find_map(Option::take)
     }
 }
 

@@ -202,7 +202,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
 
     /// Puts the model, the history and the loop where the checkpoint was written.
     fn take_up(&mut self, checkpoint: Checkpoint, settings: &Json) -> Result<()> {
-        checkpoint.check(settings, &self.callbacks, &self.model.compiled())?;
+        checkpoint.check(settings, &self.callbacks, self.model)?;
         self.model.restore(&checkpoint.path, &checkpoint.saved)?;
         self.cursor = checkpoint.record.cursor.clone();
         self.cursor.logs_rate |= self.fit.log_learning_rate;
@@ -303,6 +303,10 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         let mut state = match self.resumed.take() {
             Some(state) => state,
             None => {
+                // What ends a run between two epochs leaves none without a batch behind.
+                if self.is_over() {
+                    return Ok(());
+                }
                 self.epoch_began = Instant::now();
                 self.each_callback(|callback, run| callback.on_epoch_begin(epoch, run))?;
                 if self.stop.is_some() {
@@ -354,11 +358,14 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         };
         self.cursor = Cursor { epoch: epoch + 1, is_begun: false, batch: 0, place, ..self.cursor.clone() };
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let (is_due, is_best) = (writer.is_due_after(epoch), writer.is_best(&logs));
-        if is_due && self.stop.is_none() {
-            self.write(None)?;
+        // Weights that are lost are none to keep, however good the epoch was until then.
+        let is_lost = matches!(self.stop, Some(StopReason::NotFinite { .. }));
+        let (is_due, is_best) = (writer.is_due_after(epoch), !is_lost && writer.is_best(&logs));
+        // The best first: a run that is killed between the two does this epoch again.
+        if is_best {
+            self.write_best()?;
         }
-        if is_best { self.write_best() } else { Ok(()) }
+        if is_due && self.stop.is_none() { self.write(None) } else { Ok(()) }
     }
 
     /// One pass over the training data, or the rest of it.
@@ -492,9 +499,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         let Some(mut writer) = self.writer.take() else { return Ok(()) };
         let outcome = self.moment(state).and_then(|moment| moment.map_or(Ok(()), |m| writer.write(self.model, m)));
         self.writer = Some(writer);
-        if let Some(text) = self.writer.as_mut().and_then(|writer| writer.told_failure()) {
-            self.progress.message(&text);
-        }
+        self.tell_failure();
         outcome
     }
 
@@ -502,18 +507,30 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         let Some(mut writer) = self.writer.take() else { return Ok(()) };
         let outcome = self.moment(None).and_then(|moment| moment.map_or(Ok(()), |m| writer.write_best(self.model, m)));
         self.writer = Some(writer);
+        self.tell_failure();
         outcome
+    }
+
+    /// Says once that a checkpoint could not be written.
+    fn tell_failure(&mut self) {
+        if let Some(text) = self.writer.as_mut().and_then(Writer::told_failure) {
+            self.progress.message(&text);
+        }
     }
 
     /// The last checkpoint: of a run that has ended by itself.
     fn write_last(&mut self) -> Result<()> {
-        let has_own = matches!(
+        let is_lost = matches!(self.stop, Some(StopReason::NotFinite { .. }));
+        let is_cut = matches!(
             self.stop,
-            Some(StopReason::NotFinite { .. } | StopReason::MaxSteps { .. } | StopReason::MaxTime { .. })
+            Some(StopReason::Interrupted { .. } | StopReason::MaxSteps { .. } | StopReason::MaxTime { .. })
         );
-        let is_within = self.cursor.is_begun && matches!(self.stop, Some(StopReason::Interrupted { .. }));
         let is_written = self.writer.as_ref().is_some_and(|writer| writer.has_written(&self.cursor));
-        if has_own || is_within || (is_written && self.stop.is_none()) { Ok(()) } else { self.write(None) }
+        if is_lost || (is_cut && self.cursor.is_begun) || (is_written && self.stop.is_none()) {
+            Ok(())
+        } else {
+            self.write(None)
+        }
     }
 
     /// What a checkpoint holds of the run; nothing where a metric keeps within an epoch what it does not show.

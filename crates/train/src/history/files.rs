@@ -122,8 +122,8 @@ fn number(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// One number of the JSON form.
-struct Number(f64);
+/// One number of a JSON form, which has no NaN and no infinity of its own.
+pub(crate) struct Number(pub(crate) f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -283,15 +283,39 @@ impl Monitor {
             let text = format!("Monitor: no sample {unknown} was observed, only {}", self.seen);
             return Err(Error::data(text, "the numbers are those that observe has given"));
         }
+        if samples.is_empty() {
+            return Ok(());
+        }
+        // What does not go with the others would stay among them, an error with every later label: none of these is taken.
+        let known = self.labelled.back().map(|(_, label)| label.spec());
+        if let Some(known) =
+            known.filter(|known| known.shape[1..] != labels.shape()[1..] || known.dtype != labels.dtype())
+        {
+            let text = format!(
+                "Monitor: labels of shape {} ({}), and those before were one by one {} ({})",
+                labels.shape(),
+                labels.dtype(),
+                known.shape,
+                known.dtype
+            );
+            return Err(Error::data(text, "give all labels in one shape and type, as in the data of the reference"));
+        }
+        let (before, mut taken) = (self.labelled.clone(), Vec::new());
         for (row, number) in samples.iter().enumerate() {
             let Some(prediction) = self.pending.remove(number) else { continue };
+            taken.push((*number, prediction.clone()));
             let label = labels.slice(0, row as isize..row as isize + 1).map_err(kiln_nn::Error::from)?;
             self.labelled.push_back((prediction, label));
         }
         while self.labelled.len() > self.window {
             self.labelled.pop_front();
         }
-        self.judge()
+        let outcome = self.judge();
+        if outcome.is_err() {
+            self.labelled = before;
+            self.pending.extend(taken);
+        }
+        outcome
     }
 
     /// The metrics of the last window of labelled samples; nothing before the first.
@@ -322,12 +346,13 @@ impl Monitor {
 
     /// Compares a full window with the reference.
     fn compare(&mut self) {
+        let samples = self.reference.samples;
         let drifts = |features: &[reference::Feature], columns: &mut [Vec<f64>]| -> Vec<Drift> {
             let mut all: Vec<Drift> = features
                 .iter()
                 .zip(columns)
                 .map(|(feature, column)| {
-                    let drift = feature.drift(column);
+                    let drift = feature.drift(samples, column);
                     column.clear();
                     drift
                 })

@@ -3,11 +3,11 @@
 
 use super::statistics::{chi_square, kolmogorov_smirnov, population_stability_index};
 use crate::data::Dataset;
-use crate::history::Logs;
+use crate::history::{Logs, Number};
 use crate::model::Model;
 use crate::{Error, Result};
 use kiln_nn::{Module, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Numbers that are kept of a feature at most: evenly chosen among all in their order.
 const KEPT: usize = 256;
@@ -25,7 +25,25 @@ pub struct Reference {
     pub(super) features: Vec<Feature>,
     pub(super) outputs: Vec<Feature>,
     /// What the model measured on them.
+    #[serde(serialize_with = "write_named", deserialize_with = "read_named")]
     pub metrics: Vec<(String, f64)>,
+}
+
+fn write_named<S: Serializer>(all: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(all.iter().map(|(name, value)| (name, Number(*value))))
+}
+
+fn read_named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
+    let all = Vec::<(String, Option<Number>)>::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|(name, value)| (name, value.map_or(f64::NAN, |value| value.0))).collect())
+}
+
+fn write_numbers<S: Serializer>(all: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(all.iter().map(|value| Number(*value)))
+}
+
+fn read_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    Ok(Vec::<Number>::deserialize(deserializer)?.into_iter().map(|value| value.0).collect())
 }
 
 /// The distribution of one number of a sample.
@@ -33,11 +51,22 @@ pub struct Reference {
 pub(super) struct Feature {
     name: String,
     values: Values,
+    /// How many of the reference's samples have NaN here. They are in none of the values.
+    #[serde(default)]
+    missing: u64,
+}
+
+impl Feature {
+    fn of(name: String, column: &[f64], values: fn(&[f64]) -> Values) -> Feature {
+        let there: Vec<f64> = column.iter().copied().filter(|value| !value.is_nan()).collect();
+        Feature { name, values: values(&there), missing: (column.len() - there.len()) as u64 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Values {
     /// Numbers in their order.
+    #[serde(serialize_with = "write_numbers", deserialize_with = "read_numbers")]
     Numbers(Vec<f64>),
     /// Classes with how often each is there.
     Classes(Vec<(f64, f64)>),
@@ -100,7 +129,7 @@ pub(super) fn columns(x: &Tensor) -> Vec<Vec<f64>> {
 
 fn features(columns: &[Vec<f64>], name: &str) -> Vec<Feature> {
     let named = |i: usize| if columns.len() == 1 { name.to_owned() } else { format!("{name}[{i}]") };
-    columns.iter().enumerate().map(|(i, column)| Feature { name: named(i), values: Values::of(column) }).collect()
+    columns.iter().enumerate().map(|(i, column)| Feature::of(named(i), column, Values::of)).collect()
 }
 
 /// What of predictions is watched: which class is the most likely, and how likely, or the numbers themselves.
@@ -126,15 +155,16 @@ fn features_of_outputs(predictions: &Tensor) -> Vec<Feature> {
         && predictions.rank() == 2
         && predictions.shape()[1] > 1
     {
-        *class = Feature { name: "predicted class".to_owned(), values: Values::classes(&outputs[0]) };
+        *class = Feature::of("predicted class".to_owned(), &outputs[0], Values::classes);
         confidence.name = "confidence".to_owned();
     }
     features
 }
 
 impl Values {
+    /// Of a column without NaN.
     fn of(column: &[f64]) -> Values {
-        let mut sorted: Vec<f64> = column.iter().copied().filter(|value| !value.is_nan()).collect();
+        let mut sorted = column.to_vec();
         sorted.sort_by(f64::total_cmp);
         let mut different = sorted.clone();
         different.dedup();
@@ -163,13 +193,13 @@ impl Values {
 
 impl Feature {
     /// How far other samples are from the reference. What is no number counts as a part of its own.
-    pub(super) fn drift(&self, column: &[f64]) -> Drift {
+    pub(super) fn drift(&self, samples: usize, column: &[f64]) -> Drift {
         let name = self.name.clone();
+        let mut sorted: Vec<f64> = column.iter().copied().filter(|value| !value.is_nan()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let missing = (column.len() - sorted.len()) as f64;
         match &self.values {
             Values::Numbers(reference) => {
-                let mut sorted: Vec<f64> = column.iter().copied().filter(|value| !value.is_nan()).collect();
-                sorted.sort_by(f64::total_cmp);
-                let missing = (column.len() - sorted.len()) as f64;
                 let mut edges: Vec<f64> = (1..BINS).map(|i| reference[i * reference.len() / BINS]).collect();
                 edges.dedup();
                 let counts = |sorted: &[f64], missing: f64| -> Vec<f64> {
@@ -179,15 +209,27 @@ impl Feature {
                     let starts = [0].into_iter().chain(below.iter().copied());
                     starts.zip(ends).map(|(start, end)| (end - start) as f64).chain([missing]).collect()
                 };
-                let psi = population_stability_index(&counts(reference, 0.0), &counts(&sorted, missing));
-                Drift { name, psi, p_value: kolmogorov_smirnov(reference, &sorted).1 }
+                // The reference keeps a part of its numbers, and all that are missing are counted.
+                let there = (samples as f64 - self.missing as f64).max(1.0);
+                let kept = self.missing as f64 * reference.len() as f64 / there;
+                let psi = population_stability_index(&counts(reference, kept), &counts(&sorted, missing));
+                let mut p_value = kolmogorov_smirnov(reference, &sorted).1;
+                if missing > 0.0 || self.missing > 0 {
+                    // The likelier to have moved of two: how many are missing, and how the others lie.
+                    let parts = [there, self.missing as f64];
+                    let of_missing = chi_square(&parts, &[sorted.len() as f64, missing]).1;
+                    p_value = (2.0 * p_value.min(of_missing)).min(1.0);
+                }
+                Drift { name, psi, p_value }
             }
             Values::Classes(reference) => {
                 let place = |value: &f64| reference.iter().position(|(class, _)| class == value);
-                let expected: Vec<f64> = reference.iter().map(|(_, count)| *count).chain([0.0]).collect();
-                let mut actual = vec![0.0; expected.len()];
-                // Classes that the reference has not are the last.
-                column.iter().for_each(|value| actual[place(value).unwrap_or(reference.len())] += 1.0);
+                let counts = reference.iter().map(|(_, count)| *count);
+                let expected: Vec<f64> = counts.chain([0.0, self.missing as f64]).collect();
+                let mut actual = vec![0.0; reference.len()];
+                // Classes that the reference has not, and what is missing, are the last.
+                actual.extend([0.0, missing]);
+                sorted.iter().for_each(|value| actual[place(value).unwrap_or(reference.len())] += 1.0);
                 let psi = population_stability_index(&expected, &actual);
                 Drift { name, psi, p_value: chi_square(&expected, &actual).1 }
             }

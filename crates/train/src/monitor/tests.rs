@@ -154,6 +154,11 @@ fn a_challenger_is_promoted_only_if_it_is_better() {
     let record = std::fs::read_to_string(folder.path().join("model.safetensors.challenges.jsonl")).unwrap();
     let lines: Vec<Verdict> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), lines[0].is_promoted, &lines[1]), (2, false, &verdict));
+    // What is not a number can be read again too.
+    let mut lost = verdict.clone();
+    (lost.champion, lost.challenger) = (f64::NAN, f64::NEG_INFINITY);
+    let again: Verdict = serde_json::from_str(&serde_json::to_string(&lost).unwrap()).unwrap();
+    assert!(again.champion.is_nan() && again.challenger == f64::NEG_INFINITY);
     let error =
         Challenge::new("acuracy").mode(Mode::Max).judge(&champion, &challenger, &held_out).unwrap_err().to_string();
     assert!(error.contains("did you mean `accuracy`"), "{error}");
@@ -175,4 +180,75 @@ fn what_does_not_fit_is_said() {
     let reference = Reference::new(&model, &data(1, 30, 0.0, 1.0)).unwrap();
     assert!(reference.feature_names(["one"]).unwrap_err().to_string().contains("1 names for 2 features"));
     assert!(x.sub(1.0).is_ok());
+}
+
+#[test]
+fn what_is_missing_is_compared_as_well() {
+    let mut model = model();
+    // Every third sample has no first number; the second are whole numbers, every fourth is missing.
+    let samples = |seed: u64, first: usize, second: usize| {
+        let x = data(seed, 600, 0.0, 1.0).x().unwrap().to_vec_as::<f64>();
+        let holes = |(i, value): (usize, f64)| match (i / 2, i % 2) {
+            (row, 0) if row % first == 0 => f64::NAN,
+            (row, 1) if row % second == 0 => f64::NAN,
+            (row, 1) => (row % 5) as f64,
+            _ => value,
+        };
+        let x: Vec<f64> = x.into_iter().enumerate().map(holes).collect();
+        Tensor::from_vec(x, [600, 2]).unwrap().cast(DType::F32).unwrap()
+    };
+    let y = model.predict(&data(1, 600, 0.0, 1.0)).unwrap();
+    let x = samples(1, 3, 4);
+    let labels = data(1, 600, 0.0, 1.0).y().clone();
+    let reference = Reference::new(&model, &Dataset::new(x, labels).unwrap()).unwrap();
+    let moved = |x: Tensor| -> Vec<String> {
+        let mut monitor = Monitor::new(&model, reference.clone()).unwrap().window(600).unwrap();
+        monitor.observe(&x, &y).unwrap();
+        let events = monitor.take_events();
+        let inputs = |event: &Event| match event {
+            Event::InputDrift { features, .. } => features.iter().map(|drift| drift.name.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let mut all: Vec<String> = events.iter().flat_map(inputs).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(moved(samples(2, 3, 4)), [""; 0], "as many are missing as were");
+    assert_eq!(moved(samples(2, 1, 4)), ["x[0]"], "all are missing");
+    assert_eq!(moved(samples(2, 700, 1)), ["x[0]", "x[1]"], "none, and all");
+    // NaN and infinities in a reference come back from the file.
+    let mut reference = reference.clone();
+    reference.metrics[0].1 = f64::NEG_INFINITY;
+    let x = Tensor::new([[1.5f32, 2.0], [f32::INFINITY, 3.0]]).expand([10, 2, 2]).unwrap().reshape([20, 2]).unwrap();
+    let infinite = Reference::new(&model, &Dataset::new(x, Tensor::ones([20, 1]).unwrap()).unwrap()).unwrap();
+    reference.features = infinite.features;
+    model.set_reference(reference.clone());
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path().join("model.safetensors")).unwrap();
+    let again = Model::load(folder.path().join("model.safetensors")).unwrap();
+    // NaN is not equal to itself.
+    assert_eq!(format!("{:?}", again.reference()), format!("{:?}", Some(&reference)));
+}
+
+#[test]
+fn labels_that_do_not_fit_are_not_kept() {
+    let model = model();
+    let mut monitor = watch(&model);
+    let data = data(3, 60, 0.0, 1.0);
+    let seen = show(&mut monitor, &model, &data);
+    let first = data.y().slice(0, 0..30).unwrap();
+    monitor.label(seen.start..seen.start + 30, &first).unwrap();
+    let before = monitor.metrics().clone();
+    let odd = Tensor::zeros([30, 1, 7]).unwrap();
+    let rest = || seen.start + 30..seen.end;
+    let error = monitor.label(rest(), &odd).unwrap_err().to_string();
+    assert!(error.contains("labels of shape [30, 1, 7]") && error.contains("help"), "{error}");
+    assert_eq!(monitor.metrics(), &before);
+    monitor.label(rest(), &data.y().slice(0, 30..60).unwrap()).unwrap();
+    // Also where they are the first.
+    let mut monitor = watch(&model);
+    let seen = show(&mut monitor, &model, &data);
+    assert!(monitor.label(seen.clone(), &Tensor::zeros([60, 5, 7]).unwrap()).is_err());
+    monitor.label(seen, data.y()).unwrap();
+    assert_eq!(monitor.metrics().get("accuracy"), model.evaluate(&data).unwrap().get("accuracy"));
 }

@@ -248,8 +248,14 @@ impl<'s, M: Module + Send> Running<'s, M> {
             if tasks.is_empty() {
                 break;
             }
+            // Not of those of this round that ended before a search was broken off.
+            let is_before = |number: usize| match (tasks[0].epochs, learns) {
+                (None, true) => number < tasks[0].number - tasks[0].number % parallel,
+                _ => true,
+            };
+            let before = done.iter().filter(|trial| is_before(trial.number));
             let curves: Arc<Vec<Vec<f64>>> =
-                Arc::new(done.iter().map(|trial| trial.best_by_epoch(self.direction)).collect());
+                Arc::new(before.map(|trial| trial.best_by_epoch(self.direction)).collect());
             self.round(&tasks, &|task: &Task| {
                 if self.interrupted.load(Memory::Relaxed) {
                     return Ok(());

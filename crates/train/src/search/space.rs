@@ -176,7 +176,13 @@ impl Space {
                 Range::Choice(values) if values.is_empty() => {
                     return refuse("has nothing to choose from".to_owned(), "give at least one value");
                 }
-                Range::Choice(_) => {}
+                Range::Choice(values) => {
+                    let is_endless = |value: &&Value| matches!(value, Value::Float(value) if !value.is_finite());
+                    if let Some(value) = values.iter().find(is_endless) {
+                        let text = format!("has the choice {value}, which the file of a search cannot hold");
+                        return refuse(text, "give a finite number, or a text: \"none\"");
+                    }
+                }
             }
         }
         Ok(())
@@ -195,8 +201,15 @@ impl Space {
     pub(crate) fn grid(&self) -> Result<Vec<Vec<Value>>> {
         let mut points = vec![Vec::new()];
         for Dimension { name, range } in &self.dimensions {
+            let too_many = || {
+                let text = format!("search: the grid has more than {MOST_POINTS} points");
+                Error::config(text, "search at random: Search::random(space, 50)")
+            };
             let values = match range {
                 Range::Choice(values) => values.clone(),
+                Range::Int { low, high, step, is_log: false } if (high - low) / step >= MOST_POINTS as u64 => {
+                    return Err(too_many());
+                }
                 Range::Int { low, high, step, is_log: false } => {
                     (*low..=*high).step_by(usize::try_from(*step).unwrap_or(usize::MAX)).map(Value::Int).collect()
                 }
@@ -209,8 +222,7 @@ impl Space {
                 }
             };
             if points.len().saturating_mul(values.len()) > MOST_POINTS {
-                let text = format!("search: the grid has more than {MOST_POINTS} points");
-                return Err(Error::config(text, "search at random: Search::random(space, 50)"));
+                return Err(too_many());
             }
             let extend = |point: &Vec<Value>| -> Vec<Vec<Value>> {
                 values.iter().map(|value| point.iter().cloned().chain([value.clone()]).collect()).collect()
@@ -235,8 +247,8 @@ impl Range {
                 Value::Float((low.ln() + fraction * (high.ln() - low.ln())).exp().clamp(*low, *high))
             }
             Range::Int { low, high, step, is_log: false } => {
-                let count = (high - low) / step + 1;
-                Value::Int(low + step * ((fraction * count as f64) as u64).min(count - 1))
+                let last = (high - low) / step;
+                Value::Int(low + step * ((fraction * (last as f64 + 1.0)) as u64).min(last))
             }
             Range::Int { low, high, is_log: true, .. } => {
                 let (low_log, high_log) = ((*low as f64 - 0.5).max(0.5).ln(), (*high as f64 + 0.5).ln());
@@ -274,8 +286,8 @@ impl Range {
             Range::Float { low, high, is_log: false } => (number - low) / (high - low),
             Range::Float { low, high, is_log: true } => (number.ln() - low.ln()) / (high.ln() - low.ln()),
             Range::Int { low, high, step, is_log: false } => {
-                let count = (high - low) / step + 1;
-                ((number - *low as f64) / *step as f64 + 0.5) / count as f64
+                let count = ((high - low) / step) as f64 + 1.0;
+                ((number - *low as f64) / *step as f64 + 0.5) / count
             }
             Range::Int { low, high, is_log: true, .. } => {
                 let (low_log, high_log) = ((*low as f64 - 0.5).max(0.5).ln(), (*high as f64 + 0.5).ln());
@@ -413,12 +425,28 @@ mod tests {
     }
 
     #[test]
+    fn the_widest_range_has_points_too() {
+        let space = Space::new().int("seed", 0, u64::MAX).int_step("even", 0, u64::MAX, 2).int("one", 7, 7);
+        space.check().unwrap();
+        for i in 0..100 {
+            let values = space.sample(&Key::new(i)).unwrap();
+            assert!(matches!(values[1], Value::Int(value) if value % 2 == 0));
+            assert_eq!(values[2], Value::Int(7));
+        }
+        let range = &space.dimensions[0].range;
+        assert_eq!((range.at(0.0), range.at(1.0)), (Value::Int(0), Value::Int(u64::MAX)));
+        assert!((range.fraction(&range.at(0.75)) - 0.75).abs() < 1e-9);
+    }
+
+    #[test]
     fn a_grid_is_every_point() {
         let grid = Space::new().int("a", 1, 2).choice("b", ["x", "y"]).grid().unwrap();
         let told: Vec<String> = grid.iter().map(|p| format!("{}{}", p[0], p[1])).collect();
         assert_eq!(told, ["1x", "1y", "2x", "2y"]);
         let error = Space::new().uniform("rate", 0.0, 1.0).grid().unwrap_err().to_string();
         assert!(error.contains(".choice(\"rate\", [0.001, 0.01])"), "{error}");
+        let many = Space::new().int("a", 0, u64::MAX).grid().unwrap_err().to_string();
+        assert!(many.contains("Search::random"), "{many}");
         let many = Space::new().int("a", 0, 999).int("b", 0, 999).grid().unwrap_err().to_string();
         assert!(many.contains("Search::random"), "{many}");
     }
@@ -434,6 +462,7 @@ mod tests {
             Space::new().int_step("a", 0, 2, 0),
             Space::new().log_int("a", 0, 2),
             Space::new().choice::<f64>("a", []),
+            Space::new().choice("a", [1.0, f64::INFINITY]),
             Space::new().int("a", 0, 2).int("a", 0, 2),
         ] {
             assert!(space.check().unwrap_err().to_string().contains("help"), "{space:?}");

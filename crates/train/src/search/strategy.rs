@@ -37,6 +37,9 @@ pub(super) struct Task {
 #[cfg(feature = "bayesian")]
 const STARTUP: usize = 10;
 
+/// Epochs of Hyperband at most.
+const MOST_EPOCHS: usize = 1_000_000;
+
 impl Strategy {
     pub(super) fn check(&self) -> Result<()> {
         let text = match self {
@@ -45,6 +48,11 @@ impl Strategy {
             Strategy::Bayesian { trials: 0 } => "search: 0 trials".to_owned(),
             Strategy::Hyperband { max_epochs, factor } if *max_epochs == 0 || *factor < 2 => {
                 format!("search: Hyperband of {max_epochs} epochs by a factor of {factor}")
+            }
+            // It begins with about as many trials.
+            Strategy::Hyperband { max_epochs, .. } if *max_epochs > MOST_EPOCHS => {
+                let text = format!("search: Hyperband of {max_epochs} epochs begins with too many trials");
+                return Err(Error::config(text, format!("give at most {MOST_EPOCHS} epochs; 81 are five brackets")));
             }
             _ => return Ok(()),
         };
@@ -86,14 +94,19 @@ impl Strategy {
         let at_random = |number: usize| -> Result<Task> {
             Ok(Task { number, values: space.sample(&Key::new(seed).fold(number as u64))?, epochs: None })
         };
-        let most = width.unwrap_or(usize::MAX);
+        // Those that learn of each other go by rounds of fixed numbers: one that was broken off is ended first.
+        let within = |number: usize, first: usize| width.is_none_or(|width| number < first - first % width + width);
         match self {
             Strategy::Grid => {
                 let points = space.grid()?.into_iter().enumerate().filter(|(number, _)| !is_done(*number));
-                Ok(points.map(|(number, values)| Task { number, values, epochs: None }).take(most).collect())
+                let tasks: Vec<Task> = points.map(|(number, values)| Task { number, values, epochs: None }).collect();
+                let first = tasks.first().map_or(0, |task| task.number);
+                Ok(tasks.into_iter().take_while(|task| within(task.number, first)).collect())
             }
             Strategy::Random { trials } => {
-                (0..*trials).filter(|number| !is_done(*number)).take(most).map(at_random).collect()
+                let Some(first) = (0..*trials).find(|number| !is_done(*number)) else { return Ok(Vec::new()) };
+                let round = (first..*trials).take_while(|number| within(*number, first));
+                round.filter(|number| !is_done(*number)).map(at_random).collect()
             }
             #[cfg(feature = "bayesian")]
             Strategy::Bayesian { trials } => {
@@ -143,7 +156,7 @@ impl Strategy {
 /// The brackets of Hyperband: for each, how many configurations are trained up to how many epochs, rung by rung.
 fn brackets(max_epochs: usize, factor: usize) -> Vec<Vec<(usize, usize)>> {
     let mut most = 0;
-    while factor.pow(most + 1) <= max_epochs {
+    while factor.checked_pow(most + 1).is_some_and(|first| first <= max_epochs) {
         most += 1;
     }
     let bracket = |s: u32| {

@@ -144,6 +144,7 @@ fn what_cannot_work_is_said() {
     let text = |search: Search| run(&quiet(search)).unwrap_err().to_string();
     assert!(text(Search::random(space(), 0)).contains("0 trials"));
     assert!(text(Search::random(space(), 1).parallel(0)).contains("at least 1"));
+    assert!(text(Search::hyperband(space(), usize::MAX)).contains("too many trials"));
     assert!(text(Search::grid(space())).contains("a grid has no end along `learning_rate`"));
     assert!(text(Search::random(space(), 1).objective("odd")).contains("Mode::Min"));
     assert!(text(Search::random(space(), 1).objective("val_los").mode(Mode::Min)).contains("val_loss"));
@@ -159,4 +160,42 @@ fn results_as_csv() {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.starts_with("trial,learning_rate,units,val_loss,epochs,seconds,end\n1,"), "{text}");
     assert_eq!(text.lines().count(), 4);
+}
+
+#[test]
+fn a_round_that_was_broken_off_is_ended_as_it_would_have_been() {
+    let strategy = Strategy::Random { trials: 12 };
+    let of = |done: &[usize]| -> Vec<usize> {
+        let trial = |&number: &usize| Trial {
+            number,
+            parameters: Vec::new(),
+            values: Vec::new(),
+            score: Some(1.0),
+            curve: Vec::new(),
+            budget: None,
+            seconds: 0.0,
+            end: TrialEnd::Complete,
+        };
+        let done: Vec<Trial> = done.iter().map(trial).collect();
+        let tasks = strategy.next(&space(), 0, &done, Direction::Min, Some(4)).unwrap();
+        tasks.into_iter().map(|task| task.number).collect()
+    };
+    assert_eq!(of(&[]), [0, 1, 2, 3]);
+    assert_eq!(of(&[0, 1, 2, 3, 5, 7]), [4, 6]);
+    assert_eq!(of(&[0, 1, 2, 3, 4, 5, 6, 7]), [8, 9, 10, 11]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let search = || quiet(Search::random(space(), 16)).prune(true).parallel(4);
+    let whole = told(&run(&search()).unwrap());
+    assert!(whole.iter().any(|trial| trial.4 == TrialEnd::Pruned));
+    let kept = || search().folder(folder.path());
+    run(&kept()).unwrap();
+    let path = folder.path().join(TRIALS);
+    let mut file: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let trials = file["trials"].as_array_mut().unwrap();
+    trials.truncate(11);
+    trials.remove(9);
+    trials.remove(8);
+    fs::write(&path, file.to_string()).unwrap();
+    assert_eq!(told(&run(&kept()).unwrap()), whole);
 }
