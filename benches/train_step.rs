@@ -86,7 +86,7 @@ fn resnet() -> Result<Model> {
         channels = filters;
     }
     let y = Dense::new(10).activation("softmax").on(&GlobalAveragePooling2D::new().on(&h)?)?;
-    let sgd = optimizers::Sgd::new(0.05).momentum(0.9);
+    let sgd = optimizers::SGD::new(0.05).momentum(0.9);
     Functional::new(&x, &y)?.compile(sgd, "sparse_categorical_crossentropy", ())
 }
 

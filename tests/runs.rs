@@ -3,10 +3,11 @@
 
 use crate::training::{assert_same_bits, classifier, folder, points, quiet, weights};
 use kiln::nn::ops::Value;
-use kiln::nn::optimizers::{Adam, Sgd};
+use kiln::nn::optimizers::{Adam, SGD};
 use kiln::nn::{Initializer, Parameter, Pass};
 use kiln::prelude::*;
-use kiln::train::{StopReason, Stream};
+use kiln::train::splits::KFold;
+use kiln::train::{StopReason, Stream, cross_validate};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -41,12 +42,12 @@ fn value(model: &Model<Number>) -> f64 {
 #[test]
 fn the_weights_put_back_are_those_that_were_measured() {
     let restore = |monitor: &str| EarlyStopping::new().monitor(monitor).patience(5).verbose(false);
-    let mut model = number(Sgd::new(1.5));
+    let mut model = number(SGD::new(1.5));
     let history = model.fit(&zeros(1), quiet().epochs(3).callback(restore("loss"))).unwrap();
     assert_eq!(history.get("loss").unwrap(), [1.0, 4.0, 16.0]);
     assert_eq!(value(&model), 1.0, "loss was measured before the update");
 
-    let mut model = number(Sgd::new(1.5));
+    let mut model = number(SGD::new(1.5));
     let data = zeros(1);
     let history = model.fit(&data, quiet().epochs(3).validation_data(&data).callback(restore("val_loss"))).unwrap();
     assert_eq!(history.get("val_loss").unwrap(), [4.0, 16.0, 64.0]);
@@ -54,7 +55,7 @@ fn the_weights_put_back_are_those_that_were_measured() {
 
     // What accumulation holds back, or an average, does not move them any more.
     let data = zeros(6);
-    for optimizer in [Sgd::new(1.5).gradient_accumulation_steps(4), Sgd::new(1.5).use_ema(true).ema_momentum(0.5)] {
+    for optimizer in [SGD::new(1.5).gradient_accumulation_steps(4), SGD::new(1.5).use_ema(true).ema_momentum(0.5)] {
         let mut model = number(optimizer);
         let fit = quiet().epochs(3).batch_size(1).validation_data(&data).callback(restore("val_loss"));
         let history = model.fit(&data, fit).unwrap();
@@ -304,13 +305,12 @@ fn interrupted_child() {
     history.to_json(folder.join("history.json")).unwrap();
 }
 
+/// Runs a test of this program as a child, and presses Ctrl-C as soon as it has written `ready`.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_leaves_the_epochs_that_are_whole() {
-    let folder = folder("interrupted");
+fn interrupt(test: &str, folder: &std::path::Path) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "runs::interrupted_child", "--ignored", "--quiet"])
-        .env("KILN_INTERRUPTED", &folder)
+        .args(["--exact", test, "--ignored", "--quiet"])
+        .env("KILN_INTERRUPTED", folder)
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -320,11 +320,52 @@ fn ctrl_c_leaves_the_epochs_that_are_whole() {
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_the_epochs_that_are_whole() {
+    let folder = folder("interrupted");
+    interrupt("runs::interrupted_child", &folder);
     let history = History::from_json(folder.join("history.json")).unwrap();
     assert!(history.was_interrupted() && history.len() >= 2);
     let Some(StopReason::Interrupted { epoch }) = history.stopped else { unreachable!() };
     assert!(epoch + 1 == history.len() || epoch == history.len(), "{epoch} of {}", history.len());
     assert!(folder.join("end").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Trains a model for each of three folds, the second without end.
+#[test]
+#[ignore = "a child of the test below"]
+fn interrupted_folds_child() {
+    let Some(folder) = std::env::var_os("KILN_INTERRUPTED").map(std::path::PathBuf::from) else { return };
+    let mut fold = 0;
+    let ready = folder.join("ready");
+    let fit = || {
+        fold += 1;
+        let (is_second, ready) = (fold == 2, ready.clone());
+        let callback = LambdaCallback::new().on_epoch_end(move |_, _, _| {
+            if is_second {
+                std::fs::write(&ready, "").unwrap();
+            }
+            Ok(())
+        });
+        quiet().epochs(if is_second { usize::MAX } else { 2 }).callback(callback)
+    };
+    let data = points(300, 1);
+    let result = cross_validate(|| Ok(classifier(0)), &data, &KFold::new(3), fit).unwrap();
+    assert!(result.was_interrupted() && result.folds[0].history.len() == 2);
+    std::fs::write(folder.join("folds"), result.to_string()).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_the_folds_that_are_whole() {
+    let folder = folder("interrupted-folds");
+    interrupt("runs::interrupted_folds_child", &folder);
+    let text = std::fs::read_to_string(folder.join("folds")).unwrap();
+    assert!(text.starts_with("interrupted: 1 of 3 folds\n") && text.contains("accuracy"), "{text}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

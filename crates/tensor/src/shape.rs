@@ -150,6 +150,10 @@ impl fmt::Debug for Shape {
 }
 
 /// What can stand for a shape in an argument: arrays, slices, vectors and shapes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no shape",
+    note = "give an array such as [2, 3], a slice, a vector of `usize`, or a `Shape`; `[]` is the shape of a single number"
+)]
 pub trait IntoShape {
     /// Converts.
     ///

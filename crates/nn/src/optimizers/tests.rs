@@ -10,8 +10,8 @@ fn all() -> Vec<Optimizer> {
     named
         .chain([
             Optimizer::new(Adam::new(0.01).amsgrad(true)).unwrap(),
-            Optimizer::new(RmsProp::new(0.01).centered(true).momentum(0.9)).unwrap(),
-            Optimizer::new(Sgd::new(0.01).momentum(0.9).nesterov(true)).unwrap(),
+            Optimizer::new(RMSprop::new(0.01).centered(true).momentum(0.9)).unwrap(),
+            Optimizer::new(SGD::new(0.01).momentum(0.9).nesterov(true)).unwrap(),
         ])
         .collect()
 }
@@ -27,7 +27,7 @@ fn is_finite(x: &Tensor) -> bool {
 
 #[test]
 fn huge_gradients_leave_numbers() {
-    for mut optimizer in all().into_iter().filter(|optimizer| optimizer.name() != "Sgd") {
+    for mut optimizer in all().into_iter().filter(|optimizer| optimizer.name() != "SGD") {
         let mut value = Tensor::ones([2, 3]).unwrap();
         for _ in 0..5 {
             step(&mut optimizer, &mut value, 1e30).unwrap();
@@ -80,7 +80,7 @@ fn half_precision_is_updated_in_single() {
         }
     }
     // 300 · 300 is no f16, nor is the sum that is averaged.
-    for sgd in [Sgd::new(1.0).clipnorm(1.0), Sgd::new(1e-3).gradient_accumulation_steps(2)] {
+    for sgd in [SGD::new(1.0).clipnorm(1.0), SGD::new(1e-3).gradient_accumulation_steps(2)] {
         let mut optimizer = Optimizer::new(sgd).unwrap();
         let mut value = Tensor::zeros([1]).unwrap().cast(DType::F16).unwrap();
         for _ in 0..2 {
@@ -182,7 +182,7 @@ fn a_gradient_that_is_no_number_is_seen() {
 
 #[test]
 fn a_clip_that_is_not_needed_changes_no_bit() {
-    let plain = Sgd::new(1.0);
+    let plain = SGD::new(1.0);
     for limit in [49.0, 1e39, f64::INFINITY] {
         for sgd in [plain.clone(), plain.clone().clipnorm(limit), plain.clone().global_clipnorm(limit)] {
             let mut optimizer = Optimizer::new(sgd).unwrap();
@@ -207,7 +207,7 @@ fn an_update_without_memory_loses_nothing() {
 
 #[test]
 fn clipping_knows_norms_whose_squares_overflow() {
-    for sgd in [Sgd::new(1.0).clipnorm(2.0), Sgd::new(1.0).global_clipnorm(2.0)] {
+    for sgd in [SGD::new(1.0).clipnorm(2.0), SGD::new(1.0).global_clipnorm(2.0)] {
         let mut optimizer = Optimizer::new(sgd).unwrap();
         let mut value = Tensor::zeros([4]).unwrap();
         step(&mut optimizer, &mut value, 1e30).unwrap();
@@ -222,8 +222,8 @@ fn settings_out_of_range_are_errors() {
     let refused = [
         (Optimizer::new(Adam::new(0.1).beta_1(1.0)), "Adam: beta_1 is 1"),
         (Optimizer::new(Adam::new(0.1).epsilon(-1.0)), "Adam: epsilon is -1"),
-        (Optimizer::new(Sgd::new(0.1).momentum(f64::NAN)), "Sgd: momentum is NaN"),
-        (Optimizer::new(RmsProp::new(0.1).rho(2.0)), "RmsProp: rho is 2"),
+        (Optimizer::new(SGD::new(0.1).momentum(f64::NAN)), "SGD: momentum is NaN"),
+        (Optimizer::new(RMSprop::new(0.1).rho(2.0)), "RMSprop: rho is 2"),
         (Optimizer::new(Ftrl::new(0.1).learning_rate_power(1.0)), "Ftrl: learning_rate_power is 1"),
         (Optimizer::new(Ftrl::new(0.0)), "Ftrl: learning_rate is 0"),
         (Optimizer::new(Adam::new(f64::NAN)), "Adam: the learning rate is NaN"),
@@ -368,7 +368,7 @@ impl UpdateRule for Composed {
 
 #[test]
 fn every_rule_is_clipped_and_decays() {
-    let sgd = || Sgd::new(0.5);
+    let sgd = || SGD::new(0.5);
     for sgd in [
         sgd(),
         sgd().clipnorm(1.0),
@@ -404,7 +404,7 @@ fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() 
     // Means of samples that count much, and of gradients whose sum is no f32.
     for (gradient, weights) in [(10f32, [1e38, 1e38, 1e38]), (10.0, [1e-300, 1e-300, 1e-300]), (3e38, [1.0, 64.0, 7.0])]
     {
-        let mut optimizer = Optimizer::new(Sgd::new(1.0).gradient_accumulation_steps(3)).unwrap();
+        let mut optimizer = Optimizer::new(SGD::new(1.0).gradient_accumulation_steps(3)).unwrap();
         let mut value = Tensor::zeros([2]).unwrap();
         for weight in weights {
             let gradient = Some(Tensor::new([gradient, -gradient]));
@@ -415,7 +415,7 @@ fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() 
         assert!((moved[1] / gradient - 1.0).abs() < 1e-6 && moved[0] == -moved[1], "{moved:?}");
     }
     // Weighted as they say.
-    let mut optimizer = Optimizer::new(Sgd::new(1.0).gradient_accumulation_steps(2)).unwrap();
+    let mut optimizer = Optimizer::new(SGD::new(1.0).gradient_accumulation_steps(2)).unwrap();
     let mut value = Tensor::zeros([1]).unwrap();
     for (gradient, weight) in [(1f32, 2.0), (100.0, 0.0), (4.0, 6.0)] {
         let gradient = Some(Tensor::new([gradient]));
@@ -423,7 +423,7 @@ fn the_mean_of_large_gradients_is_a_number_and_so_is_a_norm_beyond_their_type() 
     }
     assert!((value.item().unwrap() + 26.0 / 8.0).abs() < 1e-6, "{value}");
     // The norm is 3e39.
-    for sgd in [Sgd::new(1.0).clipnorm(1.0), Sgd::new(1.0).global_clipnorm(1.0)] {
+    for sgd in [SGD::new(1.0).clipnorm(1.0), SGD::new(1.0).global_clipnorm(1.0)] {
         let mut optimizer = Optimizer::new(sgd).unwrap();
         let mut value = Tensor::zeros([100]).unwrap();
         step(&mut optimizer, &mut value, 3e38).unwrap();
@@ -458,7 +458,7 @@ fn a_rate_of_0_moves_nothing() {
 fn groups_have_rates_and_decays_of_their_own() {
     let groups = [Group::new("encoder/*").rate_factor(0.5), Group::new("*/bias").weight_decay(0.0)];
     for rate in [0.1, 0.2] {
-        let mut optimizer = Optimizer::new(Sgd::new(rate).weight_decay(0.1).groups(groups.clone())).unwrap();
+        let mut optimizer = Optimizer::new(SGD::new(rate).weight_decay(0.1).groups(groups.clone())).unwrap();
         let mut values = [1.0, 1.0, 1.0, 1.0].map(|value: f64| Tensor::new(value));
         let names = ["encoder/kernel", "head/kernel", "head/bias", "encoder/bias"];
         let updates = names.iter().zip(&mut values);
@@ -472,11 +472,11 @@ fn groups_have_rates_and_decays_of_their_own() {
             assert!((value.item().unwrap() - wanted).abs() < 1e-12, "{value} is not {wanted}");
         }
     }
-    let again = from_config(&Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().to_config()).unwrap();
+    let again = from_config(&Optimizer::new(SGD::new(0.1).groups(groups)).unwrap().to_config()).unwrap();
     assert_eq!(again.settings().groups.len(), 2);
     // Of two factors the product, of two decays the last.
     let both = |groups: [Group; 2]| {
-        let treatment = Optimizer::new(Sgd::new(0.1).groups(groups)).unwrap().settings.treatment("a/bias", None);
+        let treatment = Optimizer::new(SGD::new(0.1).groups(groups)).unwrap().settings.treatment("a/bias", None);
         (treatment.rate_factor, treatment.weight_decay)
     };
     let (all, biases) = (Group::new("*").rate_factor(0.5).weight_decay(0.1), Group::new("*/bias").rate_factor(0.5));
@@ -484,15 +484,15 @@ fn groups_have_rates_and_decays_of_their_own() {
     assert_eq!(both([biases.weight_decay(0.0), all]), (0.25, Some(0.1)));
     let paths = ["a/kernel", "a/bias"];
     let text = |optimizer: Optimizer| optimizer.check_patterns(&paths).unwrap_err().to_string();
-    let sgd = || Optimizer::new(Sgd::new(0.1)).unwrap();
-    let hidden = sgd().part("a/*", Sgd::new(0.2)).unwrap().part("a/bias", Sgd::new(0.3)).unwrap();
+    let sgd = || Optimizer::new(SGD::new(0.1)).unwrap();
+    let hidden = sgd().part("a/*", SGD::new(0.2)).unwrap().part("a/bias", SGD::new(0.3)).unwrap();
     assert!(text(hidden).contains("all parameters of the part `a/bias` are left to the part `a/*`"));
-    let hidden = Optimizer::new(Sgd::new(0.1).groups([Group::new("*/bias")])).unwrap();
-    let hidden = hidden.part("a/*", Sgd::new(0.2)).unwrap();
+    let hidden = Optimizer::new(SGD::new(0.1).groups([Group::new("*/bias")])).unwrap();
+    let hidden = hidden.part("a/*", SGD::new(0.2)).unwrap();
     assert!(text(hidden).contains("give the group to the optimizer of that part"));
     assert!(
-        sgd().part("a/bias", Sgd::new(0.3)).unwrap().part("a/*", Sgd::new(0.2)).unwrap().check_patterns(&paths).is_ok()
+        sgd().part("a/bias", SGD::new(0.3)).unwrap().part("a/*", SGD::new(0.2)).unwrap().check_patterns(&paths).is_ok()
     );
-    let wrong = Sgd::new(0.1).groups([Group::new("*").rate_factor(f64::NAN)]);
+    let wrong = SGD::new(0.1).groups([Group::new("*").rate_factor(f64::NAN)]);
     assert!(Optimizer::new(wrong).unwrap_err().to_string().contains("the group `*`"));
 }

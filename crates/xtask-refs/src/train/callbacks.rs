@@ -3,7 +3,7 @@
 use crate::Stop;
 use crate::compare::Tolerance;
 use crate::files::{number, numbers, text};
-use kiln::train::callbacks::{Callback, Control, EarlyStopping, Mode, ReduceLrOnPlateau, Snapshot};
+use kiln::train::callbacks::{Callback, Control, EarlyStopping, Mode, ReduceLROnPlateau, Snapshot};
 use kiln::train::{Logs, StopReason};
 use serde_json::Value;
 use std::path::Path;
@@ -116,8 +116,8 @@ pub(crate) fn early_stopping(config: &Value, otherwise: Mode) -> Result<EarlySto
 }
 
 /// Keras's `ReduceLROnPlateau`.
-pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlateau, Stop> {
-    let mut callback = ReduceLrOnPlateau::new().monitor("val_loss").mode(mode(config, otherwise));
+pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLROnPlateau, Stop> {
+    let mut callback = ReduceLROnPlateau::new().monitor("val_loss").mode(mode(config, otherwise));
     for (name, value) in settings(config) {
         let x = number(value).unwrap_or(0.0);
         callback = match name {
@@ -125,7 +125,7 @@ pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlate
             "factor" => callback.factor(x),
             "patience" => callback.patience(x as usize),
             "min_delta" => callback.min_delta(x),
-            // Keras counts the last of its epochs: see ReduceLrOnPlateau::cooldown.
+            // Keras counts the last of its epochs: see ReduceLROnPlateau::cooldown.
             "cooldown" => callback.cooldown((x as usize).saturating_sub(1)),
             "min_lr" => callback.min_lr(x),
             "verbose" => callback,
