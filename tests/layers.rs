@@ -276,6 +276,58 @@ fn inputs_that_do_not_fit_are_errors_that_name_the_layer_and_help() {
     }
 }
 
+/// Each number of a config that is no whole one, by what leads to it.
+fn numbers(config: &serde_json::Value, at: String, found: &mut Vec<String>) {
+    match config {
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| numbers(value, format!("{at}/{name}"), found))
+        }
+        serde_json::Value::Array(all) => {
+            all.iter().enumerate().for_each(|(i, value)| numbers(value, format!("{at}/{i}"), found))
+        }
+        value if value.is_f64() => found.push(at),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_number_of_every_layer_has_a_range() {
+    // Those that may be any finite number.
+    let free = [
+        "mask_value",
+        "threshold",
+        "scale",
+        "offset",
+        "mean",
+        "bin_boundaries",
+        "negative_slope",
+        "alpha",
+        "fill_value",
+    ];
+    for case in cases() {
+        let config = case.layer.to_config();
+        let mut found = Vec::new();
+        numbers(&config, String::new(), &mut found);
+        for at in found {
+            let setting = at.split('/').rfind(|part| part.parse::<usize>().is_err()).unwrap();
+            for bad in ["NaN", "inf", "-inf", "-1e300"] {
+                if bad == "-1e300" && free.contains(&setting) {
+                    continue;
+                }
+                let mut wrong = config.clone();
+                *wrong.pointer_mut(&at).unwrap() = bad.into();
+                let outcome = from_config(case.layer.class_name(), &wrong).and_then(|layer| {
+                    let inputs: Vec<_> = case.inputs.iter().map(|shape| Input::new(shape.as_slice())).collect();
+                    Functional::new(&inputs, &nn::Shared::of(layer).on_all(&inputs)?)?.build().map(|_| ())
+                });
+                let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+                let is_told = error.contains("help: ") && error.contains(setting.trim_end_matches('s'));
+                assert!(is_told, "{} {at} = {bad}: {error}", name(&case));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_frozen_batch_normalization_stands_still_and_files_remember() {
     let x = Key::new(1).normal([8, 4], 3.0, 2.0).unwrap();

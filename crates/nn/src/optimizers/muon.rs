@@ -6,7 +6,7 @@ use super::rule::{Iteration, Rule, Step, zeros};
 use super::settings::optimizers;
 use crate::Result;
 use crate::range::Range;
-use kiln_autograd::ops::{ArithmeticOps, Elementwise, Function, MatMulOps, StatisticsOps, ViewOps};
+use kiln_autograd::ops::{ArithmeticOps, CastOps, Elementwise, Function, MatMulOps, StatisticsOps, ViewOps};
 use kiln_autograd::{Scalar, Spec, Tensor};
 
 optimizers! {
@@ -146,7 +146,9 @@ impl Rule for Muon {
         )
         .map_err(|_| crate::Error::config("Muon: an update of three values", ""))?;
         let longest = parameter.shape().iter().copied().max().unwrap_or(1) as f64;
+        // The product of numbers is a tensor of their type, which would make the parameter one of it.
         let rate = step.numbers[0].mul(self.rms_rate.map_or(1.0, |rate| rate * longest.sqrt()))?;
+        let rate = rate.cast(parameter.dtype())?;
         let parameter = descend(parameter, self.orthogonal(&direction)?, rate)?;
         Ok(vec![parameter, velocity])
     }

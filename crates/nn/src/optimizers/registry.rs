@@ -56,6 +56,10 @@ macro_rules! table {
             optimizer.settings = config::read(name, settings)?;
             Optimizer::new(optimizer)
         })),*];
+
+        /// Every optimizer by a name.
+        #[cfg(test)]
+        pub(super) const NAMES: &[&str] = &[$([$($name),+][0]),*];
     };
 }
 
