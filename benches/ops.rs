@@ -1,4 +1,5 @@
-//! Operations at sizes that training uses, for tracking with criterion: `cargo bench --bench ops [-- FILTER]`.
+//! Operations at sizes that training uses, for tracking with criterion: `cargo bench --bench ops [-- FILTER]`. Of products of matrices
+//! an "element" is an addition or a multiplication: what criterion calls Gelem/s are GFLOP/s there.
 
 mod limit;
 

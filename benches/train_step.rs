@@ -1,6 +1,7 @@
 //! Whole training runs under the names and with the sizes that the peer scripts use, for comparison in one run.
 //!
-//! `cargo bench --bench train_step -- --json FILE [WORKLOAD …]` appends a row of JSON for each workload to FILE. With
+//! `cargo bench --bench train_step -- [--json FILE] [FILTER …]` runs the workloads whose names contain a filter, and appends a row of JSON
+//! for each to FILE. Cargo gives what criterion's benches are told to this one too: their options are passed over. With
 //! `FASHION_MNIST` naming the folder of that set's four IDX files the digit workloads run on it, else on a stand-in; with
 //! `KILN_BENCH_ISA=avx2` as on a machine without AVX-512.
 
@@ -86,7 +87,7 @@ fn resnet() -> Result<Model> {
         channels = filters;
     }
     let y = Dense::new(10).activation("softmax").on(&GlobalAveragePooling2D::new().on(&h)?)?;
-    let sgd = optimizers::Sgd::new(0.05).momentum(0.9);
+    let sgd = optimizers::SGD::new(0.05).momentum(0.9);
     Functional::new(&x, &y)?.compile(sgd, "sparse_categorical_crossentropy", ())
 }
 
@@ -263,19 +264,23 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => json = Some(arguments.next().ok_or("--json needs a file")?),
-            // Cargo passes these to every bench.
             "--bench" => {}
-            other if other.starts_with('-') => return Err(format!("unknown option {other}").into()),
-            name => wanted.push(name.to_owned()),
+            // Criterion's, with a value.
+            "--save-baseline" | "--baseline" | "--baseline-lenient" | "--load-baseline" | "--sample-size"
+            | "--warm-up-time" | "--measurement-time" => {
+                arguments.next();
+            }
+            other if other.starts_with('-') => {}
+            filter => wanted.push(filter.to_owned()),
         }
     }
-    if let Some(unknown) = wanted.iter().find(|w| !WORKLOADS.iter().any(|(name, ..)| name == w)) {
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|filter| name.contains(filter.as_str()));
+    let chosen: Vec<_> = WORKLOADS.iter().filter(|(name, ..)| is_wanted(name)).collect();
+    if chosen.is_empty() {
         let known: Vec<&str> = WORKLOADS.iter().map(|(name, ..)| *name).collect();
-        return Err(format!("there is no workload {unknown}; there are {}", known.join(", ")).into());
+        println!("train_step: no workload of {} contains {}", known.join(", "), wanted.join(" or "));
     }
-    for (name, batch, length) in
-        WORKLOADS.iter().filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|w| w == name))
-    {
+    for (name, batch, length) in chosen {
         let row = limit::limited(|| run(name, *batch, *length, started))?;
         println!("{name}: {:.0} samples/s, {} MB", row["median"].as_f64().unwrap_or(f64::NAN), row["rss_mb"]);
         if let Some(path) = &json {

@@ -44,7 +44,7 @@ fn build(choice: &Choice) -> Result<Model> {
     let rate = choice.float("learning_rate")?;
     let optimizer: optimizers::Optimizer = match choice.text("optimizer")? {
         "adam" => optimizers::Optimizer::new(optimizers::Adam::new(rate))?,
-        _ => optimizers::Optimizer::new(optimizers::RmsProp::new(rate))?,
+        _ => optimizers::Optimizer::new(optimizers::RMSprop::new(rate))?,
     };
     let mut net = Sequential::new([28, 28]).add(Flatten::new());
     for _ in 0..choice.int("layers")? {

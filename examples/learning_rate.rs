@@ -30,7 +30,7 @@ fn model(rate: f64) -> Result<Model> {
         .add(Flatten::new())
         .add(Dense::new(64).activation("relu"))
         .add(Dense::new(10).activation("softmax"))
-        .compile(optimizers::Sgd::new(rate), "sparse_categorical_crossentropy", ["accuracy"])
+        .compile(optimizers::SGD::new(rate), "sparse_categorical_crossentropy", ["accuracy"])
 }
 
 fn main() -> Result<()> {

@@ -35,7 +35,7 @@ fn model() -> Result<Model> {
 }
 
 fn fit(epochs: usize, folder: &Path) -> Fit<'static> {
-    let plateau = ReduceLrOnPlateau::new().patience(1).min_delta(0.05);
+    let plateau = ReduceLROnPlateau::new().patience(1).min_delta(0.05);
     let fit = Fit::new().epochs(epochs).batch_size(32).validation_split(0.2).callback(plateau);
     // One file each 20 batches; the two newest are kept, and the best.
     fit.checkpoint_every(Every::Steps(20), folder).keep_best("val_loss").resume_if_found(folder)

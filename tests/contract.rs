@@ -364,3 +364,33 @@ fn inside_and_outside_of_the_pool_give_the_same_bits() {
         assert!(outside.iter().zip(&inside).all(|(a, b)| a.same_bits(b)), "{isa:?}");
     }
 }
+
+/// An operation along an axis, which its own code looks up.
+#[derive(Debug, Clone, PartialEq)]
+struct Along(isize);
+
+impl Op for Along {
+    fn name(&self) -> &str {
+        "along"
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        let axis = x[0].shape.axis("along", self.0)?;
+        Ok(Spec::new(x[0].shape.without(axis), x[0].dtype).into())
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, _) = call.parts();
+        x[0].contiguous::<f64>().map(|_| ())
+    }
+}
+
+#[test]
+fn an_operation_of_ones_own_is_told_at_its_callers_line_and_by_its_name() {
+    let x = Tensor::zeros([2, 3]).unwrap();
+    let line = line!() + 1;
+    let error = Tensor::apply(&Along(2), &[&x]).unwrap_err().to_string();
+    assert!(error.contains("axis 2 is out of range") && error.contains(&format!("contract.rs:{line}:")), "{error}");
+    let error = Tensor::apply(&Along(1), &[&x]).unwrap_err().to_string();
+    assert!(error.starts_with("along: ") && error.contains("f64") && error.contains("f32"), "{error}");
+}

@@ -5,7 +5,7 @@ use crate::training::folder;
 use kiln::nn::{self, AnyLayer, Network};
 use kiln::prelude::layers::*;
 use kiln::prelude::*;
-use optimizers::{Adam, AdamW, Group, IntoOptimizer, LossScale, Optimizer, Sgd};
+use optimizers::{Adam, AdamW, Group, IntoOptimizer, LossScale, Optimizer, SGD};
 
 /// A layer, and the shapes of samples that it is called on. Those of `i` are whole numbers below 5.
 struct Case {
@@ -276,6 +276,58 @@ fn inputs_that_do_not_fit_are_errors_that_name_the_layer_and_help() {
     }
 }
 
+/// Each number of a config that is no whole one, by what leads to it.
+fn numbers(config: &serde_json::Value, at: String, found: &mut Vec<String>) {
+    match config {
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| numbers(value, format!("{at}/{name}"), found))
+        }
+        serde_json::Value::Array(all) => {
+            all.iter().enumerate().for_each(|(i, value)| numbers(value, format!("{at}/{i}"), found))
+        }
+        value if value.is_f64() => found.push(at),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_number_of_every_layer_has_a_range() {
+    // Those that may be any finite number.
+    let free = [
+        "mask_value",
+        "threshold",
+        "scale",
+        "offset",
+        "mean",
+        "bin_boundaries",
+        "negative_slope",
+        "alpha",
+        "fill_value",
+    ];
+    for case in cases() {
+        let config = case.layer.to_config();
+        let mut found = Vec::new();
+        numbers(&config, String::new(), &mut found);
+        for at in found {
+            let setting = at.split('/').rfind(|part| part.parse::<usize>().is_err()).unwrap();
+            for bad in ["NaN", "inf", "-inf", "-1e300"] {
+                if bad == "-1e300" && free.contains(&setting) {
+                    continue;
+                }
+                let mut wrong = config.clone();
+                *wrong.pointer_mut(&at).unwrap() = bad.into();
+                let outcome = from_config(case.layer.class_name(), &wrong).and_then(|layer| {
+                    let inputs: Vec<_> = case.inputs.iter().map(|shape| Input::new(shape.as_slice())).collect();
+                    Functional::new(&inputs, &nn::Shared::of(layer).on_all(&inputs)?)?.build().map(|_| ())
+                });
+                let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+                let is_told = error.contains("help: ") && error.contains(setting.trim_end_matches('s'));
+                assert!(is_told, "{} {at} = {bad}: {error}", name(&case));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_frozen_batch_normalization_stands_still_and_files_remember() {
     let x = Key::new(1).normal([8, 4], 3.0, 2.0).unwrap();
@@ -466,7 +518,7 @@ fn parts_of_a_model_have_optimizers_of_their_own() {
     let x = Key::new(1).normal([16, 4], 0.0, 1.0).unwrap();
     let y = Key::new(2).normal([16, 2], 0.0, 1.0).unwrap();
     let layers = || Sequential::new([4]).add(Dense::new(3).activation("tanh")).add(Dense::new(2));
-    let both = || Adam::new(0.01).into_optimizer().unwrap().part("dense_1/*", Sgd::new(0.1).momentum(0.9)).unwrap();
+    let both = || Adam::new(0.01).into_optimizer().unwrap().part("dense_1/*", SGD::new(0.1).momentum(0.9)).unwrap();
     let trained = |optimizer: Optimizer, eagerly: bool, frozen: &str| {
         let mut model = layers().compile(optimizer, "mse", ()).unwrap().run_eagerly(eagerly);
         if !frozen.is_empty() {
@@ -479,7 +531,7 @@ fn parts_of_a_model_have_optimizers_of_their_own() {
     crate::training::assert_same_bits(&weights(&trained(both(), false, "")), &weights(&trained(both(), true, "")));
     // With the other part frozen each is as it is alone.
     let alone = [
-        ("dense/*", Sgd::new(0.1).momentum(0.9).into_optimizer().unwrap()),
+        ("dense/*", SGD::new(0.1).momentum(0.9).into_optimizer().unwrap()),
         ("dense_1/*", Adam::new(0.01).into_optimizer().unwrap()),
     ];
     for (frozen, optimizer) in alone {
@@ -517,7 +569,7 @@ fn accumulated_gradients_count_by_samples() {
     let data = Dataset::new(x, y).unwrap();
     let trained = |steps: u64, batch_size: usize, eagerly: bool| {
         let model = Sequential::new([4]).add(Dense::new(1)).dtype(DType::F64);
-        let mut model = model.compile(Sgd::new(0.1).gradient_accumulation_steps(steps), "mse", ()).unwrap();
+        let mut model = model.compile(SGD::new(0.1).gradient_accumulation_steps(steps), "mse", ()).unwrap();
         model = model.run_eagerly(eagerly);
         model.fit(&data, crate::training::quiet().epochs(4).batch_size(batch_size).shuffle(false)).unwrap();
         crate::training::weights(&model)
@@ -534,14 +586,14 @@ fn logs_have_the_rate_and_the_norm_of_gradients() {
     let data = crate::training::points(32, 5);
     let model = || Sequential::new([2]).add(Dense::new(2).activation("softmax"));
     let fit = || crate::training::quiet().epochs(2).batch_size(32).log_learning_rate(true).log_gradient_norm(true);
-    let clipped = Sgd::new(0.1).global_clipnorm(1e-3);
+    let clipped = SGD::new(0.1).global_clipnorm(1e-3);
     let mut one = model().compile(clipped, "sparse_categorical_crossentropy", ()).unwrap();
     let history = one.fit(&data, fit().validation_data(&data)).unwrap();
     assert_eq!(history.get("learning_rate").unwrap(), [0.1, 0.1]);
     let norms = history.get("gradient_norm").unwrap();
     assert!(norms.iter().all(|norm| *norm > 1e-2), "before it is clipped: {norms:?}");
     assert!(history.get("val_gradient_norm").is_none());
-    let scaled = Sgd::new(0.1).global_clipnorm(1e-3).loss_scale(LossScale::Fixed(64.0));
+    let scaled = SGD::new(0.1).global_clipnorm(1e-3).loss_scale(LossScale::Fixed(64.0));
     let mut other = model().compile(scaled, "sparse_categorical_crossentropy", ()).unwrap();
     assert_eq!(other.fit(&data, fit()).unwrap().get("gradient_norm").unwrap(), norms, "of the loss itself");
 }
@@ -682,7 +734,7 @@ fn steps_that_are_passed_over_have_no_norm() {
     // The first scale is too large, so that steps are passed over until it fits.
     let scale = LossScale::Dynamic { initial: 1e12, growth_steps: 2000 };
     let model = Sequential::new([2]).add(Dense::new(2).activation("softmax")).mixed_float16();
-    let mut model = model.compile(Sgd::new(0.1).loss_scale(scale), "sparse_categorical_crossentropy", ()).unwrap();
+    let mut model = model.compile(SGD::new(0.1).loss_scale(scale), "sparse_categorical_crossentropy", ()).unwrap();
     let fit = crate::training::quiet().epochs(12).batch_size(8).log_gradient_norm(true);
     let history = model.fit(&data, fit).unwrap();
     let norms = history.get("gradient_norm").unwrap();

@@ -12,4 +12,5 @@ mod runs;
 mod steps;
 mod tape;
 mod training;
+mod traps;
 mod values;

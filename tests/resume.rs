@@ -2,7 +2,7 @@
 //! panics. They end with the bits of a run that was left alone.
 
 use crate::training::{assert_same_bits, classifier, folder, points, quiet, weights};
-use kiln::nn::optimizers::{Adam, IntoOptimizer, LossScale, Nadam, Optimizer, Sgd};
+use kiln::nn::optimizers::{Adam, IntoOptimizer, LossScale, Nadam, Optimizer, SGD};
 use kiln::nn::schedules::ExponentialDecay;
 use kiln::prelude::*;
 use kiln::train::{Every, StopReason, Stream};
@@ -57,12 +57,12 @@ const CASES: [Case; 5] = [
             let model = Sequential::new([6, 6, 1]).seed(1).add(Conv2D::new(4, 3).activation("relu"));
             let model = model.add(BatchNormalization::new()).add(Flatten::new()).add(Dense::new(2));
             let loss = losses::SparseCategoricalCrossentropy::new().from_logits(true);
-            let optimizer = Sgd::new(ExponentialDecay::new(0.1, 3, 0.9)).momentum(0.9);
+            let optimizer = SGD::new(ExponentialDecay::new(0.1, 3, 0.9)).momentum(0.9);
             model.compile(optimizer, loss, ["accuracy"]).unwrap()
         },
         data: images,
         fit: || {
-            let plateau = ReduceLrOnPlateau::new().factor(0.5).patience(1).min_delta(0.5);
+            let plateau = ReduceLROnPlateau::new().factor(0.5).patience(1).min_delta(0.5);
             batches().callback(plateau).log_gradient_norm(true)
         },
     },
@@ -425,7 +425,7 @@ fn weights_that_are_lost_are_not_the_best() {
     let loss = losses::SparseCategoricalCrossentropy::new().from_logits(true);
     let mut model = Sequential::new([1]).add(Dense::new(2)).compile("sgd", loss, ["accuracy"]).unwrap();
     let fit = quiet().batch_size(8).shuffle(false).checkpoint_every(Every::Epochs(1), &folder).keep_best("accuracy");
-    let history = model.fit(&data, fit.callback(TerminateOnNan::new())).unwrap();
+    let history = model.fit(&data, fit.callback(TerminateOnNaN::new())).unwrap();
     assert!(matches!(history.stopped, Some(StopReason::NotFinite { .. })), "{history}");
     assert!(!folder.join("best.safetensors").exists());
     let _ = std::fs::remove_dir_all(folder);

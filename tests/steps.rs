@@ -3,7 +3,7 @@
 
 use crate::training::{assert_same_bits, classifier, points, quiet, weights};
 use kiln::nn::losses::LossFn;
-use kiln::nn::optimizers::Sgd;
+use kiln::nn::optimizers::SGD;
 use kiln::nn::optimizers::{Iteration, Settings, Step, UpdateRule};
 use kiln::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,12 +105,12 @@ fn a_planned_step_has_the_bits_of_its_operations() {
         || Sequential::new([2]).seed(3).add(Dense::new(9).activation("tanh")).add(Dense::new(2).activation("softmax"));
     let loss = "sparse_categorical_crossentropy";
     let optimizers: Vec<(&str, Box<dyn Fn() -> Optimizer>, bool)> = vec![
-        ("sgd", Box::new(|| Sgd::new(0.1).into_optimizer().unwrap()), true),
-        ("nesterov", Box::new(|| Sgd::new(0.1).momentum(0.9).nesterov(true).into_optimizer().unwrap()), true),
+        ("sgd", Box::new(|| SGD::new(0.1).into_optimizer().unwrap()), true),
+        ("nesterov", Box::new(|| SGD::new(0.1).momentum(0.9).nesterov(true).into_optimizer().unwrap()), true),
         ("schedule", Box::new(|| Adam::new(ExponentialDecay::new(0.1, 3, 0.7)).into_optimizer().unwrap()), true),
         ("clipnorm", Box::new(|| Adam::new(0.01).clipnorm(0.05).into_optimizer().unwrap()), true),
         ("global_clipnorm", Box::new(|| Adam::new(0.01).global_clipnorm(0.05).into_optimizer().unwrap()), true),
-        ("clipvalue", Box::new(|| RmsProp::new(0.01).clipvalue(0.01).into_optimizer().unwrap()), true),
+        ("clipvalue", Box::new(|| RMSprop::new(0.01).clipvalue(0.01).into_optimizer().unwrap()), true),
         ("decay", Box::new(|| AdamW::new(0.01).weight_decay(0.1).into_optimizer().unwrap()), true),
         ("accumulation", Box::new(|| Adam::new(0.01).gradient_accumulation_steps(3).into_optimizer().unwrap()), true),
         ("averages", Box::new(|| Adam::new(0.01).use_ema(true).into_optimizer().unwrap()), true),
@@ -334,7 +334,7 @@ fn a_watch_names_where_numbers_got_lost() {
     let data = points(64, 3);
     let build = |rate: f64| {
         let model = Sequential::new([2]).add(Dense::new(4).activation("relu"));
-        model.add(Dense::new(1)).compile(Sgd::new(rate), "mse", ["mae"]).unwrap()
+        model.add(Dense::new(1)).compile(SGD::new(rate), "mse", ["mae"]).unwrap()
     };
     let fit = || quiet().batch_size(32).epochs(3);
     let mut model = build(1e25);
@@ -409,7 +409,7 @@ fn a_plan_is_told_by_the_names_of_what_it_is_given() {
 #[test]
 fn the_end_of_a_run_leaves_restored_weights_alone() {
     let data = points(40, 3);
-    for sgd in [Sgd::new(1.9).gradient_accumulation_steps(4), Sgd::new(0.1).use_ema(true)] {
+    for sgd in [SGD::new(1.9).gradient_accumulation_steps(4), SGD::new(0.1).use_ema(true)] {
         let net = Sequential::new([2]).seed(3).add(Dense::new(1));
         let mut model = net.compile(sgd, "mse", ()).unwrap();
         let stopping = EarlyStopping::new().patience(100).restore_best_weights(true);

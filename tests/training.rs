@@ -6,7 +6,7 @@ use kiln::nn::Metric;
 use kiln::nn::losses::{Huber, LossFn, SparseCategoricalCrossentropy};
 use kiln::nn::metrics::{FBetaScore, Precision};
 use kiln::nn::module::named_parameters;
-use kiln::nn::optimizers::{Adam, IntoOptimizer, ParameterUpdate, Sgd};
+use kiln::nn::optimizers::{Adam, IntoOptimizer, ParameterUpdate, SGD};
 use kiln::nn::schedules::ExponentialDecay;
 use kiln::nn::{Initializer, Weight};
 use kiln::prelude::*;
@@ -129,7 +129,7 @@ fn a_resumed_run_has_the_bits_of_one_that_was_never_interrupted() {
 
     let path = folder.join("{epoch}.safetensors");
     let mut first = classifier(5);
-    let checkpoint = ModelCheckpoint::new(path.to_str().unwrap()).unwrap();
+    let checkpoint = ModelCheckpoint::new(path.to_str().unwrap());
     let mut history = first.fit(&data, quiet().epochs(3).seed(9).callback(checkpoint)).unwrap();
     let mut second = Model::load(folder.join("3.safetensors")).unwrap();
     assert!(second.predict(&data).unwrap().same_bits(&first.predict(&data).unwrap()));
@@ -207,7 +207,7 @@ fn metrics_are_of_all_samples_not_means_over_batches() {
     let f1: Box<dyn Metric> = Box::new(metrics::F1Score::new().threshold(Some(0.5)));
     let metrics: Vec<Box<dyn Metric>> =
         [names[0], names[1], names[3]].iter().map(|n| metrics::from_name(n).unwrap()).chain([f1]).collect();
-    let mut model = model.compile(Sgd::new(0.0), "binary_crossentropy", metrics).unwrap();
+    let mut model = model.compile(SGD::new(0.0), "binary_crossentropy", metrics).unwrap();
     let history = model.fit(&data, quiet().batch_size(8).shuffle(false)).unwrap();
     let whole = model.evaluate(&data).unwrap();
     let parts: Vec<Logs> =
@@ -249,10 +249,10 @@ fn training_on_logits_is_training_on_probabilities() {
         model.add(Dense::new(12).activation("relu")).add(Dense::new(10).activation("softmax"))
     };
     let data = Dataset::new(train.x().unwrap().cast(DType::F64).unwrap(), train.y().clone()).unwrap();
-    let mut fused = model().compile(Sgd::new(0.1), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
+    let mut fused = model().compile(SGD::new(0.1), "sparse_categorical_crossentropy", ["accuracy"]).unwrap();
     // A loss of one's own has no activation that it could be fused with.
     let probabilities = LossFn::new("of_probabilities", |t, p| SparseCategoricalCrossentropy::new().values(t, p));
-    let mut plain = model().compile(Sgd::new(0.1), probabilities, ["sparse_categorical_accuracy"]).unwrap();
+    let mut plain = model().compile(SGD::new(0.1), probabilities, ["sparse_categorical_accuracy"]).unwrap();
     let a = fused.fit(&data, quiet().epochs(3)).unwrap();
     let b = plain.fit(&data, quiet().epochs(3)).unwrap();
     assert_close(&weights(&fused), &weights(&plain), 1e-6);
@@ -311,7 +311,7 @@ fn a_model_with_parts_of_its_own_goes_on_to_the_same_bits() {
     second.fit(&data, quiet()).unwrap();
     let mut sgd = Sequential::new([2]).add(Dense::new(4)).compile("sgd", quartic(), ["mae"]).unwrap();
     let error = sgd.load_state(&path).unwrap_err().to_string();
-    assert!(error.contains("has the state of Adam") && error.contains("compiled with Sgd"), "{error}");
+    assert!(error.contains("has the state of Adam") && error.contains("compiled with SGD"), "{error}");
     other.load_state(&path).unwrap();
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
@@ -516,7 +516,7 @@ fn a_custom_loss_and_train_on_batch() {
     let data = points(32, 9);
     let x = data.x().unwrap();
     let y = x.sum(-1).unwrap().add(2.0).unwrap().reshape([32, 1]).unwrap();
-    let model = |loss: LossFn| Sequential::new([2]).add(Dense::new(1)).compile(Sgd::new(0.005), loss, ["mae"]).unwrap();
+    let model = |loss: LossFn| Sequential::new([2]).add(Dense::new(1)).compile(SGD::new(0.005), loss, ["mae"]).unwrap();
     let quartic = || LossFn::new("quartic", |t, p| Ok(p.sub(t)?.square()?.square()?.mean(-1)?));
     let mut by_hand = model(quartic());
     let losses: Vec<f64> = (0..20).map(|_| by_hand.train_on_batch(&x, &y).unwrap().get("loss").unwrap()).collect();
@@ -584,7 +584,7 @@ fn a_callback_scales_a_schedule() {
     };
     let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
     let plateau = rates(Box::new(|fit| {
-        fit.callback(ReduceLrOnPlateau::new().monitor("loss").factor(0.1).patience(1).min_delta(1e9))
+        fit.callback(ReduceLROnPlateau::new().monitor("loss").factor(0.1).patience(1).min_delta(1e9))
     }));
     assert!(near(&plateau, &[0.1, 0.05, 0.0025, 0.000125]), "{plateau:?}");
     let scheduler = rates(Box::new(|fit| {
@@ -606,7 +606,7 @@ fn a_loss_that_is_no_number_ends_the_run() {
     let x = Tensor::new([[1.0f32, 1.0], [f32::NAN, 1.0], [1.0, 1.0]]);
     let data = Dataset::new(x, Tensor::new([0i64, 1, 0])).unwrap();
     let history = classifier(0)
-        .fit(&data, quiet().epochs(4).batch_size(1).shuffle(false).callback(TerminateOnNan::new()))
+        .fit(&data, quiet().epochs(4).batch_size(1).shuffle(false).callback(TerminateOnNaN::new()))
         .unwrap();
     assert!(matches!(history.stopped, Some(StopReason::NotFinite { epoch: 0, batch: 1 })));
 }

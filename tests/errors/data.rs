@@ -41,13 +41,13 @@ pub(super) fn callbacks() -> Vec<Mistake> {
         }
         "a validation value without validation data" => { with(EarlyStopping::new())? }
         "a metric that was not compiled" => { with(EarlyStopping::new().monitor("accuracy"))? }
-        "a plateau factor of 1" => { with(ReduceLrOnPlateau::new().monitor("loss").factor(1.0))? }
+        "a plateau factor of 1" => { with(ReduceLROnPlateau::new().monitor("loss").factor(1.0))? }
         "NaN in the data" => {
             let data = Dataset::new(Tensor::new([[f32::NAN, 1.0, 1.0, 1.0]]), Tensor::new([[1.0f32]]))?;
-            regressor()?.fit(&data, quiet().callback(TerminateOnNan::new().raise_error(true)))?
+            regressor()?.fit(&data, quiet().callback(TerminateOnNaN::new().raise_error(true)))?
         }
-        "a checkpoint's path with an unknown name" => { with(ModelCheckpoint::new("{epoch}-{val_los:.2f}.kiln")?)? }
-        "a checkpoint's path with an open brace" => { ModelCheckpoint::new("{epoch.kiln")? }
+        "a checkpoint's path with an unknown name" => { with(ModelCheckpoint::new("{epoch}-{val_los:.2f}.safetensors"))? }
+        "a checkpoint's path with an open brace" => { with(ModelCheckpoint::new("{epoch.safetensors"))? }
         "a closure that fails" => { with(on_epoch_end(|_, _, _| Err(Error::data("the disk is full", "make room"))))? }
     }
 }

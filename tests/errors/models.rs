@@ -2,7 +2,7 @@
 
 use super::{Mistake, classes, classifier, mistakes, quiet, regressor};
 use kiln::nn::losses::{LossFn, SparseCategoricalCrossentropy};
-use kiln::nn::optimizers::{Adam, IntoOptimizer, Sgd};
+use kiln::nn::optimizers::{Adam, IntoOptimizer, SGD};
 use kiln::prelude::*;
 
 pub(super) fn layers() -> Vec<Mistake> {
@@ -90,7 +90,7 @@ pub(super) fn settings() -> Vec<Mistake> {
             adam.set_learning_rate(0.01)?
         }
         "a validation frequency of 0" => { classifier()?.fit(&classes(&[8, 4])?, quiet().validation_freq(0))? }
-        "a negative learning rate" => { Sequential::new([4]).add(Dense::new(1)).compile(Sgd::new(-0.1), "mse", ["mae"])? }
+        "a negative learning rate" => { Sequential::new([4]).add(Dense::new(1)).compile(SGD::new(-0.1), "mse", ["mae"])? }
         "two ways to clip" => { Sequential::new([4]).add(Dense::new(1)).compile(Adam::new(0.1).clipnorm(1.0).clipvalue(1.0), "mse", ["mae"])? }
         "a weight for a class that does not occur" => {
             classifier()?.fit(&classes(&[8, 4])?, quiet().class_weight(ClassWeight::Weights(vec![(2, 3.0)])))?

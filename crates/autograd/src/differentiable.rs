@@ -44,6 +44,10 @@ use crate::{Op, Result, Var};
 /// assert_eq!(y.sum(..)?.backward()?.get(&x)?.item()?, 12.0);
 /// # Ok::<(), kiln_autograd::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the operation `{Self}` has no derivative rule",
+    note = "implement `Differentiable` for it, in which `vjp` gives the gradients of its operands; without one it takes tensors, and no values of a tape"
+)]
 pub trait Differentiable: Op {
     /// The gradients of the operands from those of the results: the product of `dy` with the Jacobian.
     ///

@@ -1,10 +1,13 @@
 //! Activation functions by name.
 
 use crate::{Error, Result};
-use kiln_autograd::Shape;
 use kiln_autograd::ops::Ops;
+use kiln_autograd::{Shape, Var};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
 /// An activation function. Made from its Keras name; a name that is not known is reported when the layer is built.
 ///
@@ -77,9 +80,15 @@ pub enum Activation {
     Threshold,
     /// `a · sigmoid(b)` of the two halves of the last axis.
     Glu,
-    /// A name that stands for none of them.
-    Unknown(String),
+    /// Any other name: that of one of your own, [`Activation::register`], or of none.
+    Other(String),
 }
+
+/// An activation of one's own.
+type Own = fn(&Var) -> Result<Var>;
+
+/// Those that programs have registered, by name.
+static OWN: RwLock<BTreeMap<String, Own>> = RwLock::new(BTreeMap::new());
 
 /// Keras's names, first the one that is written to files.
 const NAMES: &[(&str, Activation)] = &[
@@ -122,19 +131,46 @@ impl From<&str> for Activation {
         let plain = |s: &str| s.to_lowercase().replace(['_', '-'], "");
         match NAMES.iter().find(|(known, _)| plain(known) == plain(name)) {
             Some((_, activation)) => activation.clone(),
-            None => Activation::Unknown(name.to_owned()),
+            None => Activation::Other(name.to_owned()),
         }
     }
 }
 
 impl Activation {
+    /// Gives a function of your own a name, for every argument that takes an activation's and for model files. It keeps the shape of
+    /// what it is given. Of two of one name, the later counts.
+    ///
+    /// ```
+    /// use kiln_nn::{Activation, Key, Module, Pass, Sequential, Tensor, Var, layers::Dense, ops::*};
+    /// Activation::register("swoosh", |x| Ok(x.mul(&x.sub(1.0)?.sigmoid()?)?))?;
+    /// let net = Sequential::new([3]).add(Dense::new(8).activation("swoosh")).build()?;
+    /// let y = net.forward(&Var::new(Tensor::ones([2, 3])?), &mut Pass::inference())?;
+    /// assert_eq!(y.tensor().shape()[..], [2, 8]);
+    /// # Ok::<(), kiln_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The name is one of Kiln's.
+    pub fn register(name: &str, function: Own) -> Result<()> {
+        match Activation::from(name) {
+            Activation::Other(name) => {
+                OWN.write().unwrap_or_else(PoisonError::into_inner).insert(name, function);
+                Ok(())
+            }
+            own => {
+                let text = format!("register: `{own}` is an activation of Kiln's");
+                Err(Error::config(text, "give your activation another name"))
+            }
+        }
+    }
+
     /// The activation, unless its name is unknown.
     ///
     /// # Errors
     /// An unknown name, with the nearest known one; a slope that is no number.
     pub fn checked(&self) -> Result<&Activation> {
         match self {
-            Activation::Unknown(name) => Err(unknown_name(name)),
+            Activation::Other(name) => registered(name).map(|_| self),
             Activation::LeakyRelu(slope) if !slope.is_finite() => {
                 Err(Error::config(format!("leaky_relu: the slope is {slope}"), "give a finite number, such as 0.2"))
             }
@@ -166,7 +202,7 @@ impl Activation {
     ///
     /// # Errors
     /// An unknown name.
-    pub fn apply<V: Ops>(&self, x: &V) -> Result<V> {
+    pub fn apply<V: Ops + 'static>(&self, x: &V) -> Result<V> {
         Ok(match self {
             Activation::Linear => x.clone(),
             Activation::Relu => x.relu()?,
@@ -198,13 +234,28 @@ impl Activation {
             Activation::TanhShrink => x.tanhshrink()?,
             Activation::Threshold => x.threshold(0.0, 0.0)?,
             Activation::Glu => x.glu(-1)?,
-            Activation::Unknown(name) => return Err(unknown_name(name)),
+            Activation::Other(name) => own(registered(name)?, x)?,
         })
     }
 }
 
-fn unknown_name(name: &str) -> Error {
-    Error::unknown("activation", name, &NAMES.iter().map(|(known, _)| *known).collect::<Vec<_>>())
+/// The function that a program has registered under a name.
+fn registered(name: &str) -> Result<Own> {
+    let own = OWN.read().unwrap_or_else(PoisonError::into_inner);
+    own.get(name).copied().ok_or_else(|| {
+        let known = NAMES.iter().map(|(known, _)| *known).chain(own.keys().map(String::as_str));
+        Error::unknown("activation", name, &known.collect::<Vec<_>>())
+    })
+}
+
+/// A function of tracked values, of a value of either kind.
+fn own<V: Ops + 'static>(function: Own, x: &V) -> Result<V> {
+    let tracked = (x as &dyn Any).downcast_ref::<Var>();
+    let y = function(tracked.unwrap_or(&Var::new(x.tensor().clone())))?;
+    Ok(match tracked {
+        None => V::constant(y.into_tensor()),
+        Some(_) => *(Box::new(y) as Box<dyn Any>).downcast().unwrap_or_else(|_| unreachable!("of the type of `x`")),
+    })
 }
 
 impl fmt::Display for Activation {
@@ -212,7 +263,7 @@ impl fmt::Display for Activation {
         match (self, NAMES.iter().find(|(_, a)| a == self)) {
             (_, Some((name, _))) => f.write_str(name),
             (Activation::LeakyRelu(slope), None) => write!(f, "leaky_relu({slope})"),
-            (Activation::Unknown(name), None) => f.write_str(name),
+            (Activation::Other(name), None) => f.write_str(name),
             (other, None) => write!(f, "{other:?}"),
         }
     }

@@ -67,6 +67,15 @@ impl Error {
         }
     }
 
+    /// The element of an operand that it is about, and how many that has; see [`TensorError::element`](crate::TensorError::element).
+    pub fn element(&self) -> Option<(usize, usize)> {
+        match self {
+            Error::Tensor(error) => error.element(),
+            Error::Layer { source, .. } => source.element(),
+            Error::Config { .. } | Error::Unknown { .. } => None,
+        }
+    }
+
     /// Adds a line about the circumstances; an [`Error::Unknown`] has no room for one and stays as it is.
     #[must_use]
     pub fn note(self, note: impl fmt::Display) -> Error {

@@ -242,6 +242,10 @@ impl Index<usize> for Weights<'_> {
 ///
 /// A model file names its layers by class. One of your own is found when the file is loaded after
 /// [`layers::register`](crate::layers::register).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no layer",
+    note = "a layer of one input and one output implements `Layer`, one of several `AnyLayer`; a function is `Activation`, and a module of your own stands for a whole model"
+)]
 pub trait Layer: Debug + Send + Sync {
     /// The class name, as in Keras and in model files: `Dense`. In a model the layer is called after it: `dense`, `dense_1`.
     fn class(&self) -> &'static str;
@@ -327,6 +331,10 @@ pub trait Layer: Debug + Send + Sync {
 /// assert_eq!(model.forward(&x, &mut Pass::inference())?.tensor().item()?, 3.0);
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no layer",
+    note = "a layer of one input and one output implements `Layer`, one of several `AnyLayer`"
+)]
 pub trait AnyLayer: Debug + Send + Sync {
     /// The class name: [`Layer::class`].
     fn class_name(&self) -> &str;

@@ -76,3 +76,5 @@ pub use kiln_autograd::{
     Specs, Tape, Tensor, Trace, Var, View, ViewMut, Watch, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep,
     ops, value_and_grad, vjp, with_isa,
 };
+/// Settings of layers, losses, metrics and optimizers are its values: parts of your own need no dependency for them.
+pub use serde_json;

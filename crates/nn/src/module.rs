@@ -124,6 +124,10 @@ impl Parameter {
 /// [`parameters!`](crate::parameters) lists the fields that are parameters, modules, or vectors of them; it writes
 /// [`Module::parameters`] and [`Module::parameters_mut`]. A module of several inputs or outputs implements
 /// [`Module::forward_all`] in place of [`Module::forward`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no module",
+    note = "implement `Module` for it, whose visitors `parameters!` writes; a layer becomes one by `Sequential::new(shape).add(layer)`"
+)]
 pub trait Module: Debug + Send {
     /// The output for a batch of inputs. Bind every parameter through [`Pass::parameter`].
     ///
@@ -281,6 +285,10 @@ macro_rules! parameters {
 }
 
 /// What can become a [`Module`]: a module itself, or a description that is built, such as [`crate::Sequential`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot become a model",
+    note = "give a `Sequential`, a `Functional`, or a type of your own that implements `Module`"
+)]
 pub trait IntoModule {
     /// The module.
     type Module: Module;

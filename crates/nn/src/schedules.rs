@@ -250,7 +250,7 @@ schedules! {
         gamma: f64 = 1.0,
     }
     /// One schedule after another; each counts its steps from 0.
-    Sequential(
+    SequentialSchedule(
         /// The schedules.
         schedules: Vec<Schedule>,
         /// The first steps of all but the first.
@@ -555,7 +555,7 @@ impl Cyclic {
     }
 }
 
-impl Sequential {
+impl SequentialSchedule {
     fn rate(&self, step: f64) -> f64 {
         let part = self.milestones.iter().take_while(|&&milestone| step >= milestone as f64).count();
         let start = part.checked_sub(1).map_or(0, |before| self.milestones[before]);

@@ -187,6 +187,10 @@ pub trait Connect: AnyLayer + Sized + 'static {
 impl<L: AnyLayer + 'static> Connect for L {}
 
 /// What a layer is called on, and what a model begins and ends with: `&a`, `[&a, &b]`, or a vector.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no value that a layer can be called on",
+    note = "give a reference to a value, `&x`, or several, `[&a, &b]`"
+)]
 pub trait IntoSymbols<'a> {
     /// The values.
     fn into_symbols(self) -> Vec<Symbol>;

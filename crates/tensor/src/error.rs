@@ -55,12 +55,13 @@ struct Detail {
     message: String,
     at: Option<&'static Location<'static>>,
     help: Option<String>,
+    element: Option<(usize, usize)>,
 }
 
 impl Error {
     /// An error of `kind` in the operation or function `op`.
     pub fn new(kind: ErrorKind, op: impl Into<String>, message: impl Into<String>) -> Error {
-        let detail = Detail { kind, op: op.into(), message: message.into(), at: None, help: None };
+        let detail = Detail { kind, op: op.into(), message: message.into(), at: None, help: None, element: None };
         Error { source: None, detail: Box::new(detail) }
     }
 
@@ -108,6 +109,18 @@ impl Error {
     pub fn help(mut self, help: impl Into<String>) -> Error {
         self.detail.help = Some(help.into());
         self
+    }
+
+    /// Says which element of an operand it is about, and how many that has: of a batch, whoever made it can tell the sample.
+    #[must_use]
+    pub fn of_element(mut self, at: usize, count: usize) -> Error {
+        self.detail.element = Some((at, count));
+        self
+    }
+
+    /// The element of an operand that it is about, and how many that has.
+    pub fn element(&self) -> Option<(usize, usize)> {
+        self.detail.element
     }
 
     /// Adds the caller's position, unless an inner call has set one already.

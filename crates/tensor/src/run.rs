@@ -375,7 +375,8 @@ pub(crate) fn infer(op: &dyn Op, x: &[Spec]) -> Result<Specs> {
     if !op.arity().admits(x.len()) {
         return Err(Error::argument(op.name(), format!("takes {}, {} were given", op.arity(), x.len())));
     }
-    let out = op.infer(x)?;
+    // Not the line within the operation: that of its caller comes on the way up.
+    let out = op.infer(x).map_err(Error::unplaced)?;
     for spec in out.iter() {
         // A shape that an operation has put together may have more elements than memory.
         spec.shape.check(op.name())?;

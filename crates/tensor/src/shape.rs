@@ -128,6 +128,25 @@ impl Shape {
         self.dims[..self.rank as usize][axis] = length;
         self
     }
+
+    /// A copy without `axis`: what a reduction along it leaves.
+    ///
+    /// ```
+    /// # use kiln_tensor::Shape;
+    /// assert_eq!(Shape::new(&[2, 3, 4])?.without(1)[..], [2, 4]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// There is no such axis.
+    #[must_use]
+    pub fn without(mut self, axis: usize) -> Shape {
+        let rank = self.rank as usize;
+        self.dims[..rank].copy_within(axis + 1.., axis);
+        self.dims[rank - 1] = 0;
+        self.rank -= 1;
+        self
+    }
 }
 
 impl Deref for Shape {
@@ -150,6 +169,10 @@ impl fmt::Debug for Shape {
 }
 
 /// What can stand for a shape in an argument: arrays, slices, vectors and shapes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no shape",
+    note = "give an array such as [2, 3], a slice, a vector of `usize`, or a `Shape`; `[]` is the shape of a single number"
+)]
 pub trait IntoShape {
     /// Converts.
     ///

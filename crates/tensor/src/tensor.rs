@@ -26,6 +26,10 @@ pub struct Tensor {
 }
 
 /// Rust values that [`Tensor::new`] takes: numbers, and arrays of them up to eight deep.
+#[diagnostic::on_unimplemented(
+    message = "a tensor cannot be made of `{Self}`",
+    note = "`Tensor::new` takes numbers and arrays of them, as in [[1.0, 2.0], [3.0, 4.0]]; a vector with its shape goes to `Tensor::from_vec`"
+)]
 pub trait IntoTensor {
     /// The number type.
     type Elem: Element;

@@ -1,5 +1,6 @@
 //! Cross-validation: a model for each fold of the data, judged by what it was not trained on.
 
+use crate::interrupt::Interrupt;
 use crate::splits::Splits;
 use crate::{Dataset, Fit, History, Logs, Model, Result};
 use kiln_nn::Module;
@@ -18,15 +19,18 @@ pub struct FoldResult {
 /// What [`cross_validate`] gave, fold by fold. Printed, it is a table with the mean and the deviation.
 #[derive(Debug, Clone)]
 pub struct CrossValidation {
-    /// In the order of the splits.
+    /// In the order of the splits: those that were trained to their end.
     pub folds: Vec<FoldResult>,
+    /// How many folds there were to be: more than there are where Ctrl-C ended it.
+    pub planned: usize,
 }
 
 /// Trains a model of its own for each fold of `data`, and judges it by the samples held out.
 ///
 /// `model` makes and compiles a fresh one, `fit` the settings of its run, so that nothing is handed from fold to fold. Samples that are
 /// held out show in `val_*` while the model is trained: a callback that stops or keeps weights by them judges itself, so give such
-/// a run validation data of its own, [`Fit::validation_split`].
+/// a run validation data of its own, [`Fit::validation_split`]. Ctrl-C ends the run of a fold and with it all that follow: what comes
+/// back are the folds before it, [`CrossValidation::was_interrupted`].
 ///
 /// ```
 /// use kiln_nn::{Key, Sequential, layers::Dense, ops::*};
@@ -51,21 +55,36 @@ pub fn cross_validate<M: Module>(
     mut fit: impl FnMut() -> Fit<'static>,
 ) -> Result<CrossValidation> {
     let splits = splits.folds(data)?;
+    // For all of them, so that a Ctrl-C between two runs is heard too.
+    let interrupt = Interrupt::listen();
     let mut folds = Vec::with_capacity(splits.len());
     for (i, fold) in splits.iter().enumerate() {
-        let mut run = || -> Result<FoldResult> {
+        let mut run = || -> Result<Option<FoldResult>> {
             let (train, test) = (data.select(&fold.train)?, data.select(&fold.test)?);
             let mut model = model()?;
             let fit = fit().validated_by(&test);
             let history = model.fit(&train, fit)?;
-            Ok(FoldResult { scores: model.evaluate(&test)?, history })
+            if history.was_interrupted() {
+                return Ok(None);
+            }
+            Ok(Some(FoldResult { scores: model.evaluate(&test)?, history }))
         };
-        folds.push(run().map_err(|error| error.note(format_args!("in fold {} of {}", i + 1, splits.len())))?);
+        let result = run().map_err(|error| error.note(format_args!("in fold {} of {}", i + 1, splits.len())))?;
+        let is_whole = result.is_some();
+        folds.extend(result);
+        if !is_whole || interrupt.requested() {
+            break;
+        }
     }
-    Ok(CrossValidation { folds })
+    Ok(CrossValidation { folds, planned: splits.len() })
 }
 
 impl CrossValidation {
+    /// Whether the user ended it with Ctrl-C before its last fold.
+    pub fn was_interrupted(&self) -> bool {
+        self.folds.len() < self.planned
+    }
+
     /// What each fold measures under a name.
     pub fn values(&self, name: &str) -> Option<Vec<f64>> {
         self.folds.iter().map(|fold| fold.scores.get(name)).collect()
@@ -86,7 +105,13 @@ impl CrossValidation {
 
 impl fmt::Display for CrossValidation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.was_interrupted() {
+            write!(f, "interrupted: {} of {} folds", self.folds.len(), self.planned)?;
+        }
         let Some(first) = self.folds.first() else { return Ok(()) };
+        if self.was_interrupted() {
+            writeln!(f)?;
+        }
         let names: Vec<&str> = first.scores.names().collect();
         let columns = ["fold", "epochs"].into_iter().chain(names.iter().copied()).map(|name| Column::new(name).right());
         let mut table = Table::new(columns);

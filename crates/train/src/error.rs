@@ -91,6 +91,14 @@ impl Error {
         Self::Io { action, path: path.as_ref().into(), source }
     }
 
+    /// Of a batch of `samples` samples, the one that it is about.
+    pub(crate) fn sample(&self, samples: usize) -> Option<usize> {
+        let Self::Nn(error) = self else { return None };
+        let (at, count) = error.element()?;
+        let of_each = count.checked_div(samples).filter(|of_each| *of_each > 0 && of_each * samples == count)?;
+        Some(at / of_each)
+    }
+
     /// Adds a line about the circumstances; an [`Error::Io`] has no room for one and stays as it is.
     #[must_use]
     pub fn note(self, note: impl fmt::Display) -> Self {

@@ -657,9 +657,15 @@ impl<M: Module> Model<M> {
         let mut repeat = Repeat::new(batches, is_watched || self.plans.is_eager_by_request());
         for i in 0..batches {
             let batch = data.batch_range(i * batch_size, ((i + 1) * batch_size).min(data.len()))?;
+            let told = |error: Error| match error.sample(batch.len()) {
+                Some(sample) => {
+                    error.note(format_args!("of sample {} of the data", data.number(i * batch_size + sample)))
+                }
+                None => error,
+            };
             // The first batch gives metrics their tensors.
             if i == 0 {
-                self.test_batch(&batch, watch.as_ref(), &mut state)?;
+                self.test_batch(&batch, watch.as_ref(), &mut state).map_err(told)?;
                 if state.hides() {
                     repeat = Repeat::Eagerly;
                 }
@@ -674,8 +680,8 @@ impl<M: Module> Model<M> {
                     let mut results = Vec::with_capacity(of_state.len());
                     state.visit(&mut |tensor| results.push(tensor.clone()))?;
                     Ok(results)
-                })?;
-                state.set(&results)?;
+                });
+                state.set(&results.map_err(told)?)?;
             }
             progress(i + 1, batches, &state);
         }
@@ -707,10 +713,15 @@ impl<M: Module> Model<M> {
         let mut repeat = Repeat::new(n.div_ceil(INFERENCE_BATCH), self.plans.is_eager_by_request());
         for start in (0..n).step_by(INFERENCE_BATCH) {
             let part = x.part(start, (start + INFERENCE_BATCH).min(n), &self.inputs)?;
-            batches.push(repeat.call(&part, |x| {
+            let batch = repeat.call(&part, |x| {
                 let x: Vec<Signal> = x.iter().cloned().map(Signal::from).collect();
                 let y = self.module.forward_all(&x, &mut Pass::inference())?;
                 Ok(y.into_iter().map(|y| y.value.into_tensor()).collect())
+            });
+            let samples = INFERENCE_BATCH.min(n - start);
+            batches.push(batch.map_err(|error| match error.sample(samples) {
+                Some(sample) => error.note(format_args!("of sample {}", start + sample)),
+                None => error,
             })?);
         }
         if batches.len() == 1 {

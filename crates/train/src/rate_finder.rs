@@ -186,7 +186,7 @@ mod tests {
     use crate::Compile;
     use kiln_nn::layers::{BatchNormalization, Dense};
     use kiln_nn::ops::{ReduceOps, ViewOps};
-    use kiln_nn::optimizers::Sgd;
+    use kiln_nn::optimizers::SGD;
     use kiln_nn::schedules::ExponentialDecay;
     use kiln_nn::{Network, Sequential};
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_model_is_as_it_was_whatever_drives_its_rate() {
-        for optimizer in [Sgd::new(0.1).momentum(0.9), Sgd::new(ExponentialDecay::new(0.1, 5, 0.5))] {
+        for optimizer in [SGD::new(0.1).momentum(0.9), SGD::new(ExponentialDecay::new(0.1, 5, 0.5))] {
             let mut model = model(optimizer);
             model.train_on_batch(data().x().unwrap(), data().y().clone()).unwrap();
             let state =

@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::history::Logs;
 use crate::model::{Objective, Prediction, StepOutput, Tracked};
 use kiln_nn::metrics::{Accuracy, Mean, Metric};
-use kiln_nn::ops::{ArithmeticOps, CastOps, ViewOps};
+use kiln_nn::ops::{ArithmeticOps, CastOps, ComparisonOps, ReduceOps, ViewOps};
 use kiln_nn::{DType, Tensor, Var};
 
 /// What logs call the mean norm of all gradients together, before any of them is clipped.
@@ -22,7 +22,7 @@ pub(crate) fn counted<V: ArithmeticOps + CastOps + ViewOps>(mask: &V, weights: O
     Ok(counts.mul(&weights)?)
 }
 
-/// Running values of a pass over data: the loss weighted by batch sizes, and the metrics' accumulated state.
+/// Running values of a pass over data: the loss weighted by how many of a batch count, and the metrics' accumulated state.
 #[derive(Debug, Clone)]
 pub(crate) struct MetricState {
     loss: Mean,
@@ -78,10 +78,19 @@ impl MetricState {
                 }
             }
         }
-        let weight = Tensor::scalar(n as f64, DType::F64);
-        self.loss.update(&output.loss, &output.loss, Some(&weight))?;
-        for ((_, mean), loss) in self.losses.iter_mut().zip(&output.losses) {
-            mean.update(loss, loss, Some(&weight))?;
+        let mut sizes = Vec::with_capacity(self.objectives.len());
+        for (objective, targets) in self.objectives.iter().zip(&batch.targets) {
+            sizes.push(match objective.loss.ignored() {
+                Some(label) => targets.ne(label as f64)?.cast(DType::F64)?.sum(..)?,
+                None => Tensor::scalar(n as f64, DType::F64),
+            });
+        }
+        // That of several outputs is of the samples: of each output others may count.
+        let all = Tensor::scalar(n as f64, DType::F64);
+        let weight = if let [one] = &sizes[..] { one } else { &all };
+        self.loss.update(&output.loss, &output.loss, Some(weight))?;
+        for (((_, mean), loss), weight) in self.losses.iter_mut().zip(&output.losses).zip(&sizes) {
+            mean.update(loss, loss, Some(weight))?;
         }
         if let Some((mean, norm)) = self.gradient_norm.as_mut().zip(output.gradient_norm.as_ref()) {
             let [norm, counts] = norm;

@@ -14,6 +14,10 @@ pub struct Fold {
 }
 
 /// A way to split samples, for [`cross_validate`](crate::cross_validate).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no way to split data",
+    note = "give one such as `KFold::new(5)`, or a vector of `Fold`"
+)]
 pub trait Splits {
     /// The folds of these data.
     ///

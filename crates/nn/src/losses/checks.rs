@@ -16,12 +16,14 @@ pub(super) struct ClassIds {
 impl ClassIds {
     fn check<T: Element>(&self, labels: &View<'_>, ids: &mut [i64], counts: &mut [bool]) -> Result<()> {
         let mut counts = counts.iter_mut();
-        for (at, label) in labels.contiguous::<T>()?.iter().enumerate() {
+        let labels = labels.contiguous::<T>()?;
+        for (at, label) in labels.iter().enumerate() {
             let id = label.to_i64();
             if T::DTYPE.is_float() && label.to_f64() != id as f64 {
                 let text =
                     format!("class ids must be whole numbers; label {} at position {at} is none", label.to_f64());
-                return Err(Error::dtype(self.name, text).help("numbers to predict: use mean_squared_error"));
+                let error = Error::dtype(self.name, text).of_element(at, labels.len());
+                return Err(error.help("numbers to predict: use mean_squared_error"));
             }
             let count = Some(id) != self.ignored;
             ids[at] = if count { id } else { 0 };
@@ -31,7 +33,7 @@ impl ClassIds {
             if !(0..self.classes as i64).contains(&ids[at]) {
                 let last = self.classes.saturating_sub(1);
                 let text = format!("label {id} at position {at} is not one of the {} classes 0 … {last}", self.classes);
-                return Err(Error::index(self.name, text).help(match self.classes {
+                return Err(Error::index(self.name, text).of_element(at, labels.len()).help(match self.classes {
                     1 => "one unit with a sigmoid: use binary_crossentropy",
                     _ => "labels count from 0; the last layer needs one unit for each class",
                 }));
@@ -86,7 +88,7 @@ impl Op for Probabilities {
                     let value = targets[at].to_f64();
                     let text = format!("target {value} at position {at} is no probability: targets lie between 0 and 1");
                     let help = "class ids: use sparse_categorical_crossentropy; labels -1 and 1: use hinge";
-                    Err(Error::index(self.name, text).help(help))
+                    Err(Error::index(self.name, text).of_element(at, targets.len()).help(help))
                 }
             }
         })

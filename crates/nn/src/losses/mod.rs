@@ -44,6 +44,10 @@ pub enum Targets {
 /// A function of targets and predictions that training makes small.
 ///
 /// Write your own from a closure with [`LossFn`], or implement this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss",
+    note = "give a name such as \"mse\" or a loss such as `losses::Huber::new()`; one of your own implements `Loss`, or is made of a closure by `losses::LossFn::new`"
+)]
 pub trait Loss: fmt::Debug + Send + Sync {
     /// The name of its type, as in a config.
     fn name(&self) -> &str;
@@ -123,6 +127,10 @@ impl Clone for Box<dyn Loss> {
 }
 
 /// What `compile` takes for a loss: a name, or a loss with its settings.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss",
+    note = "give a name such as \"mse\" or a loss such as `losses::Huber::new()`; one of your own implements `Loss`, or is made of a closure by `losses::LossFn::new`"
+)]
 pub trait IntoLoss {
     /// Converts.
     ///

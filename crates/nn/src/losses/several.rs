@@ -24,6 +24,10 @@ pub enum Losses {
 /// assert!(matches!(named.into_losses()?, Losses::Named(_)));
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no loss, and no list of losses",
+    note = "give a name such as \"mse\" or a loss such as `losses::Huber::new()`, or one for each output; one of your own implements `Loss`, or is made of a closure by `losses::LossFn::new`"
+)]
 pub trait IntoLosses {
     /// Converts.
     ///

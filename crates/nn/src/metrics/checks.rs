@@ -37,7 +37,8 @@ impl Op for Cell {
             if weights[i] != 0.0 && !exists {
                 let text =
                     format!("sample {i} has class {actual}, predicted {predicted}, but there are {classes} classes");
-                return Err(Error::index(self.name(), text).help("classes count from 0; set num_classes"));
+                let error = Error::index(self.name(), text).of_element(i, weights.len());
+                return Err(error.help("classes count from 0; set num_classes"));
             }
             *cell = if exists { actual * classes + predicted } else { 0 };
         }
@@ -75,7 +76,8 @@ impl Op for BoundsBelow {
             let score = scores[i];
             if weights[i] != 0.0 && !(0.0..=1.0).contains(&score) {
                 let text = format!("prediction {score} at position {i} is no probability");
-                return Err(Error::index(self.name(), text).help("end the model in a sigmoid, or set from_logits"));
+                let error = Error::index(self.name(), text).of_element(i, weights.len());
+                return Err(error.help("end the model in a sigmoid, or set from_logits"));
             }
             *below = if weights[i] == 0.0 { 0 } else { self.bounds.partition_point(|bound| *bound < score) as i64 };
         }

@@ -16,7 +16,7 @@ metrics! {
     ///
     /// Scores are counted between thresholds, as in Keras; `exact` keeps every score instead and is the probability that a
     /// positive is scored above a negative (ROC).
-    Auc "auc" Max Scores {
+    AUC "auc" Max Scores {
         /// Number of thresholds, evenly spread over 0 … 1.
         num_thresholds: usize = 200 => 2..=MOST_THRESHOLDS,
         /// Which curve.
@@ -65,7 +65,7 @@ pub(super) fn spread(number: usize) -> Vec<f64> {
     [-1e-7].into_iter().chain(inner).chain([1.0 + 1e-7]).collect()
 }
 
-/// Which curve an [`Auc`] is the area under.
+/// Which curve an [`AUC`] is the area under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Curve {
@@ -194,7 +194,7 @@ fn determination(residual: f64, spread: f64) -> f64 {
     if spread == 0.0 || score.is_infinite() { 0.0 } else { score }
 }
 
-impl Auc {
+impl AUC {
     fn bounds(&self) -> Vec<f64> {
         match &self.thresholds {
             Some(inner) => {
@@ -352,7 +352,7 @@ pub fn roc_area(mut scores: Vec<(f64, bool, f64)>) -> Option<f64> {
     (pairs > 0.0).then(|| ordered / pairs)
 }
 
-impl Measure for Auc {
+impl Measure for AUC {
     fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
         if self.exact && (self.curve != Curve::Roc) {
             return Err(Error::config(

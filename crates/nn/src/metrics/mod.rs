@@ -58,6 +58,10 @@ impl Direction {
 /// A number that tells how good predictions are, gathered over batches.
 ///
 /// Make your own of a closure with [`MetricFn`], or implement this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no metric",
+    note = "give a name such as \"mae\" or a metric such as `metrics::AUC::new()`; one of your own implements `Metric`, or is made of a closure by `metrics::MetricFn::new`"
+)]
 pub trait Metric: fmt::Debug + Send + Sync {
     /// The key in logs.
     fn name(&self) -> &str;
@@ -148,6 +152,10 @@ trait Measure {
 }
 
 /// What `compile` takes for a metric: a name, or a metric with its settings.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no metric",
+    note = "give a name such as \"mae\" or a metric such as `metrics::AUC::new()`; one of your own implements `Metric`, or is made of a closure by `metrics::MetricFn::new`"
+)]
 pub trait IntoMetric {
     /// Converts. A name becomes the key in logs as it was given.
     ///
@@ -207,7 +215,7 @@ table! {
     "recall" => Recall;
     "f1_score" "f1" => F1Score;
     "fbeta_score" "f_beta_score" => FBetaScore;
-    "auc" => Auc;
+    "auc" => AUC;
     "sensitivity_at_specificity" => SensitivityAtSpecificity;
     "specificity_at_sensitivity" => SpecificityAtSensitivity;
     "precision_at_recall" => PrecisionAtRecall;
@@ -330,7 +338,7 @@ mod tests {
             }
             assert!((whole.result() - parts.result()).abs() < 1e-12, "{name}");
         }
-        let mut auc = Auc::new().exact(true);
+        let mut auc = AUC::new().exact(true);
         auc.update(&t, &p, None).unwrap();
         assert!((auc.result() - 1.0 / 3.0).abs() < 1e-12);
     }
@@ -367,7 +375,7 @@ mod tests {
             (Tensor::new([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), Tensor::new([[0.9, 0.1], [0.75, 0.2], [0.4, 0.8]]));
         let ids = Tensor::new([0, 1, 1]);
         let metrics = TABLE.iter().map(|(names, _)| from_name(names[0]).unwrap());
-        for metric in metrics.chain([Box::new(Auc::new().exact(true)) as Box<dyn Metric>]) {
+        for metric in metrics.chain([Box::new(AUC::new().exact(true)) as Box<dyn Metric>]) {
             let (t, p) = match metric.name() {
                 name if name.starts_with("sparse_") => (&ids, &p),
                 "mean_io_u" | "confusion_matrix" => (&ids, &ids),
@@ -458,7 +466,7 @@ mod tests {
                 refusals(Recall::new().thresholds(Thresholds::One(bad))),
                 refusals(F1Score::new().threshold(Some(bad))),
                 refusals(FBetaScore::new().threshold(Some(bad))),
-                refusals(Auc::new().thresholds(Some(vec![0.5, bad]))),
+                refusals(AUC::new().thresholds(Some(vec![0.5, bad]))),
                 refusals(BinaryCrossentropy::new().label_smoothing(bad)),
                 refusals(CategoricalCrossentropy::new().label_smoothing(bad)),
             ]
@@ -475,10 +483,10 @@ mod tests {
         for (text, what) in [
             (refusals(BinaryAccuracy::new().threshold(f64::NAN)), "threshold is NaN"),
             (refusals(Recall::new().thresholds(many(&[]))), "thresholds is an empty list"),
-            (refusals(Auc::new().thresholds(Some(Vec::new()))), "thresholds is an empty list"),
-            (refusals(Auc::new().num_thresholds(1)), "num_thresholds is 1"),
-            (refusals(Auc::new().num_thresholds(usize::MAX)), "from 2 to 16777216"),
-            (refusals(Auc::new().multi_label(true).label_weights(Some(vec![1.0, f64::NAN]))), "label_weights is NaN"),
+            (refusals(AUC::new().thresholds(Some(Vec::new()))), "thresholds is an empty list"),
+            (refusals(AUC::new().num_thresholds(1)), "num_thresholds is 1"),
+            (refusals(AUC::new().num_thresholds(usize::MAX)), "from 2 to 16777216"),
+            (refusals(AUC::new().multi_label(true).label_weights(Some(vec![1.0, f64::NAN]))), "label_weights is NaN"),
             (refusals(Precision::new().top_k(Some(0))), "top_k is 0"),
             (refusals(TopKCategoricalAccuracy::new().k(0)), "k is 0"),
             (refusals(SparseTopKCategoricalAccuracy::new().k(0)), "k is 0"),
@@ -547,9 +555,9 @@ mod tests {
         let all: [Box<dyn Metric>; 6] = [
             Box::new(F1Score::new()),
             Box::new(FBetaScore::new()),
-            Box::new(Auc::new().multi_label(true)),
-            Box::new(Auc::new().multi_label(true).exact(true)),
-            Box::new(Auc::new().multi_label(true).num_thresholds(2)),
+            Box::new(AUC::new().multi_label(true)),
+            Box::new(AUC::new().multi_label(true).exact(true)),
+            Box::new(AUC::new().multi_label(true).num_thresholds(2)),
             Box::new(R2Score::new()),
         ];
         for metric in all {
@@ -579,7 +587,7 @@ mod tests {
             let text = matrix.update(&Tensor::new([1, 0]), &rows, Some(&weight)).unwrap_err().to_string();
             assert!(text.contains("sample weights do not fit 2 values"), "{text}");
         }
-        let mut weighted = Auc::new().label_weights(Some(vec![1.0, 2.0]));
+        let mut weighted = AUC::new().label_weights(Some(vec![1.0, 2.0]));
         let text = weighted.update(&rows, &rows, None).unwrap_err().to_string();
         assert!(text.contains("2 label_weights for 1 columns") && text.contains("set multi_label"), "{text}");
         weighted.multi_label(true).update(&rows, &rows, None).unwrap();

@@ -6,13 +6,17 @@ use crate::Result;
 /// One metric or several, by name or by value.
 ///
 /// ```
-/// use kiln_nn::metrics::{Auc, IntoMetrics};
+/// use kiln_nn::metrics::{AUC, IntoMetrics};
 /// assert_eq!(["accuracy", "precision"].into_metrics()?.len(), 2);
-/// assert_eq!(("accuracy", Auc::new()).into_metrics()?.len(), 2);
+/// assert_eq!(("accuracy", AUC::new()).into_metrics()?.len(), 2);
 /// assert_eq!("mae".into_metrics()?.len(), 1);
 /// assert_eq!(().into_metrics()?.len(), 0);
 /// # Ok::<(), kiln_nn::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no metric, and no list of metrics",
+    note = "give `()` for none, a name such as \"mae\", names as in [\"accuracy\", \"auc\"], a metric such as `AUC::new()`, or a tuple of different ones; one of your own implements `Metric` or is made by `MetricFn::new`"
+)]
 pub trait IntoMetrics {
     /// Converts.
     ///

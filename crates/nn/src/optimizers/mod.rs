@@ -57,8 +57,8 @@ pub struct ParameterUpdate<'a> {
 ///
 /// ```
 /// use kiln_autograd::Tensor;
-/// use kiln_nn::optimizers::{IntoOptimizer, ParameterUpdate, Sgd};
-/// let mut optimizer = Sgd::new(0.1).into_optimizer()?;
+/// use kiln_nn::optimizers::{IntoOptimizer, ParameterUpdate, SGD};
+/// let mut optimizer = SGD::new(0.1).into_optimizer()?;
 /// let mut weight = Tensor::new([1.0, 2.0]);
 /// let gradient = Some(Tensor::new([1.0, -1.0]));
 /// optimizer.apply(&mut [ParameterUpdate { name: "weight", value: &mut weight, gradient }])?;

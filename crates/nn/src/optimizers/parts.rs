@@ -8,8 +8,8 @@ impl Optimizer {
     /// first part that matches counts; what matches none is this one's.
     ///
     /// ```
-    /// use kiln_nn::optimizers::{AdamW, IntoOptimizer, Sgd};
-    /// let optimizer = AdamW::new(1e-3).into_optimizer()?.part("embedding/*", Sgd::new(0.1))?;
+    /// use kiln_nn::optimizers::{AdamW, IntoOptimizer, SGD};
+    /// let optimizer = AdamW::new(1e-3).into_optimizer()?.part("embedding/*", SGD::new(0.1))?;
     /// # let _ = optimizer;
     /// # Ok::<(), kiln_nn::Error>(())
     /// ```

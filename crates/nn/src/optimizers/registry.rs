@@ -4,6 +4,10 @@ use super::*;
 use crate::names;
 
 /// What `compile` takes for an optimizer: a name, or one with its settings.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no optimizer",
+    note = "give a name such as \"adam\" or an optimizer such as `optimizers::Adam::new(1e-3)`; one of your own implements `UpdateRule`"
+)]
 pub trait IntoOptimizer {
     /// Converts.
     ///
@@ -52,12 +56,16 @@ macro_rules! table {
             optimizer.settings = config::read(name, settings)?;
             Optimizer::new(optimizer)
         })),*];
+
+        /// Every optimizer by a name.
+        #[cfg(test)]
+        pub(super) const NAMES: &[&str] = &[$([$($name),+][0]),*];
     };
 }
 
 table! {
-    "sgd" => Sgd;
-    "rmsprop" => RmsProp;
+    "sgd" => SGD;
+    "rmsprop" => RMSprop;
     "adam" => Adam;
     "adamw" => AdamW;
     "nadam" => Nadam;
@@ -71,7 +79,7 @@ table! {
     "ftrl" => Ftrl;
     "muon" => Muon;
     "rprop" => Rprop;
-    "asgd" => Asgd;
+    "asgd" => ASGD;
 }
 
 /// Arguments as those common to all optimizers and the optimizer's own.

@@ -9,6 +9,10 @@ use serde_json::Value;
 use std::fmt;
 
 /// The rule by which an optimizer updates a parameter. Implement it for an optimizer of your own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no optimizer",
+    note = "give a name such as \"adam\" or an optimizer such as `optimizers::Adam::new(1e-3)`; one of your own implements `UpdateRule`"
+)]
 pub trait UpdateRule: fmt::Debug + Send + Sync {
     /// The name of its type, as in a config.
     fn name(&self) -> &str;

@@ -14,7 +14,7 @@ optimizers! {
     ///
     /// Convention PyTorch keeps the rate out of the velocity, `m = momentum · m + (1 - dampening) · g; p -= rate · m`, which
     /// differs when the rate changes.
-    Sgd(rate 0.01) {
+    SGD(rate 0.01) {
         /// How much of the last velocity stays.
         momentum: f64 = 0.0,
         /// Whether the gradient is taken as if the velocity had been applied already (Nesterov 1983).
@@ -23,7 +23,7 @@ optimizers! {
         dampening: f64 = 0.0,
     }
     /// The gradient over the root of its mean square (Hinton 2012). Epsilon is inside the root; convention PyTorch: outside.
-    RmsProp(rate 0.001) {
+    RMSprop(rate 0.001) {
         /// How slowly the mean square moves.
         rho: f64 = 0.9,
         /// How much of the last step stays.
@@ -248,7 +248,7 @@ impl Convention {
     }
 }
 
-impl Rule for Sgd {
+impl Rule for SGD {
     fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
         vec![("momentum", self.momentum, Range::Fraction), ("dampening", self.dampening, Range::Fraction)]
     }
@@ -280,7 +280,7 @@ impl Rule for Sgd {
     }
 }
 
-impl Rule for RmsProp {
+impl Rule for RMSprop {
     fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
         vec![
             ("rho", self.rho, Range::Fraction),
@@ -299,7 +299,7 @@ impl Rule for RmsProp {
     }
 
     fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let RmsProp { rho, momentum, centered, epsilon, .. } = *self;
+        let RMSprop { rho, momentum, centered, epsilon, .. } = *self;
         let (inside, outside) = self.settings.convention.places(epsilon);
         let f = RmsStep { rho, momentum, inside, outside, centered };
         match x.len() {

@@ -25,7 +25,7 @@ optimizers! {
     }
     /// Gradient descent with a falling rate, `rate / (1 + lambd · rate · t)^alpha`, beside an average of the parameters (Polyak and
     /// Juditsky 1992), as PyTorch computes it. The average is state, `averaged`, and changes no parameter.
-    Asgd(rate 0.01) {
+    ASGD(rate 0.01) {
         /// How fast parameters decay, and the rate falls.
         lambd: f64 = 1e-4,
         /// The power by which the rate falls.
@@ -86,7 +86,7 @@ impl Rule for Rprop {
     }
 }
 
-impl Rule for Asgd {
+impl Rule for ASGD {
     fn ranges(&self) -> Vec<(&'static str, f64, Range)> {
         vec![
             ("lambd", self.lambd, Range::NotNegative),
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn courses_are_those_of_pytorch() {
         course(Rprop::new(0.5), [[0.5, 2.5], [-0.1, 2.5], [-0.82, 2.25]]);
-        let asgd = Asgd::new(0.5).lambd(0.25).alpha(1.0).t0(0.0);
+        let asgd = ASGD::new(0.5).lambd(0.25).alpha(1.0).t0(0.0);
         course(asgd, [[0.375, 2.25], [-0.555_555_562_5, 0.666_666_654_9], [-0.900_000_011_4, 0.199_999_982_4]]);
         let adafactor =
             Adafactor::new(0.5).convention(Convention::PyTorch).epsilon_1(1e-6).weight_decay(0.5).maximize(true);

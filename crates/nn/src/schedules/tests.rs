@@ -14,7 +14,7 @@ fn warm_up_reaches_its_target() {
 #[test]
 fn schedules_come_back_from_json() {
     let parts = vec![Linear::new(0.1).into(), CosineAnnealing::new(0.1, 30).minimum(0.001).into()];
-    let schedule = Schedule::from(Sequential::new(parts, vec![10]));
+    let schedule = Schedule::from(SequentialSchedule::new(parts, vec![10]));
     let text = serde_json::to_string(&schedule).unwrap();
     assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), schedule);
 }
@@ -24,7 +24,7 @@ fn impossible_settings_are_errors() {
     for schedule in [
         Schedule::from(ExponentialDecay::new(0.1, 0, 0.5)),
         PiecewiseConstantDecay::new(vec![10], vec![0.1]).into(),
-        Sequential::new(Vec::new(), Vec::new()).into(),
+        SequentialSchedule::new(Vec::new(), Vec::new()).into(),
     ] {
         assert!(schedule.check().is_err(), "{schedule:?}");
     }
@@ -48,7 +48,7 @@ fn all() -> Vec<Schedule> {
         OneCycle::new(0.1, 10).into(),
         OneCycle::new(0.1, 10).pct_start(0.1).three_phase(true).into(),
         Cyclic::new(0.01, 0.1).into(),
-        Sequential::new(vec![Linear::new(0.1).into(), CosineDecay::new(0.1, 10).into()], vec![5]).into(),
+        SequentialSchedule::new(vec![Linear::new(0.1).into(), CosineDecay::new(0.1, 10).into()], vec![5]).into(),
     ]
 }
 
@@ -83,7 +83,7 @@ fn every_number_of_every_schedule_has_a_range() {
             OneCycle::new(0.1, 10).div_factor(bad).into(),
             OneCycle::new(0.1, 10).pct_start(bad).into(),
             Cyclic::new(bad, 0.1).into(),
-            Sequential::new(vec![Linear::new(bad).into()], vec![]).into(),
+            SequentialSchedule::new(vec![Linear::new(bad).into()], vec![]).into(),
         ];
         for schedule in wrong {
             assert!(schedule.check().is_err(), "{schedule:?}");

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 ///
 /// # Examples
 /// ```
-/// use kiln_train::callbacks::CsvLogger;
-/// let logger = CsvLogger::new("runs/training.csv").append(true);
+/// use kiln_train::callbacks::CSVLogger;
+/// let logger = CSVLogger::new("runs/training.csv").append(true);
 /// ```
 #[derive(Clone, Debug)]
-pub struct CsvLogger {
+pub struct CSVLogger {
     path: PathBuf,
     separator: u8,
     append: bool,
@@ -31,7 +31,7 @@ pub struct CsvLogger {
 /// What stands where nothing was logged.
 const MISSING: &str = "NA";
 
-impl CsvLogger {
+impl CSVLogger {
     /// Writes to `path`, replacing what is there when training begins.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), separator: b',', append: false, columns: Vec::new(), rows: Vec::new() }
@@ -104,14 +104,14 @@ fn append_to(path: &Path, bytes: &[u8]) -> Result<()> {
     file.and_then(|mut file| file.write_all(bytes)).map_err(|e| Error::io("write", path, e))
 }
 
-impl Callback for CsvLogger {
+impl Callback for CSVLogger {
     fn name(&self) -> &str {
-        "CsvLogger"
+        "CSVLogger"
     }
 
     fn on_train_begin(&mut self, _control: &mut dyn Control) -> Result<()> {
         if matches!(self.separator, b'"' | b'\n' | b'\r') || self.separator.is_ascii_alphanumeric() {
-            let text = format!("CsvLogger: the separator is {:?}", char::from(self.separator));
+            let text = format!("CSVLogger: the separator is {:?}", char::from(self.separator));
             return Err(Error::config(text, "give a character that stands in no number or name, such as b',' or b';'"));
         }
         self.columns.clear();
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::history::History;
 
-    fn log(logger: &mut CsvLogger, epochs: &[(usize, Logs)]) {
+    fn log(logger: &mut CSVLogger, epochs: &[(usize, Logs)]) {
         let mut fake = Fake::default();
         logger.on_train_begin(&mut fake).unwrap();
         for (epoch, logs) in epochs {
@@ -165,7 +165,7 @@ mod tests {
     fn a_separator_that_separates_nothing_is_refused() {
         for separator in *b"\"\n\r1a" {
             let error =
-                CsvLogger::new("log.csv").separator(separator).on_train_begin(&mut Fake::default()).unwrap_err();
+                CSVLogger::new("log.csv").separator(separator).on_train_begin(&mut Fake::default()).unwrap_err();
             assert!(error.to_string().contains("the separator is"), "{error}");
         }
     }
@@ -174,7 +174,7 @@ mod tests {
     fn a_late_column_is_not_lost() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/log.csv");
-        let mut logger = CsvLogger::new(&path);
+        let mut logger = CSVLogger::new(&path);
         let first = (0, Logs::from([("loss", 0.5), ("accuracy", 0.25)]));
         log(&mut logger, &[first.clone(), (1, Logs::from([("loss", f64::NAN), ("val_loss", 0.1)]))]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,accuracy,loss,val_loss\n0,0.25,0.5,NA\n1,NA,NaN,0.1\n");
@@ -189,12 +189,12 @@ mod tests {
     fn appends_with_its_separator() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.csv");
-        let new = || CsvLogger::new(&path).separator(b';').append(true);
+        let new = || CSVLogger::new(&path).separator(b';').append(true);
         log(&mut new(), &[(0, Logs::from([("loss", 1.0)]))]);
         log(&mut new(), &[(1, Logs::from([("loss", 0.5)]))]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch;loss\n0;1.0\n1;0.5\n");
         assert_eq!(History::from_csv(&path).unwrap().get("loss").unwrap(), [1.0, 0.5]);
-        let mut other = CsvLogger::new(&path).append(true);
+        let mut other = CSVLogger::new(&path).append(true);
         let error = other.on_train_begin(&mut Fake::default()).unwrap_err();
         assert!(error.to_string().contains("check the separator"), "{error}");
     }
@@ -204,11 +204,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.csv");
         let epoch = |epoch: usize| (epoch, Logs::from([("loss", 1.0 / (epoch + 1) as f64)]));
-        let mut first = CsvLogger::new(&path);
+        let mut first = CSVLogger::new(&path);
         log(&mut first, &[epoch(0)]);
         let state = first.state();
         first.on_epoch_end(1, &mut epoch(1).1, &mut Fake::default()).unwrap();
-        let mut second = CsvLogger::new(&path);
+        let mut second = CSVLogger::new(&path);
         second.on_train_begin(&mut Fake::default()).unwrap();
         second.load_state(&state).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n");
@@ -221,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.csv");
         fs::write(&path, "epoch,loss\n0,1.5").unwrap();
-        log(&mut CsvLogger::new(&path).append(true), &[(1, Logs::from_iter([("loss", 0.5)]))]);
+        log(&mut CSVLogger::new(&path).append(true), &[(1, Logs::from_iter([("loss", 0.5)]))]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.5\n1,0.5\n");
     }
 }

@@ -11,16 +11,16 @@ mod reduce_lr_on_plateau;
 mod template;
 mod terminate_on_nan;
 
-pub use csv_logger::CsvLogger;
+pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
 pub use kiln_nn::metrics::Direction;
 pub use lambda::{LambdaCallback, on_epoch_end};
 pub use learning_rate_scheduler::LearningRateScheduler;
 pub use mode::Mode;
 pub use model_checkpoint::ModelCheckpoint;
-pub use reduce_lr_on_plateau::ReduceLrOnPlateau;
+pub use reduce_lr_on_plateau::ReduceLROnPlateau;
 pub use template::Template;
-pub use terminate_on_nan::TerminateOnNan;
+pub use terminate_on_nan::TerminateOnNaN;
 
 use crate::error::{Error, Result};
 use crate::history::{Logs, StopReason};
@@ -60,6 +60,10 @@ use std::sync::Arc;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no callback",
+    note = "give one such as `EarlyStopping::new()`; a closure becomes one by `on_epoch_end(|epoch, logs, control| …)`, and a type of your own implements `Callback`"
+)]
 pub trait Callback: Send {
     /// The name that messages and errors use, and under which a program that keeps [`Callback::state`] finds it again.
     fn name(&self) -> &str;

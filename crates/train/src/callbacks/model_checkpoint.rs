@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::history::Logs;
 use crate::text::log_value;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Saves the model after each epoch, or only when a monitored value is the best so far.
@@ -17,13 +18,14 @@ use std::path::PathBuf;
 /// # Examples
 /// ```
 /// use kiln_train::callbacks::ModelCheckpoint;
-/// let every_epoch = ModelCheckpoint::new("runs/{epoch:02d}-{val_loss:.2f}.kiln")?.keep_last(3);
-/// let best = ModelCheckpoint::new("best.kiln")?.save_best_only(true);
-/// # Ok::<(), kiln_train::Error>(())
+/// let every_epoch = ModelCheckpoint::new("runs/{epoch:02d}-{val_loss:.2f}.safetensors").keep_last(3);
+/// let best = ModelCheckpoint::new("best.safetensors").save_best_only(true);
 /// ```
 #[derive(Clone, Debug)]
 pub struct ModelCheckpoint {
-    template: Template,
+    path: String,
+    /// What the path says, where it can be read.
+    template: Option<Template>,
     monitor: String,
     mode: Mode,
     save_best_only: bool,
@@ -48,13 +50,13 @@ struct State {
 }
 
 impl ModelCheckpoint {
-    /// Saves the whole model to `path` after each epoch; the path is a [`Template`].
-    ///
-    /// # Errors
-    /// [`Error::Config`] where the template cannot be read.
-    pub fn new(path: impl AsRef<str>) -> Result<Self> {
-        Ok(Self {
-            template: Template::parse(path.as_ref())?,
+    /// Saves the whole model to `path` after each epoch; the path is a [`Template`]. One that cannot be read is an error of the fit,
+    /// before its first step.
+    pub fn new(path: impl Into<String>) -> Self {
+        let path = path.into();
+        Self {
+            template: Template::parse(&path).ok(),
+            path,
             monitor: "val_loss".to_owned(),
             mode: Mode::Auto,
             save_best_only: false,
@@ -65,7 +67,7 @@ impl ModelCheckpoint {
             verbose: false,
             direction: Direction::Min,
             state: State::default(),
-        })
+        }
     }
 
     /// The log key that [`ModelCheckpoint::save_best_only`] compares; the default is `val_loss`.
@@ -134,11 +136,16 @@ impl ModelCheckpoint {
         &self.state.saved
     }
 
+    /// The template, or what is wrong with it.
+    fn template(&self) -> Result<Cow<'_, Template>> {
+        self.template.as_ref().map_or_else(|| Template::parse(&self.path).map(Cow::Owned), |it| Ok(Cow::Borrowed(it)))
+    }
+
     /// Decides for one epoch or batch, saves, and tells.
     fn consider(&mut self, batch: Option<usize>, logs: &Logs, control: &mut dyn Control) -> Result<()> {
         let epoch = self.state.epoch;
         if !self.save_best_only {
-            let path = self.template.render(epoch, batch, logs)?;
+            let path = self.template()?.render(epoch, batch, logs)?;
             if self.verbose {
                 let path = path.display();
                 control.message(&format!("Epoch {}: saving model to {path}", epoch + 1));
@@ -149,7 +156,7 @@ impl ModelCheckpoint {
         let name = &self.monitor;
         let best = self.state.best.map_or("None".to_owned(), log_value);
         if self.direction.improves(current, self.state.best.unwrap_or(f64::NAN), 0.0) {
-            let path = self.template.render(epoch, batch, logs)?;
+            let path = self.template()?.render(epoch, batch, logs)?;
             if self.verbose {
                 control.message(&format!(
                     "Epoch {}: {name} improved from {best} to {}, saving model to {}",
@@ -185,18 +192,19 @@ impl ModelCheckpoint {
     }
 
     fn check(&self) -> Result<()> {
+        let template = self.template()?;
         let (what, help) = if self.every_batches == Some(0) {
             ("save_every_batches is 0", "give at least 1")
         } else if self.initial_value_threshold.is_some_and(f64::is_nan) {
             ("initial_value_threshold is NaN, which every value would beat", "give a number, or leave it out")
         } else if self.keep_last == Some(0) {
             ("keep_last is 0, which would keep nothing", "give at least 1")
-        } else if self.keep_last.is_some() && self.template.is_constant() {
+        } else if self.keep_last.is_some() && template.is_constant() {
             (
                 "keep_last has no effect on a path that never changes",
                 "put `{epoch:02d}` into the path, or leave keep_last out",
             )
-        } else if self.template.has_batch() && self.every_batches.is_none() {
+        } else if template.has_batch() && self.every_batches.is_none() {
             (
                 "the path has a `{batch}`, but saving happens after epochs",
                 "use save_every_batches, or leave `{batch}` out of the path",
@@ -220,7 +228,7 @@ impl Callback for ModelCheckpoint {
 
     fn monitors(&self) -> Vec<&str> {
         let monitor = self.save_best_only.then_some(self.monitor.as_str());
-        monitor.into_iter().chain(self.template.log_keys()).collect()
+        monitor.into_iter().chain(self.template.iter().flat_map(Template::log_keys)).collect()
     }
 
     fn wants_batches(&self) -> bool {
@@ -283,31 +291,31 @@ mod tests {
 
     #[test]
     fn saves_each_epoch_under_its_name() {
-        let mut callback = ModelCheckpoint::new("{epoch:02d}-{val_loss:.2f}.kiln").unwrap();
+        let mut callback = ModelCheckpoint::new("{epoch:02d}-{val_loss:.2f}.safetensors");
         let fake = run(&mut callback, &[1.3139, 1.5]);
-        assert_eq!(names(&fake.saved), ["01-1.31.kiln", "02-1.50.kiln"]);
+        assert_eq!(names(&fake.saved), ["01-1.31.safetensors", "02-1.50.safetensors"]);
         assert_eq!(callback.monitors(), ["val_loss"]);
     }
 
     #[test]
     fn the_best_is_kept_and_told() {
-        let mut callback = ModelCheckpoint::new("ck_{epoch:02d}.kiln").unwrap().save_best_only(true).verbose(true);
+        let mut callback = ModelCheckpoint::new("ck_{epoch:02d}.safetensors").save_best_only(true).verbose(true);
         let fake = run(&mut callback, &[1.23456e30, f64::NAN, 1.5e30, 1.25]);
-        assert_eq!(names(&fake.saved), ["ck_01.kiln", "ck_04.kiln"]);
+        assert_eq!(names(&fake.saved), ["ck_01.safetensors", "ck_04.safetensors"]);
         assert_eq!(
             fake.messages,
             [
-                "Epoch 1: val_loss improved from None to 1.2346e+30, saving model to ck_01.kiln",
+                "Epoch 1: val_loss improved from None to 1.2346e+30, saving model to ck_01.safetensors",
                 "Epoch 2: val_loss did not improve from 1.2346e+30",
                 "Epoch 3: val_loss did not improve from 1.2346e+30",
-                "Epoch 4: val_loss improved from 1.2346e+30 to 1.2500, saving model to ck_04.kiln",
+                "Epoch 4: val_loss improved from 1.2346e+30 to 1.2500, saving model to ck_04.safetensors",
             ]
         );
     }
 
     #[test]
     fn a_missing_value_never_overwrites_the_best() {
-        let mut callback = ModelCheckpoint::new("best.kiln").unwrap().save_best_only(true);
+        let mut callback = ModelCheckpoint::new("best.safetensors").save_best_only(true);
         let mut fake = Fake::default();
         callback.on_train_begin(&mut fake).unwrap();
         callback.on_epoch_end(0, &mut Logs::from([("val_loss", 1.0)]), &mut fake).unwrap();
@@ -317,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_threshold_holds_from_the_start_and_across_a_resume() {
-        let new = || ModelCheckpoint::new("best.kiln").unwrap().save_best_only(true);
+        let new = || ModelCheckpoint::new("best.safetensors").save_best_only(true);
         let mut first = new().initial_value_threshold(0.5);
         assert_eq!(run(&mut first, &[0.6, 0.55, 0.4]).saved.len(), 1);
         let mut second = new();
@@ -331,15 +339,15 @@ mod tests {
 
     #[test]
     fn older_files_go() {
-        let mut callback = ModelCheckpoint::new("{epoch}.kiln").unwrap().keep_last(2);
+        let mut callback = ModelCheckpoint::new("{epoch}.safetensors").keep_last(2);
         let fake = run(&mut callback, &[1.0; 4]);
-        assert_eq!(names(&fake.removed), ["1.kiln", "2.kiln"]);
-        assert_eq!(names(callback.saved()), ["3.kiln", "4.kiln"]);
+        assert_eq!(names(&fake.removed), ["1.safetensors", "2.safetensors"]);
+        assert_eq!(names(callback.saved()), ["3.safetensors", "4.safetensors"]);
     }
 
     #[test]
     fn batches_are_counted_across_epochs() {
-        let mut callback = ModelCheckpoint::new("{epoch}-{batch}.kiln").unwrap().save_every_batches(3);
+        let mut callback = ModelCheckpoint::new("{epoch}-{batch}.safetensors").save_every_batches(3);
         let mut fake = Fake::default();
         callback.on_train_begin(&mut fake).unwrap();
         for epoch in 0..2 {
@@ -349,28 +357,32 @@ mod tests {
             }
             callback.on_epoch_end(epoch, &mut Logs::new(), &mut fake).unwrap();
         }
-        assert_eq!(names(&fake.saved), ["1-3.kiln", "2-2.kiln"]);
+        assert_eq!(names(&fake.saved), ["1-3.safetensors", "2-2.safetensors"]);
         // Taken up within an epoch, it goes on in that one.
         callback.on_epoch_begin(2, &mut fake).unwrap();
-        let mut second = ModelCheckpoint::new("{epoch}-{batch}.kiln").unwrap().save_every_batches(3);
+        let mut second = ModelCheckpoint::new("{epoch}-{batch}.safetensors").save_every_batches(3);
         second.on_train_begin(&mut fake).unwrap();
         second.load_state(&callback.state()).unwrap();
         second.on_batch_end(0, &Logs::new(), &mut fake).unwrap();
-        assert_eq!(names(&fake.saved)[2..], ["3-1.kiln"]);
+        assert_eq!(names(&fake.saved)[2..], ["3-1.safetensors"]);
     }
 
     #[test]
     fn settings_that_cannot_work_are_refused() {
         for callback in [
-            ModelCheckpoint::new("{epoch}").unwrap().save_every_batches(0),
-            ModelCheckpoint::new("{epoch}").unwrap().keep_last(0),
-            ModelCheckpoint::new("best").unwrap().keep_last(2),
-            ModelCheckpoint::new("{batch}").unwrap(),
-            ModelCheckpoint::new("{val_loss}").unwrap().save_every_batches(5),
-            ModelCheckpoint::new("best").unwrap().save_best_only(true).save_every_batches(5),
+            ModelCheckpoint::new("{epoch}").save_every_batches(0),
+            ModelCheckpoint::new("{epoch}").keep_last(0),
+            ModelCheckpoint::new("best").keep_last(2),
+            ModelCheckpoint::new("{batch}"),
+            ModelCheckpoint::new("{val_loss}").save_every_batches(5),
+            ModelCheckpoint::new("best").save_best_only(true).save_every_batches(5),
+            ModelCheckpoint::new("{epoch"),
         ] {
             let error = callback.clone().on_train_begin(&mut Fake::default()).unwrap_err();
-            assert!(error.to_string().starts_with("ModelCheckpoint: "), "{error}");
+            assert!(
+                error.to_string().starts_with("ModelCheckpoint: ") || error.to_string().contains("{epoch"),
+                "{error}"
+            );
         }
     }
 }

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 /// Multiplies the learning rate by `factor` when a monitored value has not improved for `patience` epochs.
 ///
-/// Follows `keras.callbacks.ReduceLROnPlateau`, but for [`ReduceLrOnPlateau::cooldown`]. A NaN is never an improvement; an epoch
+/// Follows `keras.callbacks.ReduceLROnPlateau`, but for [`ReduceLROnPlateau::cooldown`]. A NaN is never an improvement; an epoch
 /// in which the value was not logged does not count.
 ///
 /// # Examples
 /// ```
-/// use kiln_train::callbacks::ReduceLrOnPlateau;
-/// let plateau = ReduceLrOnPlateau::new().factor(0.2).patience(5).min_lr(1e-3);
+/// use kiln_train::callbacks::ReduceLROnPlateau;
+/// let plateau = ReduceLROnPlateau::new().factor(0.2).patience(5).min_lr(1e-3);
 /// ```
 #[derive(Clone, Debug)]
-pub struct ReduceLrOnPlateau {
+pub struct ReduceLROnPlateau {
     monitor: String,
     factor: f64,
     patience: usize,
@@ -39,13 +39,13 @@ struct State {
     best: Option<f64>,
 }
 
-impl Default for ReduceLrOnPlateau {
+impl Default for ReduceLROnPlateau {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl ReduceLrOnPlateau {
+impl ReduceLROnPlateau {
     /// Watches `val_loss`: factor 0.1, patience 10, min_delta 0.0001, no cooldown, no lower bound.
     pub fn new() -> Self {
         Self {
@@ -99,7 +99,7 @@ impl ReduceLrOnPlateau {
         self
     }
 
-    /// Whether [`min_delta`](ReduceLrOnPlateau::min_delta) is a part of the best value, as PyTorch's `threshold_mode="rel"`; the default is no.
+    /// Whether [`min_delta`](ReduceLROnPlateau::min_delta) is a part of the best value, as PyTorch's `threshold_mode="rel"`; the default is no.
     #[must_use]
     pub fn relative(mut self, yes: bool) -> Self {
         self.is_relative = yes;
@@ -158,13 +158,13 @@ impl ReduceLrOnPlateau {
         } else {
             return Ok(());
         };
-        Err(Error::config(format!("ReduceLrOnPlateau: {what}"), help))
+        Err(Error::config(format!("ReduceLROnPlateau: {what}"), help))
     }
 }
 
-impl Callback for ReduceLrOnPlateau {
+impl Callback for ReduceLROnPlateau {
     fn name(&self) -> &str {
-        "ReduceLrOnPlateau"
+        "ReduceLROnPlateau"
     }
 
     fn monitors(&self) -> Vec<&str> {
@@ -223,7 +223,7 @@ mod tests {
     use super::super::testing::Fake;
     use super::*;
 
-    fn rates(mut callback: ReduceLrOnPlateau, rate: f64, monitored: &[f64]) -> Vec<f64> {
+    fn rates(mut callback: ReduceLROnPlateau, rate: f64, monitored: &[f64]) -> Vec<f64> {
         Fake { rate, ..Fake::default() }.run(&mut callback, "val_loss", monitored).1
     }
 
@@ -231,10 +231,10 @@ mod tests {
     fn reduces_like_keras() {
         let vee = [0.9, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5];
         assert_eq!(
-            rates(ReduceLrOnPlateau::new().factor(0.5).patience(2), 0.1, &vee),
+            rates(ReduceLROnPlateau::new().factor(0.5).patience(2), 0.1, &vee),
             [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
         );
-        let rested = ReduceLrOnPlateau::new().factor(0.5).patience(3).cooldown(3).min_lr(0.01);
+        let rested = ReduceLROnPlateau::new().factor(0.5).patience(3).cooldown(3).min_lr(0.01);
         assert_eq!(
             rates(rested, 0.1, &[0.5; 24])[..],
             [
@@ -242,16 +242,16 @@ mod tests {
                 0.0125, 0.0125, 0.0125, 0.0125, 0.0125, 0.01, 0.01, 0.01
             ]
         );
-        let max = ReduceLrOnPlateau::new().mode(Mode::Max).factor(0.2).patience(1);
+        let max = ReduceLROnPlateau::new().mode(Mode::Max).factor(0.2).patience(1);
         assert_eq!(rates(max, 0.1, &[0.5, 0.6, 0.55]), [0.1, 0.1, 0.1 * 0.2]);
-        let eager = ReduceLrOnPlateau::new().patience(0).min_delta(0.01);
+        let eager = ReduceLROnPlateau::new().patience(0).min_delta(0.01);
         assert_eq!(rates(eager, 0.1, &[0.5, 0.495]), [0.1, 0.1 * 0.1]);
     }
 
     #[test]
     fn a_cooldown_of_n_epochs_is_n_epochs() {
         let during = |n| {
-            let rates = rates(ReduceLrOnPlateau::new().patience(2).cooldown(n), 0.1, &[1.0; 12]);
+            let rates = rates(ReduceLROnPlateau::new().patience(2).cooldown(n), 0.1, &[1.0; 12]);
             rates.windows(2).enumerate().filter(|(_, pair)| pair[0] != pair[1]).map(|(i, _)| i + 1).collect::<Vec<_>>()
         };
         assert_eq!(during(0), [2, 4, 6, 8, 10], "the epochs after which the rate falls");
@@ -260,13 +260,13 @@ mod tests {
 
     #[test]
     fn a_nan_counts_as_no_improvement() {
-        let callback = ReduceLrOnPlateau::new().factor(0.5).patience(1);
+        let callback = ReduceLROnPlateau::new().factor(0.5).patience(1);
         assert_eq!(rates(callback, 1.0, &[f64::NAN, 0.5, f64::NAN]), [0.5, 0.5, 0.25]);
     }
 
     #[test]
     fn reports_when_asked() {
-        let mut callback = ReduceLrOnPlateau::new().patience(1).verbose(true);
+        let mut callback = ReduceLROnPlateau::new().patience(1).verbose(true);
         let mut fake = Fake { rate: 0.5, ..Fake::default() };
         fake.run(&mut callback, "val_loss", &[0.5, 0.5]);
         assert_eq!(fake.messages, ["Epoch 2: ReduceLROnPlateau reducing learning rate to 0.05."]);
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_factor_that_cannot_reduce_is_refused() {
         for factor in [1.0, 0.0, -1.0, f64::NAN] {
-            let mut callback = ReduceLrOnPlateau::new().factor(factor);
+            let mut callback = ReduceLROnPlateau::new().factor(factor);
             let error = callback.on_train_begin(&mut Fake::default()).unwrap_err();
             assert!(error.to_string().contains("between 0 and 1"), "{error}");
         }
@@ -285,9 +285,9 @@ mod tests {
     fn settings_out_of_range_are_refused() {
         for bad in [-1e-4, f64::NAN, f64::INFINITY] {
             for (setting, mut callback) in [
-                ("min_delta is", ReduceLrOnPlateau::new().min_delta(bad)),
-                ("min_lr is", ReduceLrOnPlateau::new().min_lr(bad)),
-                ("min_change is", ReduceLrOnPlateau::new().min_change(bad)),
+                ("min_delta is", ReduceLROnPlateau::new().min_delta(bad)),
+                ("min_lr is", ReduceLROnPlateau::new().min_lr(bad)),
+                ("min_change is", ReduceLROnPlateau::new().min_change(bad)),
             ] {
                 let error = callback.on_train_begin(&mut Fake::default()).unwrap_err();
                 assert!(error.to_string().contains(setting), "{error}");

@@ -1,4 +1,4 @@
-//! File names with an epoch and logged values in them, as in Keras: `{epoch:02d}-{val_loss:.2f}.kiln`. Opens no file.
+//! File names with an epoch and logged values in them, as in Keras: `{epoch:02d}-{val_loss:.2f}.safetensors`. Opens no file.
 
 use crate::error::{Error, Result};
 use crate::history::Logs;
@@ -14,9 +14,9 @@ use std::path::PathBuf;
 /// ```
 /// use kiln_train::Logs;
 /// use kiln_train::callbacks::Template;
-/// let template = Template::parse("runs/{epoch:02d}-{val_loss:.2f}.kiln")?;
+/// let template = Template::parse("runs/{epoch:02d}-{val_loss:.2f}.safetensors")?;
 /// let path = template.render(0, None, &Logs::from([("val_loss", 1.3139)]))?;
-/// assert_eq!(path.to_str(), Some("runs/01-1.31.kiln"));
+/// assert_eq!(path.to_str(), Some("runs/01-1.31.safetensors"));
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Template {
 fn bad(source: &str, problem: &str) -> Error {
     Error::config(
         format!("the path `{source}` {problem}"),
-        "write fields as in `{epoch:02d}-{val_loss:.2f}.kiln`, and a brace itself as `{{`",
+        "write fields as in `{epoch:02d}-{val_loss:.2f}.safetensors`, and a brace itself as `{{`",
     )
 }
 
@@ -215,9 +215,9 @@ mod tests {
     #[test]
     fn formats_like_python() {
         for (template, expected) in [
-            ("plain.kiln", "plain.kiln"),
-            ("{epoch}.kiln", "5.kiln"),
-            ("{epoch:02d}-{val_loss:.2f}.kiln", "05-0.13.kiln"),
+            ("plain.safetensors", "plain.safetensors"),
+            ("{epoch}.safetensors", "5.safetensors"),
+            ("{epoch:02d}-{val_loss:.2f}.safetensors", "05-0.13.safetensors"),
             ("{epoch:d}-{batch:04d}", "5-0100"),
             ("{val_loss}", "0.125"),
             ("{val_loss:.3e}", "1.250e-01"),
@@ -247,7 +247,7 @@ mod tests {
         let template = Template::parse("{epoch}-{val_los:.2f}").unwrap();
         assert_eq!(template.log_keys().collect::<Vec<_>>(), ["val_los"]);
         assert!(!template.is_constant() && !template.has_batch());
-        assert!(Template::parse("best.kiln").unwrap().is_constant());
+        assert!(Template::parse("best.safetensors").unwrap().is_constant());
         let error = template.render(0, None, &Logs::from([("val_loss", 1.0)])).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -8,16 +8,16 @@ use crate::history::{Logs, StopReason};
 ///
 /// # Examples
 /// ```
-/// use kiln_train::callbacks::TerminateOnNan;
-/// let guard = TerminateOnNan::new().raise_error(true);
+/// use kiln_train::callbacks::TerminateOnNaN;
+/// let guard = TerminateOnNaN::new().raise_error(true);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct TerminateOnNan {
+pub struct TerminateOnNaN {
     raise_error: bool,
     epoch: usize,
 }
 
-impl TerminateOnNan {
+impl TerminateOnNaN {
     /// Stops the run and keeps what it has.
     pub fn new() -> Self {
         Self::default()
@@ -31,9 +31,9 @@ impl TerminateOnNan {
     }
 }
 
-impl Callback for TerminateOnNan {
+impl Callback for TerminateOnNaN {
     fn name(&self) -> &str {
-        "TerminateOnNan"
+        "TerminateOnNaN"
     }
 
     fn wants_batches(&self) -> bool {
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn stops_at_the_first_bad_loss() {
         let mut fake = Fake::default();
-        let mut callback = TerminateOnNan::new();
+        let mut callback = TerminateOnNaN::new();
         callback.on_epoch_begin(3, &mut fake).unwrap();
         callback.on_batch_end(0, &Logs::from([("loss", 1.0)]), &mut fake).unwrap();
         callback.on_batch_end(1, &Logs::new(), &mut fake).unwrap();
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_run_that_is_taken_up_within_an_epoch_is_in_that_epoch() {
-        let (mut fake, mut first, mut second) = (Fake::default(), TerminateOnNan::new(), TerminateOnNan::new());
+        let (mut fake, mut first, mut second) = (Fake::default(), TerminateOnNaN::new(), TerminateOnNaN::new());
         first.on_epoch_begin(3, &mut fake).unwrap();
         second.load_state(&first.state()).unwrap();
         second.on_batch_end(1, &Logs::from([("loss", f64::NAN)]), &mut fake).unwrap();
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn can_be_an_error() {
-        let mut callback = TerminateOnNan::new().raise_error(true);
+        let mut callback = TerminateOnNaN::new().raise_error(true);
         let error = callback.on_batch_end(5, &Logs::from([("loss", f64::NAN)]), &mut Fake::default()).unwrap_err();
         assert!(error.to_string().starts_with("the loss is NaN in epoch 1, batch 5"), "{error}");
     }

@@ -20,11 +20,11 @@ pub enum ClassWeight {
 }
 
 impl ClassWeight {
-    /// The weight of each class of a dataset.
+    /// The weight of each class of a dataset, of which `train` is the part that is trained on.
     ///
     /// # Errors
     /// Targets that are no classes; a weight for a class that does not occur, or that is negative or not finite.
-    pub(crate) fn resolve(&self, data: &Dataset) -> Result<Vec<f64>> {
+    pub(crate) fn resolve(&self, data: &Dataset, train: &Dataset) -> Result<Vec<f64>> {
         if data.targets().len() > 1 {
             let text = "class_weight: the model has several outputs, each with classes of its own";
             return Err(Error::config(text, "weight the samples: Dataset::sample_weight"));
@@ -40,12 +40,20 @@ impl ClassWeight {
             let text = format!("class_weight: {largest} is a number beyond any number of classes");
             return Err(Error::config(text, "number the classes from 0: identifiers are no class numbers"));
         }
-        let mut counts = vec![0usize; largest + 1];
-        classes.iter().for_each(|&c| counts[c] += 1);
+        let count = |classes: Vec<usize>| {
+            let mut counts = vec![0usize; largest + 1];
+            classes.into_iter().for_each(|c| counts[c] += 1);
+            counts
+        };
+        let counts = count(classes);
         match self {
             ClassWeight::Balanced => {
+                let counts = count(train.classes().unwrap_or_default());
                 let present = counts.iter().filter(|&&n| n > 0).count();
-                Ok(counts.iter().map(|&n| if n > 0 { data.len() as f64 / (present * n) as f64 } else { 0.0 }).collect())
+                Ok(counts
+                    .iter()
+                    .map(|&n| if n > 0 { train.len() as f64 / (present * n) as f64 } else { 0.0 })
+                    .collect())
             }
             ClassWeight::Weights(weights) => {
                 let mut all = vec![1.0; counts.len()];
@@ -71,6 +79,10 @@ impl ClassWeight {
 }
 
 /// What can be given as weights of classes: a [`ClassWeight`], `"balanced"`, or pairs of a class and its weight.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` gives no weights of classes",
+    note = "give \"balanced\", pairs of a class and its weight as in [(0, 1.0), (2, 5.0)], or a `ClassWeight`"
+)]
 pub trait IntoClassWeight {
     /// The weights.
     ///

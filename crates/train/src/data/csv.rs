@@ -1,10 +1,11 @@
-//! Numeric tables from CSV files: which columns are features, which the target. Guesses nothing and fills nothing in.
+//! Tables from CSV files: which columns are features, which the target. Guesses nothing, and fills gaps in only where it is told how.
 
+use super::columns::{Cells, Column, sorted_names};
+pub use super::columns::{Encoding, Fill};
 use super::{RawArray, RawData, read_file};
 use crate::error::{Error, Result};
 use crate::text::{did_you_mean, shortened};
 use csv::{ReaderBuilder, StringRecord, Trim};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// How to read a CSV file with a header line; give it columns, then [`Csv::read`].
@@ -16,11 +17,27 @@ use std::path::{Path, PathBuf};
 /// println!("{:?} of {:?}", iris.features.shape(), iris.feature_names);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
+///
+/// Columns of text are categories, a feature of 0 and 1 for each value, and gaps of numbers are filled where that is asked for. What that
+/// was is an [`Encoding`]: other tables are read in the same way.
+///
+/// ```no_run
+/// use kiln_train::data::csv::{Csv, Fill};
+/// let train = Csv::new("train.csv").categories(["sex", "port"]).fill(Fill::Median).class_target("survived").read()?;
+/// assert_eq!(train.feature_names, ["class", "sex=female", "sex=male", "age", "port=C", "port=Q", "port=S", "port="]);
+/// let test = Csv::new("test.csv").encoding(&train.encoding).read()?;
+/// # Ok::<(), kiln_train::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Csv {
     path: PathBuf,
     delimiter: u8,
     features: Option<Vec<String>>,
+    categories: Vec<String>,
+    fill: Option<Fill>,
+    fills: Vec<(String, Fill)>,
+    encoding: Option<Encoding>,
+    ignores_unknown: bool,
     target: Option<Target>,
 }
 
@@ -43,8 +60,10 @@ impl Target {
 pub struct CsvData {
     /// The features, `[rows, columns]`, as [`RawData::F64`].
     pub features: RawArray,
-    /// The name of each feature column.
+    /// The name of each feature: that of its column, with the value where it is a category's, `sex=male`.
     pub feature_names: Vec<String>,
+    /// How the columns became features, to read other tables in the same way.
+    pub encoding: Encoding,
     /// The target `[rows]`: [`RawData::F64`] for numbers, [`RawData::I64`] labels for classes; `None` if none was
     /// asked for.
     pub target: Option<RawArray>,
@@ -55,7 +74,17 @@ pub struct CsvData {
 impl Csv {
     /// A comma-separated file whose columns are all features.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), delimiter: b',', features: None, target: None }
+        Self {
+            path: path.into(),
+            delimiter: b',',
+            features: None,
+            categories: Vec::new(),
+            fill: None,
+            fills: Vec::new(),
+            encoding: None,
+            ignores_unknown: false,
+            target: None,
+        }
     }
 
     /// The ASCII character between values, which may not be a part of one; the default is a comma.
@@ -69,6 +98,42 @@ impl Csv {
     #[must_use]
     pub fn features<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         self.features = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Columns of text, or of numbers that are only names: a feature of 0 and 1 for each value, in sorted order, and a last one for
+    /// gaps where there are any.
+    #[must_use]
+    pub fn categories<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.categories.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// What stands where a number is missing; without it, that is an error.
+    #[must_use]
+    pub fn fill(mut self, fill: impl Into<Fill>) -> Self {
+        self.fill = Some(fill.into());
+        self
+    }
+
+    /// What stands where a number of this column is missing.
+    #[must_use]
+    pub fn fill_column(mut self, column: impl Into<String>, fill: impl Into<Fill>) -> Self {
+        self.fills.push((column.into(), fill.into()));
+        self
+    }
+
+    /// Reads features as another table's became: its columns, its categories, and what filled its gaps.
+    #[must_use]
+    pub fn encoding(mut self, encoding: &Encoding) -> Self {
+        self.encoding = Some(encoding.clone());
+        self
+    }
+
+    /// Whether a value that the category of [`Csv::encoding`] does not have is taken for none of its values; the default is an error.
+    #[must_use]
+    pub fn ignore_unknown(mut self, ignore: bool) -> Self {
+        self.ignores_unknown = ignore;
         self
     }
 
@@ -105,7 +170,7 @@ impl Csv {
     /// # Errors
     /// [`Error::Io`] where it cannot be read; [`Error::Config`] for a delimiter that may be a part of values, a column
     /// that it does not have, and a target among the features; [`Error::File`] naming line and column of a value that is
-    /// missing, no number or not finite, or of a class that is not known.
+    /// missing, no number or not finite, or of a class or a category that is not known.
     pub fn read(&self) -> Result<CsvData> {
         let bytes = read_file(&self.path)?;
         self.parse(&bytes)
@@ -131,7 +196,16 @@ impl Csv {
             return Err(Error::file(&self.path, "is empty, expected a header line with names"));
         }
         let target = self.target.as_ref().map(|t| self.find(t.column(), &header)).transpose()?;
-        let columns: Vec<usize> = match &self.features {
+        if self.encoding.is_some() && (self.features.is_some() || !self.categories.is_empty() || self.fill.is_some()) {
+            return Err(Error::config(
+                "Csv: an encoding says which columns are features, and how",
+                "leave .features(…), .categories(…) and .fill(…) out, or the encoding",
+            ));
+        }
+        let encoded = self.encoding.as_ref().map(|encoding| &encoding.columns);
+        let of_encoding =
+            encoded.map(|columns| columns.iter().map(|column| column.name().to_owned()).collect::<Vec<_>>());
+        let columns: Vec<usize> = match of_encoding.as_ref().or(self.features.as_ref()) {
             Some(names) => names.iter().map(|name| self.find(name, &header)).collect::<Result<_>>()?,
             None => (0..header.len()).filter(|&at| Some(at) != target).collect(),
         };
@@ -144,26 +218,58 @@ impl Csv {
                 "take it out of .features(…)",
             ));
         }
-        let mut features = Vec::new();
+        let is_category = |name: &str| match encoded {
+            Some(columns) => columns.iter().any(|c| c.name() == name && matches!(c, Column::Categories { .. })),
+            None => self.categories.iter().any(|category| category == name),
+        };
+        for name in self.categories.iter().chain(self.fills.iter().map(|(name, _)| name)) {
+            let at = self.find(name, &header)?;
+            if !columns.contains(&at) {
+                let text = format!("Csv: column `{}` is no feature", shortened(name));
+                return Err(Error::config(text, "name it in .features(…) too"));
+            }
+        }
+        let empty = |&at: &usize| match is_category(&header[at]) {
+            true => Cells::Texts(Vec::new()),
+            false => Cells::Numbers(Vec::new()),
+        };
+        let mut features: Vec<Cells> = columns.iter().map(empty).collect();
+        let mut lines = Vec::new();
         let mut targets = Vec::new();
         for record in reader.records() {
             let record = record.map_err(bad)?;
             let cell = |at: usize| Cell::new(&self.path, &header, &record, at);
-            for &at in &columns {
-                features.push(cell(at).number()?);
+            lines.push(record.position().map_or(0, csv::Position::line));
+            for (&at, cells) in columns.iter().zip(&mut features) {
+                match cells {
+                    Cells::Texts(texts) => texts.push(cell(at).text().map(str::to_owned)),
+                    Cells::Numbers(numbers) => numbers.push(cell(at).number()?),
+                }
             }
             if let Some(at) = target {
                 targets.push((cell(at).line, cell(at).present()?.to_owned()));
             }
         }
-        let rows = if columns.is_empty() { 0 } else { features.len() / columns.len() };
-        if rows == 0 {
+        if columns.is_empty() || lines.is_empty() {
             return Err(Error::file(&self.path, "has no rows of features below its header"));
         }
         let (target, class_names) = self.target_array(&targets)?;
+        let encoding = match &self.encoding {
+            Some(encoding) => encoding.clone(),
+            None => {
+                let learnt = columns.iter().zip(&features).map(|(&at, cells)| {
+                    let own = self.fills.iter().rfind(|(name, _)| *name == header[at]).map(|(_, fill)| *fill);
+                    Encoding::learn(&header[at], cells, own.or(self.fill))
+                });
+                Encoding { columns: learnt.collect::<Result<_>>()? }
+            }
+        };
+        let values = encoding.apply(&self.path, &features, &lines, self.ignores_unknown)?;
+        let feature_names = encoding.feature_names();
         Ok(CsvData {
-            features: RawArray::new(vec![rows, columns.len()], RawData::F64(features))?,
-            feature_names: columns.into_iter().map(|at| header[at].clone()).collect(),
+            features: RawArray::new(vec![lines.len(), feature_names.len()], RawData::F64(values))?,
+            feature_names,
+            encoding,
             target,
             class_names,
         })
@@ -259,39 +365,39 @@ impl<'a> Cell<'a> {
     }
 
     /// The text, unless it is one of the ways to say that there is none.
-    fn present(&self) -> Result<&'a str> {
+    fn text(&self) -> Option<&'a str> {
         let is_missing =
             matches!(self.text.to_ascii_lowercase().as_str(), "" | "na" | "n/a" | "nan" | "null" | "none" | "?");
-        if is_missing {
-            return Err(self.wrong("the value is missing"));
-        }
-        Ok(self.text)
+        (!is_missing).then_some(self.text)
     }
 
-    fn number(&self) -> Result<f64> {
-        let text = self.present()?;
-        finite(text).ok_or_else(|| self.wrong(&format!("`{}` is not a finite number", shortened(text))))
+    fn present(&self) -> Result<&'a str> {
+        self.text().ok_or_else(|| self.wrong("the value is missing").with_help("drop rows without a target first"))
+    }
+
+    /// The number, unless there is none.
+    fn number(&self) -> Result<Option<f64>> {
+        let Some(text) = self.text() else { return Ok(None) };
+        let number = finite(text).ok_or_else(|| {
+            let help = match text.parse::<f64>() {
+                Ok(_) => "drop such rows first, or leave the column out of .features(…)".to_owned(),
+                Err(_) => format!(
+                    "a column of names: .categories([\"{}\"]); else leave it out of .features(…)",
+                    shortened(self.column)
+                ),
+            };
+            self.wrong(&format!("`{}` is not a finite number", shortened(text))).with_help(help)
+        })?;
+        Ok(Some(number))
     }
 
     fn wrong(&self, what: &str) -> Error {
-        let problem = format!("line {}, column `{}`: {what}", self.line, shortened(self.column));
-        Error::file(self.path, problem)
-            .with_help("fill in or drop such rows first, or leave the column out of .features(…)")
+        Error::file(self.path, format!("line {}, column `{}`: {what}", self.line, shortened(self.column)))
     }
 }
 
 fn finite(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
-}
-
-/// The different names, sorted; as numbers, if all are whole numbers (so that 10 comes after 9).
-fn sorted_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let distinct: BTreeSet<&str> = names.collect();
-    let mut sorted: Vec<&str> = distinct.into_iter().collect();
-    if sorted.iter().all(|name| name.parse::<i64>().is_ok()) {
-        sorted.sort_by_key(|name| name.parse::<i64>().unwrap_or(i64::MAX));
-    }
-    sorted.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -364,6 +470,66 @@ mod tests {
         let unknown = iris().class_target_with_names("species", ["setosa"]);
         assert!(error(&unknown, IRIS).contains("line 3, column `species`: `virginica` is not one"));
     }
+
+    const PASSENGERS: &[u8] =
+        b"class,sex,age,port,survived\n3,male,22,S,no\n1,female,38,C,yes\n3,female,,Q,yes\n1,male,30,,no\n";
+
+    #[test]
+    fn categories_and_gaps_become_numbers_and_do_so_again() {
+        let csv = iris().categories(["sex", "port"]).fill(Fill::Median).class_target("survived");
+        let data = csv.parse(PASSENGERS).unwrap();
+        assert_eq!(
+            data.feature_names,
+            ["class", "sex=female", "sex=male", "age", "port=C", "port=Q", "port=S", "port="]
+        );
+        let RawData::F64(values) = data.features.data() else { unreachable!() };
+        assert_eq!(values[..8], [3.0, 0.0, 1.0, 22.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(values[16..], [3.0, 1.0, 0.0, 30.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 30.0, 0.0, 0.0, 0.0, 1.0]);
+        // Another table of other values, in another order, with what the first one learnt.
+        let folder = std::env::temp_dir().join(format!("kiln-encoding-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        data.encoding.save(folder.join("columns.json")).unwrap();
+        let encoding = Encoding::load(folder.join("columns.json")).unwrap();
+        assert_eq!(encoding, data.encoding);
+        std::fs::write(folder.join("damaged.json"), "{\"columns\": 3}").unwrap();
+        let text = Encoding::load(folder.join("damaged.json")).unwrap_err().to_string();
+        assert!(text.contains("holds no encoding of columns") && text.contains("Encoding::save"), "{text}");
+        std::fs::remove_dir_all(folder).unwrap();
+        let test = b"port,age,sex,class\nC,,male,2\n";
+        let again = iris().encoding(&encoding).parse(test).unwrap();
+        assert_eq!(again.feature_names, data.feature_names);
+        assert_eq!(*again.features.data(), RawData::F64(vec![2.0, 0.0, 1.0, 30.0, 1.0, 0.0, 0.0, 0.0]));
+        let unknown = b"port,age,sex,class\nB,1,man,2\n";
+        let text = error(&iris().encoding(&encoding), unknown);
+        assert!(
+            text.contains("line 2, column `sex`: `man` is not one of its values") && text.contains("`male`"),
+            "{text}"
+        );
+        let ignored = iris().encoding(&encoding).ignore_unknown(true).parse(unknown).unwrap();
+        assert_eq!(*ignored.features.data(), RawData::F64(vec![2.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]));
+        let both = error(&iris().encoding(&encoding).fill(0.0), test);
+        assert!(both.starts_with("Csv: an encoding says"), "{both}");
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_told_how_to_ask_for() {
+        let text = error(&iris().features(["age"]), PASSENGERS);
+        assert!(
+            text.contains("line 4, column `age`: the value is missing") && text.contains(".fill(Fill::Median)"),
+            "{text}"
+        );
+        let text = error(&iris().features(["sex"]), PASSENGERS);
+        assert!(text.contains("`male` is not a finite number") && text.contains(".categories([\"sex\"])"), "{text}");
+        let text = error(&iris().features(["age"]).categories(["sex"]), PASSENGERS);
+        assert!(text.starts_with("Csv: column `sex` is no feature"), "{text}");
+        let text = error(&iris().categories(["sx"]), PASSENGERS);
+        assert!(text.contains("did you mean `sex`?"), "{text}");
+        let text = error(&iris().fill(Fill::Mean), b"a,b\n1,\n2,\n");
+        assert!(text.starts_with("column `b` has no number to fill its gaps from"), "{text}");
+        let own = iris().fill_column("b", -1.0).parse(b"a,b\n1,\n2,5\n").unwrap();
+        assert_eq!(*own.features.data(), RawData::F64(vec![1.0, -1.0, 2.0, 5.0]));
+    }
+
     #[test]
     fn a_huge_value_makes_a_short_message() {
         let huge = "é".repeat(1 << 20);

@@ -2,9 +2,10 @@
 
 use super::{RawArray, RawData};
 use crate::{Error, Result};
-use kiln_nn::ops::{ArgReduceOps, ArithmeticOps, GatherOps, ViewOps};
+use kiln_nn::ops::{ArgReduceOps, ArithmeticOps, CastOps, GatherOps, MathOps, ReduceOps, ViewOps};
 use kiln_nn::{DType, Element, Key, Tensor};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Samples `x`, targets `y` and, if given, a weight for each sample; all tensors have the samples in their first
 /// dimension.
@@ -38,6 +39,8 @@ pub struct Dataset {
     sample_weight: Option<Tensor>,
     scale: Option<f64>,
     class_names: Vec<String>,
+    /// For a part of what a fit was given: the numbers of its samples there.
+    numbers: Option<Arc<[usize]>>,
 }
 
 /// Some samples of a [`Dataset`].
@@ -150,7 +153,7 @@ impl Dataset {
                 return Err(Error::data(text, "names must differ"));
             }
         }
-        Ok(Dataset { x, y, x_names, y_names, sample_weight: None, scale: None, class_names: Vec::new() })
+        Ok(Dataset { x, y, x_names, y_names, sample_weight: None, scale: None, class_names: Vec::new(), numbers: None })
     }
 
     /// Gives each sample a weight: its part in the loss.
@@ -253,7 +256,7 @@ impl Dataset {
     fn map(&self, part: impl Fn(&Tensor) -> kiln_nn::Result<Tensor>) -> Result<Dataset> {
         let each = |all: &[Tensor]| all.iter().map(&part).collect::<kiln_nn::Result<Vec<_>>>();
         let sample_weight = self.sample_weight.as_ref().map(&part).transpose()?;
-        Ok(Dataset { x: each(&self.x)?, y: each(&self.y)?, sample_weight, ..self.clone() })
+        Ok(Dataset { x: each(&self.x)?, y: each(&self.y)?, sample_weight, numbers: None, ..self.clone() })
     }
 
     /// The same samples with inputs and targets in a model's order, where they have names; `inputs` and `outputs` are the
@@ -279,7 +282,9 @@ impl Dataset {
             let text = format!("Dataset: {start}..{end} is no range of {} samples", self.len());
             return Err(Error::data(text, "a range has at least one sample and ends with the last"));
         }
-        self.map(|t| Ok(t.slice(0, start as isize..end as isize)?))
+        let part = self.map(|t| Ok(t.slice(0, start as isize..end as isize)?))?;
+        let numbers = self.numbers.as_ref().map(|numbers| numbers[start..end].into());
+        Ok(Dataset { numbers, ..part })
     }
 
     /// The first `n` samples.
@@ -306,6 +311,17 @@ impl Dataset {
         self.map(|t| Ok(t.index_select(0, &at)?))
     }
 
+    /// [`Dataset::select`], of which each sample keeps its number for [`Dataset::number`].
+    pub(crate) fn select_numbered(&self, indices: &[usize]) -> Result<Dataset> {
+        let numbers = indices.iter().map(|&i| self.number(i)).collect();
+        Ok(Dataset { numbers: Some(numbers), ..self.select(indices)? })
+    }
+
+    /// The number of a sample in the data that a fit was given.
+    pub(crate) fn number(&self, i: usize) -> usize {
+        self.numbers.as_ref().and_then(|numbers| numbers.get(i).copied()).unwrap_or(i)
+    }
+
     /// The batch of the samples with these numbers.
     ///
     /// # Errors
@@ -328,8 +344,8 @@ impl Dataset {
         Ok(Batch { inputs: part.inputs()?, targets: part.y, sample_weight: part.sample_weight })
     }
 
-    /// The class of each sample: targets that are whole numbers from 0, or the largest of one-hot targets; `None` for
-    /// anything else.
+    /// The class of each sample: targets that are whole numbers from 0, or the largest where each row is one-hot or are probabilities,
+    /// whose sum is 1; `None` for anything else.
     pub fn classes(&self) -> Option<Vec<usize>> {
         let class = |labels: &Tensor| labels.to_vec_as::<i64>().into_iter().map(|c| usize::try_from(c).ok()).collect();
         // The targets of a binary cross-entropy are such a column of numbers.
@@ -337,7 +353,7 @@ impl Dataset {
         let whole = || y.to_vec_as::<f64>().iter().all(|&c| c >= 0.0 && c.fract() == 0.0);
         match (y.rank(), samples(y) == y.count()) {
             (_, true) if !y.dtype().is_float() || whole() => class(y),
-            (2, false) => class(&y.argmax(-1).ok()?),
+            (2, false) if are_probabilities(y).unwrap_or(false) => class(&y.argmax(-1).ok()?),
             _ => None,
         }
     }
@@ -347,10 +363,16 @@ impl Dataset {
     /// # Errors
     /// A fraction that leaves a part without a sample.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        let [first, second] = self.split_numbers(fraction, seed)?;
+        Ok((self.select(&first)?, self.select(&second)?))
+    }
+
+    /// The numbers of the samples of both parts of [`Dataset::split`].
+    pub(crate) fn split_numbers(&self, fraction: f64, seed: u64) -> Result<[Vec<usize>; 2]> {
         let second = self.second_part(fraction)?;
-        let order = Key::new(seed).permutation(self.len())?;
-        let (a, b) = order.split_at(self.len() - second);
-        Ok((self.select(a)?, self.select(b)?))
+        let mut first = Key::new(seed).permutation(self.len())?;
+        let second = first.split_off(self.len() - second);
+        Ok([first, second])
     }
 
     /// [`Dataset::split`] with the classes in both parts in about the proportion they have here.
@@ -358,6 +380,12 @@ impl Dataset {
     /// # Errors
     /// As there, and targets that are no classes.
     pub fn split_stratified(&self, fraction: f64, seed: u64) -> Result<(Dataset, Dataset)> {
+        let [first, second] = self.stratified_numbers(fraction, seed)?;
+        Ok((self.select(&first)?, self.select(&second)?))
+    }
+
+    /// The numbers of the samples of both parts of [`Dataset::split_stratified`].
+    pub(crate) fn stratified_numbers(&self, fraction: f64, seed: u64) -> Result<[Vec<usize>; 2]> {
         let Some(classes) = self.classes() else {
             return Err(Error::data("Dataset: a stratified split needs classes as targets", "use .split(…)"));
         };
@@ -381,7 +409,7 @@ impl Dataset {
         let mix = |part: &[usize], n: u64| -> Result<Vec<usize>> {
             Ok(Key::new(seed).fold(n).permutation(part.len())?.into_iter().map(|i| part[i]).collect())
         };
-        Ok((self.select(&mix(&first, 1)?)?, self.select(&mix(&second, 2)?)?))
+        Ok([mix(&first, 1)?, mix(&second, 2)?])
     }
 
     fn second_part(&self, fraction: f64) -> Result<usize> {
@@ -393,6 +421,12 @@ impl Dataset {
         }
         Ok(second as usize)
     }
+}
+
+/// Whether each row is of probabilities, one-hot ones among them.
+fn are_probabilities(y: &Tensor) -> Result<bool> {
+    let off = y.cast(DType::F64)?.sum(-1)?.sub(1.0)?.abs()?.amax(..)?.item()?;
+    Ok(y.amin(..)?.cast(DType::F64)?.item()? >= 0.0 && off <= 1e-3)
 }
 
 fn index_tensor(indices: &[usize]) -> Result<Tensor> {
@@ -419,6 +453,10 @@ impl TryFrom<RawArray> for Tensor {
 }
 
 /// Several tensors, with names or without: one tensor, `[a, b]`, or `[("a", a), ("b", b)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a tensor nor several",
+    note = "give a tensor, [a, b], or by name [(\"title\", a), (\"body\", b)]; arrays of numbers become tensors by `Tensor::new`"
+)]
 pub trait IntoTensors {
     /// The names, none where there are none, and the tensors.
     fn into_tensors(self) -> (Vec<String>, Vec<Tensor>);
@@ -495,6 +533,10 @@ fn arranged(what: &str, tensors: &[Tensor], names: &[String], known: &[String]) 
 
 /// What [`crate::Model::predict`] takes: a tensor of samples, several for a model of several inputs, or a dataset, whose
 /// targets are not looked at.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is nothing that a model could predict for",
+    note = "give a tensor of samples, a `Dataset`, or several tensors as in [a, b]"
+)]
 pub trait Inputs {
     /// Number of samples.
     fn count(&self) -> usize;

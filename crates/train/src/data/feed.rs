@@ -7,6 +7,10 @@ use kiln_nn::Key;
 use serde::{Deserialize, Serialize};
 
 /// What a model can be fitted to: a [`Dataset`] in memory or a [`Stream`] of batches.
+#[diagnostic::on_unimplemented(
+    message = "a model cannot be fitted to `{Self}`",
+    note = "give a reference to a `Dataset`, made by `Dataset::new(x, y)`, or to a `Stream` of batches"
+)]
 pub trait TrainingData: sealed::Sealed {
     /// Which of them it is.
     #[doc(hidden)]
@@ -130,6 +134,17 @@ impl Feed {
             *at = *place;
         }
         Ok(Some(batch))
+    }
+
+    /// The number in the data, from 0, of a sample of the batch before `place`; none for a stream.
+    pub(crate) fn number(&self, sample: usize, place: Place) -> Option<usize> {
+        let Feed::Whole { data, batch_size, order, current } = self else { return None };
+        let at = (place.batch.checked_sub(1)?).checked_mul(*batch_size)? + sample;
+        let at = match order {
+            None => at,
+            Some(_) => *current.as_ref()?.1.get(at)?,
+        };
+        Some(data.number(at))
     }
 
     /// [`Feed::next`], and the first batch of the next pass where one has ended.

@@ -2,6 +2,7 @@
 
 pub mod cifar;
 mod class_weight;
+mod columns;
 pub mod csv;
 mod dataset;
 mod feed;

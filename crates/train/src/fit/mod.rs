@@ -416,12 +416,14 @@ impl<'a> Fit<'a> {
 
     /// The samples to train on and to validate on.
     fn parts(&self, data: &Dataset) -> Result<(Dataset, Option<Dataset>)> {
-        let both = |(train, validation)| (train, Some(validation));
+        let parts = |[train, validation]: [Vec<usize>; 2]| {
+            Ok((data.select_numbered(&train)?, Some(data.select_numbered(&validation)?)))
+        };
         match self.validation {
             Validation::None => Ok((data.clone(), None)),
             Validation::Data(validation) => Ok((data.clone(), Some(validation.clone()))),
-            Validation::Split(fraction) => data.split(fraction, self.seed).map(both),
-            Validation::StratifiedSplit(fraction) => data.split_stratified(fraction, self.seed).map(both),
+            Validation::Split(fraction) => parts(data.split_numbers(fraction, self.seed)?),
+            Validation::StratifiedSplit(fraction) => parts(data.stratified_numbers(fraction, self.seed)?),
             Validation::LastSamples(fraction) => {
                 let cut = (data.len() as f64 * (1.0 - fraction)).floor() as usize;
                 if !(0.0..1.0).contains(&fraction) || cut == 0 || cut == data.len() {
@@ -429,7 +431,7 @@ impl<'a> Fit<'a> {
                         format!("fit: the last {fraction} of {} samples leave a part without a sample", data.len());
                     return Err(Error::config(text, "give a fraction between 0 and 1, such as 0.2"));
                 }
-                Ok((data.range(0, cut)?, Some(data.range(cut, data.len())?)))
+                parts([(0..cut).collect(), (cut..data.len()).collect()])
             }
         }
     }

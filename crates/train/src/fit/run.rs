@@ -103,8 +103,9 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         let class_weight = fit.class_weight.take().transpose()?;
         let (feed, validation, class_weights) = match data {
             Kind::Whole(data) => {
-                let (mut train, mut validation) = fit.parts(&model.arranged(data)?)?;
-                let class_weights = class_weight.map(|weight| weight.resolve(&train)).transpose()?;
+                let data = model.arranged(data)?;
+                let (mut train, mut validation) = fit.parts(&data)?;
+                let class_weights = class_weight.map(|weight| weight.resolve(&data, &train)).transpose()?;
                 if fit.overfit_one_batch {
                     train = train.take(fit.batch_size.min(train.len()))?;
                     validation = Some(train.clone());
@@ -385,7 +386,10 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
                 }
                 break;
             };
-            let loss = self.step(&batch, &key, state)?;
+            let loss = self.step(&batch, &key, state).map_err(|error| match error.sample(batch.len()) {
+                Some(sample) => error.note(self.told_sample(sample, place)),
+                None => error,
+            })?;
             let done = self.cursor.batch + 1;
             (self.cursor.place, self.cursor.batch, self.cursor.steps) = (place, done, self.cursor.steps + 1);
             self.progress.step(done, || state.logs(""));
@@ -413,6 +417,15 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
                 self.write(Some(state))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Which sample of the data is the one of a number in the batch before a place.
+    fn told_sample(&self, sample: usize, place: Place) -> String {
+        let (epoch, batch) = (self.cursor.epoch + 1, self.cursor.batch + 1);
+        match self.feed.number(sample, place) {
+            Some(number) => format!("of sample {number} of the data, in epoch {epoch}, batch {batch}"),
+            None => format!("of sample {sample} of batch {batch} of epoch {epoch}"),
         }
     }
 

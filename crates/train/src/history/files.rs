@@ -37,7 +37,7 @@ impl History {
         write_atomic(path, &bytes)
     }
 
-    /// Reads what [`History::to_csv`] or a [`CsvLogger`](crate::callbacks::CsvLogger) wrote, with whatever separator: an
+    /// Reads what [`History::to_csv`] or a [`CSVLogger`](crate::callbacks::CSVLogger) wrote, with whatever separator: an
     /// `epoch` column, any other columns, `seconds` if it is there. An empty cell and `NA` were not logged; `NaN` was.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl History {
         let bad = |error: csv::Error| Error::file(path, format!("is not a CSV table: {error}"));
         let header = reader.headers().map_err(bad)?.clone();
         let Some(epoch_column) = header.iter().position(|name| name == "epoch") else {
-            return Err(Error::file(path, "has no column `epoch`").with_help("History::to_csv and CsvLogger write one"));
+            return Err(Error::file(path, "has no column `epoch`").with_help("History::to_csv and CSVLogger write one"));
         };
         // A series may have the same name: what `to_csv` writes of the time comes last.
         let seconds_column = (0..header.len()).rev().find(|at| &header[*at] == "seconds");

@@ -266,13 +266,13 @@ mod tests {
     #[test]
     fn folds_have_a_mean_and_a_band() {
         let fold = |epochs, scale| FoldResult { history: history(epochs, scale), scores: Logs::default() };
-        let result = CrossValidation { folds: vec![fold(3, 1.0), fold(4, 3.0)] };
+        let result = CrossValidation { folds: vec![fold(3, 1.0), fold(4, 3.0)], planned: 2 };
         let histories: Vec<&History> = result.folds.iter().map(|fold| &fold.history).collect();
         // 1 and 3 in the first epoch, 3/4 alone in the fourth.
         assert_eq!(spread(&histories, "loss")[0], (1, 2.0, 1.0));
         assert_eq!(spread(&histories, "loss")[3], (4, 0.75, 0.0));
         let svg = CrossValidationPlot::new().draw(&result).unwrap().to_svg().unwrap();
         assert!(svg.contains("deviation of 2 folds") && svg.contains("<polygon"));
-        assert!(CrossValidationPlot::new().draw(&CrossValidation { folds: Vec::new() }).is_err());
+        assert!(CrossValidationPlot::new().draw(&CrossValidation { folds: Vec::new(), planned: 0 }).is_err());
     }
 }

@@ -298,7 +298,7 @@ mod tests {
             .values("Scores", [("accuracy", 0.5)])
             .history(&history)
             .compare([("<a>", &history), ("b", &history)])
-            .cross_validation(&CrossValidation { folds: vec![fold(), fold()] })
+            .cross_validation(&CrossValidation { folds: vec![fold(), fold()], planned: 2 })
             .confusion(&matrix)
             .classification(&matrix.report())
             .curves(&y, &p, names)

@@ -41,7 +41,7 @@ use strategy::{Strategy, Task};
 /// let found = Search::random(space, 6).verbose(Verbosity::Silent).run(
 ///     |choice| {
 ///         let net = Sequential::new([3]).add(Dense::new(choice.int("units")?).activation("tanh")).add(Dense::new(1));
-///         net.compile(optimizers::Sgd::new(choice.float("learning_rate")?), "mse", ())
+///         net.compile(optimizers::SGD::new(choice.float("learning_rate")?), "mse", ())
 ///     },
 ///     |model, fit, _| model.fit(&data, fit.epochs(10).validation_split(0.25)),
 /// )?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::{Compile, Dataset};
 use kiln_nn::layers::Dense;
 use kiln_nn::ops::{ReduceOps, ViewOps};
-use kiln_nn::optimizers::Sgd;
+use kiln_nn::optimizers::SGD;
 use kiln_nn::{Key, Network, Sequential};
 
 fn data() -> Dataset {
@@ -18,7 +18,7 @@ fn space() -> Space {
 
 fn build(choice: &Choice) -> Result<Model<Network>> {
     let net = Sequential::new([3]).add(Dense::new(choice.int("units")?).activation("tanh")).add(Dense::new(1));
-    net.compile(Sgd::new(choice.float("learning_rate")?), "mse", ())
+    net.compile(SGD::new(choice.float("learning_rate")?), "mse", ())
 }
 
 fn run(search: &Search) -> Result<SearchResult<Network>> {

@@ -10,7 +10,7 @@ use kiln::autograd::{DType, Tensor};
 use kiln::nn::metrics::{self, Metric};
 use kiln::nn::module::{load_parameters, named_parameters};
 use kiln::nn::{Network, losses};
-use kiln::train::callbacks::{Mode, TerminateOnNan};
+use kiln::train::callbacks::{Mode, TerminateOnNaN};
 use kiln::train::{ClassWeight, Compile, Dataset, Fit, History, Logs, Model, Verbosity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ impl<'m> Settings<'m> {
             fit = match name.as_str() {
                 "EarlyStopping" => fit.callback(callbacks::early_stopping(config, Mode::Auto)?),
                 "ReduceLROnPlateau" => fit.callback(callbacks::plateau(config, Mode::Auto)?),
-                "TerminateOnNaN" => fit.callback(TerminateOnNan::new()),
+                "TerminateOnNaN" => fit.callback(TerminateOnNaN::new()),
                 other => return Stop::unsupported(format!("the callback {other}")),
             };
         }

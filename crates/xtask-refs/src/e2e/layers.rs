@@ -97,5 +97,5 @@ fn regularizer(text: &str) -> Result<Value, Stop> {
 }
 
 fn is_function(name: &str) -> bool {
-    !matches!(Function::from(name), Function::Unknown(_))
+    !matches!(Function::from(name), Function::Other(_))
 }

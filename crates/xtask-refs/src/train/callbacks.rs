@@ -3,7 +3,7 @@
 use crate::Stop;
 use crate::compare::Tolerance;
 use crate::files::{number, numbers, text};
-use kiln::train::callbacks::{Callback, Control, EarlyStopping, Mode, ReduceLrOnPlateau, Snapshot};
+use kiln::train::callbacks::{Callback, Control, EarlyStopping, Mode, ReduceLROnPlateau, Snapshot};
 use kiln::train::{Logs, StopReason};
 use serde_json::Value;
 use std::path::Path;
@@ -127,8 +127,8 @@ pub(crate) fn early_stopping(config: &Value, otherwise: Mode) -> Result<EarlySto
 }
 
 /// Keras's `ReduceLROnPlateau`.
-pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlateau, Stop> {
-    let mut callback = ReduceLrOnPlateau::new().monitor("val_loss").mode(mode(config, otherwise));
+pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLROnPlateau, Stop> {
+    let mut callback = ReduceLROnPlateau::new().monitor("val_loss").mode(mode(config, otherwise));
     for (name, value) in settings(config) {
         let x = number(value).unwrap_or(0.0);
         callback = match name {
@@ -136,7 +136,7 @@ pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLrOnPlate
             "factor" => callback.factor(x),
             "patience" => callback.patience(x as usize),
             "min_delta" => callback.min_delta(x),
-            // Keras counts the last of its epochs: see ReduceLrOnPlateau::cooldown.
+            // Keras counts the last of its epochs: see ReduceLROnPlateau::cooldown.
             "cooldown" => callback.cooldown((x as usize).saturating_sub(1)),
             "min_lr" => callback.min_lr(x),
             "verbose" => callback,
@@ -151,7 +151,7 @@ pub(crate) fn torch_plateau(entry: &Value) -> Result<(), Stop> {
     let config = entry.get("config").unwrap_or(&Value::Null);
     let of = |name: &str, otherwise: f64| config.get(name).and_then(number).unwrap_or(otherwise);
     // Its patience is the number of epochs that are borne, ours that of the one that is not.
-    let callback = ReduceLrOnPlateau::new().monitor("val_loss").patience(of("patience", 10.0) as usize + 1);
+    let callback = ReduceLROnPlateau::new().monitor("val_loss").patience(of("patience", 10.0) as usize + 1);
     let callback =
         callback.mode(mode(config, Mode::Min)).factor(of("factor", 0.1)).cooldown(of("cooldown", 0.0) as usize);
     let is_relative = config.get("threshold_mode").and_then(Value::as_str) != Some("abs");

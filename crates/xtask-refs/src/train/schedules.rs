@@ -131,5 +131,5 @@ fn sequential(config: &Value, base: f64) -> Result<Schedule, Stop> {
         let schedule = torch(text(part, "schedule"), part.get("config"), base)?;
         parts.push(serde_json::to_value(schedule).unwrap_or_default());
     }
-    read("Sequential", json!({ "schedules": parts, "milestones": config.get("milestones") }))
+    read("SequentialSchedule", json!({ "schedules": parts, "milestones": config.get("milestones") }))
 }

@@ -64,9 +64,9 @@ macro_rules! gated_settings {
                     let text = concat!(stringify!($cell), ": 0 units give no output");
                     return Err(Error::config(text, "ask for at least one unit"));
                 }
-                for rate in [self.dropout, self.recurrent_dropout] {
+                for (name, rate) in [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)] {
                     let holds = (0.0..1.0).contains(&rate);
-                    crate::layers::require(holds, stringify!($cell), "a dropout", rate, "a number from 0 to below 1")?;
+                    crate::layers::require(holds, stringify!($cell), name, rate, "a number from 0 to below 1")?;
                 }
                 Ok(vec![Shape::new(&[self.units])?; count])
             }

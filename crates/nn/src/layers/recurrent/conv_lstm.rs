@@ -94,9 +94,9 @@ macro_rules! conv_lstm {
                     );
                     return Err(Error::config(text, "filters and dilation start at 1, and padding is Valid or Same"));
                 }
-                for rate in [self.dropout, self.recurrent_dropout] {
+                for (name, rate) in [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)] {
                     let holds = (0.0..1.0).contains(&rate);
-                    crate::layers::require(holds, class, "a dropout", rate, "a number from 0 to below 1")?;
+                    crate::layers::require(holds, class, name, rate, "a number from 0 to below 1")?;
                 }
                 let window = reach(self.kernel_size.0, self.dilation_rate.0);
                 let state = with_channels(fit(class, input, self.padding, window, self.strides)?, self.filters)?;

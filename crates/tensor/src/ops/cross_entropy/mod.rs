@@ -41,12 +41,14 @@ fn check(x: &[Spec]) -> Result<()> {
 /// The labels, each checked to be one of `classes`.
 fn checked_labels(labels: &View<'_>, classes: usize) -> Result<Scratch<usize>> {
     let labels = labels.indices("cross_entropy")?;
+    let count = labels.len();
     let valid = |(row, &label): (usize, &i64)| match usize::try_from(label) {
         Ok(label) if label < classes => Ok(label),
         _ => Err(Error::index(
             "cross_entropy",
             format!("label {label} at position {row} is not below {classes}, the number of classes"),
         )
+        .of_element(row, count)
         .help("labels count from 0; the last layer needs one unit for each class")),
     };
     labels.iter().enumerate().map(valid).collect()

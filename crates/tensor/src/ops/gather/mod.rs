@@ -52,11 +52,16 @@ fn check_index(op: &str, index: Spec) -> Result<()> {
 
 /// The indices, each checked against the length of the axis.
 fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Scratch<usize>> {
+    let index = index.indices(op)?;
+    let count = index.len();
     let valid = |(at, &i): (usize, &i64)| match usize::try_from(i) {
         Ok(i) if i < length => Ok(i),
-        _ => Err(Error::index(op, format!("index {i} at position {at} is out of range 0..{length}"))),
+        _ => {
+            let text = format!("index {i} at position {at} is out of range 0..{length}");
+            Err(Error::index(op, text).of_element(at, count))
+        }
     };
-    index.indices(op)?.iter().enumerate().map(valid).collect()
+    index.iter().enumerate().map(valid).collect()
 }
 
 /// Every dimension of `small` but the axis, if there is one, is at most that of `large`.
