@@ -6,7 +6,7 @@ use super::rule::{Iteration, Rule, Step, zeros};
 use super::settings::optimizers;
 use crate::Result;
 use crate::range::Range;
-use kiln_autograd::ops::{ArithmeticOps, CastOps, Elementwise, Function, MatMulOps, StatisticsOps, ViewOps};
+use kiln_autograd::ops::{ArithmeticOps, Elementwise, Function, MatMulOps, StatisticsOps, ViewOps};
 use kiln_autograd::{Scalar, Spec, Tensor};
 
 optimizers! {
