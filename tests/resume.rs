@@ -309,7 +309,7 @@ fn another_run_is_told_apart() {
         ("with shuffle true", classifier(0).fit(&data, fit().shuffle(false))),
         ("with training data of 64 samples, checksum", classifier(0).fit(&points(64, 2), fit())),
         ("with validation data unset", classifier(0).fit(&data, fit().validation_data(&points(9, 1)))),
-        ("the callbacks none, this one has EarlyStopping", {
+        ("the callbacks none, this one has EarlyStopping of loss", {
             classifier(0).fit(&data, fit().callback(EarlyStopping::new().monitor("loss")))
         }),
         ("initial_epoch", classifier(0).fit(&data, fit().initial_epoch(1))),
@@ -354,6 +354,24 @@ fn what_does_not_show_in_weights_is_told_apart_too() {
     assert!(error.contains("dense/activation was \"relu\", in this one it is \"tanh\""), "{error}");
     assert_eq!(resumed(model(0.5, "relu"), 0.5), "");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_new_run_takes_no_checkpoints_of_another_away() {
+    let folder = two_checkpoints("taken");
+    let data = points(64, 1);
+    let fit = || quiet().epochs(1).batch_size(16).checkpoint_every(Every::Steps(1), &folder);
+    let error = classifier(0).fit(&data, fit()).unwrap_err().to_string();
+    assert!(error.contains("the newest") && error.contains("checkpoint-000000008"), "{error}");
+    assert!(newest(&folder).exists());
+    // Nor one that goes on with a run of elsewhere.
+    let other = two_checkpoints("elsewhere");
+    let error = classifier(0).fit(&data, fit().epochs(3).resume_from(&other)).unwrap_err().to_string();
+    assert!(error.contains("checkpoints of another run"), "{error}");
+    // A file of the folder itself is that run.
+    let older = folder.join("checkpoint-000000004.safetensors");
+    classifier(0).fit(&data, fit().epochs(2).resume_from(&older)).unwrap();
+    [folder, other].iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Moment {
                 tensors.extend(weights.iter().map(|(path, tensor)| (format!("{prefix}{path}"), tensor.clone())));
             }
         }
-        let callbacks = callbacks.iter().map(|callback| (callback.name().to_owned(), callback.state())).collect();
+        let callbacks = callbacks.iter().map(|callback| (described(&**callback), callback.state())).collect();
         Ok(Moment { record: Record { settings: Json::Null, cursor, stopped, history, callbacks }, tensors })
     }
 }
@@ -246,15 +246,22 @@ impl Checkpoint {
             }
         }
         let then: Vec<&str> = self.record.callbacks.iter().map(|(name, _)| name.as_str()).collect();
-        let own: Vec<&str> = callbacks.iter().map(|callback| callback.name()).collect();
+        let own: Vec<String> = callbacks.iter().map(|callback| described(&**callback)).collect();
         if then != own {
             let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
             return refuse(
                 format!("is of a run with the callbacks {}, this one has {}", list(&then), list(&own)),
                 as_then,
             );
         }
         Ok(())
+    }
+
+    /// Whether it is a file of this folder.
+    fn is_in(&self, folder: &Path) -> bool {
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        self.path.parent().and_then(real).is_some_and(|own| real(folder).as_ref() == Some(&own))
     }
 
     /// Puts the running metrics in place.
@@ -342,6 +349,16 @@ fn told_part(part: &Json) -> String {
     }
 }
 
+/// A callback with what it watches: the state of one that watches something else would be of no use to it.
+fn described(callback: &dyn Callback) -> String {
+    let monitors = callback.monitors();
+    if monitors.is_empty() {
+        callback.name().to_owned()
+    } else {
+        format!("{} of {}", callback.name(), monitors.join(", "))
+    }
+}
+
 fn told(setting: &Json) -> String {
     match setting {
         Json::Null => "unset".to_owned(),
@@ -396,6 +413,7 @@ impl Writer {
         best: Option<(&str, Option<Direction>)>,
         available: &[&str],
         settings: Json,
+        resumed: Option<&Checkpoint>,
     ) -> Result<Writer> {
         let monitor = match best {
             None => None,
@@ -415,7 +433,15 @@ impl Writer {
             }
         };
         let folder = checkpoints.folder.clone();
+        // Now, and not after the first epoch: what cannot be written is known before anything is lost.
+        fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
         remove_unfinished(&folder);
+        if let Some((_, path)) = numbered(&folder)?.pop().filter(|_| resumed.is_none_or(|from| !from.is_in(&folder))) {
+            let text = format!("has the checkpoints of another run, the newest {}", path.display());
+            let help =
+                "go on with that run by .resume_if_found(folder), give this one a folder of its own, or remove them";
+            return Err(Error::file(&folder, text).with_help(help));
+        }
         Ok(Writer {
             every: checkpoints.every,
             folder,

@@ -193,7 +193,8 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
                 self.model.check_metrics_are_shown()?;
             }
             let direction = best.map(|key| (key, self.direction(key)));
-            self.writer = Some(Writer::new(checkpoints, self.fit.keep_checkpoints, direction, available, settings)?);
+            let (keep, resumed) = (self.fit.keep_checkpoints, self.checkpoint.as_ref());
+            self.writer = Some(Writer::new(checkpoints, keep, direction, available, settings, resumed)?);
             if let (Some(writer), Some(checkpoint)) = (&mut self.writer, &self.checkpoint) {
                 writer.goes_on(checkpoint);
             }

@@ -216,7 +216,7 @@ impl Monitor {
     }
 
     /// How much worse than on the reference a metric may become, relative to it; 0.05 unless set. The loss is looked at only where
-    /// the model measures nothing else.
+    /// the model measures nothing else, and a metric only if it is known whether more of it is better.
     ///
     /// # Errors
     /// A negative number.

@@ -105,7 +105,10 @@ impl<M: Module> SearchResult<M> {
         let scored: Vec<(&Trial, f64)> =
             all.filter_map(|trial| Some((trial, trial.score.filter(|score| score.is_finite())?))).collect();
         match scored.is_empty() {
-            true => Err(Error::data("plot: no trial has a score", "let the search run at least one trial")),
+            true => Err(Error::data(
+                "plot: no trial has a score",
+                "a score is the objective in the best epoch: in no epoch of any trial was it a finite number",
+            )),
             false => Ok(scored),
         }
     }

@@ -316,10 +316,24 @@ impl<'s, M: Module + Send> Running<'s, M> {
             fit = fit.epochs(epochs).checkpoint_every(Every::Epochs(1), &own).keep_checkpoints(1).resume_if_found(&own);
         }
         let mut model = build(choice)?;
-        let history = train(&mut model, fit, choice)?;
+        // The user has not added the callback that misses the objective.
+        let mine = format!("EarlyStopping: `{objective}`");
+        let history = train(&mut model, fit, choice).map_err(|error| match error {
+            Error::Config { what, help } => {
+                Error::Config { what: what.replace(&mine, &format!("search: `{objective}`")), help }
+            }
+            other => other,
+        })?;
         if history.was_interrupted() {
             self.interrupted.store(true, Memory::Relaxed);
             return Ok(());
+        }
+        if let Some(epochs) = task.epochs.filter(|epochs| history.params.epochs != *epochs) {
+            let text = format!(
+                "search: the trial was trained for {} epochs, and Hyperband gave it {epochs}",
+                history.params.epochs
+            );
+            return Err(Error::config(text, "leave .epochs(…) out: the Fit of a trial has them"));
         }
         let Some(values) = history.get(objective) else {
             let names: Vec<&str> = history.names().collect();
@@ -380,7 +394,8 @@ impl<'s, M: Module + Send> Running<'s, M> {
                 // It was found by a process before this one.
                 _ => {
                     let mut model = build(&Choice::new(&self.search.space, best.values.clone()))?;
-                    model.load_state(self.folder.join(BEST))?;
+                    let again = "remove the folder to search anew";
+                    model.load_state(self.folder.join(BEST)).map_err(|error| error.with_help(again))?;
                     Some(model)
                 }
             };
