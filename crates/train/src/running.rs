@@ -81,7 +81,7 @@ impl MetricState {
         let mut sizes = Vec::with_capacity(self.objectives.len());
         for (objective, targets) in self.objectives.iter().zip(&batch.targets) {
             sizes.push(match objective.loss.ignored() {
-                Some(label) => targets.ne(label as f64)?.cast(DType::F64)?.sum(..)?,
+                Some(label) => ComparisonOps::ne(targets, label as f64)?.cast(DType::F64)?.sum(..)?,
                 None => Tensor::scalar(n as f64, DType::F64),
             });
         }
