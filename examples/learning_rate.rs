@@ -7,8 +7,9 @@
 
 use clap::Parser;
 use kiln::prelude::*;
+use kiln::train::RateFinder;
 use kiln::train::plot::ComparePlot;
-use kiln::train::{RateFinder, StopReason};
+use kiln::train::search::Value;
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -50,15 +51,15 @@ fn main() -> Result<()> {
         let fit = Fit::new().epochs(options.epochs).verbose(Verbosity::Silent).validation_data(&test);
         let history = model(rate)?.fit(&train, fit)?;
         let accuracy = history.best_value("val_accuracy", Mode::Max).unwrap_or(f64::NAN);
+        let rate = Value::from(rate);
         println!(
-            "{name:>9}: {rate:.1e}, loss {:.3}, best accuracy {accuracy:.3}",
+            "{name:>9}: {rate}, loss {:.3}, best accuracy {accuracy:.3}",
             history.last("loss").unwrap_or(f64::NAN)
         );
-        if let Some(reason @ StopReason::Interrupted { .. }) = &history.stopped {
-            println!("{reason}");
+        if history.was_interrupted() {
             return Ok(());
         }
-        runs.push((format!("{name}: {rate:.1e}"), history));
+        runs.push((format!("{name}: {rate}"), history));
     }
     let plot = ComparePlot::new().title("Three learning rates").metrics(["loss", "accuracy"]);
     let plot = runs.iter().fold(plot, |plot, (name, history)| plot.run(name, history));

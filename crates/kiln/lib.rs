@@ -33,7 +33,8 @@
 //! # The book
 //!
 //! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/compile-and-fit.md`
-//! (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
+//! (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/resuming.md` (runs that go on where they were),
+//! `docs/tuning.md` (learning rates, searches), `docs/deploying.md` (predictors, monitoring, retraining), `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
 //! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`. Programs that train on real data are in `examples`.
 //!
 //! # Features
@@ -42,6 +43,7 @@
 //! |---|---|---|
 //! | `cpu` | yes | the processor, which is always built: a name for crates that choose their backends by feature |
 //! | `plot` | yes | histories, confusion matrices, curves as PNG or SVG, and a run on one page of HTML |
+//! | `bayesian` | no | `search::Search::bayesian`, with six small crates |
 //! | `cuda` | no | prepared: it compiles everywhere, and [`Device::cuda`](tensor::Device::cuda) says what is missing |
 //! | `approx` | no | tensors in the macros of the crate `approx`: `assert_relative_eq!(a, b, max_relative = 1e-6)` |
 //!
@@ -88,8 +90,8 @@ pub mod prelude {
     };
     pub use kiln_train::callbacks::{self, *};
     pub use kiln_train::{
-        ClassWeight, ClassificationReport, Compile, ConfusionMatrix, Dataset, Error, Fit, History, Logs, Model, Result,
-        Verbosity, datasets,
+        ClassWeight, ClassificationReport, Compile, ConfusionMatrix, Dataset, Error, Every, Fit, History, Logs, Model,
+        Result, Stream, Verbosity, datasets,
     };
 }
 
@@ -103,6 +105,13 @@ mod book {
     #[doc = include_str!("../../docs/reading-a-run.md")]
     #[cfg(feature = "plot")]
     mod reading_a_run {}
+    #[doc = include_str!("../../docs/resuming.md")]
+    mod resuming {}
+    #[doc = include_str!("../../docs/tuning.md")]
+    #[cfg(feature = "plot")]
+    mod tuning {}
+    #[doc = include_str!("../../docs/deploying.md")]
+    mod deploying {}
     #[doc = include_str!("../../docs/composing-models.md")]
     mod composing_models {}
     #[doc = include_str!("../../docs/extending.md")]

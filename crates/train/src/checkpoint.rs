@@ -23,7 +23,7 @@ const ENTRY: &str = "kiln_model";
 pub(crate) const OPTIMIZER: &str = "optimizer/";
 /// Before the names of what a run keeps beside the model.
 pub(crate) const RUN: &str = "run/";
-/// The entry of the header that holds the checksum of all bytes but its own digits.
+/// What the checksum of all bytes but its own digits is called.
 const CHECKSUM: &str = "kiln_checksum";
 /// How a model goes on that no file can describe.
 const OWN_PARTS: &str =
@@ -78,7 +78,8 @@ impl<M: Module> Model<M> {
     /// A file that cannot be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         let weights = named_parameters(&self.module);
-        write(path.as_ref(), weights.iter().map(|(name, tensor)| (name.as_str(), tensor)), None)
+        let weights = weights.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        write(path.as_ref(), weights, CHECKSUM, NO_DIGITS.to_owned())
     }
 
     /// Reads weights that [`Model::save_weights`] or [`Model::save`] wrote into this model.
@@ -382,22 +383,30 @@ pub(crate) fn write_model(
     run: &[(String, Tensor)],
     description: &Description,
 ) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(description).map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
+    let mut description = description.clone();
+    description.insert(CHECKSUM.to_owned(), NO_DIGITS.into());
+    let text = serde_json::to_string_pretty(&description)
+        .map_err(|e| Error::data(format!("the model's settings: {e}"), ""))?;
+    // A file that could not be read again is worth nothing.
+    serde_json::from_str::<Json>(&text).map_err(|e| {
+        let text = format!("the model's settings cannot be read back: {e}");
+        Error::data(text, "a file holds models within models up to 40 deep: build inner ones flat, of their layers")
+    })?;
     let run: Vec<(String, &Tensor)> = run.iter().map(|(name, tensor)| (format!("{RUN}{name}"), tensor)).collect();
     let all = model.iter().map(|(name, tensor)| (name.as_str(), tensor));
     let all = all.chain(run.iter().map(|(name, tensor)| (name.as_str(), *tensor)));
-    write(path, all, Some(text))
+    write(path, all, ENTRY, text)
 }
 
-/// Writes tensors with a description, if they have one, and a checksum.
+/// Writes tensors with one entry in the header, the checksum or what has it inside; of several the order would change from
+/// process to process.
 fn write<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
-    description: Option<String>,
+    entry: &str,
+    text: String,
 ) -> Result<()> {
-    let mut metadata = BTreeMap::from([(CHECKSUM.to_owned(), NO_DIGITS.to_owned())]);
-    metadata.extend(description.map(|text| (ENTRY.to_owned(), text)));
+    let metadata = BTreeMap::from([(entry.to_owned(), text)]);
     let mut bytes = to_safetensors(tensors, &metadata).map_err(kiln_nn::Error::from)?;
     if let Some(at) = digits(&bytes) {
         let sum = checksum(&bytes, at);
@@ -409,14 +418,18 @@ fn write<'a>(
 /// What stands for the digits of a checksum while it is computed.
 const NO_DIGITS: &str = "00000000";
 
-/// Where the digits of the checksum are. No quotation mark inside of a text of the header stands without a backslash, so the entry
-/// is found by its own.
+/// Where the digits of the checksum are: in an entry of the header, or in the description that is one. A quotation mark within
+/// a name has more backslashes, so that neither is found by mistake.
 fn digits(bytes: &[u8]) -> Option<usize> {
     let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
     let header = bytes.get(8..8 + usize::try_from(length).ok().filter(|length| *length < bytes.len())?)?;
-    let entry = format!("\"{CHECKSUM}\":\"");
-    let at = header.windows(entry.len()).position(|part| part == entry.as_bytes())? + 8 + entry.len();
-    (bytes.get(at + NO_DIGITS.len()) == Some(&b'"')).then_some(at)
+    let after = |before: String| {
+        let at = header.windows(before.len()).position(|part| part == before.as_bytes());
+        at.map(|at| 8 + at + before.len())
+    };
+    let in_text = || after(format!(r#"\"{CHECKSUM}\": \""#));
+    let at = after(format!(r#""{CHECKSUM}":""#)).or_else(in_text)?;
+    matches!(bytes.get(at + NO_DIGITS.len())?, b'"' | b'\\').then_some(at)
 }
 
 /// The CRC-32 of a file whose checksum stands at `at`.

@@ -112,17 +112,6 @@ metrics! {
         /// one, a sigmoid unit's, it is 0.5.
         threshold: Option<f64> = None => Range::Fraction,
     }
-    /// The mean over the classes of the intersection over the union, from class ids or rows of scores.
-    MeanIoU "mean_io_u" Max Table {
-        /// Number of classes.
-        num_classes: usize = 2 => 1..=MOST_CLASSES,
-        /// A class whose samples do not count.
-        ignore_class: Option<i64> = None,
-        /// Whether targets are class ids, not rows.
-        sparse_y_true: bool = true,
-        /// Whether predictions are class ids, not rows.
-        sparse_y_pred: bool = true,
-    }
     /// How often each class (row) was taken for each (column), row by row.
     ConfusionMatrix "confusion_matrix" None Table {
         /// Number of classes.
@@ -131,7 +120,7 @@ metrics! {
 }
 
 /// The classes of the largest table whose cells memory could have addresses for.
-const MOST_CLASSES: usize = 1 << 29;
+pub(super) const MOST_CLASSES: usize = 1 << 29;
 
 /// One threshold or several. In a config, `null`, a number or a list.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -366,10 +355,10 @@ impl Measure for FBetaScore {
 }
 
 /// What a confusion matrix takes of targets or predictions.
-struct Labels<'a> {
-    x: &'a Tensor,
+pub(super) struct Labels<'a> {
+    pub(super) x: &'a Tensor,
     /// Whether they are class ids, not rows of scores.
-    are_ids: bool,
+    pub(super) are_ids: bool,
 }
 
 impl Labels<'_> {
@@ -389,7 +378,7 @@ impl Labels<'_> {
 
 impl Table {
     /// Counts which class was taken for which.
-    fn add(
+    pub(super) fn add(
         &mut self,
         name: &str,
         classes: usize,
@@ -419,30 +408,6 @@ impl Table {
         let cell = cell.map_err(kiln_autograd::Error::unplaced)?;
         self.cells = self.cells.expand([classes * classes])?.scatter_add(0, &cell, &weights)?;
         Ok(())
-    }
-}
-
-impl Measure for MeanIoU {
-    fn take_in(&mut self, y_true: &Tensor, y_pred: &Tensor, weight: Option<&Tensor>) -> Result<()> {
-        let t = Labels { x: y_true, are_ids: self.sparse_y_true };
-        let p = Labels { x: y_pred, are_ids: self.sparse_y_pred };
-        self.state.add(&self.name, self.num_classes, [t, p], weight, self.ignore_class)
-    }
-
-    fn report(&self) -> Vec<f64> {
-        let n = self.num_classes;
-        let cells = self.state.cells.to_vec_as::<f64>();
-        // Before the first batch there is no table.
-        let n = if n.checked_mul(n) == Some(cells.len()) { n } else { 0 };
-        let cell = |row: usize, column: usize| cells[row * n + column];
-        let classes = (0..n).filter_map(|class| {
-            let both = cell(class, class);
-            let either = (0..n).map(|other| cell(class, other) + cell(other, class)).sum::<f64>() - both;
-            // A class that neither side has does not count.
-            (either > 0.0).then(|| both / either)
-        });
-        let ious: Vec<f64> = classes.collect();
-        vec![quotient(ious.iter().sum(), ious.len() as f64)]
     }
 }
 

@@ -6,6 +6,7 @@ mod checks;
 mod confusion;
 mod curves;
 mod custom;
+mod iou;
 mod macros;
 mod means;
 mod points;
@@ -15,6 +16,7 @@ mod state;
 pub use confusion::*;
 pub use curves::*;
 pub use custom::MetricFn;
+pub use iou::*;
 pub use means::*;
 pub use points::*;
 pub use several::IntoMetrics;
@@ -218,7 +220,11 @@ table! {
     "specificity_at_sensitivity" => SpecificityAtSensitivity;
     "precision_at_recall" => PrecisionAtRecall;
     "recall_at_precision" => RecallAtPrecision;
+    "io_u" "iou" => IoU;
+    "binary_io_u" "binary_iou" => BinaryIoU;
     "mean_io_u" "mean_iou" => MeanIoU;
+    "one_hot_io_u" "one_hot_iou" => OneHotIoU;
+    "one_hot_mean_io_u" "one_hot_mean_iou" => OneHotMeanIoU;
     "confusion_matrix" => ConfusionMatrix;
     "r2_score" "r2" => R2Score;
     "mean_squared_error" "mse" => MeanSquaredError;
@@ -504,7 +510,7 @@ mod tests {
                 let mut wrong = config.clone();
                 wrong[setting] = serde_json::json!(-1e300);
                 let metric = build(wrong).unwrap();
-                let is_free = (names[0], setting.as_str()) == ("binary_accuracy", "threshold");
+                let is_free = ["binary_accuracy", "binary_io_u"].contains(&names[0]) && setting == "threshold";
                 assert!(is_free || metric.into_metric().is_err(), "{names:?} {setting}");
             }
         }

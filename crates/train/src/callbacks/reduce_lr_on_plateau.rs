@@ -24,6 +24,8 @@ pub struct ReduceLROnPlateau {
     min_delta: f64,
     cooldown: usize,
     min_lr: f64,
+    is_relative: bool,
+    min_change: f64,
     verbose: bool,
     direction: Direction,
     state: State,
@@ -54,6 +56,8 @@ impl ReduceLROnPlateau {
             min_delta: 1e-4,
             cooldown: 0,
             min_lr: 0.0,
+            is_relative: false,
+            min_change: 0.0,
             verbose: false,
             direction: Direction::Min,
             state: State::default(),
@@ -95,6 +99,20 @@ impl ReduceLROnPlateau {
         self
     }
 
+    /// Whether [`min_delta`](ReduceLROnPlateau::min_delta) is a part of the best value, as PyTorch's `threshold_mode="rel"`; the default is no.
+    #[must_use]
+    pub fn relative(mut self, yes: bool) -> Self {
+        self.is_relative = yes;
+        self
+    }
+
+    /// The smallest change of the rate that is worth making, PyTorch's `eps`; the default is 0.
+    #[must_use]
+    pub fn min_change(mut self, change: f64) -> Self {
+        self.min_change = change;
+        self
+    }
+
     /// How many epochs after a reduction do not count towards patience; the default is 0. Keras counts the last of them, so its
     /// `cooldown=n` is one of `n - 1` epochs.
     #[must_use]
@@ -120,9 +138,11 @@ impl ReduceLROnPlateau {
     /// Keras's rule here compares with `best - min_delta`, not `value + min_delta`: the two round differently.
     fn improves(&self, value: f64) -> bool {
         let Some(best) = self.state.best else { return !value.is_nan() };
-        match self.direction {
-            Direction::Min => value < best - self.min_delta,
-            Direction::Max => value > best + self.min_delta,
+        match (self.direction, self.is_relative) {
+            (Direction::Min, false) => value < best - self.min_delta,
+            (Direction::Max, false) => value > best + self.min_delta,
+            (Direction::Min, true) => value < best * (1.0 - self.min_delta),
+            (Direction::Max, true) => value > best * (1.0 + self.min_delta),
         }
     }
 
@@ -133,6 +153,8 @@ impl ReduceLROnPlateau {
             (format!("min_delta is {}", self.min_delta), "give a finite number from 0, such as 0.0001")
         } else if !(self.min_lr.is_finite() && self.min_lr >= 0.0) {
             (format!("min_lr is {}", self.min_lr), "give 0 or a small positive number")
+        } else if !(self.min_change.is_finite() && self.min_change >= 0.0) {
+            (format!("min_change is {}", self.min_change), "give 0 or a small positive number, such as 1e-8")
         } else {
             return Ok(());
         };
@@ -173,9 +195,12 @@ impl Callback for ReduceLROnPlateau {
         let old = control.learning_rate();
         if self.state.wait >= self.patience && old > self.min_lr {
             let new = (old * self.factor).max(self.min_lr);
-            control.set_learning_rate(new)?;
-            if self.verbose {
-                control.message(&format!("Epoch {}: ReduceLROnPlateau reducing learning rate to {new}.", epoch + 1));
+            if old - new > self.min_change {
+                control.set_learning_rate(new)?;
+                if self.verbose {
+                    control
+                        .message(&format!("Epoch {}: ReduceLROnPlateau reducing learning rate to {new}.", epoch + 1));
+                }
             }
             self.state.cooldown = self.cooldown;
             self.state.wait = 0;
@@ -262,6 +287,7 @@ mod tests {
             for (setting, mut callback) in [
                 ("min_delta is", ReduceLROnPlateau::new().min_delta(bad)),
                 ("min_lr is", ReduceLROnPlateau::new().min_lr(bad)),
+                ("min_change is", ReduceLROnPlateau::new().min_change(bad)),
             ] {
                 let error = callback.on_train_begin(&mut Fake::default()).unwrap_err();
                 assert!(error.to_string().contains(setting), "{error}");

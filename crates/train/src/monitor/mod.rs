@@ -113,10 +113,10 @@ impl fmt::Display for Event {
 #[derive(Debug)]
 pub struct Monitor {
     reference: Reference,
-    window: usize,
-    psi: f64,
+    pub(crate) window: usize,
+    pub(crate) psi: f64,
     p_value: f64,
-    tolerance: f64,
+    pub(crate) tolerance: f64,
     pending_most: usize,
     metrics: MetricState,
     directions: Vec<(String, Direction)>,
@@ -305,7 +305,7 @@ impl Monitor {
     }
 
     /// A row for each window: the largest index of the inputs and of the predictions, how many inputs have moved, and the
-    /// metrics by then. To be printed, plotted or written as that of a training run.
+    /// metrics by then. To be printed or written as that of a training run.
     pub fn history(&self) -> &History {
         &self.history
     }

@@ -82,7 +82,7 @@ impl Reference {
         Ok(self)
     }
 
-    pub(super) fn metric(&self, name: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         self.metrics.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
     }
 

@@ -18,6 +18,7 @@ mod confusion;
 mod curves;
 mod figure;
 mod gallery;
+mod monitor;
 mod panel;
 mod picture;
 mod rates;

@@ -42,6 +42,8 @@ pub struct Panel {
     pub bands: Vec<Band>,
     pub legend: Legend,
     pub best: Option<Best>,
+    /// What is counted along the axis, if it is not epochs.
+    pub across: Option<String>,
     /// Whether NaN and infinite values are worth a mark: for losses they are.
     pub marks_lost: bool,
 }
@@ -109,7 +111,8 @@ impl Panel {
         let across: Vec<_> = frame.x.whole_ticks(10).into_iter().filter(is_epoch).collect();
         let scale = if frame.y.is_log() { " (log scale)" } else { "" };
         let upwards = if self.has_values() { frame.y.ticks(MOST_TICKS) } else { Vec::new() };
-        frame.draw_axes(canvas, [&across, &upwards], ["epoch", &format!("{}{scale}", self.title)], left);
+        let counted = self.across.as_deref().unwrap_or("epoch");
+        frame.draw_axes(canvas, [&across, &upwards], [counted, &format!("{}{scale}", self.title)], left);
     }
 
     fn draw_values(&self, canvas: &mut Canvas, frame: &Frame) {

@@ -5,6 +5,7 @@ use super::canvas::{Canvas, Point};
 use super::figure::Figure;
 use super::scale::Scale;
 use crate::rate_finder::RateSweep;
+use crate::search::Value;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -39,7 +40,8 @@ impl RateSweep {
             .filter(|loss| loss.is_finite())
             .fold(first, f64::max)
             .min(MOST * first.abs() + f64::MIN_POSITIVE);
-        let y = Scale::around(self.smoothed.iter().copied().filter(|loss| *loss <= most).chain([most]));
+        let y =
+            Scale::around(self.smoothed.iter().chain(&self.losses).copied().filter(|loss| *loss <= most).chain([most]));
         let upwards = y.ticks(6);
         let tick_width = upwards.iter().map(|(_, text)| Canvas::text_width(text, TICK_SIZE)).fold(0.0, f64::max);
         let left = 8.0 + LABEL_SIZE + 22.0 + tick_width;
@@ -78,7 +80,7 @@ impl RateSweep {
             let ends = [(frame.at(rate, 0.0).0, frame.top), (frame.at(rate, 0.0).0, frame.bottom)];
             canvas.dashed(&ends, (5.0, 5.0), 1.75, colour);
             drawn.line(&ends);
-            legend.add(Mark::Dashed(colour), format!("{text} {rate:.1e}"));
+            legend.add(Mark::Dashed(colour), format!("{text} {}", Value::from(rate)));
         }
         match legend.place(&frame, &drawn) {
             Some(place) => legend.draw(&mut canvas, place),

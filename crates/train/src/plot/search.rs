@@ -42,10 +42,6 @@ impl<M: Module> SearchResult<M> {
         canvas.text(&title, (width / 2.0, 20.0), TITLE_SIZE, INK, Align::Centre);
         let x = |axis: usize| left + APART * axis as f64;
         let y = |share: f64| top + HEIGHT * (1.0 - share);
-        for (axis, dimension) in self.space.dimensions.iter().enumerate() {
-            draw_axis(&mut canvas, (x(axis), top, HEIGHT), &dimension.name, &ticks(&dimension.range));
-        }
-        draw_axis(&mut canvas, (x(axes), top, HEIGHT), &self.objective, &placed(scores, 5));
         let best = self.best().map(|trial| trial.number);
         // The better ones above the others.
         for (trial, score) in scored.iter().rev() {
@@ -56,6 +52,11 @@ impl<M: Module> SearchResult<M> {
             let is_best = best == Some(trial.number);
             canvas.line(points, if is_best { LINE + 1.0 } else { 1.5 }, self.shade(trial, *score, &scored));
         }
+        // Above the lines, so that they can be read.
+        for (axis, dimension) in self.space.dimensions.iter().enumerate() {
+            draw_axis(&mut canvas, (x(axis), top, HEIGHT), &dimension.name, &ticks(&dimension.range));
+        }
+        draw_axis(&mut canvas, (x(axes), top, HEIGHT), &self.objective, &placed(scores, 5));
         Ok(Figure(canvas))
     }
 
@@ -136,7 +137,7 @@ fn draw_axis(canvas: &mut Canvas, (x, top, height): (f64, f64, f64), name: &str,
         canvas.line(vec![(x - 4.0, y), (x, y)], 1.0, SOFT_INK);
         // On paper of its own, for lines pass here.
         let width = Canvas::text_width(text, TICK_SIZE);
-        canvas.fill((x - 9.0 - width, y - 8.0), (x - 5.0, y + 8.0), RGBAColor(255, 255, 255, 0.75));
+        canvas.fill((x - 9.0 - width, y - 8.0), (x - 5.0, y + 8.0), RGBAColor(255, 255, 255, 0.85));
         canvas.text(text, (x - 7.0, y), TICK_SIZE, SOFT_INK, Align::Right);
     }
 }
@@ -158,8 +159,10 @@ fn ticks(range: &Range) -> Vec<(f64, String)> {
             let (low, high) = range.ends();
             let decades = low.log10().ceil() as i32..=high.log10().floor() as i32;
             let mut ticks: Vec<f64> = decades.map(|exponent| 10f64.powi(exponent)).collect();
-            if ticks.len() < 2 {
-                ticks = vec![low, high];
+            if ticks.len() < 3 {
+                // No decade that would stand in the way of an end.
+                ticks.retain(|tick| tick / low > 1.5 && high / tick > 1.5);
+                ticks = [low].into_iter().chain(ticks).chain([high]).collect();
             }
             let value =
                 |x: f64| if matches!(range, Range::Int { .. }) { Value::Int(x as u64) } else { Value::Float(x) };

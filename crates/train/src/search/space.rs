@@ -24,7 +24,9 @@ impl fmt::Display for Value {
             Value::Int(value) => value.fmt(f),
             // Four digits that count: what is drawn has sixteen.
             Value::Float(value) if *value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e5) => {
-                write!(f, "{value:.3e}")
+                let text = format!("{value:.3e}");
+                let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+                write!(f, "{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'))
             }
             Value::Float(value) => {
                 let digits = (3 - value.abs().max(1e-3).log10().floor() as i32).max(1) as usize;
@@ -451,6 +453,7 @@ mod tests {
             (0.012_345_6, "0.01235"),
             (123.456, "123.5"),
             (0.000_123_4, "1.234e-4"),
+            (1e-4, "1e-4"),
             (0.0, "0"),
             (2.0, "2"),
         ] {

@@ -54,9 +54,20 @@ impl Control for Run {
 }
 
 /// Goes through the series until the callback stops it; `each` is called after an epoch.
-fn drive(entry: &Value, callback: &mut dyn Callback, run: &mut Run, mut each: impl FnMut(&Run)) -> Result<usize, Stop> {
+fn drive(entry: &Value, callback: &mut dyn Callback, run: &mut Run, each: impl FnMut(&Run)) -> Result<usize, Stop> {
+    drive_by(entry, "monitored", callback, run, each)
+}
+
+/// [`drive`] by the series under a name.
+fn drive_by(
+    entry: &Value,
+    series: &str,
+    callback: &mut dyn Callback,
+    run: &mut Run,
+    mut each: impl FnMut(&Run),
+) -> Result<usize, Stop> {
     let failed = |error: kiln::train::Error| Stop::Failed(error.to_string());
-    let series = entry.get("monitored").and_then(numbers).unwrap_or_default();
+    let series = entry.get(series).and_then(numbers).unwrap_or_default();
     let mut epochs = 0;
     callback.on_train_begin(run).map_err(failed)?;
     for (epoch, &value) in series.iter().enumerate() {
@@ -133,6 +144,29 @@ pub(crate) fn plateau(config: &Value, otherwise: Mode) -> Result<ReduceLROnPlate
         };
     }
     Ok(callback)
+}
+
+/// PyTorch's `ReduceLROnPlateau`, which it counts among schedules: the rate of each step, before its metric is known.
+pub(crate) fn torch_plateau(entry: &Value) -> Result<(), Stop> {
+    let config = entry.get("config").unwrap_or(&Value::Null);
+    let of = |name: &str, otherwise: f64| config.get(name).and_then(number).unwrap_or(otherwise);
+    // Its patience is the number of epochs that are borne, ours that of the one that is not.
+    let callback = ReduceLROnPlateau::new().monitor("val_loss").patience(of("patience", 10.0) as usize + 1);
+    let callback =
+        callback.mode(mode(config, Mode::Min)).factor(of("factor", 0.1)).cooldown(of("cooldown", 0.0) as usize);
+    let is_relative = config.get("threshold_mode").and_then(Value::as_str) != Some("abs");
+    let callback = callback.min_delta(of("threshold", 1e-4)).relative(is_relative);
+    let mut callback = callback.min_lr(of("min_lr", 0.0)).min_change(of("eps", 1e-8));
+    let known = ["mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"];
+    if let Some((other, _)) = settings(config).find(|(name, _)| !known.contains(name)) {
+        return Stop::unsupported(format!("schedule ReduceLROnPlateau: {other}"));
+    }
+    let mut run = Run { rate: entry.get("base_lr").and_then(number).unwrap_or(0.0), ..Run::default() };
+    let mut rates = vec![run.rate];
+    drive_by(entry, "metrics", &mut callback, &mut run, |run| rates.push(run.rate))?;
+    rates.pop();
+    let want = entry.get("values").and_then(numbers).unwrap_or_default();
+    Ok(Tolerance::of(entry, "tol").numbers("rate", &rates, &want)?)
 }
 
 fn stops(entry: &Value) -> Result<(), Stop> {

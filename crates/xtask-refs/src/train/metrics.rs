@@ -5,6 +5,8 @@ use crate::Stop;
 use crate::compare::Tolerance;
 use crate::files::{Manifest, numbers, text};
 use kiln::nn::metrics::{self, Metric};
+use kiln::tensor::DType;
+use kiln::tensor::ops::CastOps;
 use serde_json::Value;
 
 pub(super) fn run(manifest: &Manifest, entry: &Value) -> Result<(), Stop> {
@@ -27,7 +29,13 @@ fn update(manifest: &Manifest, metric: &mut dyn Metric, batch: &Value) -> Result
     let y_pred = manifest.field(batch, "y_pred")?.ok_or_else(|| Stop::Failed("a batch has no y_pred".into()))?;
     // Means and sums have no targets.
     let y_true = manifest.field(batch, "y_true")?.unwrap_or(y_pred);
-    Ok(metric.update(y_true, y_pred, manifest.field(batch, "sample_weight")?)?)
+    let weights = manifest.field(batch, "sample_weight")?;
+    // Keras counts intersections and unions in whole numbers: of weights it takes what is before the point.
+    let whole = match weights.filter(|_| metric.type_name().ends_with("IoU")) {
+        Some(weights) => Some(weights.cast(DType::I64)?),
+        None => None,
+    };
+    Ok(metric.update(y_true, y_pred, whole.as_ref().or(weights))?)
 }
 
 fn expected(value: &Value) -> Result<Vec<f64>, Stop> {

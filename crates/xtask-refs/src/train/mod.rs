@@ -17,9 +17,6 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
     let kind = manifest.text("kind");
     for entry in manifest.list("entries") {
         let result: Result<(), Stop> = match kind {
-            _ if skipped(text(entry, "metric")).is_some() => {
-                Stop::unsupported(skipped(text(entry, "metric")).unwrap_or_default())
-            }
             "layers" => layers::run(manifest, entry),
             "losses" => losses::run(manifest, entry),
             "callbacks" => callbacks::run(entry),
@@ -43,14 +40,4 @@ pub(super) fn supported<T>(name: &str, result: kiln::nn::Result<T>) -> Result<T,
 /// `{"name": …, "config": …}` of an entry whose name is under `key`.
 fn config(entry: &Value, key: &str) -> Value {
     serde_json::json!({ "name": text(entry, key), "config": entry.get("config").cloned().unwrap_or(Value::Null) })
-}
-
-/// Metrics that this library means to answer differently, and why.
-fn skipped(metric: &str) -> Option<&'static str> {
-    match metric {
-        "MeanIoU" => {
-            Some("MeanIoU (skipped: Keras computes it in single precision with an epsilon, beyond the tolerance)")
-        }
-        _ => None,
-    }
 }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 
 pub(super) fn run(entry: &Value) -> Result<(), Stop> {
     let (name, config) = (text(entry, "schedule"), entry.get("config"));
+    if name == "ReduceLROnPlateau" {
+        return super::callbacks::torch_plateau(entry);
+    }
     let schedule = match text(entry, "library") {
         "torch" => torch(name, config, entry.get("base_lr").and_then(number).unwrap_or(0.0))?,
         _ => keras(name, config)?,
