@@ -158,13 +158,24 @@ impl Setting for Factor {
 
 fn check(class: &str, input: &Shape, Factor(bounds): Factor) -> Result<()> {
     space::<2>(class, input)?;
-    if bounds.iter().all(|b| b.is_finite()) && bounds[0] <= bounds[1] {
+    if bounds.iter().all(|bound| (-1.0..=1.0).contains(bound)) && bounds[0] <= bounds[1] {
         return Ok(());
     }
     Err(Error::config(
         format!("{class}: a factor from {} to {}", bounds[0], bounds[1]),
-        "give two bounds, the lower first",
+        "give two bounds from -1 to 1, the lower first",
     ))
+}
+
+/// The smallest and the largest value of an image.
+fn check_range(class: &str, [low, high]: [f64; 2]) -> Result<()> {
+    match low.is_finite() && high.is_finite() && low < high {
+        true => Ok(()),
+        false => Err(Error::config(
+            format!("{class}: value_range is [{low}, {high}]"),
+            "give two finite numbers, the lower first, such as [0.0, 255.0]",
+        )),
+    }
 }
 
 settings! {
@@ -238,6 +249,7 @@ macro_rules! moving {
             with_data_format!();
 
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                super::require_fill(stringify!($name), self.fill_value)?;
                 self.checked(input).map(|()| *input)
             }
 
@@ -407,6 +419,7 @@ impl Layer for RandomContrast {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_range("RandomContrast", self.value_range)?;
         check("RandomContrast", input, self.factor).map(|()| *input)
     }
 
@@ -445,6 +458,7 @@ impl Layer for RandomBrightness {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_range("RandomBrightness", self.value_range)?;
         check("RandomBrightness", input, self.factor).map(|()| *input)
     }
 

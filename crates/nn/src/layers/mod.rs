@@ -182,6 +182,11 @@ pub(crate) fn require(holds: bool, class: &str, setting: &str, value: f64, range
     if holds { Ok(()) } else { Err(Error::config(format!("{class}: {setting} is {value}"), format!("give {range}"))) }
 }
 
+/// Checks what stands outside of an image.
+pub(crate) fn require_fill(class: &str, value: f64) -> Result<()> {
+    require(value.is_finite(), class, "fill_value", value, "a finite number, such as 0")
+}
+
 /// Checks what a normalization adds to a variance.
 pub(crate) fn require_epsilon(class: &str, epsilon: f64) -> Result<()> {
     let holds = epsilon.is_finite() && epsilon >= 0.0;

@@ -261,6 +261,10 @@ impl Layer for ActivityRegularization {
     described!();
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        for (name, factor) in [("l1", self.l1), ("l2", self.l2)] {
+            let holds = factor.is_finite() && factor >= 0.0;
+            require(holds, "ActivityRegularization", name, factor, "a finite number from 0, such as 0.01")?;
+        }
         Ok(*input)
     }
 

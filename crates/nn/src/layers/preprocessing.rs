@@ -390,6 +390,7 @@ impl Layer for Resizing {
             let text = "Resizing: an image is cropped or padded to its proportions, not both";
             return Err(Error::config(text, "set one of the two"));
         }
+        super::require_fill("Resizing", self.fill_value)?;
         image_size("Resizing", input, self.height, self.width)
     }
 

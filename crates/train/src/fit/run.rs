@@ -341,6 +341,13 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             logs.set("loss_scale", scale);
         }
         self.progress.end(&logs);
+        let is_lost = |logs: &Logs| logs.get("loss").is_some_and(|loss| !loss.is_finite());
+        let was_lost = self.model.history.get("loss").and_then(<[f64]>::last).is_some_and(|loss| !loss.is_finite());
+        if is_lost(&logs) && !was_lost {
+            self.progress.message(
+                "the loss is no number any more: Fit::check_finite names where it got lost, TerminateOnNaN ends such a run",
+            );
+        }
         self.each_callback(|callback, run| callback.on_epoch_end(epoch, &mut logs, run))?;
         if self.cursor.logs_rate {
             logs.set("learning_rate", self.cursor.rate);

@@ -141,6 +141,8 @@ macro_rules! plain_attention {
 
             fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
                 let class = stringify!($name);
+                let holds = (0.0..1.0).contains(&self.dropout);
+                crate::layers::require(holds, class, "dropout", self.dropout, "a number from 0 to below 1")?;
                 let [[rows, features], [columns, width], [_, others]] = sequences(class, inputs)?;
                 if features != others {
                     let text = format!("{class}: queries of {features} features and keys of {others}");

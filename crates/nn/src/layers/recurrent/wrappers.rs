@@ -283,6 +283,8 @@ impl AnyLayer for Masking {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let [input] = arity("Masking", inputs)?;
+        let is_number = !self.mask_value.is_nan();
+        crate::layers::require(is_number, "Masking", "mask_value", self.mask_value, "a number: NaN equals nothing")?;
         super::step_of("Masking", input)?;
         Ok(vec![*input])
     }
