@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::history::Logs;
 use crate::model::{Objective, Prediction, StepOutput, Tracked};
 use kiln_nn::metrics::{Accuracy, Mean, Metric};
-use kiln_nn::ops::{ArithmeticOps, CastOps, ReduceOps, ViewOps};
+use kiln_nn::ops::{ArithmeticOps, CastOps, ComparisonOps, ReduceOps, ViewOps};
 use kiln_nn::{DType, Tensor, Var};
 
 /// What logs call the mean norm of all gradients together, before any of them is clipped.
