@@ -168,6 +168,11 @@ pub trait Module: Debug + Send {
         Vec::new()
     }
 
+    /// The class of the layer that makes each output, and the shape of one sample of it; none where they are not known.
+    fn output_layers(&self) -> Vec<(String, Shape)> {
+        Vec::new()
+    }
+
     /// The architecture as data, for a model file; `None` where it is code.
     fn config(&self) -> Option<serde_json::Value> {
         None

@@ -33,6 +33,7 @@ mod checkpoint;
 mod cross_validate;
 pub mod data;
 pub mod datasets;
+mod doubts;
 pub mod error;
 mod fit;
 pub mod history;

@@ -60,7 +60,7 @@ pub(crate) struct Objective {
     /// The same loss of logits, where the output ends in the activation that it is fused with.
     fused: Option<Box<dyn Loss>>,
     /// What makes predictions of logits.
-    activation: Activation,
+    pub(crate) activation: Activation,
     /// The part that it has in the whole.
     pub(crate) weight: f64,
 }

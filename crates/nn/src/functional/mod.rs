@@ -459,6 +459,14 @@ impl Functional {
         self.outputs.iter().map(of).collect()
     }
 
+    /// What makes each output, and its shape.
+    fn output_layers(&self) -> Vec<(String, Shape)> {
+        let class = |value| {
+            self.call_of(value).map_or_else(String::new, |call| self.layers[call.layer].layer.class_name().to_owned())
+        };
+        self.outputs.iter().map(|&value| (class(value), self.shapes[value])).collect()
+    }
+
     /// [`Functional::computed`] in the type of the policy.
     fn outputs(&self, x: &[Signal], weights: Weights<'_>, pass: &mut Pass, logits: bool) -> Result<Vec<Signal>> {
         let Some(compute) = self.compute else { return self.computed(x, weights, pass, logits) };

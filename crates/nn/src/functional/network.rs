@@ -54,6 +54,10 @@ impl Module for Network {
         self.graph.activations()
     }
 
+    fn output_layers(&self) -> Vec<(String, Shape)> {
+        self.graph.output_layers()
+    }
+
     fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
         self.held.visit(visit);
     }

@@ -262,6 +262,9 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
 
     fn train(&mut self) -> Result<()> {
         self.each_callback(|callback, run| callback.on_train_begin(run))?;
+        for doubt in self.model.doubts() {
+            self.progress.message(&doubt);
+        }
         if let Some(checkpoint) = self.checkpoint.take() {
             checkpoint.give_callbacks(&mut self.callbacks)?;
             self.progress.message(&checkpoint.told(&self.cursor));
