@@ -13,6 +13,9 @@ const DIVERGED: f64 = 4.0;
 /// The part of the smoothed loss that stays from step to step.
 const INERTIA: f64 = 0.9;
 
+/// Losses whose mean is still one of few, and falls by chance.
+const FEW: usize = 10;
+
 /// Settings of [`Model::find_learning_rate`].
 #[derive(Debug, Clone)]
 pub struct RateFinder {
@@ -95,7 +98,7 @@ impl RateSweep {
         // Over a few steps, for from one to the next chance decides; and after the first ones, whose mean is of few.
         let reach = (self.smoothed.len() / 25).max(1);
         let fall = |at: usize| self.smoothed[at + reach] - self.smoothed[at - reach];
-        let steepest = (reach..lowest.saturating_sub(reach)).min_by(|&a, &b| fall(a).total_cmp(&fall(b)))?;
+        let steepest = (reach.max(FEW)..lowest.saturating_sub(reach)).min_by(|&a, &b| fall(a).total_cmp(&fall(b)))?;
         (fall(steepest) < 0.0).then(|| self.rates[steepest])
     }
 
