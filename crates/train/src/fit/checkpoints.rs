@@ -1,7 +1,8 @@
 //! What a run leaves on the disk, so that it can be taken up again: a model file that also has the place in the data, the
 //! running metrics, the state of callbacks and the history. When it is written is decided here, what the loop does with it in `run.rs`.
 
-use super::run::{Copied, Cursor};
+use super::control::Copied;
+use super::run::Cursor;
 use crate::callbacks::{Callback, Direction, Snapshot};
 use crate::checkpoint::{Description, Saved, read_model, write_model};
 use crate::data::Dataset;

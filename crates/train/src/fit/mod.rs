@@ -1,6 +1,7 @@
 //! The settings of a training run. The loop is `run.rs`; what a run leaves on the disk, to be taken up again, `checkpoints.rs`.
 
 mod checkpoints;
+mod control;
 mod run;
 
 pub use checkpoints::Every;

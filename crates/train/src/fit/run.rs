@@ -2,7 +2,7 @@
 
 use super::Fit;
 use super::checkpoints::{Checkpoint, Moment, Writer, fingerprint};
-use crate::callbacks::{Callback, Control, Direction, Snapshot, check_monitors};
+use crate::callbacks::{Callback, Control, check_monitors};
 use crate::data::{Batch, Dataset, Feed, Kind, Place, TrainingData, batch_weights};
 use crate::history::{History, Logs, Params, StopReason};
 use crate::interrupt::Interrupt;
@@ -11,12 +11,10 @@ use crate::plans::Given;
 use crate::progress::Progress;
 use crate::running::MetricState;
 use crate::{Error, Result, unoptimized};
-use kiln_nn::module::{load_parameters, named_parameters};
 use kiln_nn::{Key, Module, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::io::Stdout;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Random streams of a run, apart from each other.
@@ -75,14 +73,14 @@ pub(super) struct Cursor {
 }
 
 /// A run in progress: what callbacks may reach, and the state of the loop.
-struct Run<'m, 'a, M: Module> {
-    model: &'m mut Model<M>,
+pub(super) struct Run<'m, 'a, M: Module> {
+    pub(super) model: &'m mut Model<M>,
     fit: Fit<'a>,
     feed: Feed,
     validation: Option<Dataset>,
     class_weights: Option<Vec<f64>>,
     callbacks: Vec<Box<dyn Callback>>,
-    cursor: Cursor,
+    pub(super) cursor: Cursor,
     /// When the run and the epoch would have begun, had they not been put down meanwhile.
     began: Instant,
     epoch_began: Instant,
@@ -91,14 +89,20 @@ struct Run<'m, 'a, M: Module> {
     /// The checkpoint, until callbacks have taken from it what is theirs.
     checkpoint: Option<Checkpoint>,
     writer: Option<Writer>,
-    progress: Progress<Stdout>,
-    stop: Option<StopReason>,
+    pub(super) progress: Progress<Stdout>,
+    pub(super) stop: Option<StopReason>,
     interrupt: Interrupt,
 }
 
-impl<'m, 'a, M: Module> Run<'m, 'a, M> {
-    /// Finds what cannot work before the first step, and takes up a checkpoint.
-    fn new(model: &'m mut Model<M>, data: Kind<'_>, mut fit: Fit<'a>) -> Result<Self> {
+/// What a run is made of.
+struct Sources {
+    feed: Feed,
+    validation: Option<Dataset>,
+    class_weights: Option<Vec<f64>>,
+}
+
+impl Sources {
+    fn new<M: Module>(model: &Model<M>, data: Kind<'_>, fit: &mut Fit<'_>) -> Result<Sources> {
         let key = Key::new(fit.seed).fold(ORDER);
         let class_weight = fit.class_weight.take().transpose()?;
         let (feed, validation, class_weights) = match data {
@@ -138,6 +142,14 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             (validation, _) => validation,
         };
         let validation = validation.map(|data| model.arranged(&data)).transpose()?;
+        Ok(Sources { feed, validation, class_weights })
+    }
+}
+
+impl<'m, 'a, M: Module> Run<'m, 'a, M> {
+    /// Finds what cannot work before the first step, and takes up a checkpoint.
+    fn new(model: &'m mut Model<M>, data: Kind<'_>, mut fit: Fit<'a>) -> Result<Self> {
+        let Sources { feed, validation, class_weights } = Sources::new(model, data, &mut fit)?;
         let training = model.metric_state().with_gradient_norm(fit.log_gradient_norm);
         let names = model.log_names(&training, validation.is_some());
         let mut available: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -574,65 +586,6 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         };
         let (cursor, history) = (self.cursor.clone(), self.model.history.clone());
         Moment::new(cursor, stopped, history, metrics, &self.callbacks).map(Some)
-    }
-}
-
-/// A copy of all parameters by path.
-pub(super) struct Copied(pub(super) Vec<(String, Tensor)>);
-
-impl<M: Module> Control for Run<'_, '_, M> {
-    fn stop(&mut self, reason: StopReason) {
-        self.stop.get_or_insert(reason);
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.model.optimizer.learning_rate()
-    }
-
-    fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
-        self.cursor.logs_rate = true;
-        self.model.force_rate(rate)
-    }
-
-    fn log_learning_rate(&mut self) {
-        self.cursor.logs_rate = true;
-    }
-
-    fn snapshot_weights(&mut self) -> Result<Snapshot> {
-        Ok(Snapshot::new(Copied(named_parameters(&self.model.module))))
-    }
-
-    fn restore_weights(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let Some(Copied(saved)) = snapshot.get::<Copied>() else {
-            return Err(Error::data("the snapshot is of another kind of model", ""));
-        };
-        load_parameters(&mut self.model.module, |path| saved.iter().find(|(p, _)| p == path).map(|(_, t)| t.clone()))?;
-        Ok(())
-    }
-
-    fn save_model(&mut self, path: &Path) -> Result<()> {
-        self.model.save(path)
-    }
-
-    fn save_weights(&mut self, path: &Path) -> Result<()> {
-        self.model.save_weights(path)
-    }
-
-    fn message(&mut self, text: &str) {
-        self.progress.message(text);
-    }
-
-    fn is_of_training(&self, log_key: &str) -> bool {
-        self.model.metric_state().with_gradient_norm(true).logs("").get(log_key).is_some()
-    }
-
-    fn direction(&self, log_key: &str) -> Option<Direction> {
-        let name = log_key.strip_prefix("val_").unwrap_or(log_key);
-        if name == "loss" || self.model.objectives.iter().any(|one| one.log_name().as_deref() == Some(name)) {
-            return Some(Direction::Min);
-        }
-        let metrics = self.model.metrics.iter().chain(&self.model.weighted_metrics);
-        metrics.into_iter().find(|m| m.metric.name() == name).and_then(|m| m.metric.direction())
     }
 }
 
