@@ -1,8 +1,9 @@
 //! The search for hyperparameters of a digit classifier: at random with trials given up early, by Hyperband, or by what scores let expect.
 //!
-//! Runs in half a minute: `cargo run --release --example hyperparameter_search`. Expect a validation accuracy of the best trial above
+//! Runs in ten to twenty seconds: `cargo run --release --example hyperparameter_search`. Expect a validation accuracy of the best trial above
 //! 0.93, where the tutorials' network has about 0.92. Writes `search.png`, `search_learning_rate.png` and `search.csv`. With `--folder
-//! DIR` a search that was stopped goes on when it is started again; `--data DIR` takes the whole of MNIST.
+//! DIR` a search that was stopped goes on when it is started again; `--data DIR/mnist` takes the whole of MNIST, after
+//! `examples/data/get-data.sh DIR mnist`.
 
 use clap::{Parser, ValueEnum};
 use kiln::prelude::*;

@@ -2,7 +2,8 @@
 //! it happened to see.
 //!
 //! Runs in seconds: `cargo run --release --example kfold`. Expect an accuracy of 0.928 ± 0.009 on the samples held out.
-//! `--data DIR` takes the whole of MNIST.
+//! `--data DIR/mnist` takes the whole of MNIST, after
+//! `examples/data/get-data.sh DIR mnist`.
 
 use clap::Parser;
 use kiln::prelude::*;

@@ -3,7 +3,8 @@
 //!
 //! Runs in seconds: `cargo run --release --example learning_rate`. Expect: the sweep suggests a rate between 0.005 and 0.5 for SGD; in
 //! ten epochs 0.0001 gets nowhere, the suggested rate reaches an accuracy above 0.85 on the test samples, and 30 learns nothing.
-//! Writes `learning_rate_sweep.png` and `learning_rate_runs.png`; `--data DIR` takes the whole of MNIST.
+//! Writes `learning_rate_sweep.png` and `learning_rate_runs.png`; `--data DIR/mnist` takes the whole of MNIST, after
+//! `examples/data/get-data.sh DIR mnist`.
 
 use clap::Parser;
 use kiln::prelude::*;

@@ -89,6 +89,7 @@ fn main() -> Result<()> {
     challenger.fit(&data, Fit::new().epochs(15).verbose(Verbosity::Silent))?;
     // Both are judged by the same samples: those of today's scanner that nobody was trained on.
     let held_out = pale(&test, 99)?;
+    challenger.set_reference(Reference::new(&challenger, &held_out)?);
     let verdict = Challenge::new("accuracy").min_gain(0.01).promote(&path, &model, &challenger, &held_out)?;
     println!("{verdict}");
     println!("and on digits of the old scanner: {}", challenger.evaluate(&test)?);

@@ -1,9 +1,9 @@
 //! A training run that survives whatever happens to it: stopped with Ctrl-C or killed, it goes on where it was when it is started
 //! again, and ends with the bits of a run that was left alone.
 //!
-//! Runs in seconds: `cargo run --release --example resume`. It trains a digit classifier once without a stop, once killed (by itself)
+//! Runs in seconds: `cargo run --release --example resume`. It trains a digit classifier once without a stop, once ended in the middle of an epoch
 //! after some batches and started again, and once after its newest checkpoint was damaged; expect three times the same weights. Try
-//! it by hand too: `--folder runs/digits --epochs 200`, Ctrl-C or `kill -9`, and the same command again.
+//! it by hand too: `-- --folder runs/digits --epochs 200`, Ctrl-C or `kill -9`, and the same command again.
 
 use clap::Parser;
 use kiln::nn::module::named_parameters;
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
     whole.fit(&train, quiet("whole"))?;
     println!("left alone: {}", whole.evaluate(&test)?);
 
-    // What a process that is killed leaves is what it had written last.
+    // It ends in the middle of an epoch, with a checkpoint of that moment.
     model()?.fit(&train, quiet("killed").max_steps(73))?;
     let mut resumed = model()?;
     let history = resumed.fit(&train, quiet("killed"))?;

@@ -142,7 +142,7 @@ impl<'a> Fit<'a> {
     }
 
     /// Trains on the first batch alone, again and again, and validates on it: a model that cannot learn one batch by heart has
-    /// a fault somewhere.
+    /// a fault somewhere. An epoch is one step then: give some hundreds of them.
     #[must_use]
     pub fn overfit_one_batch(mut self) -> Self {
         self.overfit_one_batch = true;
@@ -214,7 +214,8 @@ impl<'a> Fit<'a> {
     }
 
     /// Validates after every so many batches instead of after epochs. What each finds is in [`History::validations`], and the
-    /// last of an epoch in that epoch's values.
+    /// last of an epoch in that epoch's values, by which early
+    /// stopping, plateaus and [`Fit::keep_best`] act at its end.
     ///
     /// [`History::validations`]: crate::History::validations
     #[must_use]
@@ -331,8 +332,9 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Takes up the run of a checkpoint: a file, or the newest in a folder. The model is built and compiled as it was, and the
-    /// other settings are those of then, except `epochs` and what ends a run or is printed; the learning rate is that of the checkpoint.
+    /// Takes up the run of a checkpoint: a file, or the newest in a folder. The model is built and compiled as it was, and data
+    /// and settings are given again as they were: what differs is an error. `epochs`, what ends a run and what is printed may differ; the
+    /// learning rate is that of the checkpoint.
     #[must_use]
     pub fn resume_from(mut self, path: impl Into<PathBuf>) -> Self {
         self.resume = Some(Resume { path: path.into(), is_optional: false });
@@ -347,7 +349,8 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Whether a damaged checkpoint is passed over for the one before it. Else it is an error.
+    /// Whether a damaged checkpoint of a folder is passed over for the one before it. Else, and for a file that is named, it is an
+    /// error.
     #[must_use]
     pub fn skip_damaged(mut self, yes: bool) -> Self {
         self.skip_damaged = yes;

@@ -103,7 +103,8 @@ impl Challenge {
         self
     }
 
-    /// How much better than the champion the challenger must be; 0 unless set, and then better at all.
+    /// How much better than the champion the challenger must be, in units of the metric, and not relative as
+    /// [`Monitor::tolerance`](super::Monitor::tolerance); 0 unless set, and then better at all.
     #[must_use]
     pub fn min_gain(mut self, gain: f64) -> Challenge {
         self.min_gain = gain;

@@ -79,7 +79,8 @@ impl Search {
         }
     }
 
-    /// Every point of a space without ranges of numbers.
+    /// Every point of a space of choices and whole numbers ([`Space::choice`], [`Space::int`], [`Space::int_step`]); along the others a
+    /// grid has no end.
     pub fn grid(space: Space) -> Search {
         Search::new(space, Strategy::Grid)
     }
@@ -139,8 +140,9 @@ impl Search {
         self
     }
 
-    /// Keeps what was found in a folder: a search that is started again with the same settings goes on after the trials that
-    /// are there, however it ended.
+    /// Keeps what was found in a folder: a search that is started again goes on after the trials that are there, however it ended. The
+    /// space, the kind of search, the objective and the seed must be the same; whether `build`, `train` and the data are is not looked
+    /// at: after a change of them name another folder.
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Search {
         self.folder = Some(folder.into());
