@@ -4,6 +4,7 @@ mod cases;
 mod contract;
 mod errors;
 mod layers;
+mod models;
 mod ops;
 mod plan;
 mod reported;

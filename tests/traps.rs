@@ -20,7 +20,7 @@
 //! | | `(N, 1)` against `(N)` broadcast in a loss | `training::targets_without_the_last_dimension_are_not_broadcast`, [`no_loss_broadcasts_a_column_against_a_row`] |
 //! | | labels out of range whose loss is 0 | [`a_label_that_is_none_is_told_by_its_sample`] |
 //! | | a resumed run without optimizer, random numbers or the order of the data | `resume::cut_after_any_batch_a_run_ends_with_the_same_bits` |
-//! | | accumulated gradients averaged wrongly, and the last ones dropped | `layers::accumulated_gradients_count_by_samples`, [`what_accumulation_holds_at_the_end_is_applied`] |
+//! | | accumulated gradients averaged wrongly, and the last ones dropped | `models::accumulated_gradients_count_by_samples`, [`what_accumulation_holds_at_the_end_is_applied`] |
 //! | | a crash or Ctrl-C that loses the history | `resume::whatever_happens_history_and_the_last_checkpoint_stay`, `runs::ctrl_c_leaves_the_epochs_that_are_whole` |
 //! | | confusion matrices and folds in other packages | [`confusion_matrices_and_folds_are_here`] |
 

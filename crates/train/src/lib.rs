@@ -35,6 +35,7 @@ pub mod data;
 pub mod datasets;
 mod doubts;
 pub mod error;
+mod evaluate;
 mod fit;
 pub mod history;
 pub mod monitor;

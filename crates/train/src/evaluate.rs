@@ -1,0 +1,129 @@
+//! What a model says of data without learning from them: evaluation and prediction, batch by batch.
+
+use crate::data::{Batch, Dataset, Inputs};
+use crate::history::Logs;
+use crate::model::{Judged, Model, StepOutput};
+use crate::repeat::Repeat;
+use crate::running::MetricState;
+use crate::{Error, Result};
+use kiln_nn::ops::concat;
+use kiln_nn::{Module, Pass, Signal, Tensor, Watch};
+
+/// Samples that [`Model::predict`] and [`Model::evaluate`] take at a time.
+const INFERENCE_BATCH: usize = 256;
+
+impl<M: Module> Model<M> {
+    /// The loss and the metrics on a dataset, in inference mode.
+    ///
+    /// # Errors
+    /// Samples or targets that do not fit the model or the loss.
+    pub fn evaluate(&self, data: &Dataset) -> Result<Logs> {
+        self.evaluate_with(data, INFERENCE_BATCH, false, |_, _, _| {})
+    }
+
+    /// [`Model::evaluate`] with a batch size, under a watch for results that are not finite or not, telling `progress` after
+    /// each batch how many of how many are done.
+    pub(crate) fn evaluate_with(
+        &self,
+        data: &Dataset,
+        batch_size: usize,
+        is_watched: bool,
+        mut progress: impl FnMut(usize, usize, &MetricState),
+    ) -> Result<Logs> {
+        let data = &self.arranged(data)?;
+        let mut state = self.metric_state();
+        let batches = data.len().div_ceil(batch_size);
+        let watch = is_watched.then(Watch::new);
+        let mut repeat = Repeat::new(batches, is_watched || self.plans.is_eager_by_request());
+        for i in 0..batches {
+            let batch = data.batch_range(i * batch_size, ((i + 1) * batch_size).min(data.len()))?;
+            let told = |error: Error| match error.sample(batch.len()) {
+                Some(sample) => {
+                    error.note(format_args!("of sample {} of the data", data.number(i * batch_size + sample)))
+                }
+                None => error,
+            };
+            // The first batch gives metrics their tensors.
+            if i == 0 {
+                self.test_batch(&batch, watch.as_ref(), &mut state).map_err(told)?;
+                if state.hides() {
+                    repeat = Repeat::Eagerly;
+                }
+            } else {
+                let mut tensors = batch.tensors();
+                let of_batch = tensors.len();
+                state.visit(&mut |tensor| tensors.push(tensor.clone()))?;
+                let results = repeat.call(&tensors, |x| {
+                    let (of_batch, of_state) = x.split_at(of_batch);
+                    state.set(of_state)?;
+                    self.test_batch(&batch.with(of_batch), watch.as_ref(), &mut state)?;
+                    let mut results = Vec::with_capacity(of_state.len());
+                    state.visit(&mut |tensor| results.push(tensor.clone()))?;
+                    Ok(results)
+                });
+                state.set(&results.map_err(told)?)?;
+            }
+            progress(i + 1, batches, &state);
+        }
+        Ok(state.logs(""))
+    }
+
+    /// The model's output for each sample of a tensor or a dataset.
+    ///
+    /// # Errors
+    /// Samples that do not fit the model; a model of several outputs.
+    pub fn predict(&self, x: &impl Inputs) -> Result<Tensor> {
+        let mut all = self.predict_all(x)?;
+        match all.len() {
+            1 => Ok(all.swap_remove(0)),
+            n => Err(Error::config(format!("predict: the model has {n} outputs"), "ask for all of them: predict_all")),
+        }
+    }
+
+    /// The model's outputs for each sample, in their order.
+    ///
+    /// # Errors
+    /// Samples that do not fit the model.
+    pub fn predict_all(&self, x: &impl Inputs) -> Result<Vec<Tensor>> {
+        let n = x.count();
+        if n == 0 {
+            return Err(Error::data("predict: there is no sample", "give a batch of at least one"));
+        }
+        let mut batches: Vec<Vec<Tensor>> = Vec::new();
+        let mut repeat = Repeat::new(n.div_ceil(INFERENCE_BATCH), self.plans.is_eager_by_request());
+        for start in (0..n).step_by(INFERENCE_BATCH) {
+            let part = x.part(start, (start + INFERENCE_BATCH).min(n), &self.inputs)?;
+            let batch = repeat.call(&part, |x| {
+                let x: Vec<Signal> = x.iter().cloned().map(Signal::from).collect();
+                let y = self.module.forward_all(&x, &mut Pass::inference())?;
+                Ok(y.into_iter().map(|y| y.value.into_tensor()).collect())
+            });
+            let samples = INFERENCE_BATCH.min(n - start);
+            batches.push(batch.map_err(|error| match error.sample(samples) {
+                Some(sample) => error.note(format_args!("of sample {}", start + sample)),
+                None => error,
+            })?);
+        }
+        if batches.len() == 1 {
+            return Ok(batches.swap_remove(0));
+        }
+        let outputs = batches.first().map_or(0, Vec::len);
+        let joined = |i: usize| concat(&batches.iter().map(|batch| &batch[i]).collect::<Vec<_>>(), 0);
+        Ok((0..outputs).map(joined).collect::<Result<_, _>>()?)
+    }
+
+    /// A batch in the metrics, without training.
+    pub(crate) fn test_batch(&self, batch: &Batch, watch: Option<&Watch>, state: &mut MetricState) -> Result<()> {
+        let given = |name: &str, x: &Tensor| watch.map_or_else(|| x.clone(), |watch| watch.input(name, x));
+        let watched = batch.map(|name, x| Ok(given(name, x)))?;
+        let weights = batch.sample_weight.as_ref().map(|w| given("the weights of samples", w));
+        let judged = self.forward(&watched, weights.as_ref(), &mut Pass::inference())?;
+        let Judged { loss, losses, predictions } = judged;
+        let loss = loss.into_tensor();
+        let mut output = StepOutput { loss, losses, predictions, gradient_norm: None, update: None };
+        if watch.is_some() {
+            output.untraced();
+        }
+        state.update(batch, &output, batch.sample_weight.as_ref())
+    }
+}
