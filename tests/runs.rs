@@ -353,6 +353,54 @@ fn what_a_stream_cannot_do_is_said() {
 }
 
 #[test]
+fn a_batch_of_a_stream_that_does_not_fit_is_told_by_its_number() {
+    let batch = |columns: usize| Dataset::new(Tensor::zeros([4, columns]).unwrap(), Tensor::zeros([4, 1]).unwrap());
+    let stream = Stream::new(move |_| [2, 2, 3, 2].into_iter().map(batch));
+    let mut model = Sequential::new([2]).add(Dense::new(1)).compile("sgd", "mse", ()).unwrap();
+    let error = model.fit(&stream, quiet()).unwrap_err().to_string();
+    assert!(error.contains("in epoch 1, batch 3"), "{error}");
+}
+
+/// A parameter that is used by its tensor and not through the pass, so that no gradient finds it.
+#[derive(Debug)]
+struct Unbound {
+    bound: Parameter,
+    unbound: Parameter,
+}
+
+impl Module for Unbound {
+    kiln::nn::parameters!(bound, unbound);
+
+    fn forward(&self, x: &Var, pass: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(x.mul(&pass.parameter(&self.bound))?.add(&Var::new(self.unbound.tensor.clone()))?)
+    }
+}
+
+#[test]
+#[ignore = "a child of the test below"]
+fn odd_runs_child() {
+    let one = || Parameter::new(Tensor::new([[1.0f32]]));
+    let fit = || Fit::new().epochs(3).verbose(Verbosity::Line);
+    let mut model = Unbound { bound: one(), unbound: one() }.compile("sgd", "mse", ()).unwrap();
+    model.fit(&zeros(4), fit()).unwrap();
+    // Frozen on purpose is not odd.
+    model.set_trainable("unbound", false).unwrap();
+    model.fit(&zeros(4), fit()).unwrap();
+    number(SGD::new(1e30)).fit(&zeros(4), fit()).unwrap();
+}
+
+#[test]
+fn what_is_odd_in_a_run_is_said_once() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "runs::odd_runs_child", "--ignored", "--nocapture"]);
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let times = |text: &str| said.matches(text).count();
+    assert_eq!(times("The loss does not depend on `unbound`, which therefore cannot be trained"), 1, "{said}");
+    assert_eq!(times("the loss is no number any more"), 1, "{said}");
+    assert_eq!(times("3/3"), 3, "{said}");
+}
+
+#[test]
 fn settings_of_validation() {
     let (data, validation) = (points(40, 1), points(50, 2));
     let loss = |fit: Fit<'_>| classifier(0).fit(&data, fit).unwrap().last("val_loss").unwrap();

@@ -419,10 +419,9 @@ fn a_file_that_claims_other_layers_is_refused_before_they_are_made() {
     let path = folder.join("model.safetensors");
     let model = Sequential::new([2]).add(Dense::new(3)).compile("sgd", "mse", ()).unwrap();
     model.save(&path).unwrap();
-    let mut bytes = std::fs::read(&path).unwrap();
-    // Without its checksum: who claims such things can compute one.
-    let sum = bytes.windows(13).position(|part| part == b"kiln_checksum").unwrap();
-    bytes[sum] = b'x';
+    let bytes = std::fs::read(&path).unwrap();
+    let name = b"kiln_checksum\\\": \\\"";
+    let digits_of = |file: &[u8]| name.len() + file.windows(name.len()).position(|part| part == name).unwrap();
     // The header is as long as its first eight bytes say: the number grows where spaces were.
     let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
     let at = 8 + text.find("\\\"units\\\": 3").unwrap();
@@ -433,11 +432,22 @@ fn a_file_that_claims_other_layers_is_refused_before_they_are_made() {
         let longer = claim.len() - "\\\"units\\\": 3".len();
         let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) + longer as u64;
         other[..8].copy_from_slice(&header.to_le_bytes());
+        // Who claims such things can compute a checksum.
+        let sum = digits_of(&other);
+        other[sum..sum + 8].copy_from_slice(b"00000000");
+        let digits = format!("{:08x}", crc32fast::hash(&other));
+        other[sum..sum + 8].copy_from_slice(digits.as_bytes());
         std::fs::write(&path, &other).unwrap();
         let error = Model::load(&path).unwrap_err().to_string();
         assert!(error.contains("`dense/kernel` has shape") || error.contains("more elements than memory"), "{error}");
         assert!(error.contains("model.safetensors"), "{error}");
     }
+    // A checksum that is called otherwise is none.
+    let mut other = bytes.clone();
+    other[digits_of(&bytes) - name.len()] ^= 1;
+    std::fs::write(&path, &other).unwrap();
+    let error = Model::load(&path).unwrap_err().to_string();
+    assert!(error.contains("is damaged: its checksum is missing"), "{error}");
 }
 
 #[test]

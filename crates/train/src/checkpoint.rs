@@ -372,6 +372,9 @@ pub(crate) fn read_model(path: &Path) -> Result<(Saved, BTreeMap<String, Tensor>
         }
         _ => Err(inside(format!("has format {}, this version reads {FORMAT}", description["format"]))),
     }?;
+    if description.get(CHECKSUM).is_none() {
+        return Err(inside("is damaged: its checksum is missing".into()));
+    }
     let run = take_run(&mut file);
     Ok((Saved { file, description }, run))
 }

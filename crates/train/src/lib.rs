@@ -52,6 +52,7 @@ pub mod text;
 
 mod files;
 mod interrupt;
+mod json;
 mod model;
 mod plans;
 mod predictor;

@@ -40,6 +40,8 @@ pub struct Model<M: Module = Network> {
     pub(crate) steps: u64,
     /// Recorded steps, and why there are none.
     pub(crate) plans: Plans,
+    /// The parameters that were to be trained and had no part in the loss of the last step that no plan ran.
+    pub(crate) unreached: Vec<String>,
     /// The metrics of [`Model::train_on_batch`].
     on_batch: Option<MetricState>,
     /// That of the last run.
@@ -135,6 +137,7 @@ pub trait Compile: IntoModule + Sized {
             weighted_metrics: Vec::new(),
             steps: 0,
             plans: Plans::default(),
+            unreached: Vec::new(),
             on_batch: None,
             history: History::new(),
             reference: None,
@@ -541,6 +544,8 @@ impl<M: Module> Model<M> {
         // The tape goes before the update: it holds the parameters, and what others hold cannot be updated where it lies.
         let loss = loss.into_tensor();
         let mut updates = updates(&mut self.module, &self.paths, gradients);
+        let unreached = updates.iter().filter(|update| update.gradient.is_none());
+        self.unreached = unreached.map(|update| update.name.to_owned()).collect();
         let weight = batch.len() as f64;
         let update = match trace {
             Some(trace) => Some(self.optimizer.record(&mut updates, weight, trace)?),

@@ -125,7 +125,8 @@ impl Callback for CSVLogger {
         let values = self.columns.iter().skip(1).map(value);
         let row: Vec<String> = [epoch.to_string()].into_iter().chain(values).collect();
         self.rows.push(row);
-        if is_new {
+        // A file that somebody has taken away is written anew, whole.
+        if is_new || !self.path.exists() {
             let bytes = self.encode([&self.columns].into_iter().chain(&self.rows))?;
             write_atomic(&self.path, &bytes)
         } else {
@@ -183,6 +184,18 @@ mod tests {
         // A second run replaces the first.
         log(&mut logger, &[first]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,accuracy,loss\n0,0.25,0.5\n");
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_comes_back_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/log.csv");
+        let mut logger = CSVLogger::new(&path);
+        let epoch = |epoch| (epoch, Logs::from([("loss", 0.5)]));
+        log(&mut logger, &[epoch(0)]);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        logger.on_epoch_end(1, &mut epoch(1).1, &mut Fake::default()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,0.5\n1,0.5\n");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{Callback, Control, Direction, Mode, Snapshot, read_state};
 use crate::error::{Error, Result};
 use crate::history::{Logs, StopReason};
+use crate::json;
 use serde::{Deserialize, Serialize};
 
 /// Stops training when a monitored value has not improved for `patience` epochs.
@@ -41,6 +42,7 @@ pub struct EarlyStopping {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
     wait: usize,
+    #[serde(with = "json::maybe")]
     best: Option<f64>,
     best_epoch: Option<usize>,
     stopped_epoch: Option<usize>,
@@ -262,6 +264,16 @@ mod tests {
         let mut fake = Fake::default();
         let (epochs, _) = fake.run(&mut callback, "val_loss", monitored);
         (epochs, callback.best_epoch(), fake.weights)
+    }
+
+    #[test]
+    fn an_infinite_best_comes_back_from_a_checkpoint() {
+        for best in [Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(0.1 + 0.2), None] {
+            let stored = EarlyStopping { state: State { best, ..State::default() }, ..EarlyStopping::new() }.state();
+            let mut other = EarlyStopping::new();
+            other.load_state(&serde_json::from_str(&stored.to_string()).unwrap()).unwrap();
+            assert_eq!(other.state.best, best);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{Callback, Control, Direction, Mode, Template, read_state};
 use crate::error::{Error, Result};
 use crate::history::Logs;
+use crate::json;
 use crate::text::log_value;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -44,6 +45,7 @@ pub struct ModelCheckpoint {
 struct State {
     /// The epoch that runs: one that is taken up within does not begin again.
     epoch: usize,
+    #[serde(with = "json::maybe")]
     best: Option<f64>,
     saved: Vec<PathBuf>,
     batches: usize,

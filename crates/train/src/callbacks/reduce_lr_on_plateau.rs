@@ -3,6 +3,7 @@
 use super::{Callback, Control, Direction, Mode, read_state};
 use crate::error::{Error, Result};
 use crate::history::Logs;
+use crate::json;
 use serde::{Deserialize, Serialize};
 
 /// Multiplies the learning rate by `factor` when a monitored value has not improved for `patience` epochs.
@@ -36,6 +37,7 @@ pub struct ReduceLROnPlateau {
 struct State {
     wait: usize,
     cooldown: usize,
+    #[serde(with = "json::maybe")]
     best: Option<f64>,
 }
 

@@ -11,6 +11,7 @@ use crate::plans::Given;
 use crate::progress::Progress;
 use crate::running::MetricState;
 use crate::{Error, Result, unoptimized};
+use kiln_nn::names::listing;
 use kiln_nn::{Key, Module, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -92,6 +93,8 @@ pub(super) struct Run<'m, 'a, M: Module> {
     pub(super) progress: Progress<Stdout>,
     pub(super) stop: Option<StopReason>,
     interrupt: Interrupt,
+    /// Whether this run has trained on a batch.
+    has_stepped: bool,
 }
 
 /// What a run is made of.
@@ -172,6 +175,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             progress: Progress::stdout(fit.verbose),
             stop: None,
             interrupt: Interrupt::listen(),
+            has_stepped: false,
             model,
             fit,
             feed,
@@ -409,10 +413,16 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
                 }
                 break;
             };
+            // What is wrong with data in memory or with the model is wrong in every batch.
+            let is_this_batchs = self.fit.check_finite || matches!(self.feed, Feed::Stream { .. });
             let loss = self.step(&batch, &key, state).map_err(|error| match error.sample(batch.len()) {
                 Some(sample) => error.note(self.told_sample(sample, place)),
+                None if is_this_batchs => {
+                    error.note(format!("in epoch {}, batch {}", self.cursor.epoch + 1, self.cursor.batch + 1))
+                }
                 None => error,
             })?;
+            self.tell_unreached();
             let done = self.cursor.batch + 1;
             (self.cursor.place, self.cursor.batch, self.cursor.steps) = (place, done, self.cursor.steps + 1);
             self.progress.step(done, || state.logs(""));
@@ -452,15 +462,26 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
         }
     }
 
+    /// After the first step, says which parameters it could not train.
+    fn tell_unreached(&mut self) {
+        if std::mem::replace(&mut self.has_stepped, true) || self.model.unreached.is_empty() {
+            return;
+        }
+        self.progress.message(&format!(
+            "The loss does not depend on {}, which therefore cannot be trained: a module takes each parameter of its own from \
+             pass.parameter(..), and set_trainable(.., false) freezes what is to stay.",
+            listing(&self.model.unreached)
+        ));
+    }
+
     /// Trains on a batch.
     fn step(&mut self, batch: &Batch, key: &Key, state: &mut MetricState) -> Result<Tensor> {
         let weights = batch_weights(batch, self.class_weights.as_deref())?;
         let given = Given { batch, weights: weights.as_ref(), key };
-        if !self.fit.check_finite {
-            return self.model.train_batch(given, state);
+        match self.fit.check_finite {
+            true => self.model.watched_batch(given, state),
+            false => self.model.train_batch(given, state),
         }
-        let place = format!("in epoch {}, batch {}", self.cursor.epoch + 1, self.cursor.batch + 1);
-        self.model.watched_batch(given, state).map_err(|error| error.note(place))
     }
 
     /// Whether no further batch is to be trained on.

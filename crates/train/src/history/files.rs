@@ -3,6 +3,7 @@
 use super::{History, Logs, Params, Series, StopReason, sort_key};
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
+use crate::json::Number;
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -120,40 +121,6 @@ fn separator(bytes: &[u8]) -> u8 {
 /// The shortest text that reads back as the same number.
 fn number(value: f64) -> String {
     format!("{value:?}")
-}
-
-/// One number of a JSON form, which has no NaN and no infinity of its own.
-pub(crate) struct Number(pub(crate) f64);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            value if value.is_nan() => serializer.serialize_str("nan"),
-            f64::INFINITY => serializer.serialize_str("inf"),
-            f64::NEG_INFINITY => serializer.serialize_str("-inf"),
-            value => serializer.serialize_f64(value),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Finite(f64),
-            Named(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Finite(value) => Ok(Self(value)),
-            Form::Named(name) => match name.as_str() {
-                "inf" => Ok(Self(f64::INFINITY)),
-                "-inf" => Ok(Self(f64::NEG_INFINITY)),
-                "nan" => Ok(Self(f64::NAN)),
-                _ => Err(D::Error::custom(format!("`{name}` is not a number"))),
-            },
-        }
-    }
 }
 
 /// All series as one JSON object, in the history's own order.

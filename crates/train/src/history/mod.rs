@@ -8,7 +8,6 @@ mod logs;
 mod series;
 
 pub use diagnosis::{Diagnosis, FitVerdict, LossAt};
-pub(crate) use files::Number;
 pub use logs::Logs;
 pub(crate) use logs::sort_key;
 pub(crate) use series::Series;

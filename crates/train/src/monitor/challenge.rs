@@ -4,12 +4,12 @@ use super::score;
 use crate::callbacks::Direction;
 use crate::data::Dataset;
 use crate::files::write_atomic;
-use crate::history::Number;
+use crate::json;
 use crate::model::Model;
 use crate::text::log_value;
 use crate::{Error, Mode, Result};
 use kiln_nn::Module;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,24 +56,15 @@ pub struct Verdict {
     /// How many samples both have judged.
     pub samples: usize,
     /// What the model in use scored.
-    #[serde(serialize_with = "write_number", deserialize_with = "read_number")]
+    #[serde(with = "json::number")]
     pub champion: f64,
     /// What the new one scored.
-    #[serde(serialize_with = "write_number", deserialize_with = "read_number")]
+    #[serde(with = "json::number")]
     pub challenger: f64,
     /// How much better it had to be.
     pub min_gain: f64,
     /// Whether it was.
     pub is_promoted: bool,
-}
-
-fn write_number<S: Serializer>(value: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    Number(*value).serialize(serializer)
-}
-
-fn read_number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
-    // Records from before NaN had a name of its own have null.
-    Ok(Option::<Number>::deserialize(deserializer)?.map_or(f64::NAN, |value| value.0))
 }
 
 impl fmt::Display for Verdict {

@@ -3,7 +3,8 @@
 
 use super::statistics::{chi_square, kolmogorov_smirnov, population_stability_index};
 use crate::data::Dataset;
-use crate::history::{Logs, Number};
+use crate::history::Logs;
+use crate::json::{self, Number};
 use crate::model::Model;
 use crate::{Error, Result};
 use kiln_nn::{Module, Tensor};
@@ -38,14 +39,6 @@ fn read_named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String,
     Ok(all.into_iter().map(|(name, value)| (name, value.map_or(f64::NAN, |value| value.0))).collect())
 }
 
-fn write_numbers<S: Serializer>(all: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(all.iter().map(|value| Number(*value)))
-}
-
-fn read_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-    Ok(Vec::<Number>::deserialize(deserializer)?.into_iter().map(|value| value.0).collect())
-}
-
 /// The distribution of one number of a sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Feature {
@@ -66,7 +59,7 @@ impl Feature {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Values {
     /// Numbers in their order.
-    #[serde(serialize_with = "write_numbers", deserialize_with = "read_numbers")]
+    #[serde(with = "json::numbers")]
     Numbers(Vec<f64>),
     /// Classes with how often each is there.
     Classes(Vec<(f64, f64)>),

@@ -3,6 +3,7 @@
 use super::better_first;
 use super::space::{Space, Value};
 use crate::files::write_atomic;
+use crate::json;
 use crate::text::log_value;
 use crate::{Direction, Error, Model, Result};
 use kiln_nn::Module;
@@ -30,6 +31,7 @@ pub struct Trial {
     /// Their values.
     pub values: Vec<Value>,
     /// The objective in its best epoch, if it was a number in any.
+    #[serde(with = "json::maybe")]
     pub score: Option<f64>,
     /// The objective after each epoch, where it was a number.
     pub curve: Vec<Option<f64>>,
