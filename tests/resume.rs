@@ -2,7 +2,7 @@
 //! panics. They end with the bits of a run that was left alone.
 
 use crate::training::{assert_same_bits, classifier, folder, points, quiet, weights};
-use kiln::nn::optimizers::{Adam, IntoOptimizer, LossScale, Nadam, Optimizer, SGD};
+use kiln::nn::optimizers::{Adam, AdamW, IntoOptimizer, LossScale, Nadam, Optimizer, SGD};
 use kiln::nn::schedules::ExponentialDecay;
 use kiln::prelude::*;
 use kiln::train::{Every, StopReason, Stream};
@@ -313,7 +313,7 @@ fn another_run_is_told_apart() {
             classifier(0).fit(&data, fit().callback(EarlyStopping::new().monitor("loss")))
         }),
         ("initial_epoch", classifier(0).fit(&data, fit().initial_epoch(1))),
-        ("compiled with the optimizer", {
+        ("was compiled otherwise: optimizer", {
             let model = Sequential::new([2]).add(Dense::new(2).activation("softmax"));
             model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"]).unwrap().fit(&data, fit())
         }),
@@ -385,6 +385,63 @@ fn the_learning_rate_of_a_checkpoint_comes_back() {
     let mut resumed = classifier(0);
     resumed.fit(&data, fit().resume_from(&folder)).unwrap();
     assert_eq!(resumed.optimizer().learning_rate(), 0.0005);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn other_settings_of_rate_callbacks_and_length_are_refused() {
+    let folder = folder("settings");
+    let data = points(64, 1);
+    let model = |rate: f64, decay: f64| {
+        let net = Sequential::new([2]).seed(1).add(Dense::new(2).activation("softmax"));
+        net.compile(AdamW::new(rate).weight_decay(decay), "sparse_categorical_crossentropy", ()).unwrap()
+    };
+    let stopping = |patience| EarlyStopping::new().monitor("loss").patience(patience).verbose(false);
+    let fit =
+        |patience| quiet().batch_size(16).checkpoint_every(Every::Epochs(1), &folder).callback(stopping(patience));
+    let mut first = model(0.01, 0.004);
+    first.fit(&data, fit(3).epochs(4).max_steps(10)).unwrap();
+    for (part, mut model, patience, epochs) in [
+        ("began with the learning rate 0.01, this one has 0.02", model(0.02, 0.004), 3, 4),
+        ("optimizer/weight_decay was 0.004, in this one it is 0.5", model(0.01, 0.5), 3, 4),
+        ("EarlyStopping of loss/patience was 3, in this one it is 1", model(0.01, 0.004), 1, 4),
+        ("is of epoch 3, and the run is to have 2", model(0.01, 0.004), 3, 2),
+    ] {
+        let error = model.fit(&data, fit(patience).epochs(epochs).resume_from(&folder)).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains("help"), "{part}: {error}");
+    }
+    // As it was, also of a model that was loaded from the checkpoint itself.
+    let mut whole = model(0.01, 0.004);
+    whole.fit(&data, quiet().batch_size(16).epochs(4).callback(stopping(3))).unwrap();
+    for mut model in [model(0.01, 0.004), Model::load(newest(&folder)).unwrap()] {
+        model.fit(&data, fit(3).epochs(4).resume_from(&folder)).unwrap();
+        assert_same_bits(&weights(&whole), &weights(&model));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_best_state_goes_along_or_is_told_to_be_lost() {
+    let folder = folder("best-lost");
+    let (first, second) = (folder.join("first"), folder.join("second"));
+    let data = points(64, 1);
+    let fit = |to: &Path| quiet().batch_size(16).keep_best("loss").checkpoint_every(Every::Epochs(1), to);
+    let best = |folder: &Path| std::fs::read(folder.join("best.safetensors")).ok();
+    classifier(0).fit(&data, fit(&first).epochs(2)).unwrap();
+    // To another folder the best state comes along, also where none is better any more.
+    classifier(0).fit(&data, fit(&second).epochs(2).resume_from(&first)).unwrap();
+    assert!(best(&second).is_some() && best(&first) == best(&second));
+    // Where it is missing or broken, the next epoch gives one.
+    for broken in [None, Some("junk")] {
+        let path = second.join("best.safetensors");
+        match broken {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(text) => std::fs::write(&path, text).unwrap(),
+        }
+        let epochs = if broken.is_some() { 4 } else { 3 };
+        classifier(0).fit(&data, fit(&second).epochs(epochs).resume_from(&second)).unwrap();
+        assert!(Model::load(&path).is_ok());
+    }
     std::fs::remove_dir_all(folder).unwrap();
 }
 

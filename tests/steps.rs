@@ -55,7 +55,7 @@ fn assert_plans_change_nothing(
     let (eager, by_operations) = trained(build, data, fit, true);
     let (model, history) = trained(build, data, fit, false);
     assert!(eager.explain().contains("run_eagerly was asked for"));
-    assert_eq!(model.explain().starts_with("plan of"), planned, "{what}: {}", model.explain());
+    assert_eq!(model.explain().starts_with("for batches of"), planned, "{what}: {}", model.explain());
     for ((name, a), (_, b)) in weights(&model).iter().zip(&weights(&eager)) {
         assert!(a.same_bits(b), "{what}: {name} differs");
     }
@@ -185,7 +185,7 @@ fn batches_one_by_one_evaluation_and_prediction_are_planned_to_the_same_bits() {
     let run = |eagerly| {
         let mut model = classifier(4).run_eagerly(eagerly);
         let logs: Vec<String> = (0..12).map(|_| format!("{:?}", model.train_on_batch(&x, &y).unwrap())).collect();
-        assert_eq!(model.explain().starts_with("plan of"), !eagerly, "{}", model.explain());
+        assert_eq!(model.explain().starts_with("for batches of"), !eagerly, "{}", model.explain());
         let measured = format!("{:?}", model.evaluate(&data).unwrap());
         (logs, measured, model.predict(&data.x().unwrap()).unwrap(), weights(&model))
     };
@@ -323,7 +323,7 @@ fn a_batch_that_a_plan_refuses_is_an_error_as_ever_and_loses_nothing() {
         error.to_string()
     });
     assert_eq!(errors[0], errors[1]);
-    assert!(both[1].explain().starts_with("plan of"), "{}", both[1].explain());
+    assert!(both[1].explain().starts_with("for batches of"), "{}", both[1].explain());
     let [eager, planned] = both.each_ref().map(|model| (weights(model), model.optimizer().state()));
     assert_same_bits(&eager.0, &planned.0);
     assert_same_bits(&eager.1, &planned.1);
@@ -363,6 +363,9 @@ fn a_watch_names_where_numbers_got_lost() {
     assert!(error.contains("in layer `dense`"), "{error}");
     let history = build(0.01).fit(&data, fit()).unwrap();
     assert!(!history.last("val_loss").unwrap().is_finite());
+    // So is a sample of the training data, which is told by its place there.
+    let error = build(0.01).fit(&odd, quiet().batch_size(8).check_finite()).unwrap_err().to_string();
+    assert!(error.contains("of sample 35 of the data, in epoch 1, batch"), "{error}");
 }
 
 #[test]

@@ -42,6 +42,15 @@ impl Var {
         self.tensor
     }
 
+    /// The number of a value that has only one, such as a loss: [`Tensor::item`].
+    ///
+    /// # Errors
+    /// A value of several numbers, or of none.
+    #[track_caller]
+    pub fn item(&self) -> Result<f64> {
+        self.tensor.item()
+    }
+
     /// Whether a tape follows this value.
     pub fn is_tracked(&self) -> bool {
         self.place.is_some()

@@ -123,10 +123,15 @@ impl Trace {
         let (graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
         drop(recording);
         if let Some(at) = escape {
-            let text = "a recorded value was read on the host, or printed, where no plan can follow it";
+            // What prints a value does not say where it stands.
+            let how = if at.is_some() { "read on the host" } else { "printed" };
+            let text = format!("a recorded value was {how}, where no plan can follow it");
             let error = Error::new(ErrorKind::Escape, "trace", text);
             let error = error.help("keep it a tensor: .gt, .select and .clamp decide element by element");
-            return Err(error.at(at.unwrap_or(here)));
+            return Err(match at {
+                Some(at) => error.at(at),
+                None => error,
+            });
         }
         Ok((graph, results?))
     }

@@ -45,9 +45,20 @@ struct StepPlan {
     plan: Plan,
     /// What readers are told of its inputs.
     names: Vec<String>,
+    /// How many of them are the batch, with the weights of its samples.
+    of_batch: usize,
     update: RecordedUpdate,
     /// Whether it has been compared with a step that ran one operation at a time.
     is_checked: bool,
+}
+
+impl StepPlan {
+    /// The plan below the shapes of the batches that it serves.
+    fn explain(&self) -> String {
+        let of_batch = self.plan.inputs().iter().zip(&self.names).take(self.of_batch);
+        let shapes: Vec<String> = of_batch.map(|(spec, name)| format!("{name} {spec:?}")).collect();
+        format!("for batches of {}:\n{}", shapes.join(", "), self.plan.explain_with(&self.names))
+    }
 }
 
 impl Plans {
@@ -77,6 +88,11 @@ impl Plans {
         self.is_watched = true;
     }
 
+    /// Why steps are run one operation at a time, unless that was asked for.
+    pub(crate) fn given_up(&self) -> Option<&str> {
+        self.eager.as_deref().filter(|_| !self.by_request)
+    }
+
     fn give_up(&mut self, why: impl Into<String>) {
         self.plans.clear();
         self.eager = Some(why.into());
@@ -89,7 +105,7 @@ impl Plans {
                 "no plan: check_finite runs each operation by itself and looks at its result\n".to_owned()
             }
             (None, []) => "no plan yet: the second batch of a shape makes one\n".to_owned(),
-            (None, plans) => plans.iter().map(|step| step.plan.explain_with(&step.names)).collect(),
+            (None, plans) => plans.iter().map(StepPlan::explain).collect::<Vec<_>>().join("\n"),
         }
     }
 }
@@ -259,10 +275,11 @@ impl<M: Module> Model<M> {
         let output = outcome?;
         let is_steady = results.iter().map(Tensor::spec).eq(specs);
         let names = self.names(given, state)?;
+        let of_batch = batch.inputs.len() + batch.targets.len() + usize::from(weights.is_some());
         match (plan, output.update) {
             _ if state.hides() => self.plans.give_up("a metric does not show what it keeps (Metric::visit)"),
             (Ok(plan), Some(update)) if is_steady => {
-                self.plans.recorded(StepPlan { plan, names, update, is_checked: false });
+                self.plans.recorded(StepPlan { plan, names, of_batch, update, is_checked: false });
             }
             (Ok(_), _) => self.plans.give_up("a metric keeps tensors of other shapes from step to step"),
             (Err(error), _) => self.plans.give_up(format!("no plan can be made of a step:\n{error}")),

@@ -229,6 +229,17 @@ impl Callback for EarlyStopping {
         control.restore_weights(weights)
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "min_delta": self.min_delta,
+            "patience": self.patience,
+            "mode": format!("{:?}", self.mode),
+            "baseline": self.baseline,
+            "restore_best_weights": self.restore_best_weights,
+            "start_from_epoch": self.start_from_epoch,
+        })
+    }
+
     fn state(&self) -> serde_json::Value {
         serde_json::json!(self.state)
     }

@@ -110,6 +110,12 @@ pub trait Callback: Send {
         Ok(())
     }
 
+    /// What this callback was made with, as far as it decides how training goes on; `Null` where there is nothing. A run that goes on
+    /// with other settings than it began with is refused.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// What must be kept for this callback to go on as if nothing had happened; `Null` where there is nothing. Checkpoints of a run
     /// hold it, model files do not.
     fn state(&self) -> serde_json::Value {

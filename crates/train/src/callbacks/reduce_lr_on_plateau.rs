@@ -210,6 +210,19 @@ impl Callback for ReduceLROnPlateau {
         Ok(())
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "factor": self.factor,
+            "patience": self.patience,
+            "mode": format!("{:?}", self.mode),
+            "min_delta": self.min_delta,
+            "is_relative": self.is_relative,
+            "cooldown": self.cooldown,
+            "min_lr": self.min_lr,
+            "min_change": self.min_change,
+        })
+    }
+
     fn state(&self) -> serde_json::Value {
         serde_json::json!(self.state)
     }

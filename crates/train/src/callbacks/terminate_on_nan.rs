@@ -49,11 +49,12 @@ impl Callback for TerminateOnNaN {
         let Some(loss) = logs.get("loss").filter(|loss| !loss.is_finite()) else { return Ok(()) };
         if self.raise_error {
             return Err(Error::data(
-                format!("the loss is {loss} in epoch {}, batch {batch}", self.epoch + 1),
+                format!("the loss is {loss} in epoch {}, batch {}", self.epoch + 1, batch + 1),
                 "try a lower learning rate, gradient clipping, or look for NaN in the data",
             ));
         }
-        control.message(&format!("Batch {batch}: Invalid loss, terminating training"));
+        let place = format!("epoch {}, batch {}", self.epoch + 1, batch + 1);
+        control.message(&format!("TerminateOnNaN: the loss of {place} is {loss}, training ends"));
         control.stop(StopReason::NotFinite { epoch: self.epoch, batch });
         Ok(())
     }
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(fake.stopped, None);
         callback.on_batch_end(2, &Logs::from([("loss", f64::INFINITY)]), &mut fake).unwrap();
         assert_eq!(fake.stopped, Some(StopReason::NotFinite { epoch: 3, batch: 2 }));
-        assert_eq!(fake.messages, ["Batch 2: Invalid loss, terminating training"]);
+        assert_eq!(fake.messages, ["TerminateOnNaN: the loss of epoch 4, batch 3 is inf, training ends"]);
     }
 
     #[test]
@@ -101,6 +102,6 @@ mod tests {
     fn can_be_an_error() {
         let mut callback = TerminateOnNaN::new().raise_error(true);
         let error = callback.on_batch_end(5, &Logs::from([("loss", f64::NAN)]), &mut Fake::default()).unwrap_err();
-        assert!(error.to_string().starts_with("the loss is NaN in epoch 1, batch 5"), "{error}");
+        assert!(error.to_string().starts_with("the loss is NaN in epoch 1, batch 6"), "{error}");
     }
 }

@@ -80,6 +80,13 @@ impl Batch {
         self.inputs.iter().chain(&self.targets).chain(&self.sample_weight).cloned().collect()
     }
 
+    /// The first sample with a number that is not finite, be it of an input, a target or its weight.
+    pub(crate) fn first_not_finite(&self) -> Option<usize> {
+        let of_each = |tensor: &Tensor| tensor.count() / self.len().max(1);
+        let place = |tensor: &Tensor| tensor.to_vec_as::<f64>().iter().position(|value| !value.is_finite());
+        self.tensors().iter().find_map(|tensor| Some(place(tensor)? / of_each(tensor)))
+    }
+
     /// The same as data.
     pub(crate) fn into_dataset(self) -> Result<Dataset> {
         let data = Dataset::new(self.inputs, self.targets)?;

@@ -6,6 +6,7 @@ use super::run::Cursor;
 use crate::callbacks::{Callback, Direction, Snapshot};
 use crate::checkpoint::{Description, Saved, read_model, write_model};
 use crate::data::Dataset;
+use crate::files::write_atomic;
 use crate::history::{History, Logs, StopReason, from_1};
 use crate::model::Model;
 use crate::running::MetricState;
@@ -84,7 +85,24 @@ pub(super) struct Record {
     /// Why the run had ended, if nothing is to follow.
     pub(super) stopped: Option<StopReason>,
     pub(super) history: History,
-    callbacks: Vec<(String, Json)>,
+    callbacks: Vec<Kept>,
+}
+
+/// What is kept of a callback.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    /// Its name, with what it watches: the state of one that watches something else would be of no use to it.
+    name: String,
+    settings: Json,
+    state: Json,
+}
+
+impl Kept {
+    fn of(callback: &dyn Callback) -> Kept {
+        let (name, monitors) = (callback.name(), callback.monitors());
+        let of = if monitors.is_empty() { String::new() } else { format!(" of {}", monitors.join(", ")) };
+        Kept { name: format!("{name}{of}"), settings: callback.settings(), state: callback.state() }
+    }
 }
 
 /// A moment of a run, as it is written.
@@ -122,7 +140,7 @@ impl Moment {
                 tensors.extend(weights.iter().map(|(path, tensor)| (format!("{prefix}{path}"), tensor.clone())));
             }
         }
-        let callbacks = callbacks.iter().map(|callback| (described(&**callback), callback.state())).collect();
+        let callbacks = callbacks.iter().map(|callback| Kept::of(&**callback)).collect();
         Ok(Moment { record: Record { settings: Json::Null, cursor, stopped, history, callbacks }, tensors })
     }
 }
@@ -135,8 +153,8 @@ pub(super) struct Checkpoint {
     pub(super) record: Record,
     /// The run's own tensors, without their prefix.
     tensors: BTreeMap<String, Tensor>,
-    /// What was passed over to find it.
-    skipped: Vec<String>,
+    /// What the user is to know of it.
+    remarks: Vec<String>,
 }
 
 impl Resume {
@@ -153,12 +171,12 @@ impl Resume {
                     .with_help("name the folder of .checkpoint_every(…), or begin anew with .resume_if_found(folder)")),
             };
         }
-        let mut skipped = Vec::new();
+        let mut remarks = Vec::new();
         while let Some((_, path)) = found.pop() {
             match Checkpoint::read(&path) {
-                Ok(checkpoint) => return Ok(Some(Checkpoint { skipped, ..checkpoint })),
+                Ok(checkpoint) => return Ok(Some(Checkpoint { remarks, ..checkpoint })),
                 Err(error @ (Error::File { .. } | Error::Nn(_))) if skip_damaged && !found.is_empty() => {
-                    skipped.push(error.to_string().lines().next().unwrap_or_default().to_owned());
+                    remarks.push(format!("passed over: {}", error.to_string().lines().next().unwrap_or_default()));
                 }
                 Err(error) if !skip_damaged && !found.is_empty() => {
                     let before = found.last().map_or(String::new(), |(_, path)| path.display().to_string());
@@ -183,7 +201,7 @@ const BEST: &str = "best.safetensors";
 fn numbered(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let number = |path: &Path| {
         let is_ours = path.extension().is_some_and(|ending| ending == EXTENSION);
-        path.file_stem()?.to_str()?.strip_prefix(PREFIX)?.parse().ok().filter(|_| is_ours)
+        path.file_stem()?.to_str()?.strip_prefix(PREFIX)?.parse().ok().filter(|_| is_ours && !path.is_dir())
     };
     let mut all = Vec::new();
     for entry in entries(folder)? {
@@ -209,7 +227,7 @@ impl Checkpoint {
             return Err(Error::file(path, "is a model, and holds no run to resume").with_help(help));
         };
         let record = Record::deserialize(run).map_err(|e| Error::file(path, format!("its run cannot be read: {e}")))?;
-        Ok(Checkpoint { path: path.to_owned(), saved, record, tensors, skipped: Vec::new() })
+        Ok(Checkpoint { path: path.to_owned(), saved, record, tensors, remarks: Vec::new() })
     }
 
     /// Refuses to go on with other settings, callbacks or another model than the run had.
@@ -218,6 +236,7 @@ impl Checkpoint {
         settings: &Json,
         callbacks: &[Box<dyn Callback>],
         model: &Model<M>,
+        epochs: usize,
     ) -> Result<()> {
         let compiled = model.compiled();
         let as_then = "resume with the settings and the data that the run was started with";
@@ -231,10 +250,23 @@ impl Checkpoint {
         }
         for name in ["optimizer", "loss", "metrics", "weighted_metrics"] {
             let (then, own) = (without_rates(&self.saved.description[name]), without_rates(&compiled[name]));
-            if then != own {
-                let text = format!("is of a model compiled with the {name} {then}, this one has {own}");
+            if let Some(difference) = difference(name, &then, &own) {
+                let text = format!("is of a model that was compiled otherwise: {difference}");
                 return refuse(text, "compile the model as it was; model.load_weights(path) takes the weights alone");
             }
+        }
+        let Cursor { first_rate, last_rate, epoch, is_begun, .. } = self.record.cursor;
+        let rate = model.optimizer.learning_rate();
+        // A model that was loaded from the checkpoint has its rate.
+        if rate != first_rate && rate != last_rate {
+            let text = format!("is of a run that began with the learning rate {first_rate:?}, this one has {rate:?}");
+            let help = "a run goes on with the rate of its checkpoint: compile the model as it was. Another rate is a new run: \
+                        Model::load(path), set_learning_rate and fit in another folder";
+            return refuse(text, help);
+        }
+        if epoch + usize::from(is_begun) > epochs {
+            let text = format!("is of epoch {}, and the run is to have {epochs}", epoch + usize::from(is_begun));
+            return refuse(text, "give .epochs(…) of the whole run, with those that are done");
         }
         if let Some(own) = model.module().config() {
             let then = &self.saved.description["architecture"];
@@ -246,15 +278,20 @@ impl Checkpoint {
                 );
             }
         }
-        let then: Vec<&str> = self.record.callbacks.iter().map(|(name, _)| name.as_str()).collect();
-        let own: Vec<String> = callbacks.iter().map(|callback| described(&**callback)).collect();
-        if then != own {
-            let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let own: Vec<&str> = own.iter().map(String::as_str).collect();
-            return refuse(
-                format!("is of a run with the callbacks {}, this one has {}", list(&then), list(&own)),
-                as_then,
-            );
+        let then = &self.record.callbacks;
+        let own: Vec<Kept> = callbacks.iter().map(|callback| Kept::of(&**callback)).collect();
+        if !then.iter().map(|kept| &kept.name).eq(own.iter().map(|kept| &kept.name)) {
+            let list = |all: &[Kept]| match all {
+                [] => "none".to_owned(),
+                _ => all.iter().map(|kept| kept.name.as_str()).collect::<Vec<_>>().join(", "),
+            };
+            let text = format!("is of a run with the callbacks {}, this one has {}", list(then), list(&own));
+            return refuse(text, as_then);
+        }
+        for (then, own) in then.iter().zip(&own) {
+            if let Some(difference) = difference(&own.name, &then.settings, &own.settings) {
+                return refuse(format!("is of another run: {difference}"), as_then);
+            }
         }
         Ok(())
     }
@@ -282,8 +319,8 @@ impl Checkpoint {
 
     /// Gives callbacks what is theirs.
     pub(super) fn give_callbacks(&self, callbacks: &mut [Box<dyn Callback>]) -> Result<()> {
-        for (i, (callback, (_, state))) in callbacks.iter_mut().zip(&self.record.callbacks).enumerate() {
-            callback.load_state(state)?;
+        for (i, (callback, kept)) in callbacks.iter_mut().zip(&self.record.callbacks).enumerate() {
+            callback.load_state(&kept.state)?;
             let root = format!("callbacks/{i}/");
             let mut snapshots: BTreeMap<&str, Vec<(String, Tensor)>> = BTreeMap::new();
             for (key, tensor) in &self.tensors {
@@ -300,15 +337,15 @@ impl Checkpoint {
 
     /// What the user is told.
     pub(super) fn told(&self, cursor: &Cursor) -> String {
-        let skipped: String = self.skipped.iter().map(|text| format!("passed over: {text}\n")).collect();
+        let remarks: String = self.remarks.iter().map(|text| format!("{text}\n")).collect();
         let path = self.path.display();
         match (&self.record.stopped, cursor.is_begun) {
-            (Some(reason), _) => format!("{skipped}The run of {path} had ended: {reason}."),
+            (Some(reason), _) => format!("{remarks}The run of {path} had ended: {reason}."),
             (None, true) => {
                 let (epoch, batch) = (from_1(cursor.epoch), from_1(cursor.batch));
-                format!("{skipped}Resuming from {path} in epoch {epoch}, batch {batch}.")
+                format!("{remarks}Resuming from {path} in epoch {epoch}, batch {batch}.")
             }
-            (None, false) => format!("{skipped}Resuming from {path} in epoch {}.", from_1(cursor.epoch)),
+            (None, false) => format!("{remarks}Resuming from {path} in epoch {}.", from_1(cursor.epoch)),
         }
     }
 }
@@ -347,16 +384,6 @@ fn told_part(part: &Json) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    }
-}
-
-/// A callback with what it watches: the state of one that watches something else would be of no use to it.
-fn described(callback: &dyn Callback) -> String {
-    let monitors = callback.monitors();
-    if monitors.is_empty() {
-        callback.name().to_owned()
-    } else {
-        format!("{} of {}", callback.name(), monitors.join(", "))
     }
 }
 
@@ -457,12 +484,31 @@ impl Writer {
         })
     }
 
-    /// Remembers the best value of the run that goes on.
-    pub(super) fn goes_on(&mut self, from: &Checkpoint) {
+    /// Remembers the best value of the run that goes on, if its state is still there.
+    pub(super) fn goes_on(&mut self, from: &mut Checkpoint) {
         let Some((key, direction)) = &self.monitor else { return };
+        let mut best = f64::NAN;
         for &value in from.record.history.get(key).unwrap_or_default() {
-            if direction.improves(value, self.best.unwrap_or(f64::NAN), 0.0) {
-                self.best = Some(value);
+            best = if direction.improves(value, best, 0.0) { value } else { best };
+        }
+        if best.is_nan() {
+            return;
+        }
+        let before = from.path.with_file_name(BEST);
+        let found = read_model(&before).and_then(|_| match from.is_in(&self.folder) {
+            true => Ok(()),
+            false => {
+                let bytes = fs::read(&before).map_err(|e| Error::io("read", &before, e))?;
+                write_atomic(&self.folder.join(BEST), &bytes)
+            }
+        });
+        match found {
+            Ok(()) => self.best = Some(best),
+            Err(error) => {
+                let why = error.to_string();
+                let why = why.lines().next().unwrap_or_default();
+                from.remarks
+                    .push(format!("The best state so far is lost, the best from here on takes its place: {why}"));
             }
         }
     }

@@ -69,6 +69,9 @@ pub(super) struct Cursor {
     pub(super) epoch_seconds: f64,
     /// The learning rate at the beginning of the epoch.
     pub(super) rate: f64,
+    /// That which the run began with, and the present one.
+    pub(super) first_rate: f64,
+    pub(super) last_rate: f64,
     /// Whether the learning rate is logged: on request, and from when a callback sets it or means to.
     pub(super) logs_rate: bool,
 }
@@ -95,6 +98,7 @@ pub(super) struct Run<'m, 'a, M: Module> {
     interrupt: Interrupt,
     /// Whether this run has trained on a batch.
     has_stepped: bool,
+    is_told_of_escape: bool,
 }
 
 /// What a run is made of.
@@ -165,6 +169,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
                 epoch: fit.initial_epoch,
                 place: Place { pass: fit.initial_epoch, batch: 0 },
                 logs_rate: fit.log_learning_rate,
+                first_rate: model.optimizer.learning_rate(),
                 ..Cursor::default()
             },
             began: now,
@@ -176,6 +181,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             stop: None,
             interrupt: Interrupt::listen(),
             has_stepped: false,
+            is_told_of_escape: false,
             model,
             fit,
             feed,
@@ -211,7 +217,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             let direction = best.map(|key| (key, self.direction(key)));
             let (keep, resumed) = (self.fit.keep_checkpoints, self.checkpoint.as_ref());
             self.writer = Some(Writer::new(checkpoints, keep, direction, available, settings, resumed)?);
-            if let (Some(writer), Some(checkpoint)) = (&mut self.writer, &self.checkpoint) {
+            if let (Some(writer), Some(checkpoint)) = (&mut self.writer, &mut self.checkpoint) {
                 writer.goes_on(checkpoint);
             }
         }
@@ -220,7 +226,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
 
     /// Puts the model, the history and the loop where the checkpoint was written.
     fn take_up(&mut self, checkpoint: Checkpoint, settings: &Json) -> Result<()> {
-        checkpoint.check(settings, &self.callbacks, self.model)?;
+        checkpoint.check(settings, &self.callbacks, self.model, self.fit.epochs)?;
         self.model.restore(&checkpoint.path, &checkpoint.saved)?;
         self.cursor = checkpoint.record.cursor.clone();
         self.cursor.logs_rate |= self.fit.log_learning_rate;
@@ -415,14 +421,18 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             };
             // What is wrong with data in memory or with the model is wrong in every batch.
             let is_this_batchs = self.fit.check_finite || matches!(self.feed, Feed::Stream { .. });
-            let loss = self.step(&batch, &key, state).map_err(|error| match error.sample(batch.len()) {
-                Some(sample) => error.note(self.told_sample(sample, place)),
-                None if is_this_batchs => {
-                    error.note(format!("in epoch {}, batch {}", self.cursor.epoch + 1, self.cursor.batch + 1))
+            let loss = self.step(&batch, &key, state).map_err(|error| {
+                let lost = || self.fit.check_finite.then(|| batch.first_not_finite()).flatten();
+                match error.sample(batch.len()).or_else(lost) {
+                    Some(sample) => error.note(self.told_sample(sample, place)),
+                    None if is_this_batchs => {
+                        error.note(format!("in epoch {}, batch {}", self.cursor.epoch + 1, self.cursor.batch + 1))
+                    }
+                    None => error,
                 }
-                None => error,
             })?;
             self.tell_unreached();
+            self.tell_escape();
             let done = self.cursor.batch + 1;
             (self.cursor.place, self.cursor.batch, self.cursor.steps) = (place, done, self.cursor.steps + 1);
             self.progress.step(done, || state.logs(""));
@@ -472,6 +482,14 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
              pass.parameter(..), and set_trainable(.., false) freezes what is to stay.",
             listing(&self.model.unreached)
         ));
+    }
+
+    /// Says why the steps of this run have become those of single operations, when they have.
+    fn tell_escape(&mut self) {
+        let Some(why) = self.model.plans.given_up().filter(|_| !self.is_told_of_escape) else { return };
+        let text = format!("Steps are run one operation at a time, which is slower, because {why}");
+        self.is_told_of_escape = true;
+        self.progress.message(&text);
     }
 
     /// Trains on a batch.
@@ -594,6 +612,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
     fn moment(&mut self, state: Option<&mut MetricState>) -> Result<Option<Moment>> {
         self.cursor.seconds = self.began.elapsed().as_secs_f64();
         self.cursor.epoch_seconds = self.epoch_began.elapsed().as_secs_f64();
+        self.cursor.last_rate = self.model.optimizer.learning_rate();
         let mut metrics = Vec::new();
         if let Some(state) = state {
             if state.hides() {
