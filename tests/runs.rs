@@ -158,6 +158,14 @@ fn weights_of_classes_come_from_labels_of_any_form() {
     assert!(sparse < 0.8 * plain);
     let error = loss(&labels, "sparse_categorical_crossentropy", &[(7, 0.5)]).unwrap_err().to_string();
     assert!(error.contains("class 7 does not occur"), "{error}");
+    let error = loss(&labels, "sparse_categorical_crossentropy", &[(1, 0.5), (1, 2.0)]).unwrap_err().to_string();
+    assert!(error.contains("class 1 has several weights"), "{error}");
+    let none = [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.0)];
+    let error = loss(&labels, "sparse_categorical_crossentropy", &none).unwrap_err().to_string();
+    assert!(error.contains("every class has the weight 0"), "{error}");
+    let weights = Tensor::new([1.0, f64::NAN]);
+    let error = points(2, 1).sample_weight(weights).unwrap_err().to_string();
+    assert!(error.contains("the weight of sample 1 is NaN"), "{error}");
     let error = classifier(0).fit(&points(9, 1), quiet().class_weight("balance")).unwrap_err().to_string();
     assert!(error.contains("did you mean `balanced`"), "{error}");
 }
@@ -326,6 +334,69 @@ fn a_stream_trains_as_the_same_data_in_memory() {
 }
 
 #[test]
+fn a_stream_is_evaluated_and_validates() {
+    let data = points(40, 1);
+    let parts = data.clone();
+    let stream = Stream::new(move |_| {
+        let parts = parts.clone();
+        (0..5).map(move |i| parts.range(8 * i, 8 * i + 8))
+    });
+    let model = classifier(0);
+    let (whole, streamed) = (model.evaluate(&data).unwrap(), model.evaluate(&stream).unwrap());
+    for name in ["loss", "accuracy"] {
+        assert!((whole.get(name).unwrap() - streamed.get(name).unwrap()).abs() < 1e-6, "{whole} {streamed}");
+    }
+    // Batches of the same size have the same bits; of three batches both take the same.
+    for steps in [None, Some(3)] {
+        let fit = |fit: Fit<'static>| match steps {
+            Some(steps) => fit.batch_size(8).epochs(2).validation_steps(steps),
+            None => fit.batch_size(8).epochs(2),
+        };
+        let a = classifier(0).fit(&data, fit(quiet()).validation_data(&data)).unwrap();
+        let b = classifier(0).fit(&data, fit(quiet()).validation_data(&stream)).unwrap();
+        assert_eq!((a.get("val_loss"), a.get("val_accuracy")), (b.get("val_loss"), b.get("val_accuracy")));
+    }
+    let error = model.evaluate(&Stream::new(|_| [])).unwrap_err().to_string();
+    assert!(error.contains("gave no batch to evaluate"), "{error}");
+    let odd =
+        Stream::new(|_| [Ok(points(8, 1)), Dataset::new(Tensor::zeros([4, 3]).unwrap(), Tensor::zeros([4]).unwrap())]);
+    let error = model.evaluate(&odd).unwrap_err().to_string();
+    assert!(error.contains("in batch 2"), "{error}");
+}
+
+#[test]
+fn validation_data_that_do_not_fit_end_a_run_before_its_first_step() {
+    let data = points(40, 1);
+    let wide = Dataset::new(Tensor::zeros([9, 5]).unwrap(), Tensor::zeros([9]).unwrap()).unwrap();
+    let mut model = classifier(0);
+    let before = weights(&model);
+    let error = model.fit(&data, quiet().validation_data(&wide)).unwrap_err().to_string();
+    assert!(error.contains("in the validation before the first step"), "{error}");
+    assert_same_bits(&before, &weights(&model));
+    let error = model.fit(&data, quiet().validation_split(0.2).validation_data(&data)).unwrap_err().to_string();
+    assert!(error.contains("the validation data are named twice"), "{error}");
+}
+
+#[test]
+fn a_callback_that_is_lent_can_be_read_afterwards() {
+    #[derive(Default)]
+    struct Counter(usize);
+    impl Callback for Counter {
+        fn name(&self) -> &str {
+            "Counter"
+        }
+        fn on_epoch_end(&mut self, epoch: usize, _: &mut Logs, _: &mut dyn Control) -> Result<()> {
+            self.0 += 1;
+            if epoch == 2 { Err(Error::data("enough", "")) } else { Ok(()) }
+        }
+    }
+    let mut counter = Counter::default();
+    let error = classifier(0).fit(&points(8, 1), quiet().epochs(9).callback(&mut counter)).unwrap_err().to_string();
+    assert!(error.contains("enough\n  of the callback Counter, in epoch 3"), "{error}");
+    assert_eq!(counter.0, 3);
+}
+
+#[test]
 fn what_a_stream_cannot_do_is_said() {
     let fit = |stream: &Stream, fit: Fit<'static>| classifier(0).fit(stream, fit).unwrap_err().to_string();
     let good = Stream::new(|_| [Ok(points(8, 1))]);
@@ -396,7 +467,7 @@ fn what_is_odd_in_a_run_is_said_once() {
     let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
     let times = |text: &str| said.matches(text).count();
     assert_eq!(times("The loss does not depend on `unbound`, which therefore cannot be trained"), 1, "{said}");
-    assert_eq!(times("the loss is no number any more"), 1, "{said}");
+    assert_eq!(times("The loss is no number any more"), 1, "{said}");
     assert_eq!(times("3/3"), 3, "{said}");
 }
 

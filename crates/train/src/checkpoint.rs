@@ -349,7 +349,7 @@ pub(crate) type Description = serde_json::Map<String, Json>;
 
 /// A model file that was read.
 pub(crate) struct Saved {
-    file: TensorFile,
+    pub(crate) file: TensorFile,
     pub(crate) description: Json,
 }
 

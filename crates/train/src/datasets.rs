@@ -46,10 +46,20 @@ pub fn mnist(folder: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
         let packed = folder.join(format!("{name}.gz"));
         let path = if packed.exists() { packed } else { plain };
         if !path.exists() {
-            return Err(Error::file(folder, format!("there is no {name}.gz and no {name}"))
-                .with_help("fetch the set: examples/data/get-data.sh DIR mnist"));
+            let what = match folder.is_dir() {
+                true => format!("there is no {name}.gz and no {name}"),
+                false => "is no folder".to_owned(),
+            };
+            return Err(Error::file(folder, what).with_help("fetch the set: examples/data/get-data.sh DIR mnist"));
         }
-        idx::read(path)?.try_into()
+        let tensor: Tensor = idx::read(&path)?.try_into()?;
+        // The names tell how many dimensions there are.
+        let rank = if name.contains("idx3") { 3 } else { 1 };
+        if tensor.rank() != rank {
+            let text = format!("has shape {}, and there should be {rank} dimensions", tensor.shape());
+            return Err(Error::file(path, text).with_help("are images and labels swapped?"));
+        }
+        Ok(tensor)
     };
     let part =
         |kind: &str| labelled(read(&format!("{kind}-images-idx3-ubyte"))?, read(&format!("{kind}-labels-idx1-ubyte"))?);

@@ -5,6 +5,9 @@ use kiln_nn::{Activation, Module};
 
 /// Layers whose output is that of their kernel where they have no activation.
 const BARE: [&str; 5] = ["Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D"];
+/// Activations whose values are not between 0 and 1.
+const UNLIKE_PROBABILITIES: [&str; 9] =
+    ["relu", "tanh", "elu", "selu", "gelu", "silu", "softplus", "leaky_relu", "relu6"];
 /// Losses of numbers, and not of classes.
 const OF_NUMBERS: [&str; 5] =
     ["MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "Huber", "LogCosh"];
@@ -29,7 +32,21 @@ impl<M: Module> Model<M> {
                      or the loss .from_logits(true)."
                 ));
             }
-            if objective.activation == Activation::from("softmax") && shape.last() == Some(&1) {
+            let ends_in = |name: &str| objective.activation == Activation::from(name);
+            if let Some(link) = objective.loss.link().filter(|link| objective.loss.takes_logits() && ends_in(link)) {
+                doubts.push(format!(
+                    "{loss} was told .from_logits(true), and the output{of} ends in \"{link}\", which it would apply once more: \
+                     leave one of them out."
+                ));
+            }
+            let unlike = UNLIKE_PROBABILITIES.into_iter().find(|name| ends_in(name));
+            if let (Some(link), Some(own)) = (objective.loss.link().filter(|_| !objective.loss.takes_logits()), unlike)
+            {
+                doubts.push(format!(
+                    "{loss} takes probabilities, and the output{of} ends in \"{own}\", which gives none: take \"{link}\"."
+                ));
+            }
+            if ends_in("softmax") && shape.last() == Some(&1) {
                 doubts.push(format!(
                     "The output{of} is the softmax of one unit, which is always 1: take \"sigmoid\", or a unit for each class."
                 ));
@@ -70,6 +87,8 @@ mod tests {
             (doubts(1, "linear", "binary_crossentropy", "accuracy"), ".activation(\"sigmoid\")"),
             (doubts(1, "softmax", "categorical_crossentropy", "accuracy"), "always 1"),
             (doubts(1, "linear", "mse", "accuracy"), "\"mae\""),
+            (doubts(1, "sigmoid", BinaryCrossentropy::new().from_logits(true), "accuracy"), "leave one of them out"),
+            (doubts(3, "relu", "sparse_categorical_crossentropy", "accuracy"), "take \"softmax\""),
         ] {
             assert!(said.len() == 1 && said[0].contains(part), "{part}: {said:?}");
         }

@@ -1,6 +1,6 @@
 //! What a model says of data without learning from them: evaluation and prediction, batch by batch.
 
-use crate::data::{Batch, Dataset, Inputs};
+use crate::data::{Batch, BatchSource, Feed, Inputs, Kind, Place};
 use crate::history::Logs;
 use crate::model::{Judged, Model, StepOutput};
 use crate::repeat::Repeat;
@@ -13,35 +13,51 @@ use kiln_nn::{Module, Pass, Signal, Tensor, Watch};
 const INFERENCE_BATCH: usize = 256;
 
 impl<M: Module> Model<M> {
-    /// The loss and the metrics on a dataset, in inference mode.
+    /// The loss and the metrics on a [`Dataset`](crate::Dataset), or on the first pass of a [`Stream`](crate::Stream), in
+    /// inference mode.
     ///
     /// # Errors
-    /// Samples or targets that do not fit the model or the loss.
-    pub fn evaluate(&self, data: &Dataset) -> Result<Logs> {
-        self.evaluate_with(data, INFERENCE_BATCH, false, |_, _, _| {})
+    /// Samples or targets that do not fit the model or the loss; a stream without a batch.
+    pub fn evaluate(&self, data: &impl BatchSource) -> Result<Logs> {
+        let mut feed = self.held(data.kind(), INFERENCE_BATCH)?;
+        self.evaluate_with(&mut feed, None, false, |_, _| {})
     }
 
-    /// [`Model::evaluate`] with a batch size, under a watch for results that are not finite or not, telling `progress` after
-    /// each batch how many of how many are done.
+    /// What is evaluated on, always in the same order.
+    pub(crate) fn held(&self, data: Kind<'_>, batch_size: usize) -> Result<Feed> {
+        Ok(match data {
+            Kind::Whole(data) => Feed::whole(self.arranged(data)?, batch_size, None),
+            Kind::Stream(stream) => Feed::stream(stream, self.value_names()),
+        })
+    }
+
+    /// [`Model::evaluate`] on the first batches or all, under a watch for results that are not finite or not, telling `progress`
+    /// after each batch how many are done of how many, where that is known.
     pub(crate) fn evaluate_with(
         &self,
-        data: &Dataset,
-        batch_size: usize,
+        feed: &mut Feed,
+        most: Option<usize>,
         is_watched: bool,
-        mut progress: impl FnMut(usize, usize, &MetricState),
+        mut progress: impl FnMut(usize, Option<usize>),
     ) -> Result<Logs> {
-        let data = &self.arranged(data)?;
         let mut state = self.metric_state();
-        let batches = data.len().div_ceil(batch_size);
+        let batches = match (feed.steps(), most) {
+            (Some(all), Some(most)) => Some(all.min(most)),
+            (all, most) => all.or(most),
+        };
         let watch = is_watched.then(Watch::new);
         let mut repeat = Repeat::new(batches, is_watched || self.plans.is_eager_by_request());
-        for i in 0..batches {
-            let batch = data.batch_range(i * batch_size, ((i + 1) * batch_size).min(data.len()))?;
-            let told = |error: Error| match error.sample(batch.len()) {
-                Some(sample) => {
-                    error.note(format_args!("of sample {} of the data", data.number(i * batch_size + sample)))
-                }
-                None => error,
+        let mut place = Place::default();
+        while most.is_none_or(|most| place.batch < most) {
+            let i = place.batch;
+            let Some(batch) = feed.next(&mut place)? else { break };
+            let told = |error: Error| match (error.sample(batch.len()), &*feed) {
+                (Some(sample), feed) => match feed.number(sample, place) {
+                    Some(number) => error.note(format_args!("of sample {number} of the data")),
+                    None => error.note(format_args!("of sample {sample} of batch {}", i + 1)),
+                },
+                (None, Feed::Stream { .. }) => error.note(format_args!("in batch {}", i + 1)),
+                (None, Feed::Whole { .. }) => error,
             };
             // The first batch gives metrics their tensors.
             if i == 0 {
@@ -63,7 +79,11 @@ impl<M: Module> Model<M> {
                 });
                 state.set(&results.map_err(told)?)?;
             }
-            progress(i + 1, batches, &state);
+            progress(i + 1, batches);
+        }
+        if place.batch == 0 {
+            let text = "the stream gave no batch to evaluate";
+            return Err(Error::data(text, "its function must give an iterator of at least one"));
         }
         Ok(state.logs(""))
     }
@@ -90,7 +110,7 @@ impl<M: Module> Model<M> {
             return Err(Error::data("predict: there is no sample", "give a batch of at least one"));
         }
         let mut batches: Vec<Vec<Tensor>> = Vec::new();
-        let mut repeat = Repeat::new(n.div_ceil(INFERENCE_BATCH), self.plans.is_eager_by_request());
+        let mut repeat = Repeat::new(Some(n.div_ceil(INFERENCE_BATCH)), self.plans.is_eager_by_request());
         for start in (0..n).step_by(INFERENCE_BATCH) {
             let part = x.part(start, (start + INFERENCE_BATCH).min(n), &self.inputs)?;
             let batch = repeat.call(&part, |x| {

@@ -62,7 +62,7 @@ mod unoptimized;
 pub use callbacks::{Callback, Control, Direction, Mode, Snapshot};
 pub use checkpoint::LoadReport;
 pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
-pub use data::{Batch, ClassWeight, Dataset, Inputs, IntoClassWeight, IntoTensors, Stream, TrainingData};
+pub use data::{Batch, BatchSource, ClassWeight, Dataset, Inputs, IntoClassWeight, IntoTensors, Stream};
 pub use error::{Error, Result};
 pub use fit::{Every, Fit};
 pub use history::{Diagnosis, FitVerdict, History, Logs, Params, StopReason};

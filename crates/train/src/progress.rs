@@ -67,7 +67,7 @@ pub struct Progress<W: Write> {
     done: usize,
     /// Steps that were done before the clock ran.
     before: usize,
-    validation: Option<(usize, usize)>,
+    validation: Option<(usize, Option<usize>)>,
     started: Instant,
     /// When the first step ended: it warms caches and would spoil the mean.
     first_step: Option<Instant>,
@@ -160,8 +160,8 @@ impl<W: Write> Progress<W> {
         }
     }
 
-    /// Tells that `done` of `total` validation steps are done, so that a long validation does not look frozen.
-    pub fn validation_step(&mut self, done: usize, total: usize, logs: impl FnOnce() -> Logs) {
+    /// Tells that `done` validation steps are done, of `total` if that is known, so that a long validation does not look frozen.
+    pub fn validation_step(&mut self, done: usize, total: Option<usize>, logs: impl FnOnce() -> Logs) {
         if self.verbosity == Verbosity::Bar {
             self.validation = Some((done, total));
             self.draw_if_due(Instant::now(), logs);
@@ -271,7 +271,10 @@ impl<W: Write> Progress<W> {
             line.push(Paint::Bold, &time);
             line.push(Paint::Plain, &format!(" {per_step}"));
         }
-        let validating = self.validation.map(|(done, total)| format!(" - validating {done}/{total}"));
+        let validating = self.validation.map(|(done, total)| match total {
+            Some(total) => format!(" - validating {done}/{total}"),
+            None => format!(" - validating {done}"),
+        });
         let metrics = logs.iter().map(|(name, value)| metric(name, value));
         for text in validating.into_iter().chain(metrics) {
             if line.columns + columns(&text) > room {
@@ -551,7 +554,7 @@ mod tests {
         run.step(2, 200, &logs());
         run.text();
         run.progress.last_draw = None;
-        run.progress.validation_step(3, 10, || Logs::from([("loss", 1.0)]));
+        run.progress.validation_step(3, Some(10), || Logs::from([("loss", 1.0)]));
         assert_eq!(run.text(), "\r2/2 ━━━━━━━━━━━━━━━━━━━━ 0s 100ms/step - validating 3/10 - loss: 1.0000 ");
     }
 

@@ -19,9 +19,10 @@ pub(crate) enum Repeat {
 }
 
 impl Repeat {
-    /// For a function that will be called so often.
-    pub(crate) fn new(calls: usize, eagerly: bool) -> Repeat {
-        if eagerly || calls < WORTHWHILE { Repeat::Eagerly } else { Repeat::Unknown }
+    /// For a function that will be called so often, where that is known.
+    pub(crate) fn new(calls: Option<usize>, eagerly: bool) -> Repeat {
+        let is_seldom = calls.is_some_and(|calls| calls < WORTHWHILE);
+        if eagerly || is_seldom { Repeat::Eagerly } else { Repeat::Unknown }
     }
 
     /// What `f` gives for `x`. Everything that changes from call to call must be among the tensors.

@@ -215,9 +215,11 @@ impl Settings {
         for Group { pattern, rate_factor, weight_decay } in &self.groups {
             let fits = |value: f64| value.is_finite() && value >= 0.0;
             if !fits(*rate_factor) || !weight_decay.is_none_or(fits) {
-                let what =
-                    format!("the group `{pattern}` has a factor of {rate_factor} and a decay of {weight_decay:?}");
-                return wrong(what, "give finite numbers from 0");
+                let what = match weight_decay {
+                    Some(decay) if fits(*rate_factor) => format!("weight_decay {decay}"),
+                    _ => format!("rate_factor {rate_factor}"),
+                };
+                return wrong(format!("the group `{pattern}` has the {what}"), "give a finite number from 0");
             }
         }
         if self.weight_decay.is_some_and(|decay| !decay.is_finite() || decay < 0.0) {

@@ -38,7 +38,7 @@ impl Callback for LearningRateScheduler {
         let rate = (self.schedule)(epoch, control.learning_rate());
         if !(rate.is_finite() && rate >= 0.0) {
             return Err(Error::config(
-                format!("LearningRateScheduler: the function gave {rate} for epoch {epoch}"),
+                format!("LearningRateScheduler: the function gave {rate} for epoch {epoch}, counted from 0"),
                 "return a finite rate of at least 0",
             ));
         }

@@ -140,6 +140,52 @@ pub trait Callback: Send {
     fn load_snapshot(&mut self, _name: &str, _snapshot: Snapshot) {}
 }
 
+/// A callback that the caller keeps, to read it after the run.
+impl<C: Callback + ?Sized> Callback for &mut C {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn monitors(&self) -> Vec<&str> {
+        (**self).monitors()
+    }
+    fn wants_batches(&self) -> bool {
+        (**self).wants_batches()
+    }
+    fn on_train_begin(&mut self, control: &mut dyn Control) -> Result<()> {
+        (**self).on_train_begin(control)
+    }
+    fn on_epoch_begin(&mut self, epoch: usize, control: &mut dyn Control) -> Result<()> {
+        (**self).on_epoch_begin(epoch, control)
+    }
+    fn on_batch_end(&mut self, batch: usize, logs: &Logs, control: &mut dyn Control) -> Result<()> {
+        (**self).on_batch_end(batch, logs, control)
+    }
+    fn on_epoch_end(&mut self, epoch: usize, logs: &mut Logs, control: &mut dyn Control) -> Result<()> {
+        (**self).on_epoch_end(epoch, logs, control)
+    }
+    fn on_validation_end(&mut self, steps: u64, logs: &Logs, control: &mut dyn Control) -> Result<()> {
+        (**self).on_validation_end(steps, logs, control)
+    }
+    fn on_train_end(&mut self, control: &mut dyn Control) -> Result<()> {
+        (**self).on_train_end(control)
+    }
+    fn settings(&self) -> serde_json::Value {
+        (**self).settings()
+    }
+    fn state(&self) -> serde_json::Value {
+        (**self).state()
+    }
+    fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
+        (**self).load_state(state)
+    }
+    fn snapshots(&self) -> Vec<(&str, &Snapshot)> {
+        (**self).snapshots()
+    }
+    fn load_snapshot(&mut self, name: &str, snapshot: Snapshot) {
+        (**self).load_snapshot(name, snapshot);
+    }
+}
+
 /// What a callback may do to the run that calls it; the training loop implements it.
 pub trait Control {
     /// Asks the run to end: after the current batch, or at once at the end of an epoch. The first reason stands.
@@ -243,7 +289,7 @@ impl fmt::Debug for Snapshot {
 ///     "EarlyStopping: `val_los` is not logged in this run\n  help: did you mean `val_loss`?"
 /// );
 /// ```
-pub fn check_monitors(callbacks: &[Box<dyn Callback>], available: &[&str]) -> Result<()> {
+pub fn check_monitors(callbacks: &[Box<dyn Callback + '_>], available: &[&str]) -> Result<()> {
     for callback in callbacks {
         for key in callback.monitors() {
             if available.contains(&key) {

@@ -38,7 +38,7 @@ impl Mode {
             Self::Auto => declared.or_else(|| direction_of(monitor)).ok_or_else(|| {
                 Error::config(
                     format!("cannot tell whether a higher or a lower `{monitor}` is better"),
-                    "say which with .mode(Mode::Min) or .mode(Mode::Max)",
+                    "say which with .mode(Mode::Min) or .mode(Mode::Max), if that is its name",
                 )
             }),
         }

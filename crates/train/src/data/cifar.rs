@@ -43,8 +43,9 @@ pub fn read_folder(folder: impl AsRef<Path>) -> Result<(Cifar10, Cifar10)> {
     let test = folder.join("test_batch.bin");
     for path in parts.iter().chain([&test]) {
         if !path.exists() {
-            return Err(Error::file(path, "does not exist")
-                .with_help("give the folder `cifar-10-batches-bin` that cifar-10-binary.tar.gz unpacks to"));
+            return Err(Error::file(path, "does not exist").with_help(
+                "give the folder `cifar-10-batches-bin`; examples/data/get-data.sh DIR cifar10 fetches it",
+            ));
         }
     }
     let train = read_all(&parts)?;

@@ -57,7 +57,11 @@ impl ClassWeight {
             }
             ClassWeight::Weights(weights) => {
                 let mut all = vec![1.0; counts.len()];
-                for &(class, weight) in weights {
+                for (i, &(class, weight)) in weights.iter().enumerate() {
+                    if weights[..i].iter().any(|(other, _)| *other == class) {
+                        let text = format!("class_weight: class {class} has several weights");
+                        return Err(Error::config(text, "give each class one"));
+                    }
                     if class >= all.len() || counts[class] == 0 {
                         return Err(Error::config(
                             format!("class_weight: class {class} does not occur in the data"),
@@ -71,6 +75,10 @@ impl ClassWeight {
                         ));
                     }
                     all[class] = weight;
+                }
+                if all.iter().zip(&counts).all(|(weight, count)| *weight == 0.0 || *count == 0) {
+                    let text = "class_weight: every class has the weight 0";
+                    return Err(Error::config(text, "what is not to count is 0, and something is to be learnt"));
                 }
                 Ok(all)
             }

@@ -207,7 +207,11 @@ impl Csv {
             encoded.map(|columns| columns.iter().map(|column| column.name().to_owned()).collect::<Vec<_>>());
         let columns: Vec<usize> = match of_encoding.as_ref().or(self.features.as_ref()) {
             Some(names) => names.iter().map(|name| self.find(name, &header)).collect::<Result<_>>()?,
-            None => (0..header.len()).filter(|&at| Some(at) != target).collect(),
+            None => {
+                let own = (0..header.len()).filter(|&at| Some(at) != target);
+                own.map(|at| if header[at].is_empty() { Ok(at) } else { self.find(&header[at], &header) })
+                    .collect::<Result<_>>()?
+            }
         };
         if let Some(leak) = target.filter(|target| columns.contains(target)) {
             return Err(Error::config(
@@ -380,6 +384,9 @@ impl<'a> Cell<'a> {
         let Some(text) = self.text() else { return Ok(None) };
         let number = finite(text).ok_or_else(|| {
             let help = match text.parse::<f64>() {
+                Err(_) if finite(&text.replacen(',', ".", 1)).is_some() => {
+                    "its decimal mark is a comma: write it as a point".to_owned()
+                }
                 Ok(_) => "drop such rows first, or leave the column out of .features(…)".to_owned(),
                 Err(_) => format!(
                     "a column of names: .categories([\"{}\"]); else leave it out of .features(…)",
@@ -553,6 +560,14 @@ mod tests {
         let leak = error(&iris().features(["width", "height"]).target("height"), IRIS);
         assert!(leak.starts_with("column `height` is the target and a feature"), "{leak}");
         assert!(iris().features(["species"]).class_target("species").parse(IRIS).is_err());
+    }
+
+    #[test]
+    fn what_is_there_twice_or_has_a_comma_is_told() {
+        let text = error(&iris(), b"width,height,width\n1,2,3\n");
+        assert!(text.contains("more than one column `width`"), "{text}");
+        let text = error(&iris().delimiter(b';'), b"width;height\n1,5;2\n");
+        assert!(text.contains("its decimal mark is a comma"), "{text}");
     }
 
     #[test]

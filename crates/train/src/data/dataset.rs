@@ -166,11 +166,15 @@ impl Dataset {
     /// Gives each sample a weight: its part in the loss.
     ///
     /// # Errors
-    /// Not one weight for each sample.
+    /// Not one weight for each sample; one that is no finite number.
     pub fn sample_weight(mut self, weight: Tensor) -> Result<Dataset> {
         if samples(&weight) != self.len() || weight.rank() != 1 {
             let text = format!("Dataset: the weights have shape {}, there are {} samples", weight.shape(), self.len());
             return Err(Error::data(text, "give a vector with one weight for each sample"));
+        }
+        if let Some((at, odd)) = weight.to_vec_as::<f64>().iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            let text = format!("Dataset: the weight of sample {at} is {odd}");
+            return Err(Error::data(text, "give finite numbers; a sample that is not to count has the weight 0"));
         }
         self.sample_weight = Some(weight);
         Ok(self)

@@ -6,12 +6,12 @@ use crate::{Error, Result};
 use kiln_nn::Key;
 use serde::{Deserialize, Serialize};
 
-/// What a model can be fitted to: a [`Dataset`] in memory or a [`Stream`] of batches.
+/// Where a model takes batches from, to be fitted to them or evaluated on them: a [`Dataset`] in memory or a [`Stream`].
 #[diagnostic::on_unimplemented(
-    message = "a model cannot be fitted to `{Self}`",
+    message = "a model takes no batches from `{Self}`",
     note = "give a reference to a `Dataset`, made by `Dataset::new(x, y)`, or to a `Stream` of batches"
 )]
-pub trait TrainingData: sealed::Sealed {
+pub trait BatchSource: sealed::Sealed {
     /// Which of them it is.
     #[doc(hidden)]
     fn kind(&self) -> Kind<'_>;
@@ -33,13 +33,13 @@ mod sealed {
     impl Sealed for super::Stream {}
 }
 
-impl TrainingData for Dataset {
+impl BatchSource for Dataset {
     fn kind(&self) -> Kind<'_> {
         Kind::Whole(self)
     }
 }
 
-impl TrainingData for Stream {
+impl BatchSource for Stream {
     fn kind(&self) -> Kind<'_> {
         Kind::Stream(self)
     }

@@ -12,7 +12,7 @@ mod stream;
 pub(crate) use class_weight::batch_weights;
 pub use class_weight::{ClassWeight, IntoClassWeight};
 pub use dataset::{Batch, Dataset, Inputs, IntoTensors};
-pub use feed::TrainingData;
+pub use feed::BatchSource;
 pub(crate) use feed::{Feed, Kind, Place};
 pub use stream::Stream;
 

@@ -129,7 +129,7 @@ impl Moment {
         stopped: Option<StopReason>,
         history: History,
         metrics: Vec<Tensor>,
-        callbacks: &[Box<dyn Callback>],
+        callbacks: &[Box<dyn Callback + '_>],
     ) -> Result<Moment> {
         let mut tensors: Vec<(String, Tensor)> =
             metrics.into_iter().enumerate().map(|(i, tensor)| (metric_name(i), tensor)).collect();
@@ -234,7 +234,7 @@ impl Checkpoint {
     pub(super) fn check<M: Module>(
         &self,
         settings: &Json,
-        callbacks: &[Box<dyn Callback>],
+        callbacks: &[Box<dyn Callback + '_>],
         model: &Model<M>,
         epochs: usize,
     ) -> Result<()> {
@@ -318,7 +318,7 @@ impl Checkpoint {
     }
 
     /// Gives callbacks what is theirs.
-    pub(super) fn give_callbacks(&self, callbacks: &mut [Box<dyn Callback>]) -> Result<()> {
+    pub(super) fn give_callbacks(&self, callbacks: &mut [Box<dyn Callback + '_>]) -> Result<()> {
         for (i, (callback, kept)) in callbacks.iter_mut().zip(&self.record.callbacks).enumerate() {
             callback.load_state(&kept.state)?;
             let root = format!("callbacks/{i}/");

@@ -7,7 +7,7 @@ mod run;
 pub use checkpoints::Every;
 
 use crate::callbacks::Callback;
-use crate::data::{ClassWeight, Dataset, IntoClassWeight};
+use crate::data::{BatchSource, ClassWeight, Dataset, IntoClassWeight, Kind};
 use crate::progress::Verbosity;
 use crate::{Error, Result};
 use checkpoints::{Checkpoints, Resume};
@@ -32,16 +32,17 @@ pub struct Fit<'a> {
     seed: u64,
     verbose: Verbosity,
     validation: Validation<'a>,
+    validates_twice: bool,
     validation_freq: usize,
     validation_every_steps: Option<u64>,
     validation_batch_size: Option<usize>,
     validation_steps: Option<usize>,
-    sanity_validation: usize,
+    sanity_validation: Option<usize>,
     class_weight: Option<Result<ClassWeight>>,
     check_finite: bool,
     log_learning_rate: bool,
     log_gradient_norm: bool,
-    callbacks: Vec<Box<dyn Callback>>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
     checkpoints: Option<Checkpoints>,
     keep_checkpoints: usize,
     keep_best: Option<String>,
@@ -52,7 +53,7 @@ pub struct Fit<'a> {
 /// Where validation data come from.
 enum Validation<'a> {
     None,
-    Data(&'a Dataset),
+    Data(Kind<'a>),
     Split(f64),
     StratifiedSplit(f64),
     LastSamples(f64),
@@ -72,11 +73,12 @@ impl Default for Fit<'_> {
             seed: 0,
             verbose: Verbosity::Auto,
             validation: Validation::None,
+            validates_twice: false,
             validation_freq: 1,
             validation_every_steps: None,
             validation_batch_size: None,
             validation_steps: None,
-            sanity_validation: 0,
+            sanity_validation: None,
             class_weight: None,
             check_finite: false,
             log_learning_rate: false,
@@ -170,40 +172,44 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Data that the model is evaluated on after each epoch. Of this and the ways to split, the last one called counts.
+    /// What the model is evaluated on after each epoch: a [`Dataset`](crate::Dataset), or a [`Stream`](crate::Stream), whose first
+    /// pass it always is.
     #[must_use]
-    pub fn validation_data(mut self, data: &'a Dataset) -> Self {
-        self.validation = Validation::Data(data);
+    pub fn validation_data(self, data: &'a impl BatchSource) -> Self {
+        self.validated(Validation::Data(data.kind()))
+    }
+
+    /// Two ways to get validation data are no settings that go together, whichever came last.
+    fn validated(mut self, validation: Validation<'a>) -> Self {
+        self.validates_twice |= !matches!(self.validation, Validation::None);
+        self.validation = validation;
         self
     }
 
     /// [`Fit::validation_data`] where nothing else has been named.
     pub(crate) fn validated_by(mut self, data: &'a Dataset) -> Self {
         if matches!(self.validation, Validation::None) {
-            self.validation = Validation::Data(data);
+            self.validation = Validation::Data(data.kind());
         }
         self
     }
 
     /// Keeps this fraction of the samples for validation, chosen at random by the seed.
     #[must_use]
-    pub fn validation_split(mut self, fraction: f64) -> Self {
-        self.validation = Validation::Split(fraction);
-        self
+    pub fn validation_split(self, fraction: f64) -> Self {
+        self.validated(Validation::Split(fraction))
     }
 
     /// [`Fit::validation_split`] with the classes in both parts in the same proportion.
     #[must_use]
-    pub fn stratified_validation_split(mut self, fraction: f64) -> Self {
-        self.validation = Validation::StratifiedSplit(fraction);
-        self
+    pub fn stratified_validation_split(self, fraction: f64) -> Self {
+        self.validated(Validation::StratifiedSplit(fraction))
     }
 
     /// Keeps the last samples, unshuffled, for validation, as Keras's `validation_split` does: for series in time.
     #[must_use]
-    pub fn validation_last(mut self, fraction: f64) -> Self {
-        self.validation = Validation::LastSamples(fraction);
-        self
+    pub fn validation_last(self, fraction: f64) -> Self {
+        self.validated(Validation::LastSamples(fraction))
     }
 
     /// Validates after every so many epochs.
@@ -232,10 +238,10 @@ impl<'a> Fit<'a> {
     }
 
     /// Validates on so many batches before the first step, so that what is wrong with the validation shows at once and not after
-    /// an epoch. The values are thrown away.
+    /// an epoch. The values are thrown away. Of data in memory it is the first batch unless set.
     #[must_use]
     pub fn sanity_validation(mut self, batches: usize) -> Self {
-        self.sanity_validation = batches;
+        self.sanity_validation = Some(batches);
         self
     }
 
@@ -279,9 +285,10 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Adds a callback; several are called in the order in which they were added.
+    /// Adds a callback; several are called in the order in which they were added. One that is to be read after the run is given as
+    /// `&mut own`.
     #[must_use]
-    pub fn callback(mut self, callback: impl Callback + 'static) -> Self {
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self
     }
@@ -369,6 +376,13 @@ impl<'a> Fit<'a> {
             return Err(Error::config(text, help));
         }
         let none = |name: &str, help: &str| Err(Error::config(format!("fit: {name} of 0"), help));
+        if self.validates_twice {
+            let text = "fit: the validation data are named twice";
+            return Err(Error::config(
+                text,
+                "give one of validation_data, validation_split and the other ways to split",
+            ));
+        }
         if self.validation_freq == 0 {
             return none("a validation_freq", "1 validates after every epoch");
         }
@@ -384,7 +398,7 @@ impl<'a> Fit<'a> {
         let wants = [
             ("validation_every_steps", self.validation_every_steps.is_some()),
             ("validation_steps", self.validation_steps.is_some()),
-            ("sanity_validation", self.sanity_validation > 0),
+            ("sanity_validation", self.sanity_validation.is_some_and(|batches| batches > 0)),
         ];
         let validates = !matches!(self.validation, Validation::None) || self.overfit_one_batch;
         if let Some((name, _)) = wants.iter().find(|(_, is_wanted)| *is_wanted && !validates) {
@@ -406,26 +420,13 @@ impl<'a> Fit<'a> {
         self.checkpoints.as_ref().map_or(Ok(()), |checkpoints| checkpoints.check(self.keep_checkpoints))
     }
 
-    /// What a stream of batches is validated on.
-    fn validation_of_stream(&self) -> Result<Option<Dataset>> {
-        match self.validation {
-            Validation::None => Ok(None),
-            Validation::Data(validation) => Ok(Some(validation.clone())),
-            _ => {
-                let text = "fit: a stream of batches cannot be split";
-                Err(Error::config(text, "give it validation data of their own: .validation_data(&data)"))
-            }
-        }
-    }
-
-    /// The samples to train on and to validate on.
+    /// The samples to train on, and those that are kept of them for validation.
     fn parts(&self, data: &Dataset) -> Result<(Dataset, Option<Dataset>)> {
         let parts = |[train, validation]: [Vec<usize>; 2]| {
             Ok((data.select_numbered(&train)?, Some(data.select_numbered(&validation)?)))
         };
         match self.validation {
-            Validation::None => Ok((data.clone(), None)),
-            Validation::Data(validation) => Ok((data.clone(), Some(validation.clone()))),
+            Validation::None | Validation::Data(_) => Ok((data.clone(), None)),
             Validation::Split(fraction) => parts(data.split_numbers(fraction, self.seed)?),
             Validation::StratifiedSplit(fraction) => parts(data.stratified_numbers(fraction, self.seed)?),
             Validation::LastSamples(fraction) => {

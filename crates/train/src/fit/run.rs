@@ -1,9 +1,9 @@
 //! The training loop.
 
-use super::Fit;
 use super::checkpoints::{Checkpoint, Moment, Writer, fingerprint};
+use super::{Fit, Validation};
 use crate::callbacks::{Callback, Control, check_monitors};
-use crate::data::{Batch, Dataset, Feed, Kind, Place, TrainingData, batch_weights};
+use crate::data::{Batch, BatchSource, Feed, Kind, Place, batch_weights};
 use crate::history::{History, Logs, Params, StopReason};
 use crate::interrupt::Interrupt;
 use crate::model::Model;
@@ -34,7 +34,7 @@ impl<M: Module> Model<M> {
     /// Data that do not fit the model or the loss; settings without meaning; a callback that watches a value which is
     /// not measured, before the first step; a callback's own error; a checkpoint that cannot be taken up, or, at the end of the
     /// run, written.
-    pub fn fit(&mut self, data: &impl TrainingData, fit: Fit<'_>) -> Result<History> {
+    pub fn fit(&mut self, data: &impl BatchSource, fit: Fit<'_>) -> Result<History> {
         fit.check()?;
         self.plans.forget();
         if fit.check_finite {
@@ -81,9 +81,9 @@ pub(super) struct Run<'m, 'a, M: Module> {
     pub(super) model: &'m mut Model<M>,
     fit: Fit<'a>,
     feed: Feed,
-    validation: Option<Dataset>,
+    validation: Option<Feed>,
     class_weights: Option<Vec<f64>>,
-    callbacks: Vec<Box<dyn Callback>>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
     pub(super) cursor: Cursor,
     /// When the run and the epoch would have begun, had they not been put down meanwhile.
     began: Instant,
@@ -104,7 +104,7 @@ pub(super) struct Run<'m, 'a, M: Module> {
 /// What a run is made of.
 struct Sources {
     feed: Feed,
-    validation: Option<Dataset>,
+    validation: Option<Feed>,
     class_weights: Option<Vec<f64>>,
 }
 
@@ -112,28 +112,33 @@ impl Sources {
     fn new<M: Module>(model: &Model<M>, data: Kind<'_>, fit: &mut Fit<'_>) -> Result<Sources> {
         let key = Key::new(fit.seed).fold(ORDER);
         let class_weight = fit.class_weight.take().transpose()?;
-        let (feed, validation, class_weights) = match data {
+        // What is validated on of the training data themselves.
+        let (feed, held, class_weights) = match data {
             Kind::Whole(data) => {
                 let data = model.arranged(data)?;
-                let (mut train, mut validation) = fit.parts(&data)?;
+                let (mut train, mut held) = fit.parts(&data)?;
                 let class_weights = class_weight.map(|weight| weight.resolve(&data, &train)).transpose()?;
                 if fit.overfit_one_batch {
                     train = train.take(fit.batch_size.min(train.len()))?;
-                    validation = Some(train.clone());
+                    held = Some(train.clone());
                 }
                 let order = (fit.shuffle && !fit.overfit_one_batch).then_some(key);
-                (Feed::whole(train, fit.batch_size, order), validation, class_weights)
+                (Feed::whole(train, fit.batch_size, order), held, class_weights)
             }
             Kind::Stream(_) if class_weight.is_some() => {
                 let text = "fit: class_weight is for data in memory";
                 return Err(Error::config(text, "give the stream's batches weights: Dataset::sample_weight"));
+            }
+            Kind::Stream(_) if !matches!(fit.validation, Validation::None | Validation::Data(_)) => {
+                let text = "fit: a stream of batches cannot be split";
+                return Err(Error::config(text, "give it validation data of their own: .validation_data(&data)"));
             }
             Kind::Stream(stream) => {
                 let names = model.value_names();
                 let first =
                     fit.overfit_one_batch.then(|| Feed::stream(stream, names.clone()).next(&mut Place::default()));
                 match first.transpose()?.flatten() {
-                    None => (Feed::stream(stream, names), fit.validation_of_stream()?, None),
+                    None => (Feed::stream(stream, names), None, None),
                     Some(batch) => {
                         let batch = batch.into_dataset()?;
                         (Feed::whole(batch.clone(), batch.len(), None), Some(batch), None)
@@ -141,14 +146,12 @@ impl Sources {
                 }
             }
         };
-        let validation = match (validation, fit.validation_steps) {
-            (Some(data), Some(steps)) => {
-                let samples = steps.saturating_mul(fit.validation_batch_size.unwrap_or(fit.batch_size));
-                Some(data.take(samples.min(data.len()))?)
-            }
-            (validation, _) => validation,
+        let batch_size = fit.validation_batch_size.unwrap_or(fit.batch_size);
+        let validation = match (&held, &fit.validation) {
+            (Some(held), _) => Some(model.held(Kind::Whole(held), batch_size)?),
+            (None, Validation::Data(data)) => Some(model.held(*data, batch_size)?),
+            (None, _) => None,
         };
-        let validation = validation.map(|data| model.arranged(&data)).transpose()?;
         Ok(Sources { feed, validation, class_weights })
     }
 }
@@ -258,15 +261,16 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
     /// What must be the same in a run that goes on with this one.
     fn settings(&self) -> Result<Json> {
         let fit = &self.fit;
-        let data = |data: Option<&Dataset>| data.map(fingerprint).transpose();
-        let (train, batch_size) = match &self.feed {
-            Feed::Whole { data: train, batch_size, .. } => (data(Some(&**train))?, Some(*batch_size)),
-            Feed::Stream { .. } => (None, None),
+        let data = |feed: Option<&Feed>| match feed {
+            Some(Feed::Whole { data, .. }) => fingerprint(data).map(Some),
+            Some(Feed::Stream { .. }) | None => Ok(None),
         };
+        let is_whole = matches!(self.feed, Feed::Whole { .. });
         Ok(json!({
-            "training data": train,
+            "training data": data(Some(&self.feed))?,
             "validation data": data(self.validation.as_ref())?,
-            "batch_size": batch_size,
+            "validation_steps": fit.validation_steps,
+            "batch_size": is_whole.then_some(fit.batch_size),
             "steps_per_epoch": fit.steps_per_epoch,
             "shuffle": fit.shuffle,
             "seed": fit.seed,
@@ -291,11 +295,11 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             checkpoint.give_callbacks(&mut self.callbacks)?;
             self.progress.message(&checkpoint.told(&self.cursor));
         }
-        if self.fit.sanity_validation > 0 && self.cursor.steps == 0 {
-            let batch_size = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
-            let samples = self.fit.sanity_validation.saturating_mul(batch_size);
-            let part = self.validation.as_ref().map(|data| data.take(samples.min(data.len()))).transpose()?;
-            self.validate(part, "in the validation before the first step", None)?;
+        // A stream would have to begin a pass for it.
+        let is_whole = matches!(self.validation, Some(Feed::Whole { .. }));
+        let sanity = self.fit.sanity_validation.unwrap_or(usize::from(is_whole));
+        if sanity > 0 && self.cursor.steps == 0 {
+            self.validate(Some(sanity), "in the validation before the first step", None)?;
         }
         while self.stop.is_none() && self.cursor.epoch < self.fit.epochs {
             self.epoch()?;
@@ -320,7 +324,13 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
     /// Calls each callback; the first error ends it.
     fn each_callback(&mut self, mut f: impl FnMut(&mut dyn Callback, &mut Self) -> Result<()>) -> Result<()> {
         let mut callbacks = std::mem::take(&mut self.callbacks);
-        let outcome = callbacks.iter_mut().try_for_each(|callback| f(&mut **callback, self));
+        let outcome = callbacks.iter_mut().try_for_each(|callback| {
+            f(&mut **callback, self).map_err(|error| {
+                let epoch =
+                    if self.cursor.is_begun { format!(", in epoch {}", self.cursor.epoch + 1) } else { String::new() };
+                error.note(format_args!("of the callback {}{epoch}", callback.name()))
+            })
+        });
         self.callbacks = callbacks;
         outcome
     }
@@ -366,12 +376,20 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             logs.set("loss_scale", scale);
         }
         self.progress.end(&logs);
-        let is_lost = |logs: &Logs| logs.get("loss").is_some_and(|loss| !loss.is_finite());
-        let was_lost = self.model.history.get("loss").and_then(<[f64]>::last).is_some_and(|loss| !loss.is_finite());
-        if is_lost(&logs) && !was_lost {
-            self.progress.message(
-                "the loss is no number any more: Fit::check_finite names where it got lost, TerminateOnNaN ends such a run",
-            );
+        let before = |name: &str| self.model.history.get(name).and_then(<[f64]>::last).copied();
+        let is_lost = |value: Option<f64>| value.is_some_and(|value| !value.is_finite());
+        let is_new = |name: &str| is_lost(logs.get(name)) && !is_lost(before(name));
+        let text = match (is_new("loss"), is_new("val_loss")) {
+            (true, _) => {
+                "The loss is no number any more: Fit::check_finite names where it got lost, TerminateOnNaN ends such a run."
+            }
+            (false, true) if !is_lost(logs.get("loss")) => {
+                "The loss of the validation data is no number: are there any that are not finite among them? Fit::check_finite tells."
+            }
+            _ => "",
+        };
+        if !text.is_empty() {
+            self.progress.message(text);
         }
         self.each_callback(|callback, run| callback.on_epoch_end(epoch, &mut logs, run))?;
         if self.cursor.logs_rate {
@@ -534,31 +552,27 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             return Ok(());
         }
         let place = format!("in epoch {}", self.cursor.epoch + 1);
-        logs.extend(&self.validate(self.validation.clone(), &place, Some(&logs.clone()))?);
+        logs.extend(&self.validate(self.fit.validation_steps, &place, Some(&logs.clone()))?);
         Ok(())
     }
 
     /// The validation after a number of batches.
     fn validate_step(&mut self) -> Result<()> {
         let (steps, epoch) = (self.cursor.steps, self.cursor.epoch);
-        let logs = self.validate(
-            self.validation.clone(),
-            &format!("in epoch {}, batch {}", epoch + 1, self.cursor.batch),
-            None,
-        )?;
+        let place = format!("in epoch {}, batch {}", epoch + 1, self.cursor.batch);
+        let logs = self.validate(self.fit.validation_steps, &place, None)?;
         self.progress.message(&format!("batch {}: {logs}", self.cursor.batch));
         self.model.history.push_validation(steps, logs.clone());
         self.each_callback(|callback, run| callback.on_validation_end(steps, &logs, run))
     }
 
-    /// What the model measures on validation data, with the names that logs have for it. `shown` are the values that
-    /// the bar shows meanwhile, if it is the bar of an epoch.
-    fn validate(&mut self, data: Option<Dataset>, place: &str, shown: Option<&Logs>) -> Result<Logs> {
+    /// What the model measures on the first batches of the validation data or all, with the names that logs have for it. `shown`
+    /// are the values that the bar shows meanwhile, if it is the bar of an epoch.
+    fn validate(&mut self, most: Option<usize>, place: &str, shown: Option<&Logs>) -> Result<Logs> {
         let mut logs = Logs::new();
-        let Some(data) = data else { return Ok(logs) };
-        let batch_size = self.fit.validation_batch_size.unwrap_or(self.fit.batch_size);
+        let Some(feed) = &mut self.validation else { return Ok(logs) };
         let (progress, mut batches) = (&mut self.progress, 0);
-        let measured = self.model.evaluate_with(&data, batch_size, self.fit.check_finite, |done, total, _| {
+        let measured = self.model.evaluate_with(feed, most, self.fit.check_finite, |done, total| {
             batches = done;
             if let Some(shown) = shown {
                 progress.validation_step(done, total, || shown.clone());
@@ -633,7 +647,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
 mod tests {
     use super::*;
     use crate::callbacks::LambdaCallback;
-    use crate::{Compile, Verbosity};
+    use crate::{Compile, Dataset, Verbosity};
     use kiln_nn::Sequential;
     use kiln_nn::layers::Dense;
     use kiln_nn::metrics::{Mean, Metric};

@@ -229,6 +229,10 @@ impl fmt::Display for Diagnosis {
                 told(self.earlier),
                 -above(self.judged(), self.earlier)
             ),
+            FitVerdict::Diverged if self.first_loss.is_some_and(|loss| !loss.value.is_finite()) => f.write_str(
+                "diverged: the training loss was no number from the first epoch on; look for NaN and for odd numbers in the data: \
+                 `Fit::check_finite` names the place, and the sample if it is one",
+            ),
             FitVerdict::Diverged => {
                 write!(f, "diverged: the training loss went from {first} to {loss}")?;
                 if self.val_loss.is_some() {

@@ -2,13 +2,15 @@
 
 use super::score;
 use crate::callbacks::Direction;
+use crate::checkpoint::read_model;
 use crate::data::Dataset;
 use crate::files::write_atomic;
 use crate::json;
 use crate::model::Model;
 use crate::text::log_value;
 use crate::{Error, Mode, Result};
-use kiln_nn::Module;
+use kiln_nn::module::named_parameters;
+use kiln_nn::{Module, Tensor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -115,8 +117,8 @@ impl Challenge {
         if !(self.min_gain >= 0.0 && self.min_gain.is_finite()) {
             return Err(Error::config(format!("Challenge: a min_gain of {}", self.min_gain), "give a number from 0"));
         }
-        let direction = self.mode.resolve(&self.metric, None)?;
         let (old, new) = (score(champion, held_out, &self.metric)?, score(challenger, held_out, &self.metric)?);
+        let direction = self.mode.resolve(&self.metric, None)?;
         let gain = if direction == Direction::Max { new - old } else { old - new };
         // A champion that has become useless loses to any number; a challenger without one to nobody.
         let is_promoted = new.is_finite() && (!old.is_finite() || (gain > 0.0 && gain >= self.min_gain));
@@ -136,7 +138,8 @@ impl Challenge {
     /// `….previous`. Every verdict is a line of JSON in `….challenges.jsonl`.
     ///
     /// # Errors
-    /// As there, and files that cannot be written; the champion's is whole then.
+    /// As there, and files that cannot be written; the champion's is whole then. A file at `path` that is not the champion's:
+    /// who judges by a model that is no longer in use would replace a better one.
     pub fn promote<A: Module, B: Module>(
         &self,
         path: impl AsRef<Path>,
@@ -145,6 +148,16 @@ impl Challenge {
         held_out: &Dataset,
     ) -> Result<Verdict> {
         let path = path.as_ref();
+        if path.exists() {
+            let (saved, _) = read_model(path)?;
+            let is_own =
+                |(name, own): &(String, Tensor)| saved.file.tensors.get(name).is_some_and(|kept| kept.same_bits(own));
+            if !named_parameters(champion.module()).iter().all(is_own) {
+                let text = "holds another model than the champion that is to be judged";
+                let help = "judge the one in use: Model::load(path)";
+                return Err(Error::file(path, text).with_help(help));
+            }
+        }
         let verdict = self.judge(champion, challenger, held_out)?;
         if verdict.is_promoted {
             match fs::read(path) {

@@ -42,7 +42,8 @@ pub enum Event {
         /// What of them has moved.
         outputs: Vec<Drift>,
     },
-    /// A metric of the last labelled samples is worse than it was on the reference.
+    /// A metric of the last labelled samples is worse than it was on the reference, or as much worse again than it was
+    /// when this was told last.
     MetricDrop {
         /// The number of samples by then.
         at: u64,
@@ -132,7 +133,8 @@ pub struct Monitor {
     values: Logs,
     last: Option<Compared>,
     history: History,
-    alarms: Vec<String>,
+    /// What is as it should not be, with the value that was told of it last.
+    alarms: Vec<(String, f64)>,
     events: Vec<Event>,
 }
 
@@ -143,6 +145,8 @@ struct Compared {
     outputs: Vec<Drift>,
 }
 
+/// Fewer samples than this are not compared.
+const FEWEST: usize = 50;
 const INPUTS: &str = "inputs";
 const OUTPUTS: &str = "predictions";
 
@@ -150,11 +154,21 @@ impl Monitor {
     /// Watches a model from now on, by windows of 500 samples.
     ///
     /// # Errors
-    /// A model of several outputs.
+    /// A model of several outputs; a reference of fewer than 50 samples, or of a model that measures something else.
     pub fn new<M: Module>(model: &Model<M>, reference: Reference) -> Result<Monitor> {
         if model.objectives.len() != 1 {
             let text = format!("Monitor: the model has {} outputs", model.objectives.len());
             return Err(Error::config(text, "watch the output that matters with a model of its own"));
+        }
+        if reference.samples < FEWEST {
+            let text =
+                format!("Monitor: a reference of {} samples tells chance from drift too seldom", reference.samples);
+            return Err(Error::config(text, format!("make it of at least {FEWEST}, better of some hundreds")));
+        }
+        let own = model.metric_state().logs("");
+        if let Some((other, _)) = reference.metrics.iter().find(|(name, _)| own.get(name).is_none()) {
+            let text = format!("Monitor: the reference has `{other}`, which this model does not measure");
+            return Err(Error::config(text, "make one of this model: Reference::new(&model, &data)"));
         }
         // A loss of unbounded values moves by chance alone; where nothing else is measured, it has to do.
         let has_metrics = reference.metrics.len() > 1;
@@ -193,9 +207,9 @@ impl Monitor {
     /// # Errors
     /// Fewer than 50.
     pub fn window(mut self, samples: usize) -> Result<Monitor> {
-        if samples < 50 {
+        if samples < FEWEST {
             let text = format!("Monitor: a window of {samples} samples tells chance from drift too seldom");
-            return Err(Error::config(text, "give at least 50; 500 is the default"));
+            return Err(Error::config(text, format!("give at least {FEWEST}; 500 is the default")));
         }
         self.window = samples;
         Ok(self)
@@ -240,11 +254,11 @@ impl Monitor {
             let text = format!("Monitor: {n} samples with {rows} predictions");
             return Err(Error::data(text, "give at least one sample, and the prediction of each"));
         }
-        if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
+        let (size, wanted) = (predictions.shape()[1..].iter().product::<usize>(), self.reference.prediction_size);
+        if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() || size != wanted {
             let text = format!(
-                "Monitor: samples of {} numbers with predictions {}, the reference has samples of {}",
+                "Monitor: samples of {} numbers with predictions of {size}, those of the reference have {} and {wanted}",
                 inputs.len(),
-                predictions.shape(),
                 self.inputs.len()
             );
             return Err(Error::data(text, "show the samples that the model was given, and what it gave"));
@@ -310,12 +324,17 @@ impl Monitor {
         while self.labelled.len() > self.window {
             self.labelled.pop_front();
         }
-        let outcome = self.judge();
-        if outcome.is_err() {
+        self.judge().map_err(|error| {
+            let first = self.labelled.len().saturating_sub(taken.len());
+            let sample = error.sample(self.labelled.len()).and_then(|at| taken.get(at.checked_sub(first)?));
+            let error = match sample {
+                Some((number, _)) => error.note(format_args!("of sample {number}")),
+                None => error,
+            };
             self.labelled = before;
             self.pending.extend(taken);
-        }
-        outcome
+            error
+        })
     }
 
     /// The metrics of the last window of labelled samples; nothing before the first.
@@ -379,7 +398,7 @@ impl Monitor {
         let at = self.seen;
         let is_moved = [(INPUTS, !moved_inputs.is_empty()), (OUTPUTS, !moved_outputs.is_empty())];
         self.last = Some(Compared { inputs, outputs });
-        let [inputs, outputs] = is_moved.map(|(what, is_moved)| self.alarm(what, is_moved, at));
+        let [inputs, outputs] = is_moved.map(|(what, is_moved)| self.alarm(what, is_moved, 0.0, at));
         if inputs {
             self.events.push(Event::InputDrift { at, features: moved_inputs });
         }
@@ -413,7 +432,18 @@ impl Monitor {
                 Direction::Min => value > reference + room,
             };
             let at = self.seen;
-            if self.alarm(&name, is_worse || value.is_nan(), at) {
+            let is_new = self.alarm(&name, is_worse || value.is_nan(), value, at);
+            // One that goes on getting worse is told of again.
+            let told = self.alarms.iter_mut().find(|(alarm, _)| *alarm == name);
+            let is_worse_still = told.is_some_and(|(_, told)| {
+                let is_far = match direction {
+                    Direction::Max => value < *told - room,
+                    Direction::Min => value > *told + room,
+                };
+                *told = if is_far { value } else { *told };
+                is_far
+            });
+            if is_new || is_worse_still {
                 self.events.push(Event::MetricDrop { at, name, value, reference });
             }
         }
@@ -421,11 +451,11 @@ impl Monitor {
     }
 
     /// Remembers whether something is as it should not be; true if that is new.
-    fn alarm(&mut self, what: &str, is_on: bool, at: u64) -> bool {
-        let known = self.alarms.iter().position(|name| name == what);
+    fn alarm(&mut self, what: &str, is_on: bool, value: f64, at: u64) -> bool {
+        let known = self.alarms.iter().position(|(name, _)| name == what);
         match (known, is_on) {
             (None, true) => {
-                self.alarms.push(what.to_owned());
+                self.alarms.push((what.to_owned(), value));
                 true
             }
             (Some(known), false) => {
@@ -468,7 +498,8 @@ impl fmt::Display for Monitor {
             }
             write!(f, "\n{table}")?;
         }
-        if self.alarms.is_empty() { Ok(()) } else { write!(f, "\nalarms: {}", self.alarms.join(", ")) }
+        let alarms: Vec<&str> = self.alarms.iter().map(|(what, _)| what.as_str()).collect();
+        if alarms.is_empty() { Ok(()) } else { write!(f, "\nalarms: {}", alarms.join(", ")) }
     }
 }
 

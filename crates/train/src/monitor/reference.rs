@@ -25,6 +25,8 @@ pub struct Reference {
     pub samples: usize,
     pub(super) features: Vec<Feature>,
     pub(super) outputs: Vec<Feature>,
+    /// How many numbers a prediction has.
+    pub(super) prediction_size: usize,
     /// What the model measured on them.
     #[serde(serialize_with = "write_named", deserialize_with = "read_named")]
     pub metrics: Vec<(String, f64)>,
@@ -87,7 +89,9 @@ impl Reference {
         let predictions = model.predict(data)?;
         let metrics = model.evaluate(data)?.iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let features = features(&columns(&data.x()?), "x");
-        Ok(Reference { samples: data.len(), features, outputs: features_of_outputs(&predictions), metrics })
+        let outputs = features_of_outputs(&predictions);
+        let prediction_size = predictions.shape()[1..].iter().product();
+        Ok(Reference { samples: data.len(), features, outputs, prediction_size, metrics })
     }
 
     /// Names the features, in their order in a sample.

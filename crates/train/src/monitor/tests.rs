@@ -114,6 +114,17 @@ fn metrics_follow_labels_whenever_they_come() {
         "{events:?}"
     );
     assert!(events.iter().all(|event| matches!(event, Event::MetricDrop { .. })), "{events:?}");
+    // It goes on getting worse, which is told again; that it is as bad as before is not.
+    let wrong =
+        Dataset::new(bad.x().unwrap(), Tensor::ones([400]).unwrap().cast(DType::I64).unwrap().sub(bad.y()).unwrap())
+            .unwrap();
+    for is_new in [true, false] {
+        let seen = show(&mut monitor, &model, &wrong);
+        monitor.label(seen, wrong.y()).unwrap();
+        let events = monitor.take_events();
+        let is_told = events.iter().any(|event| matches!(event, Event::MetricDrop { name, .. } if name == "accuracy"));
+        assert_eq!(is_told, is_new, "{events:?}");
+    }
     let told = monitor.to_string();
     assert!(told.contains("alarms: ") && told.contains("accuracy"), "{told}");
 }
@@ -147,6 +158,9 @@ fn a_challenger_is_promoted_only_if_it_is_better() {
     assert!(!far.is_promoted && far.challenger > far.champion);
     let verdict = challenge.promote(&path, &champion, &challenger, &held_out).unwrap();
     assert!(verdict.is_promoted && verdict.to_string().ends_with("promoted"), "{verdict}");
+    // Judged by the champion of before, the one in use would be lost to one that is worse.
+    let error = challenge.promote(&path, &champion, &challenger, &held_out).unwrap_err().to_string();
+    assert!(error.contains("holds another model than the champion") && error.contains("Model::load"), "{error}");
     let x = held_out.x().unwrap();
     let predict = |path: &str| Model::load(folder.path().join(path)).unwrap().predict(&x).unwrap();
     assert!(predict("model.safetensors").same_bits(&challenger.predict(&x).unwrap()));
@@ -173,6 +187,10 @@ fn what_does_not_fit_is_said() {
     let text = |outcome: Result<Range<u64>>| outcome.unwrap_err().to_string();
     assert!(text(monitor.observe(&x.slice(0, 0..3).unwrap(), &y)).contains("3 samples with 4 predictions"));
     assert!(text(monitor.observe(&x.slice(1, 0..1).unwrap(), &y)).contains("samples of 1 numbers"));
+    let few = Reference::new(&model, &data(1, 9, 0.0, 1.0)).unwrap();
+    assert!(Monitor::new(&model, few).unwrap_err().to_string().contains("a reference of 9 samples"));
+    let narrow = y.slice(1, 0..1).unwrap();
+    assert!(text(monitor.observe(&x, &narrow)).contains("with predictions of 1"));
     assert!(monitor.label([9], &Tensor::new([1i64])).unwrap_err().to_string().contains("no sample 9"));
     assert!(monitor.label([0, 1], &Tensor::new([1i64])).unwrap_err().to_string().contains("1 labels for 2"));
     assert!(watch(&model).window(3).is_err() && watch(&model).tolerance(-1.0).is_err());

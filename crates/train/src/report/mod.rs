@@ -11,7 +11,7 @@ mod page;
 pub use page::Report;
 
 use crate::error::{Error, Result};
-use crate::scores::{Average, KappaWeights, Measure, Tally};
+use crate::scores::{Averaging, KappaWeights, Measure, Tally};
 use std::fmt;
 
 /// What the counts of a [`ConfusionMatrix`] are shares of; scikit-learn's `normalize`.
@@ -350,14 +350,14 @@ impl ClassificationReport {
             classes: names.into_iter().enumerate().map(|(class, name)| (name, scores(class))).collect(),
             accuracy,
             micro_average: None,
-            macro_average: Self::averaged(tally, zero_division, Average::Macro),
-            weighted_average: Self::averaged(tally, zero_division, Average::Weighted),
+            macro_average: Self::averaged(tally, zero_division, Averaging::Macro),
+            weighted_average: Self::averaged(tally, zero_division, Averaging::Weighted),
             samples_average: None,
             digits: 2,
         }
     }
 
-    pub(crate) fn averaged(tally: &Tally, zero_division: f64, average: Average) -> Scores {
+    pub(crate) fn averaged(tally: &Tally, zero_division: f64, average: Averaging) -> Scores {
         let mean = |measure| tally.average(measure, zero_division, average);
         Scores {
             precision: mean(Measure::Precision),

@@ -2,7 +2,7 @@
 
 use super::curves::{points, precision_recall, roc, trapezoids};
 use super::input::{Rows, Values, average, classes, listed, refuse, unique, weights};
-use super::options::{Average, Averaging, MultiClass, PrecisionOptions, RocAucOptions};
+use super::options::{AverageOption, Averaging, MultiClass, PrecisionOptions, RocAucOptions};
 use crate::error::Result;
 use kiln_nn::metrics::roc_area;
 
@@ -12,7 +12,7 @@ type Column<'a> = &'a dyn Fn(&[bool], &[f64], &[f64]) -> Option<f64>;
 /// The area under the ROC curve: the probability that a positive is scored above a negative.
 ///
 /// Of two classes the larger label is the positive one. More classes need [`RocAucOptions::multi_class`] and probabilities for
-/// each; several labels a sample are averaged over their columns, or over the samples. [`Average`] is [`Average::Macro`] unless given.
+/// each; several labels a sample are averaged over their columns, or over the samples. [`Averaging`] is [`Averaging::Macro`] unless given.
 ///
 /// # Shapes
 /// `y_true`: labels `[N]`; `y_score`: `[N]` of two classes, `[N, K]` of `K`. Of several labels a sample, both `[N, K]`.
@@ -29,7 +29,7 @@ type Column<'a> = &'a dyn Fn(&[bool], &[f64], &[f64]) -> Option<f64>;
 /// assert_eq!(roc_auc_score(&[0, 1, 1, 2], &probabilities, one_against_rest)?, [1.0, 1.0, 1.0]);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn roc_auc_score<A: Averaging>(
+pub fn roc_auc_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_score: &(impl Values + ?Sized),
     options: impl Into<RocAucOptions<A>>,
@@ -108,7 +108,7 @@ fn binarized(of: &str, labels: &[f64], classes: &[f64]) -> Result<Rows> {
 }
 
 /// The score of columns, by an average.
-fn columns<A: Averaging>(
+fn columns<A: AverageOption>(
     of: &str,
     truth: &Rows,
     scores: &Rows,
@@ -132,29 +132,29 @@ fn columns<A: Averaging>(
         .collect();
     Ok(averaging.score(match averaging.average() {
         None => all().map(|score| score.unwrap_or(f64::NAN)).collect(),
-        Some(Average::Micro) => {
+        Some(Averaging::Micro) => {
             let weights: Vec<f64> = weights.iter().flat_map(|&weight| vec![weight; truth.columns]).collect();
             match score(&is(&truth.values), &scores.values, &weights) {
                 Some(score) => vec![score],
                 None => return refuse(of, "y_true is all of one class", BOTH),
             }
         }
-        Some(Average::Macro) => {
+        Some(Averaging::Macro) => {
             let scores: Vec<Option<f64>> = all().collect();
             if let Some(column) = scores.iter().position(Option::is_none) {
                 return undefined("column", column);
             }
             vec![scores.iter().flatten().sum::<f64>() / truth.columns as f64]
         }
-        Some(Average::Weighted) if counts.iter().all(|&count| count == 0.0) => vec![0.0],
-        Some(Average::Weighted) => {
+        Some(Averaging::Weighted) if counts.iter().all(|&count| count == 0.0) => vec![0.0],
+        Some(Averaging::Weighted) => {
             let scores: Vec<Option<f64>> = all().collect();
             if let Some(column) = (0..scores.len()).find(|&at| scores[at].is_none() && counts[at] > 0.0) {
                 return undefined("column", column);
             }
             vec![average(scores.into_iter().map(|score| score.unwrap_or(0.0)), &counts)]
         }
-        Some(Average::Samples) => {
+        Some(Averaging::Samples) => {
             let ones = vec![1.0; truth.columns];
             let scores: Vec<Option<f64>> =
                 (0..truth.rows).map(|row| score(&is(truth.row(row)), scores.row(row), &ones)).collect();
@@ -163,19 +163,19 @@ fn columns<A: Averaging>(
             }
             vec![average(scores.into_iter().flatten(), weights)]
         }
-        Some(Average::Binary) => {
-            let what = format!("Average::Binary is for two classes, and there are {} columns", truth.columns);
+        Some(Averaging::Binary) => {
+            let what = format!("Averaging::Binary is for two classes, and there are {} columns", truth.columns);
             return refuse(
                 of,
                 what,
-                "take Average::Macro, which is the default, Average::Weighted, Average::Micro or Each",
+                "take Averaging::Macro, which is the default, Averaging::Weighted, Averaging::Micro or Each",
             );
         }
     }))
 }
 
 /// The area of several classes.
-fn several<A: Averaging>(
+fn several<A: AverageOption>(
     of: &str,
     labels: &[f64],
     scores: &Rows,
@@ -194,18 +194,18 @@ fn several<A: Averaging>(
     }
     match options.multi_class {
         Some(MultiClass::Ovr) => {
-            if options.average.average() == Some(Average::Samples) {
-                return refuse(of, "Average::Samples is for several labels a sample", "take Average::Macro");
+            if options.average.average() == Some(Averaging::Samples) {
+                return refuse(of, "Averaging::Samples is for several labels a sample", "take Averaging::Macro");
             }
             let area = |truth: &[bool], scores: &[f64], weights: &[f64]| area(truth, scores, weights, None);
             columns(of, &binarized(of, labels, &classes)?, scores, weights, options.average, &area)
         }
         Some(MultiClass::Ovo) => {
             let is_weighted = match options.average.average() {
-                Some(Average::Macro) => false,
-                Some(Average::Weighted) => true,
+                Some(Averaging::Macro) => false,
+                Some(Averaging::Weighted) => true,
                 _ => {
-                    let help = "take Average::Macro or Average::Weighted, or MultiClass::Ovr";
+                    let help = "take Averaging::Macro or Averaging::Weighted, or MultiClass::Ovr";
                     return refuse(of, "pairs of classes have no such average", help);
                 }
             };
@@ -249,7 +249,7 @@ fn one_against_one(of: &str, labels: &[f64], classes: &[f64], scores: &Rows, is_
 }
 
 /// The mean of precision over the steps of recall, `Σ (Rₙ - Rₙ₋₁)·Pₙ`: the area under the precision-recall curve, not
-/// interpolated. A class without positives has 0, as in scikit-learn. [`Average`] is [`Average::Macro`] unless given.
+/// interpolated. A class without positives has 0, as in scikit-learn. [`Averaging`] is [`Averaging::Macro`] unless given.
 ///
 /// # Shapes
 /// `y_true`: labels `[N]`; `y_score`: `[N]` of two classes, `[N, K]` of `K`. Of several labels a sample, both `[N, K]`.
@@ -265,7 +265,7 @@ fn one_against_one(of: &str, labels: &[f64], classes: &[f64], scores: &Rows, is_
 /// assert!((score - 5.0 / 6.0).abs() < 1e-15);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn average_precision_score<A: Averaging>(
+pub fn average_precision_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_score: &(impl Values + ?Sized),
     options: impl Into<PrecisionOptions<A>>,

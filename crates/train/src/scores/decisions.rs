@@ -1,7 +1,7 @@
 //! Precision, recall, F and Jaccard scores of decisions: counted by class, by sample or all together, and averaged.
 
 use super::input::{Rows, Values, average, listed, refuse, unique, weights};
-use super::options::{Average, Averaging, ClassOptions, ReportOptions};
+use super::options::{AverageOption, Averaging, ClassOptions, ReportOptions};
 use crate::error::Result;
 use crate::report::ClassificationReport;
 
@@ -117,17 +117,18 @@ impl Targets {
         Some(tally)
     }
 
-    /// What [`Average::Binary`] is about: the one positive class.
+    /// What [`Averaging::Binary`] is about: the one positive class.
     fn positive(&self, of: &str, pos_label: f64) -> Result<Vec<f64>> {
-        let help = "give an average for several classes: Average::Macro, Average::Micro, Average::Weighted, or Each";
+        let help =
+            "give an average for several classes: Averaging::Macro, Averaging::Micro, Averaging::Weighted, or Each";
         match self {
             Targets::Indicators { truth, .. } => refuse(
                 of,
-                format_args!("Average::Binary is for two classes, and there are {} columns", truth.columns),
+                format_args!("Averaging::Binary is for two classes, and there are {} columns", truth.columns),
                 help,
             ),
             Targets::Classes { present, .. } if present.len() > 2 => {
-                let what = format!("Average::Binary is for two classes, and there are {}", present.len());
+                let what = format!("Averaging::Binary is for two classes, and there are {}", present.len());
                 refuse(of, format_args!("{what}: {}", listed(present)), help)
             }
             Targets::Classes { present, .. } if present.len() == 2 && !present.contains(&pos_label) => refuse(
@@ -203,11 +204,11 @@ impl Tally {
     }
 
     /// The measure by an average; of classes.
-    pub(crate) fn average(&self, measure: Measure, zero_division: f64, average: Average) -> f64 {
+    pub(crate) fn average(&self, measure: Measure, zero_division: f64, average: Averaging) -> f64 {
         match average {
-            Average::Micro => self.together().measure(measure, zero_division)[0],
-            Average::Weighted => mean_of_numbers(&self.measure(measure, zero_division), Some(&self.truth)),
-            Average::Binary | Average::Macro | Average::Samples => {
+            Averaging::Micro => self.together().measure(measure, zero_division)[0],
+            Averaging::Weighted => mean_of_numbers(&self.measure(measure, zero_division), Some(&self.truth)),
+            Averaging::Binary | Averaging::Macro | Averaging::Samples => {
                 mean_of_numbers(&self.measure(measure, zero_division), None)
             }
         }
@@ -230,11 +231,11 @@ struct Counted<A> {
     average: A,
     zero_division: f64,
     tally: Tally,
-    /// Of [`Average::Samples`], by sample, with the samples' weights.
+    /// Of [`Averaging::Samples`], by sample, with the samples' weights.
     by_sample: Option<(Tally, Vec<f64>)>,
 }
 
-impl<A: Averaging> Counted<A> {
+impl<A: AverageOption> Counted<A> {
     fn read(
         of: &str,
         y_true: &(impl Values + ?Sized),
@@ -245,15 +246,15 @@ impl<A: Averaging> Counted<A> {
         let targets = Targets::read(of, y_true, y_pred)?;
         let weights = weights(of, options.sample_weight.as_deref(), targets.rows())?;
         let labels = match options.average.average() {
-            Some(Average::Binary) => targets.positive(of, options.pos_label)?,
+            Some(Averaging::Binary) => targets.positive(of, options.pos_label)?,
             _ => targets.labels(of, options.labels.as_deref())?,
         };
         let by_sample = match options.average.average() {
-            Some(Average::Samples) => match targets.tally_by_sample(&labels) {
+            Some(Averaging::Samples) => match targets.tally_by_sample(&labels) {
                 Some(tally) => Some((tally, weights.clone())),
                 None => {
-                    let help = "give columns of 0 and 1, or take Average::Macro";
-                    return refuse(of, "Average::Samples is for several labels a sample, and there is one", help);
+                    let help = "give columns of 0 and 1, or take Averaging::Macro";
+                    return refuse(of, "Averaging::Samples is for several labels a sample, and there is one", help);
                 }
             },
             _ => None,
@@ -282,13 +283,13 @@ impl<A: Averaging> Counted<A> {
 /// As [`f1_score`].
 ///
 /// ```
-/// use kiln_train::scores::{Average, Each, precision_score};
+/// use kiln_train::scores::{Averaging, Each, precision_score};
 /// let (y_true, y_pred) = ([0, 1, 2, 2], [0, 2, 2, 2]);
 /// assert_eq!(precision_score(&y_true, &y_pred, Each)?, [1.0, 0.0, 2.0 / 3.0]);
-/// assert_eq!(precision_score(&y_true, &y_pred, Average::Micro)?, 0.75);
+/// assert_eq!(precision_score(&y_true, &y_pred, Averaging::Micro)?, 0.75);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn precision_score<A: Averaging>(
+pub fn precision_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_pred: &(impl Values + ?Sized),
     options: impl Into<ClassOptions<A>>,
@@ -309,7 +310,7 @@ pub fn precision_score<A: Averaging>(
 /// assert_eq!(recall_score(&[0, 1, 1, 1], &[0, 1, 0, 0], ())?, 1.0 / 3.0);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn recall_score<A: Averaging>(
+pub fn recall_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_pred: &(impl Values + ?Sized),
     options: impl Into<ClassOptions<A>>,
@@ -324,17 +325,17 @@ pub fn recall_score<A: Averaging>(
 ///
 /// # Errors
 /// [`Error::Data`](crate::Error::Data) for lengths that differ, labels that are no whole numbers, bad weights, and more than two classes
-/// with [`Average::Binary`], the default.
+/// with [`Averaging::Binary`], the default.
 ///
 /// ```
-/// use kiln_train::scores::{Average, ClassOptions, f1_score};
+/// use kiln_train::scores::{Averaging, ClassOptions, f1_score};
 /// // Of class 1 two are found of three, and nothing else is taken for it: 2·2 / (2·2 + 0 + 1).
 /// assert_eq!(f1_score(&[0, 1, 1, 1], &[0, 1, 1, 0], ())?, 0.8);
-/// let options = ClassOptions::new().average(Average::Macro).labels(&[1, 2]).zero_division(1.0);
+/// let options = ClassOptions::new().average(Averaging::Macro).labels(&[1, 2]).zero_division(1.0);
 /// assert_eq!(f1_score(&[0, 1, 1, 1], &[0, 1, 1, 0], options)?, 0.9);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn f1_score<A: Averaging>(
+pub fn f1_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_pred: &(impl Values + ?Sized),
     options: impl Into<ClassOptions<A>>,
@@ -355,7 +356,7 @@ pub fn f1_score<A: Averaging>(
 /// assert_eq!(fbeta_score(&[0, 1, 1, 1], &[0, 1, 1, 0], 2.0, ())?, 10.0 / 14.0);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn fbeta_score<A: Averaging>(
+pub fn fbeta_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_pred: &(impl Values + ?Sized),
     beta: f64,
@@ -378,7 +379,7 @@ pub fn fbeta_score<A: Averaging>(
 /// assert_eq!(jaccard_score(&[0, 0, 1, 1], &[0, 1, 1, 1], Each)?, [1.0 / 2.0, 2.0 / 3.0]);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn jaccard_score<A: Averaging>(
+pub fn jaccard_score<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_pred: &(impl Values + ?Sized),
     options: impl Into<ClassOptions<A>>,
@@ -422,7 +423,7 @@ pub struct FscoreSupport<S> {
 /// assert_eq!(scores.support, [2.0, 2.0]);
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-pub fn precision_recall_fscore_support<A: Averaging>(
+pub fn precision_recall_fscore_support<A: AverageOption>(
     y_true: &(impl Values + ?Sized),
     y_pred: &(impl Values + ?Sized),
     beta: f64,
@@ -474,7 +475,7 @@ pub fn classification_report(
         Targets::Indicators { .. } => false,
     };
     if !is_accuracy {
-        report.micro_average = Some(ClassificationReport::averaged(&tally, options.zero_division, Average::Micro));
+        report.micro_average = Some(ClassificationReport::averaged(&tally, options.zero_division, Averaging::Micro));
     }
     if let Some(by_sample) = targets.tally_by_sample(&labels) {
         let mean = |measure| mean_of_numbers(&by_sample.measure(measure, options.zero_division), Some(&weights));

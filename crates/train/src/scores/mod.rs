@@ -3,18 +3,18 @@
 //!
 //! ```
 //! use kiln_nn::Tensor;
-//! use kiln_train::scores::{Average, ClassOptions, Each, f1_score, roc_auc_score};
+//! use kiln_train::scores::{Averaging, ClassOptions, Each, f1_score, roc_auc_score};
 //! let (y_true, y_pred) = (Tensor::new([0, 1, 2, 2]), Tensor::new([0, 2, 2, 2]));
 //! assert_eq!(f1_score(&y_true, &y_pred, Each)?, [1.0, 0.0, 0.8]);
-//! assert_eq!(f1_score(&y_true, &y_pred, Average::Macro)?, 0.6);
-//! let weighted = ClassOptions::new().average(Average::Micro).sample_weight(&[1.0, 1.0, 0.0, 0.0]);
+//! assert_eq!(f1_score(&y_true, &y_pred, Averaging::Macro)?, 0.6);
+//! let weighted = ClassOptions::new().average(Averaging::Micro).sample_weight(&[1.0, 1.0, 0.0, 0.0]);
 //! assert_eq!(f1_score(&y_true, &y_pred, weighted)?, 0.5);
 //! assert_eq!(roc_auc_score(&[0, 0, 1, 1], &[0.1, 0.4, 0.35, 0.8], ())?, 0.75);
 //! # Ok::<(), kiln_train::Error>(())
 //! ```
 //!
 //! Targets and predictions are [`Values`]: tensors, arrays, vectors. The last argument holds scikit-learn's keyword arguments: `()` for its
-//! defaults, an average alone, or a struct of options. An [`Average`] gives a number, [`Each`] a list with the score of each
+//! defaults, an average alone, or a struct of options. An [`Averaging`] gives a number, [`Each`] a list with the score of each
 //! class or output. Labels may be any whole numbers; several labels a sample are columns of 0 and 1. Where scikit-learn warns and
 //! returns NaN, there is an error that says why.
 //!

@@ -5,7 +5,7 @@ use super::input::Values;
 
 /// How the scores of several classes, or of several columns, make one; scikit-learn's `average`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Average {
+pub enum Averaging {
     /// The score of the class `pos_label`, of two classes.
     #[default]
     Binary,
@@ -23,22 +23,22 @@ pub enum Average {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Each;
 
-/// An [`Average`], which gives a number, or [`Each`], which gives a list.
-pub trait Averaging: Copy {
+/// An [`Averaging`], which gives a number, or [`Each`], which gives a list.
+pub trait AverageOption: Copy {
     /// `f64` or `Vec<f64>`.
     type Score;
 
     /// The average, if it is one.
-    fn average(self) -> Option<Average>;
+    fn average(self) -> Option<Averaging>;
 
     /// The scores as what is returned: one number for an average.
     fn score(self, scores: Vec<f64>) -> Self::Score;
 }
 
-impl Averaging for Average {
+impl AverageOption for Averaging {
     type Score = f64;
 
-    fn average(self) -> Option<Average> {
+    fn average(self) -> Option<Averaging> {
         Some(self)
     }
 
@@ -47,10 +47,10 @@ impl Averaging for Average {
     }
 }
 
-impl Averaging for Each {
+impl AverageOption for Each {
     type Score = Vec<f64>;
 
-    fn average(self) -> Option<Average> {
+    fn average(self) -> Option<Averaging> {
         None
     }
 
@@ -92,7 +92,7 @@ impl Outputs for Multioutput {
     }
 
     fn score(&self, scores: Vec<f64>) -> f64 {
-        Average::Macro.score(scores)
+        Averaging::Macro.score(scores)
     }
 }
 
@@ -336,19 +336,19 @@ options! {
 
 averaged_options! {
     /// Of [`precision_score`](super::precision_score), [`recall_score`](super::recall_score), [`f1_score`](super::f1_score)
-    /// and their kin, which also take an [`Average`] or [`Each`] in its place.
-    ClassOptions<Averaging> average: Average = Average::Binary; {
+    /// and their kin, which also take an [`Averaging`] or [`Each`] in its place.
+    ClassOptions<AverageOption> average: Averaging = Averaging::Binary; {
         /// The labels that count, in order; those that occur unless given. Of several labels a sample, their columns.
         labels: [list] Option<Vec<f64>> = None;
-        /// The class that counts for [`Average::Binary`].
+        /// The class that counts for [`Averaging::Binary`].
         pos_label: [f64] f64 = 1.0;
         /// The score of what is divided by 0: 0, 1 or NaN, which averages leave out.
         zero_division: [f64] f64 = 0.0;
         /// A weight for each sample.
         sample_weight: [list] Option<Vec<f64>> = None;
     }
-    /// Of [`roc_auc_score`](super::roc_auc_score), which also takes an [`Average`] or [`Each`] in its place.
-    RocAucOptions<Averaging> average: Average = Average::Macro; {
+    /// Of [`roc_auc_score`](super::roc_auc_score), which also takes an [`Averaging`] or [`Each`] in its place.
+    RocAucOptions<AverageOption> average: Averaging = Averaging::Macro; {
         /// The largest false positive rate that counts: the area up to it, from 0.5 for chance to 1 (McClish 1989).
         max_fpr: [optional f64] Option<f64> = None;
         /// How more than two classes are compared.
@@ -358,8 +358,8 @@ averaged_options! {
         /// A weight for each sample.
         sample_weight: [list] Option<Vec<f64>> = None;
     }
-    /// Of [`average_precision_score`](super::average_precision_score), which also takes an [`Average`] or [`Each`].
-    PrecisionOptions<Averaging> average: Average = Average::Macro; {
+    /// Of [`average_precision_score`](super::average_precision_score), which also takes an [`Averaging`] or [`Each`].
+    PrecisionOptions<AverageOption> average: Averaging = Averaging::Macro; {
         /// The positive class, of two.
         pos_label: [f64] f64 = 1.0;
         /// A weight for each sample.

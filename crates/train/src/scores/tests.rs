@@ -25,13 +25,13 @@ fn labels_as_in_scikit_learn() {
     near(cohen_kappa_score(&t, &p, kappa(KappaWeights::Linear)).unwrap(), 0.3690140845070422);
     near(cohen_kappa_score(&t, &p, kappa(KappaWeights::Quadratic)).unwrap(), 0.4213381555153707);
     near(matthews_corrcoef(&t, &p, WeightOptions::new().sample_weight(&WEIGHTS)).unwrap(), 0.3234997889985951);
-    let options = ClassOptions::new().average(Average::Weighted).sample_weight(&WEIGHTS);
+    let options = ClassOptions::new().average(Averaging::Weighted).sample_weight(&WEIGHTS);
     near(fbeta_score(&t, &p, 0.5, options).unwrap(), 0.5696043647074575);
     let options = ClassOptions::new().average(Each).labels(&[2, 7]).zero_division(f64::NAN);
     let scores = precision_recall_fscore_support(&t, &p, 1.0, options).unwrap();
     near(scores.precision[0], 0.75);
     assert!(scores.precision[1].is_nan() && scores.recall[1].is_nan());
-    near(jaccard_score(&t, &p, Average::Macro).unwrap(), 0.5333333333333333);
+    near(jaccard_score(&t, &p, Averaging::Macro).unwrap(), 0.5333333333333333);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn curves_and_areas_as_in_scikit_learn() {
     near(auc(&curve.fpr, &curve.tpr).unwrap(), roc_auc_score(&t, &s, ()).unwrap());
     let p = [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25], [0.3, 0.3, 0.4]];
     let t = [0, 1, 2, 2, 1, 0];
-    let options = |kind| RocAucOptions::new().multi_class(kind).average(Average::Weighted);
+    let options = |kind| RocAucOptions::new().multi_class(kind).average(Averaging::Weighted);
     near(roc_auc_score(&t, &p, options(MultiClass::Ovr)).unwrap(), 0.8333333333333334);
     near(roc_auc_score(&t, &p, options(MultiClass::Ovo)).unwrap(), 0.8333333333333333);
     near(log_loss(&t, &p, ()).unwrap(), 0.8364025802358697);
@@ -99,9 +99,9 @@ fn refused<T: std::fmt::Debug>(result: crate::Result<T>, words: &[&str]) {
 #[test]
 fn what_is_no_label_is_refused() {
     refused(f1_score(&[0, 1], &[0, 1, 1], ()), &["f1_score", "y_true has 2 rows, but y_pred has 3"]);
-    refused(f1_score(&[0, 1, 2], &[0, 1, 1], ()), &["there are 3: 0, 1, 2", "Average::Macro"]);
+    refused(f1_score(&[0, 1, 2], &[0, 1, 1], ()), &["there are 3: 0, 1, 2", "Averaging::Macro"]);
     refused(f1_score(&[3, 4], &[3, 4], ()), &["the positive class 1 does not occur, only 3, 4", "pos_label"]);
-    refused(f1_score(&[0, 1], &[0, 1], Average::Samples), &["several labels a sample"]);
+    refused(f1_score(&[0, 1], &[0, 1], Averaging::Samples), &["several labels a sample"]);
     refused(accuracy_score(&[0, 1], &[0.25, 0.75], ()), &["y_pred is 0.25 in row 0", "argmax(-1)"]);
     refused(accuracy_score(&[0.0, f64::NAN], &[0, 1], ()), &["y_true is NaN in row 1"]);
     refused(

@@ -292,7 +292,15 @@ impl<'s, M: Module + Send> Running<'s, M> {
                 }
             }
         };
-        std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+        // The panic of a trial is told as it was.
+        let panic = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let outcomes: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            outcomes.into_iter().find_map(std::result::Result::err)
+        });
+        if let Some(panic) = panic {
+            std::panic::resume_unwind(panic);
+        }
         failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
     }
 

@@ -48,6 +48,16 @@ fn the_best_model_is_that_of_the_best_trial() {
 }
 
 #[test]
+fn the_panic_of_a_trial_is_told_as_it_was() {
+    for parallel in [1, 2] {
+        let search = quiet(Search::random(space(), 4)).parallel(parallel);
+        let run = || search.run(build, |_, _, _| panic!("of the user"));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map(|_| ()).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"of the user"));
+    }
+}
+
+#[test]
 fn as_many_at_a_time_as_wished_find_the_same() {
     for search in [Search::random(space(), 9), Search::random(space(), 14).prune(true), Search::hyperband(space(), 9)] {
         let one = run(&quiet(search.clone()));

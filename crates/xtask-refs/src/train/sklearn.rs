@@ -111,16 +111,16 @@ impl Call {
     }
 
     /// The average by its name; `Some(None)` is each class by itself.
-    fn average(&self) -> Result<Option<Option<Average>>, Stop> {
+    fn average(&self) -> Result<Option<Option<Averaging>>, Stop> {
         self.known.borrow_mut().push("average");
         let Some(value) = self.kwargs.get("average") else { return Ok(None) };
         Ok(Some(match value.as_str() {
             None => None,
-            Some("binary") => Some(Average::Binary),
-            Some("micro") => Some(Average::Micro),
-            Some("macro") => Some(Average::Macro),
-            Some("weighted") => Some(Average::Weighted),
-            Some("samples") => Some(Average::Samples),
+            Some("binary") => Some(Averaging::Binary),
+            Some("micro") => Some(Averaging::Micro),
+            Some("macro") => Some(Averaging::Macro),
+            Some("weighted") => Some(Averaging::Weighted),
+            Some("samples") => Some(Averaging::Samples),
             Some(other) => return Stop::unsupported(format!("sklearn average {other}")),
         }))
     }
