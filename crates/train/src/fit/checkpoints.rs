@@ -572,8 +572,10 @@ impl Writer {
                 Ok(true)
             }
             Err(error @ Error::Io { .. }) => {
-                self.failures[usize::from(name == BEST)] = Some(error);
-                self.is_told = false;
+                // A disk that is full stays so: it is told once until something could be written again.
+                let failure = &mut self.failures[usize::from(name == BEST)];
+                self.is_told &= failure.is_some();
+                *failure = Some(error);
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -261,6 +261,19 @@ impl History {
         self.series.iter().filter_map(|(name, series)| Some((name, series.at(row)?))).collect()
     }
 
+    /// The value that the best epoch is told by, and its row: that of early stopping, whose weights came back, or else the
+    /// validation loss or the loss.
+    pub(crate) fn judged(&self) -> Option<(&str, usize)> {
+        if let Some(StopReason::EarlyStopping { monitor, best_epoch: Some(best), .. }) = &self.stopped
+            && let Some(row) = self.epochs.iter().position(|epoch| epoch == best)
+            && self.get(monitor).is_some()
+        {
+            return Some((monitor, row));
+        }
+        let monitor = if self.get("val_loss").is_some() { "val_loss" } else { "loss" };
+        Some((monitor, self.best_row(monitor, Mode::Min)?))
+    }
+
     /// The row (not the epoch number) in which `name` was best.
     pub(crate) fn best_row(&self, name: &str, mode: Mode) -> Option<usize> {
         let direction: Direction = mode.resolve(name, None).ok()?;
@@ -286,8 +299,7 @@ impl fmt::Display for History {
         if self.is_empty() {
             return f.write_str("no epoch has run");
         }
-        let monitor = if self.get("val_loss").is_some() { "val_loss" } else { "loss" };
-        let best = self.best_row(monitor, Mode::Min);
+        let best = self.judged();
         let mut columns: Vec<Vec<String>> = Vec::new();
         columns.push(column("epoch", self.epochs.iter().map(|epoch| epoch.saturating_add(1).to_string())));
         for (name, series) in &self.series {
@@ -300,11 +312,11 @@ impl fmt::Display for History {
                 let gap = if at == 0 { "" } else { "  " };
                 write!(f, "{gap}{:>width$}", column[row])?;
             }
-            let star = if row > 0 && best == Some(row - 1) { " *" } else { "" };
+            let star = if row > 0 && best.is_some_and(|(_, best)| best == row - 1) { " *" } else { "" };
             let end = if row == self.len() { "" } else { "\n" };
             write!(f, "{star}{end}")?;
         }
-        if let Some(row) = best {
+        if let Some((monitor, row)) = best {
             let value = self.get(monitor).map_or(f64::NAN, |values| values[row]);
             write!(f, "\n* best {monitor}: {} in epoch {}", log_value(value), from_1(self.epochs[row]))?;
         }

@@ -16,10 +16,10 @@ use crate::model::Model;
 use crate::running::MetricState;
 use crate::text::log_value;
 use crate::{Error, Mode, Result};
-use kiln_nn::ops::ViewOps;
-use kiln_nn::ops::concat;
+use kiln_nn::ops::{ViewOps, concat};
 use kiln_nn::table::{Column, Table};
 use kiln_nn::{Module, Tensor};
+use statistics::student_tail_of_nine;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
@@ -229,7 +229,8 @@ impl Monitor {
         Ok(self)
     }
 
-    /// How much worse than on the reference a metric may become, relative to it; 0.05 unless set. The loss is looked at only where
+    /// How much worse than on the reference a metric may become, relative to it; 0.05 unless set. A difference that chance makes of so
+    /// few samples as easily as [`Monitor::thresholds`] say is none: of a hundred samples an accuracy of 0.9 may well be 0.8. The loss is looked at only where
     /// the model measures nothing else, and a metric only if it is known whether more of it is better.
     ///
     /// # Errors
@@ -412,12 +413,7 @@ impl Monitor {
         if self.labelled.is_empty() {
             return Ok(());
         }
-        let joined = |all: Vec<&Tensor>| concat(&all, 0).map_err(kiln_nn::Error::from);
-        let predictions = joined(self.labelled.iter().map(|(prediction, _)| prediction).collect())?;
-        let labels = joined(self.labelled.iter().map(|(_, label)| label).collect())?;
-        let mut state = self.metrics.clone();
-        state.judge(&labels, &predictions)?;
-        self.values = state.logs("");
+        self.values = self.measured(|_| true)?;
         // A few labels say little.
         if self.labelled.len() < self.window {
             return Ok(());
@@ -432,6 +428,8 @@ impl Monitor {
                 Direction::Min => value > reference + room,
             };
             let at = self.seen;
+            let is_on = self.alarms.iter().any(|(alarm, _)| *alarm == name);
+            let is_worse = is_worse && (is_on || !self.may_be_chance(&name, value - reference)?);
             let is_new = self.alarm(&name, is_worse || value.is_nan(), value, at);
             // One that goes on getting worse is told of again.
             let told = self.alarms.iter_mut().find(|(alarm, _)| *alarm == name);
@@ -448,6 +446,35 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// What the metrics are of those labelled samples whose places are wanted.
+    fn measured(&self, is_wanted: impl Fn(usize) -> bool) -> Result<Logs> {
+        let wanted = || self.labelled.iter().enumerate().filter(|(place, _)| is_wanted(*place)).map(|(_, pair)| pair);
+        let joined = |all: Vec<&Tensor>| concat(&all, 0).map_err(kiln_nn::Error::from);
+        let predictions = joined(wanted().map(|(prediction, _)| prediction).collect())?;
+        let labels = joined(wanted().map(|(_, label)| label).collect())?;
+        let mut state = self.metrics.clone();
+        state.judge(&labels, &predictions)?;
+        Ok(state.logs(""))
+    }
+
+    /// Whether so few samples differ as much from the reference where nothing has changed. How far a metric of any kind is off by
+    /// chance, its values without one tenth of the samples after the other tell (the grouped jackknife, Efron 1982).
+    fn may_be_chance(&self, name: &str, difference: f64) -> Result<bool> {
+        const GROUPS: usize = 10;
+        let mut values = Vec::with_capacity(GROUPS);
+        for group in 0..GROUPS {
+            values.extend(self.measured(|place| place % GROUPS != group)?.get(name));
+        }
+        let mean = values.iter().sum::<f64>() / GROUPS as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let of_window = squares * (GROUPS - 1) as f64 / GROUPS as f64;
+        // The reference is off by chance as well.
+        let variance = of_window * (1.0 + self.window as f64 / self.reference.samples as f64);
+        let p_value = student_tail_of_nine(difference.abs() / variance.sqrt());
+        // Where chance cannot be told, the difference stands.
+        Ok(p_value >= self.p_value / self.directions.len() as f64)
     }
 
     /// Remembers whether something is as it should not be; true if that is new.

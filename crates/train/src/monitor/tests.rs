@@ -130,6 +130,19 @@ fn metrics_follow_labels_whenever_they_come() {
 }
 
 #[test]
+fn chance_in_a_small_window_is_no_drop() {
+    let model = model();
+    let mut monitor = watch(&model).window(50).unwrap();
+    for seed in 0..60 {
+        let same = data(100 + seed, 50, 0.0, 1.0);
+        let seen = show(&mut monitor, &model, &same);
+        monitor.label(seen, same.y()).unwrap();
+    }
+    let events = monitor.take_events();
+    assert!(!events.iter().any(|event| matches!(event, Event::MetricDrop { .. })), "{events:?}");
+}
+
+#[test]
 fn a_reference_is_part_of_the_model_and_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");

@@ -234,7 +234,6 @@ mod tests {
 
     #[test]
     fn a_legend_hides_no_line() {
-        Canvas::new(1.0, 1.0).unwrap();
         let mut legend = Legend::default();
         legend.add(Mark::Solid(INK), "training");
         let mut drawn = Drawn::default();
@@ -251,7 +250,6 @@ mod tests {
 
     #[test]
     fn a_legend_above_has_as_many_rows_as_it_needs() {
-        Canvas::new(1.0, 1.0).unwrap();
         let mut legend = Legend::default();
         (0..5).for_each(|at| legend.add(Mark::Solid(equal(at)), format!("run {at}")));
         assert!(legend.height_above(1000.0) < legend.height_above(250.0));

@@ -54,12 +54,16 @@ const SVG_SHRINK: f64 = 1.24;
 /// plotters' bitmap text stands this share of its size above the place that is asked for.
 const BITMAP_RISE: f64 = 0.2;
 
+/// Whether the font is there, which is read the first time.
+fn knows_font() -> bool {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    *REGISTERED.get_or_init(|| register_font(FONT, FontStyle::Normal, FONT_FILE).is_ok())
+}
+
 impl Canvas {
     /// An empty, white canvas.
     pub fn new(width: f64, height: f64) -> Result<Self> {
-        static REGISTERED: OnceLock<bool> = OnceLock::new();
-        let is_registered = REGISTERED.get_or_init(|| register_font(FONT, FontStyle::Normal, FONT_FILE).is_ok());
-        if !is_registered {
+        if !knows_font() {
             return Err(Error::config(
                 "plot: the embedded font cannot be read",
                 "this build of the library is damaged; build it again",
@@ -107,6 +111,7 @@ impl Canvas {
 
     /// The width of a text in logical pixels.
     pub fn text_width(text: &str, size: f64) -> f64 {
+        knows_font();
         let font = (FONT, size * LINE_IN_EM * f64::from(FINE)).into_font();
         let pixels = font.box_size(text).map_or(0, |(width, _)| width);
         f64::from(pixels) / f64::from(FINE)

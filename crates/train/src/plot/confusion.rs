@@ -112,8 +112,6 @@ struct Map {
 
 impl Map {
     fn new(plot: &ConfusionPlot, matrix: &ConfusionMatrix) -> Result<Map> {
-        // Measuring text needs the font, which the first canvas registers.
-        Canvas::new(1.0, 1.0)?;
         let classes = matrix.classes();
         let (values, unit) = match plot.normalize {
             None => (matrix.counts().chunks(classes).map(<[f64]>::to_vec).collect(), "samples"),

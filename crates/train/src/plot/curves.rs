@@ -176,8 +176,6 @@ impl CurvePlot {
                 "add one by `curve`, or those of all classes by `classes`",
             ));
         }
-        // Measuring text needs the font, which the first canvas registers.
-        Canvas::new(1.0, 1.0)?;
         let legend = self.legend();
         let beside = if legend.0.len() > MOST_INSIDE { legend.size().0 + 14.0 } else { 0.0 };
         let ticks: Vec<(f64, String)> =

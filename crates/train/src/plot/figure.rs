@@ -1,6 +1,6 @@
 //! A finished drawing: written as PNG or SVG, and panels laid out side by side. Knows nothing of what is drawn.
 
-use super::axes::{INK, TITLE_SIZE};
+use super::axes::{INK, Legend, TITLE_SIZE};
 use super::canvas::{Align, Canvas};
 use super::panel::Panel;
 use crate::error::{Error, Result};
@@ -9,6 +9,7 @@ use std::path::Path;
 
 const PANEL_WIDTH: f64 = 600.0;
 const PANEL_HEIGHT: f64 = 480.0;
+const LEGEND_MARGIN: f64 = 40.0;
 pub const TITLE_HEIGHT: f64 = 44.0;
 
 /// A finished drawing.
@@ -46,11 +47,20 @@ impl Figure {
 
     /// Panels below a title, two in a row; however many there are.
     pub(super) fn of_panels(title: Option<&str>, panels: &[Panel]) -> Result<Figure> {
+        Figure::of_panels_with(title, panels, &Legend::default())
+    }
+
+    /// The same above a legend that is of all of them.
+    pub(super) fn of_panels_with(title: Option<&str>, panels: &[Panel], legend: &Legend) -> Result<Figure> {
         let columns = panels.len().clamp(1, 2);
         let rows = panels.len().div_ceil(2).max(1);
         let width = PANEL_WIDTH * columns as f64;
         let top = if title.is_some() { TITLE_HEIGHT } else { 0.0 };
-        let mut canvas = Canvas::new(width, top + PANEL_HEIGHT * rows as f64)?;
+        let bottom = top + PANEL_HEIGHT * rows as f64;
+        let legend_width = width - 2.0 * LEGEND_MARGIN;
+        let below = if legend.0.is_empty() { 0.0 } else { legend.height_above(legend_width) + LEGEND_MARGIN / 2.0 };
+        let mut canvas = Canvas::new(width, bottom + below)?;
+        legend.draw_above(&mut canvas, LEGEND_MARGIN, bottom, legend_width);
         draw_title(&mut canvas, title, width);
         for (at, panel) in panels.iter().enumerate() {
             let x = PANEL_WIDTH * (at % 2) as f64;

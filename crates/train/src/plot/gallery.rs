@@ -119,7 +119,6 @@ impl Gallery {
         if pictures.is_empty() {
             least = 260.0;
         }
-        Canvas::new(1.0, 1.0)?;
         if let Some(title) = &self.title {
             least = least.max(Canvas::text_width(title, super::axes::TITLE_SIZE) + 24.0);
         }

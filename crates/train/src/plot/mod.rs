@@ -32,7 +32,6 @@ pub use figure::Figure;
 pub use gallery::Gallery;
 pub use runs::{ComparePlot, CrossValidationPlot};
 
-use crate::callbacks::Mode;
 use crate::error::{Error, Result};
 use crate::history::{History, from_1};
 use crate::text::did_you_mean;
@@ -153,10 +152,9 @@ fn line(history: &History, name: &str, colour: RGBAColor, is_dashed: bool) -> Op
     Some(Line { values, colour, width: LINE, is_dashed, has_dots: true })
 }
 
-/// The epoch of the lowest validation loss, or of the lowest loss.
+/// The best epoch: that whose weights early stopping has put back, or that of the lowest loss.
 fn best(history: &History) -> Option<Best> {
-    let monitor = if history.get("val_loss").is_some() { "val_loss" } else { "loss" };
-    let row = history.best_row(monitor, Mode::Min)?;
+    let (monitor, row) = history.judged()?;
     Some(Best { epoch: from_1(history.epochs()[row]), monitor: monitor.to_owned(), ring: None })
 }
 

@@ -90,8 +90,8 @@ impl Panel {
         if self.marks_lost && self.lost().next().is_some() {
             legend.add(Mark::Lost, "not finite");
         }
-        let place = legend.place(&frame, &self.drawn(&frame));
-        if place.is_none() {
+        let place = legend.place(&frame, &self.drawn(&frame)).filter(|_| !legend.0.is_empty());
+        if place.is_none() && !legend.0.is_empty() {
             let width = frame.right - frame.left;
             legend.draw_above(canvas, frame.left, frame.top - 6.0, width);
             // A legend of very many lines leaves the panel a third of its height.

@@ -26,7 +26,6 @@ impl RateSweep {
     /// # Errors
     /// A sweep without a finite loss.
     pub fn draw(&self) -> Result<Figure> {
-        Canvas::new(1.0, 1.0)?;
         let first = self.smoothed.iter().copied().find(|loss| loss.is_finite()).ok_or_else(|| {
             Error::data(
                 "plot: the sweep has no finite loss",
@@ -49,19 +48,9 @@ impl RateSweep {
         let frame = Frame { left, right: left + 520.0, top: 16.0, bottom: 336.0, x, y };
         let mut canvas = Canvas::new(frame.right + 24.0, frame.bottom + 54.0)?;
         frame.draw_axes(&mut canvas, [&x.ticks(10), &upwards], ["learning rate (log scale)", "loss"], 8.0);
-        // Where the loss leaves the frame it is cut off.
         let line = |losses: &[f64]| -> Vec<Vec<Point>> {
-            let inside = |loss: f64| loss.is_finite() && (0.0..=1.0).contains(&y.place(loss));
-            let mut pieces = vec![Vec::new()];
-            for (&rate, &loss) in self.rates.iter().zip(losses) {
-                match inside(loss) {
-                    true => {
-                        pieces.last_mut().unwrap_or_else(|| unreachable!("one is there")).push(frame.at(rate, loss))
-                    }
-                    false => pieces.push(Vec::new()),
-                }
-            }
-            pieces.into_iter().filter(|piece| piece.len() > 1).collect()
+            let points = self.rates.iter().zip(losses).map(|(&rate, &loss)| frame.at(rate, loss));
+            cut(&points.collect::<Vec<_>>(), (frame.top, frame.bottom))
         };
         let mut drawn = Drawn::default();
         for piece in line(&self.losses) {
@@ -87,5 +76,46 @@ impl RateSweep {
             None => legend.draw(&mut canvas, (frame.left + 10.0, frame.top + 10.0)),
         }
         Ok(Figure(canvas))
+    }
+}
+
+/// The pieces of a line between two heights: where it leaves, it is cut off there. What is not finite breaks it.
+fn cut(points: &[Point], (top, bottom): (f64, f64)) -> Vec<Vec<Point>> {
+    let mut pieces: Vec<Vec<Point>> = Vec::new();
+    let mut is_open = false;
+    for ends in points.windows(2) {
+        let [from, to] = [ends[0], ends[1]];
+        let is_within = |point: Point| (top..=bottom).contains(&point.1);
+        if !(from.1.is_finite() && to.1.is_finite() && (is_within(from) || is_within(to))) {
+            is_open = false;
+            continue;
+        }
+        // Where the line between them crosses the edge that one of them lies beyond.
+        let at_edge = |outside: Point, inside: Point| {
+            let edge = outside.1.clamp(top, bottom);
+            let part = (edge - inside.1) / (outside.1 - inside.1);
+            (inside.0 + part * (outside.0 - inside.0), edge)
+        };
+        let first = if is_within(from) { from } else { at_edge(from, to) };
+        let last = if is_within(to) { to } else { at_edge(to, from) };
+        match pieces.last_mut().filter(|_| is_open) {
+            Some(piece) => piece.push(last),
+            None => pieces.push(vec![first, last]),
+        }
+        is_open = is_within(to);
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_at_the_edges_and_broken_by_what_is_not_finite() {
+        let points = [(0.0, 5.0), (1.0, -5.0), (2.0, -5.0), (3.0, 5.0), (4.0, 6.0), (5.0, f64::NAN), (6.0, 5.0)];
+        let pieces = cut(&points, (0.0, 10.0));
+        assert_eq!(pieces, [vec![(0.0, 5.0), (0.5, 0.0)], vec![(2.5, 0.0), (3.0, 5.0), (4.0, 6.0)]]);
+        assert!(cut(&[(0.0, 1.0)], (0.0, 10.0)).is_empty());
     }
 }

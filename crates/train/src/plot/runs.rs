@@ -1,6 +1,6 @@
 //! Several histories in one picture: runs side by side, and the folds of a cross-validation.
 
-use super::axes::{HUES, LINE, Mark, SOFT_INK, equal, faint};
+use super::axes::{HUES, LINE, Legend, Mark, SOFT_INK, equal, faint};
 use super::figure::Figure;
 use super::panel::{Band, Line, Panel};
 use super::{check_epochs, chosen, line};
@@ -8,6 +8,9 @@ use crate::cross_validate::CrossValidation;
 use crate::error::{Error, Result};
 use crate::history::{History, from_1};
 use std::path::Path;
+
+/// Of more runs than this the legend stands below the panels, once.
+const MOST_WITHIN: usize = 4;
 
 /// Several runs in one picture: a panel for each metric, a colour for each run, training solid and thin, validation dashed.
 ///
@@ -66,8 +69,15 @@ impl<'a> ComparePlot<'a> {
         if self.metrics.is_none() {
             names.sort_by_key(|name| super::family_rank(&super::family(name)));
         }
-        let panels: Vec<Panel> = names.into_iter().map(|name| self.panel(name)).collect();
-        Figure::of_panels(self.title.as_deref(), &panels)
+        let mut panels: Vec<Panel> = names.into_iter().map(|name| self.panel(name)).collect();
+        let mut legend = Legend::default();
+        if self.runs.len() > MOST_WITHIN {
+            for panel in &mut panels {
+                let lines = std::mem::take(&mut panel.legend).0;
+                legend.0.extend(lines.into_iter().filter(|line| !legend.0.contains(line)).collect::<Vec<_>>());
+            }
+        }
+        Figure::of_panels_with(self.title.as_deref(), &panels, &legend)
     }
 
     /// Draws the runs to `path`, a `.png` or an `.svg`.

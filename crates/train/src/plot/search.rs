@@ -99,8 +99,6 @@ impl<M: Module> SearchResult<M> {
 
     /// The trials with a finite score, the best first.
     fn scored(&self) -> Result<Vec<(&Trial, f64)>> {
-        // Measuring text needs the font, which the first canvas registers.
-        Canvas::new(1.0, 1.0)?;
         let all = self.ranked().into_iter();
         let scored: Vec<(&Trial, f64)> =
             all.filter_map(|trial| Some((trial, trial.score.filter(|score| score.is_finite())?))).collect();

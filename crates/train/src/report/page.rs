@@ -2,7 +2,6 @@
 
 use super::html::{details, escape, figure, page, paragraph, table};
 use super::{ClassificationReport, ConfusionMatrix, Normalize, Scores};
-use crate::callbacks::Mode;
 use crate::cross_validate::CrossValidation;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
@@ -184,12 +183,12 @@ impl Report {
 fn training(history: &History) -> Result<String> {
     let svg = Plot::new().draw(history)?.to_svg()?;
     let mut html = paragraph(&history.diagnosis().to_string());
-    let monitor = if history.get("val_loss").is_some() { "val_loss" } else { "loss" };
-    let best = history.best_epoch(monitor, Mode::Min);
+    let best = history.judged();
     let mut facts = vec![("epochs".to_owned(), history.len().to_string())];
     facts.push(("seconds".to_owned(), format!("{:.1}", history.seconds().iter().sum::<f64>())));
-    if let Some((epoch, value)) = best.zip(history.best_value(monitor, Mode::Min)) {
-        facts.push((format!("lowest {monitor}"), format!("{} in epoch {}", log_value(value), from_1(epoch))));
+    if let Some((monitor, row)) = best {
+        let (value, epoch) = (history.get(monitor).map_or(f64::NAN, |values| values[row]), history.epochs()[row]);
+        facts.push((format!("best {monitor}"), format!("{} in epoch {}", log_value(value), from_1(epoch))));
     }
     facts.extend(history.stopped.as_ref().map(|reason| ("stopped".to_owned(), reason.to_string())));
     let facts: Vec<(bool, Vec<String>)> = facts.into_iter().map(|(name, value)| (false, vec![name, value])).collect();
@@ -201,7 +200,7 @@ fn training(history: &History) -> Result<String> {
         let epoch = history.epochs()[at];
         let value = |name| history.series(name).and_then(|series| series.at(at)).map_or("-".to_owned(), log_value);
         let cells = std::iter::once(from_1(epoch).to_string()).chain(history.names().map(value));
-        (best == Some(epoch), cells.chain([format!("{:.2}", history.seconds()[at])]).collect())
+        (best.is_some_and(|(_, best)| best == at), cells.chain([format!("{:.2}", history.seconds()[at])]).collect())
     };
     let rows: Vec<(bool, Vec<String>)> = (0..history.len()).map(row).collect();
     Ok(html + &details("Every epoch", &table(&header, &rows)))

@@ -374,10 +374,11 @@ impl<'s, M: Module + Send> Running<'s, M> {
         let epochs = trial.curve.len();
         let pruned = if trial.end == TrialEnd::Pruned { ", given up" } else { "" };
         let text = format!(
-            "Trial {}/{}: {choice} - {}: {score} after {epochs} epochs{pruned}",
+            "Trial {}/{}: {choice} - {}: {score} after {epochs} {}{pruned}",
             trial.number + 1,
             self.count,
-            self.search.objective
+            self.search.objective,
+            if epochs == 1 { "epoch" } else { "epochs" }
         );
         let number = trial.number;
         found.trials.insert(at, trial);
