@@ -5,9 +5,11 @@ use crate::training::{assert_same_bits, classifier, folder, points, quiet, weigh
 use kiln::nn::optimizers::{Adam, AdamW, IntoOptimizer, LossScale, Nadam, Optimizer, SGD};
 use kiln::nn::schedules::ExponentialDecay;
 use kiln::prelude::*;
+use kiln::train::callbacks::on_epoch_end;
 use kiln::train::{Every, StopReason, Stream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A run with much to forget.
@@ -401,11 +403,14 @@ fn other_settings_of_rate_callbacks_and_length_are_refused() {
         |patience| quiet().batch_size(16).checkpoint_every(Every::Epochs(1), &folder).callback(stopping(patience));
     let mut first = model(0.01, 0.004);
     first.fit(&data, fit(3).epochs(4).max_steps(10)).unwrap();
+    let mut frozen = model(0.01, 0.004);
+    frozen.set_trainable("dense/bias", false).unwrap();
     for (part, mut model, patience, epochs) in [
         ("began with the learning rate 0.01, this one has 0.02", model(0.02, 0.004), 3, 4),
         ("optimizer/weight_decay was 0.004, in this one it is 0.5", model(0.01, 0.5), 3, 4),
         ("EarlyStopping of loss/patience was 3, in this one it is 1", model(0.01, 0.004), 1, 4),
         ("is of epoch 3, and the run is to have 2", model(0.01, 0.004), 3, 2),
+        ("is of a run with the frozen parameters []", frozen, 3, 4),
     ] {
         let error = model.fit(&data, fit(patience).epochs(epochs).resume_from(&folder)).unwrap_err().to_string();
         assert!(error.contains(part) && error.contains("help"), "{part}: {error}");
@@ -417,6 +422,26 @@ fn other_settings_of_rate_callbacks_and_length_are_refused() {
         model.fit(&data, fit(3).epochs(4).resume_from(&folder)).unwrap();
         assert_same_bits(&weights(&whole), &weights(&model));
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn two_runs_at_a_time_do_not_share_a_folder() {
+    let folder = folder("shared");
+    let data = points(64, 1);
+    let error = Arc::new(Mutex::new(String::new()));
+    let (told, inner, same) = (error.clone(), data.clone(), folder.clone());
+    let other = on_epoch_end(move |_, _, _| {
+        let fit = quiet().checkpoint_every(Every::Epochs(1), &same);
+        *told.lock().unwrap() = classifier(1).fit(&inner, fit).unwrap_err().to_string();
+        Ok(())
+    });
+    let fit = || quiet().checkpoint_every(Every::Epochs(1), &folder);
+    classifier(0).fit(&data, fit().callback(other)).unwrap();
+    let error = error.lock().unwrap();
+    assert!(error.contains("is the folder of a run that is under way"), "{error}");
+    // It is free when the run has ended.
+    classifier(0).fit(&data, fit().epochs(2).resume_from(&folder).callback(on_epoch_end(|_, _, _| Ok(())))).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -30,7 +30,8 @@ pub struct CrossValidation {
 /// `model` makes and compiles a fresh one, `fit` the settings of its run, so that nothing is handed from fold to fold. Samples that are
 /// held out show in `val_*` while the model is trained: a callback that stops or keeps weights by them judges itself, so give such
 /// a run validation data of its own, [`Fit::validation_split`]. Ctrl-C ends the run of a fold and with it all that follow: what comes
-/// back are the folds before it, [`CrossValidation::was_interrupted`].
+/// back are the folds before it, [`CrossValidation::was_interrupted`]. Checkpoints lie in a folder for each fold, `fold-1` and so on,
+/// within that of [`Fit::checkpoint_every`]; with [`Fit::resume_if_found`] a validation that was put down goes on where it was.
 ///
 /// ```
 /// use kiln_nn::{Key, Sequential, layers::Dense, ops::*};
@@ -62,7 +63,7 @@ pub fn cross_validate<M: Module>(
         let mut run = || -> Result<Option<FoldResult>> {
             let (train, test) = (data.select(&fold.train)?, data.select(&fold.test)?);
             let mut model = model()?;
-            let fit = fit().validated_by(&test);
+            let fit = fit().validated_by(&test).within(&format!("fold-{}", i + 1));
             let history = model.fit(&train, fit)?;
             if history.was_interrupted() {
                 return Ok(None);
@@ -133,7 +134,7 @@ impl fmt::Display for CrossValidation {
 mod tests {
     use super::*;
     use crate::splits::{Fold, KFold, StratifiedKFold};
-    use crate::{Compile, Verbosity};
+    use crate::{Compile, Every, Verbosity};
     use kiln_nn::ops::{ArithmeticOps, ReduceOps, ViewOps};
     use kiln_nn::{Key, Sequential, Tensor, layers::Dense};
 
@@ -167,6 +168,23 @@ mod tests {
         assert!(result.deviation("mae").unwrap() > 0.0 && result.mean("f1").is_none());
         let table = result.to_string();
         assert!(table.contains("mae") && table.contains(" ± ") && table.contains("mean"), "{table}");
+    }
+
+    #[test]
+    fn folds_that_were_put_down_go_on() {
+        let (data, folder) = (data(), tempfile::tempdir().unwrap());
+        let model = || Sequential::new([3]).add(Dense::new(1)).compile("adam", "mse", ());
+        let up_to = |most| {
+            let fit = fit().checkpoint_every(Every::Steps(1), folder.path()).resume_if_found(folder.path());
+            fit.max_steps(most)
+        };
+        cross_validate(model, &data, &KFold::new(3), || up_to(5)).unwrap();
+        let resumed = cross_validate(model, &data, &KFold::new(3), || up_to(99)).unwrap();
+        let whole = cross_validate(model, &data, &KFold::new(3), fit).unwrap();
+        for (a, b) in resumed.folds.iter().zip(&whole.folds) {
+            assert_eq!((a.history.get("val_loss"), &a.scores), (b.history.get("val_loss"), &b.scores));
+        }
+        assert!(folder.path().join("fold-3").is_dir());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::window::space;
 use crate::layer::{Layer, Weights};
 use crate::{Error, Numbers, Pass, Result};
 use kiln_autograd::ops::{
-    ArithmeticOps, CastOps, ComparisonOps, ReduceOps, Resize, ResizeOps, StatisticsOps, Value, ViewOps,
+    ArithmeticOps, CastOps, ComparisonOps, GatherOps, ReduceOps, Resize, ResizeOps, StatisticsOps, Value, ViewOps,
 };
 use kiln_autograd::{DType, Shape, Tensor, Var};
 
@@ -221,7 +221,7 @@ impl OutputMode {
 }
 
 settings! {
-    /// Categories as vectors.
+    /// Categories as vectors. A number that is none of them is an error, as Keras's documentation has it.
     ///
     /// # Shapes
     /// Integers `[batch, n]` to `[batch, num_tokens]`; in the mode `OneHot` each by itself, `[batch, …, 1]` or `[batch, …]` to
@@ -253,7 +253,10 @@ impl Layer for CategoryEncoding {
 
     fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
         let x = if Value::dtype(x).is_float() { x.cast(DType::I64)? } else { x.clone() };
-        self.output_mode.encode("CategoryEncoding", &x, self.num_tokens, DType::F32)
+        // One that is no category is an error, and not nothing.
+        let categories = Var::new(Tensor::arange(0, self.num_tokens as i64, 1)?);
+        let known = categories.index_select(0, &x.flatten(0, -1)?)?.reshape(*Value::shape(&x))?;
+        self.output_mode.encode("CategoryEncoding", &known, self.num_tokens, DType::F32)
     }
 
     fn keeps_mask(&self) -> bool {

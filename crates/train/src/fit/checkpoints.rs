@@ -17,7 +17,7 @@ use kiln_nn::{Module, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -46,6 +46,11 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// Below a folder of this name.
+    pub(super) fn within(&mut self, name: &str) {
+        self.folder.push(name);
+    }
+
     pub(super) fn check(&self, keep: usize) -> Result<()> {
         let what = match self.every {
             Every::Steps(0) => "0 steps".to_owned(),
@@ -278,6 +283,13 @@ impl Checkpoint {
                 );
             }
         }
+        // Files from before frozen parameters were remembered say nothing of them.
+        let (then, own) = (&self.saved.description["frozen"], &model.description()["frozen"]);
+        if !then.is_null() && then != own {
+            let text =
+                format!("is of a run with the frozen parameters {}, this one has {}", told_part(then), told_part(own));
+            return refuse(text, "freeze what was frozen by set_trainable; Model::load(path) begins a new run");
+        }
         let then = &self.record.callbacks;
         let own: Vec<Kept> = callbacks.iter().map(|callback| Kept::of(&**callback)).collect();
         if !then.iter().map(|kept| &kept.name).eq(own.iter().map(|kept| &kept.name)) {
@@ -417,10 +429,36 @@ pub(super) fn fingerprint(data: &Dataset) -> Result<String> {
     Ok(format!("{} samples, checksum {:08x}{scale}", data.len(), hash.finalize()))
 }
 
+/// A folder that other runs are kept out of. A process that is killed lets go of it.
+struct Lock(File);
+
+impl Lock {
+    /// None where a folder cannot be locked, as on some file systems: then nobody is kept out.
+    fn of(folder: &Path) -> Result<Option<Lock>> {
+        let Ok(file) = File::open(folder) else { return Ok(None) };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => {
+                let help = "give each run a folder of its own, or wait for the other";
+                Err(Error::file(folder, "is the folder of a run that is under way").with_help(help))
+            }
+            Err(TryLockError::Error(_)) => Ok(None),
+        }
+    }
+}
+
+impl Drop for Lock {
+    /// Closing is not enough: a process that another thread is about to start has the file open as well for a moment.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 /// Writes the checkpoints of a run, and removes older ones.
 pub(super) struct Writer {
     every: Every,
     folder: PathBuf,
+    _lock: Option<Lock>,
     keep: usize,
     settings: Json,
     /// The value that the best state is told by.
@@ -463,6 +501,7 @@ impl Writer {
         let folder = checkpoints.folder.clone();
         // Now, and not after the first epoch: what cannot be written is known before anything is lost.
         fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+        let lock = Lock::of(&folder)?;
         remove_unfinished(&folder);
         if let Some((_, path)) = numbered(&folder)?.pop().filter(|_| resumed.is_none_or(|from| !from.is_in(&folder))) {
             let text = format!("has the checkpoints of another run, the newest {}", path.display());
@@ -472,6 +511,7 @@ impl Writer {
         }
         Ok(Writer {
             every: checkpoints.every,
+            _lock: lock,
             folder,
             keep,
             settings,

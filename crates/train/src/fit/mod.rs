@@ -194,6 +194,17 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// Checkpoints in a folder of this name within theirs, to be written and to be taken up.
+    pub(crate) fn within(mut self, name: &str) -> Self {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.within(name);
+        }
+        if let Some(resume) = &mut self.resume {
+            resume.path.push(name);
+        }
+        self
+    }
+
     /// Keeps this fraction of the samples for validation, chosen at random by the seed.
     #[must_use]
     pub fn validation_split(self, fraction: f64) -> Self {
