@@ -9,7 +9,7 @@ use kiln_nn::io::{TensorFile, parse_safetensors, to_safetensors};
 use kiln_nn::losses::Losses;
 use kiln_nn::module::{fitting, load_parameters, named_parameters};
 use kiln_nn::names::{listing, matches};
-use kiln_nn::{Functional, Module, Network, Spec, Tensor};
+use kiln_nn::{Functional, IntoModule, Module, Network, Spec, Tensor};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -253,18 +253,13 @@ impl<M: Module> Model<M> {
             .map_err(|e| Error::file(path, format!("its reference cannot be read: {e}")))?;
         let before = self.optimizer.clone();
         self.load_optimizer(&state).map_err(|e| Error::file(path, e.to_string()))?;
-        if let Err(error) = load_parameters(&mut self.module, |name| file.tensors.get(name).cloned()) {
+        if let Err(error) = saved.put_weights(path, &mut self.module) {
             self.optimizer = before;
-            return Err(Error::file(path, error.to_string()));
+            return Err(error);
         }
         self.steps = description["steps"].as_u64().unwrap_or(0);
         if let Some(reference) = reference {
             self.reference = Some(reference);
-        }
-        // Files from before frozen parameters were remembered say nothing of them.
-        if let Some(frozen) = description["frozen"].as_array() {
-            let frozen: Vec<&str> = frozen.iter().filter_map(Json::as_str).collect();
-            self.module.parameters_mut(&mut |path, parameter| parameter.trainable = !frozen.contains(&path));
         }
         Ok(())
     }
@@ -292,31 +287,9 @@ impl Model<Network> {
     pub fn load(path: impl AsRef<Path>) -> Result<Model<Network>> {
         let path = path.as_ref();
         let (saved, _) = read_model(path)?;
-        let Saved { file, description } = &saved;
-        if description["architecture"].is_null() {
-            return Err(
-                Error::file(path, "has no architecture: it is of a module written by hand").with_help(OWN_PARTS)
-            );
-        }
-        let part = |e: kiln_nn::Error| match &e {
-            kiln_nn::Error::Unknown { what, given, .. } => {
-                let register = match what.as_str() {
-                    "layer" => {
-                        format!("a layer of your own is known after kiln::nn::layers::register(\"{given}\", …); ")
-                    }
-                    "cell" => format!("a cell of your own is known after layers::register_cell(\"{given}\", …); "),
-                    _ => String::new(),
-                };
-                Error::file(path, format!("has the {what} `{given}`, which this version does not know"))
-                    .with_help(format!("{register}{OWN_PARTS}"))
-            }
-            _ => Error::file(path, e.to_string()),
-        };
-        let architecture = Functional::from_config(&description["architecture"]).map_err(part)?;
-        // Before there is a weight: what a damaged file says of its layers may be any size.
-        for (path, spec) in architecture.parameter_specs().map_err(part)? {
-            fitting(&path, spec, file.tensors.get(&path).cloned()).map_err(part)?;
-        }
+        let description = &saved.description;
+        let part = |e| saved.unknown(path, e);
+        let architecture = saved.architecture(path)?;
         let metrics = |key: &str| -> Result<Vec<Tracked>> {
             let list = description[key].as_array().cloned().unwrap_or_default();
             let read = |json: &Json| {
@@ -342,6 +315,32 @@ impl Model<Network> {
         model.restore(path, &saved)?;
         Ok(model)
     }
+
+    /// The layers of a file that [`Model::save`] wrote, with their weights and without what they were compiled with, as Keras's
+    /// `compile=False`: to be compiled anew, where the loss or the metrics are your own.
+    ///
+    /// ```
+    /// use kiln_nn::{Network, Sequential, layers::Dense, losses::LossFn, ops::*};
+    /// use kiln_train::{Compile, Model};
+    /// let path = std::env::temp_dir().join(format!("kiln-network-{}", std::process::id()));
+    /// let own = || LossFn::new("cubic", |y, p| Ok(p.sub(y)?.abs()?.pow(3.0)?.mean(-1)?));
+    /// Sequential::new([4]).add(Dense::new(1)).compile("adam", own(), ())?.save(&path)?;
+    /// assert!(Model::load(&path).is_err());
+    ///
+    /// let model = Model::load_network(&path)?.compile("sgd", own(), ["mae"])?;
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), kiln_train::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Model::load`], but for losses, metrics and optimizers.
+    pub fn load_network(path: impl AsRef<Path>) -> Result<Network> {
+        let path = path.as_ref();
+        let (saved, _) = read_model(path)?;
+        let mut network = saved.architecture(path)?.into_module()?;
+        saved.put_weights(path, &mut network)?;
+        Ok(network)
+    }
 }
 
 /// What a file says of a model beside its tensors.
@@ -351,6 +350,47 @@ pub(crate) type Description = serde_json::Map<String, Json>;
 pub(crate) struct Saved {
     pub(crate) file: TensorFile,
     pub(crate) description: Json,
+}
+
+impl Saved {
+    /// What the model is made of.
+    fn architecture(&self, path: &Path) -> Result<Functional> {
+        let part = |e| self.unknown(path, e);
+        if self.description["architecture"].is_null() {
+            let text = "has no architecture: it is of a module written by hand";
+            return Err(Error::file(path, text).with_help(OWN_PARTS));
+        }
+        let architecture = Functional::from_config(&self.description["architecture"]).map_err(part)?;
+        // Before there is a weight: what a damaged file says of its layers may be any size.
+        for (path, spec) in architecture.parameter_specs().map_err(part)? {
+            fitting(&path, spec, self.file.tensors.get(&path).cloned()).map_err(part)?;
+        }
+        Ok(architecture)
+    }
+
+    /// Gives a module its weights, and freezes what was frozen; all or none.
+    fn put_weights(&self, path: &Path, module: &mut (impl Module + ?Sized)) -> Result<()> {
+        load_parameters(module, |name| self.file.tensors.get(name).cloned())
+            .map_err(|e| Error::file(path, e.to_string()))?;
+        // Files from before frozen parameters were remembered say nothing of them.
+        if let Some(frozen) = self.description["frozen"].as_array() {
+            let frozen: Vec<&str> = frozen.iter().filter_map(Json::as_str).collect();
+            module.parameters_mut(&mut |path, parameter| parameter.trainable = !frozen.contains(&path));
+        }
+        Ok(())
+    }
+
+    /// An error of a part of the model, with the way out where the part is the user's.
+    fn unknown(&self, path: &Path, error: kiln_nn::Error) -> Error {
+        let kiln_nn::Error::Unknown { what, given, .. } = &error else { return Error::file(path, error.to_string()) };
+        let way = match what.as_str() {
+            "layer" => format!("a layer of your own is known after kiln::nn::layers::register(\"{given}\", …); "),
+            "cell" => format!("a cell of your own is known after layers::register_cell(\"{given}\", …); "),
+            _ => "Model::load_network(path) gives the layers with their weights, to be compiled anew; ".to_owned(),
+        };
+        Error::file(path, format!("has the {what} `{given}`, which this version does not know"))
+            .with_help(format!("{way}{OWN_PARTS}"))
+    }
 }
 
 /// Reads a model file, and apart from it the tensors of a run, if it is a checkpoint.
