@@ -219,7 +219,13 @@ impl<'s, M: Module + Send> Running<'s, M> {
             std::env::temp_dir().join(name)
         };
         let folder = search.folder.clone().unwrap_or_else(own);
-        let found = Found { trials: search.kept(&folder)?, model: None, progress: Progress::stdout(search.verbose) };
+        let mut progress = Progress::stdout(search.verbose);
+        let trials = search.kept(&folder)?;
+        if !trials.is_empty() {
+            let (n, folder) = (trials.len(), folder.display());
+            progress.message(&format!("{n} trials are taken over from {folder}: remove it to search anew."));
+        }
+        let found = Found { trials, model: None, progress };
         Ok(Running {
             search,
             direction,
