@@ -28,6 +28,7 @@ impl<M: Module> Model<M> {
     /// Ctrl-C finishes the batch that runs, lets the callbacks save what they hold, and returns the history of the epochs that
     /// are whole; a second one ends the program. After an error the history so far is in [`Model::history`].
     ///
+    /// [`Dataset`]: crate::Dataset
     /// [`Stream`]: crate::Stream
     ///
     /// # Errors
