@@ -3,7 +3,7 @@
 use super::*;
 use crate::layer::{Layer, Weight, Weights};
 use crate::{Connect, Input, Module, Pass, Regularizer, Sequential, Signal};
-use kiln_autograd::ops::{CastOps, Value};
+use kiln_autograd::ops::{CastOps, ComparisonOps, Value, ViewOps, concat};
 use kiln_autograd::{DType, Key, Shape, Tensor, Var};
 
 #[test]
@@ -64,9 +64,36 @@ fn a_mask_of_pairs_covers_them() {
     for covers in [[4, 5], [1, 5], [4, 1], [1, 1]] {
         assert!(infer(&covers).is_ok(), "{covers:?}");
     }
-    for other in [&[5, 4][..], &[3, 5], &[5], &[1, 4, 5]] {
+    for of_heads in [[2, 4, 5], [1, 4, 5], [2, 1, 5]] {
+        assert!(infer(&of_heads).is_ok(), "{of_heads:?}");
+    }
+    for other in [&[5, 4][..], &[3, 5], &[5], &[3, 4, 5], &[1, 2, 4, 5]] {
         assert!(text(infer(other)).contains("does not cover 4 steps of queries and 5 of values"), "{other:?}");
     }
+}
+
+#[test]
+fn a_mask_of_each_head_is_that_of_all_where_they_are_alike() {
+    let key = Key::new(0);
+    let x = key.fold(0).normal([3, 4, 6], 0.0, 1.0).unwrap();
+    let pairs = key.fold(1).uniform([3, 1, 4, 4], 0.0, 1.0).unwrap().gt(0.4).unwrap();
+    let run = |mask: &Tensor| {
+        let (value, seen) = (Input::new([4, 6]), Input::new(&mask.shape()[1..]));
+        let layer = MultiHeadAttention::new(2, 3).takes_attention_mask(true).return_attention_scores(true);
+        let y = layer.on_all([&value, &value, &seen]).unwrap();
+        let model = Functional::new([&value, &seen], &y[1]).unwrap().seed(1).build().unwrap();
+        let inputs = [Signal::from(x.clone()), Signal::from(mask.clone())];
+        model.forward_all(&inputs, &mut Pass::inference()).unwrap().swap_remove(0).value.into_tensor()
+    };
+    let of_all = run(&pairs.reshape([3, 4, 4]).unwrap());
+    assert!(of_all.same_bits(&run(&pairs)));
+    let alike = pairs.expand([3, 2, 4, 4]).unwrap();
+    assert!(of_all.same_bits(&run(&alike)));
+    // Only the second head looks at the first step alone.
+    let first = Tensor::arange(0, 4, 1).unwrap().eq(0).unwrap().expand([3, 1, 4, 4]).unwrap();
+    let scores = run(&concat(&[&pairs, &first], 1).unwrap());
+    assert!(scores.slice(1, 0..1).unwrap().same_bits(&of_all.slice(1, 0..1).unwrap()));
+    assert_eq!(scores.slice(1, 1..2).unwrap().slice(-1, 0..1).unwrap().to_vec_as::<f64>(), [1.0; 12]);
 }
 
 #[test]
@@ -227,7 +254,7 @@ fn attention_over_some_axes_is_that_of_keras() {
     // Two rows of three pixels, of two channels.
     let x = Tensor::arange(0, 12, 1).unwrap().cast(DType::F64).unwrap();
     let x = kiln_autograd::ops::ArithmeticOps::div(&x, 10.0).unwrap();
-    let x = kiln_autograd::ops::ViewOps::reshape(&x, [1, 2, 3, 2]).unwrap();
+    let x = x.reshape([1, 2, 3, 2]).unwrap();
     let (shape, y) = halves(MultiHeadAttention::new(2, 2).use_gate(true).attention_axes(2), &x);
     assert_eq!(shape, [1, 2, 3, 2]);
     let wanted = [0.539_901_75, 0.586_231_74, 0.632_568_09, 1.499_673_56, 1.593_656_21, 1.681_388_43];

@@ -209,11 +209,12 @@ impl Heads {
         }
         let (rows, columns) = (Axes::of(&axes.attended, &query), Axes::of(&axes.attended, &value));
         let wanted = [Axes::of(&axes.free, &query), rows.clone(), columns.clone()].concat();
+        let of_heads = [&Axes::of(&axes.free, &query)[..], &[self.queries], &rows, &columns].concat();
         let covers = |mask: &Shape| {
             let least = if axes.free.is_empty() { wanted.len() } else { wanted.len() - axes.free.len() };
             let fits =
                 |want: &[usize]| mask.rank() == want.len() && mask.iter().zip(want).all(|(d, n)| *d == 1 || d == n);
-            fits(&wanted) || fits(&wanted[wanted.len() - least..])
+            fits(&wanted) || fits(&wanted[wanted.len() - least..]) || fits(&of_heads)
         };
         if let Some(mask) = pairs.filter(|mask| !covers(mask)) {
             let [rows, columns]: [usize; 2] = [rows.iter().product(), columns.iter().product()];
@@ -403,7 +404,8 @@ macro_rules! with_heads {
             $(#[$doc])*
             ///
             /// Called on one value, it attends to itself; with [`takes_attention_mask`](Self::takes_attention_mask) the last value
-            /// says of each pair of steps whether the first sees the second: `[batch, rows, columns]`.
+            /// says of each pair of steps whether the first sees the second: `[batch, rows, columns]`, or of each head by itself:
+            /// `[batch, heads, rows, columns]`.
             ///
             /// # Shapes
             /// A query `[batch, rows, n]`, a value `[batch, columns, m]` and, if it is another, a key to `[batch, rows, n]`;
