@@ -36,6 +36,27 @@ impl Layout {
         Layout { shape, strides: all, offset }
     }
 
+    /// The same elements in the same order with as few dimensions as can be: lengths of 1 dropped, neighbours joined that
+    /// step evenly.
+    pub(crate) fn coalesced(&self) -> Layout {
+        let mut joined = Layout { shape: Shape::default(), strides: [0; MAX_RANK], offset: self.offset };
+        let (mut dims, mut rank) = ([0; MAX_RANK], 0);
+        for (&length, &stride) in self.shape.iter().zip(self.strides()) {
+            if length == 1 {
+                continue;
+            }
+            if rank > 0 && joined.strides[rank - 1] == stride * length as isize {
+                dims[rank - 1] *= length;
+                joined.strides[rank - 1] = stride;
+            } else {
+                (dims[rank], joined.strides[rank]) = (length, stride);
+                rank += 1;
+            }
+        }
+        joined.shape = Shape::from_slice(&dims[..rank]);
+        joined
+    }
+
     /// Step of each dimension, in elements.
     pub fn strides(&self) -> &[isize] {
         &self.strides[..self.shape.rank()]
@@ -139,6 +160,50 @@ impl Layout {
             (i, j) = (low, group);
         }
         Some(Layout { shape, strides, offset: self.offset })
+    }
+}
+
+/// A position in a layout, moving in row-major order. Its offset counts that of the layout in.
+pub(crate) struct Cursor {
+    index: [usize; MAX_RANK],
+    pub(crate) offset: isize,
+}
+
+impl Cursor {
+    /// At the element of this number.
+    pub(crate) fn new(layout: &Layout, mut flat: usize) -> Cursor {
+        let mut cursor = Cursor { index: [0; MAX_RANK], offset: layout.offset as isize };
+        for axis in (0..layout.shape.rank()).rev() {
+            // Of an empty layout there is none.
+            let length = layout.shape[axis].max(1);
+            cursor.index[axis] = flat % length;
+            flat /= length;
+            cursor.offset += cursor.index[axis] as isize * layout.strides()[axis];
+        }
+        cursor
+    }
+
+    /// How many elements there are to the end of the innermost dimension; of a layout without dimensions the one.
+    pub(crate) fn run(&self, layout: &Layout) -> usize {
+        layout.shape.rank().checked_sub(1).map_or(1, |last| layout.shape[last] - self.index[last])
+    }
+
+    /// Goes on by no more than [`Cursor::run`] elements; after the last it is at the first.
+    pub(crate) fn advance(&mut self, layout: &Layout, run: usize) {
+        let (shape, strides) = (layout.shape, layout.strides());
+        let Some(mut axis) = shape.rank().checked_sub(1) else { return };
+        self.index[axis] += run;
+        self.offset += run as isize * strides[axis];
+        while self.index[axis] == shape[axis] {
+            self.offset -= strides[axis] * shape[axis] as isize;
+            self.index[axis] = 0;
+            if axis == 0 {
+                return;
+            }
+            axis -= 1;
+            self.index[axis] += 1;
+            self.offset += strides[axis];
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! what a kernel sees: the call, its inputs and outputs.
 
 use crate::cpu::buffer::Buffer;
+use crate::cpu::dense;
 use crate::cpu::scratch::Scratch;
-use crate::layout::for_each_row;
 use crate::op::{Aliases, Outputs, Specs};
 use crate::storage::Storage;
 use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
@@ -179,12 +179,13 @@ impl<'a> View<'a> {
             return Err(other_type(self.dtype, T::DTYPE));
         }
         self.apart()?;
-        let mut out = Scratch::room(self.layout.shape.count()).ok_or_else(|| no_memory(VIEW, self.spec()))?;
-        let start = self.start.cast::<T>();
-        for_each_row(&self.layout(), |offset, length, stride| {
-            // SAFETY: `for_each_row` visits exactly the elements of the layout, all inside the storage.
-            out.extend((0..length as isize).map(|i| unsafe { *start.offset(offset + i * stride) }));
-        });
+        let count = self.layout.shape.count();
+        let mut out: Scratch<T> = Scratch::room(count).ok_or_else(|| no_memory(VIEW, self.spec()))?;
+        // SAFETY: the layout's elements, all inside the storage, and room for as many, which are then initialised.
+        unsafe {
+            dense::gather(size_of::<T>(), &self.layout(), self.start, out.as_mut_ptr().cast());
+            out.set_len(count);
+        }
         Ok(out.into())
     }
 

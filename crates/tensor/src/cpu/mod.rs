@@ -1,6 +1,7 @@
 //! How a CPU works: memory, threads, instruction sets, vectors. Names no operation.
 
 pub mod buffer;
+pub mod dense;
 pub mod float;
 pub mod gemm;
 mod handover;

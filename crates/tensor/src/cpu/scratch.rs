@@ -62,6 +62,14 @@ impl<T: Copy> Scratch<T> {
         self.lines.as_mut_ptr().cast()
     }
 
+    /// Says that so many elements are there.
+    ///
+    /// # Safety
+    /// There is room for them, and they have been written.
+    pub unsafe fn set_len(&mut self, len: usize) {
+        self.len = len;
+    }
+
     /// `len` elements, each `value`, as `vec![value; len]`.
     pub fn filled(len: usize, value: T) -> Scratch<T> {
         let mut scratch: Scratch<T> = Scratch::room(len).expect("there is no memory for part of an operation");

@@ -1,6 +1,7 @@
 //! Other looks at the same elements: reshape, permute, expand, slice, flip; and padding, the reverse of slicing.
 
 use super::{Apply, Value};
+use crate::cpu::dense;
 use crate::layout::for_each_row;
 use crate::{
     CpuCall, Element, Error, IntoAxes, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut,
@@ -43,18 +44,9 @@ impl Op for Reshape {
 
 /// Writes the elements of a strided view densely.
 pub(crate) fn copy(x: &View<'_>, y: &mut ViewMut<'_>) -> Result<()> {
-    with_element!(x.dtype(), T => {
-        let start = x.as_ptr().cast::<T>();
-        let mut rest = y.slice::<T>()?;
-        for_each_row(&x.layout(), |offset, length, stride| {
-            let (row, tail) = std::mem::take(&mut rest).split_at_mut(length);
-            rest = tail;
-            for (i, to) in row.iter_mut().enumerate() {
-                // SAFETY: `for_each_row` visits exactly the elements of the view's layout.
-                *to = unsafe { *start.offset(offset + i as isize * stride) };
-            }
-        });
-    });
+    let to = with_element!(x.dtype(), T => y.slice::<T>()?.as_mut_ptr().cast());
+    // SAFETY: the elements of the view, and a result of the same type, dense and as large, that is borrowed here.
+    unsafe { dense::gather(x.dtype().size(), &x.layout(), x.as_ptr(), to) };
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use crate::View;
 use crate::cpu::load::load;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Routine;
-use crate::cpu::{parallel, simd};
+use crate::cpu::{dense, parallel, simd};
+use crate::layout::Cursor;
 use crate::scalar::{Integer, Real};
-use crate::{DType, Element, Layout, MAX_RANK, Shape, ViewMut, with_element};
+use crate::{DType, Element, Layout, Shape, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -138,12 +139,16 @@ fn walk<C: Real>(block: Block<C>, Operands { indexed, x, numbers }: Operands<'_>
     }
     let (x, numbers) = x.split_at(x.len() - numbers);
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
+    // What lies in columns is brought into rows as a whole: block by block, each of its lines would be read again and again.
+    let turned: SmallVec<[Option<Turned>; 8]> = x.iter().map(Turned::new).collect();
+    let x: SmallVec<[View<'_>; 8]> =
+        x.iter().zip(&turned).map(|(x, turned)| Turned::view(turned.as_ref(), x)).collect();
     let (mut sources, mut walks): (SmallVec<[Source<C>; 8]>, SmallVec<[Walk<C>; 4]>) = Default::default();
     if indexed {
         sources.push(Source::Gathered);
         walks.push(Walk::index(shape));
     }
-    for x in x {
+    for x in &x {
         let source = Source::new(x, shape);
         if let Source::Gathered = source {
             walks.push(Walk::new(x, shape));
@@ -177,7 +182,7 @@ fn run_range<C: Real>(
         let (mut cursor, mut block) = (Cursor::new(&walk.layout, range.start), Scratch::arbitrary(longest));
         if let Some(period) = walk.period {
             let mut known = period.min(longest);
-            cursor.gather(walk, &mut block[..known]);
+            walk.gather(&mut cursor, &mut block[..known]);
             while known < longest {
                 let more = known.min(longest - known);
                 block.copy_within(..more, known);
@@ -208,7 +213,7 @@ fn run_range<C: Real>(
         let length = longest.min(range.end - at);
         for (walk, cursor, block) in &mut gathered {
             if walk.period.is_none() {
-                cursor.gather(walk, &mut block[..length]);
+                walk.gather(cursor, &mut block[..length]);
             }
         }
         // A direct operand or result holds the number of elements of the result, of type C and dense; at + length, which
@@ -270,6 +275,34 @@ fn number<C: Real>(x: &View<'_>) -> C {
     value[0]
 }
 
+/// A dense copy of an operand that lies in columns.
+struct Turned {
+    layout: Layout,
+    bytes: Scratch<u8>,
+}
+
+impl Turned {
+    /// None where the operand is read as well where it lies, or there is no memory for a copy.
+    fn new(x: &View<'_>) -> Option<Turned> {
+        let from = x.layout();
+        if !dense::lies_in_columns(&from) {
+            return None;
+        }
+        let mut bytes = Scratch::room(from.shape.count() * x.dtype().size())?;
+        // SAFETY: the operand's elements, and a buffer of this size that is aligned to a cache line.
+        unsafe { dense::gather(x.dtype().size(), &from, x.as_ptr(), bytes.as_mut_ptr()) };
+        Some(Turned { layout: Layout::contiguous(from.shape), bytes })
+    }
+
+    fn view<'a>(turned: Option<&'a Turned>, x: &View<'a>) -> View<'a> {
+        match turned {
+            // SAFETY: the elements of `x`, which `new` has copied.
+            Some(turned) => unsafe { View::at(turned.bytes.as_ptr(), &turned.layout, x.spec()) },
+            None => *x,
+        }
+    }
+}
+
 /// An operand.
 enum Source<C> {
     /// Dense and already of the type that is computed in: read where it lies.
@@ -307,12 +340,12 @@ impl<C: Real> Source<C> {
 impl<C: Real> Walk<C> {
     /// Through the numbers of the elements of `shape`.
     fn index(shape: Shape) -> Walk<C> {
-        let layout = coalesce(&Layout::contiguous(shape));
+        let layout = Layout::contiguous(shape).coalesced();
         Walk { start: std::ptr::null(), layout, period: None, load: count_up }
     }
 
     fn new(x: &View<'_>, shape: Shape) -> Walk<C> {
-        let layout = coalesce(&x.layout().broadcast_to(shape));
+        let layout = x.layout().broadcast_to(shape).coalesced();
         // Broadcast dimensions that lead are one after coalescing.
         let period = match (layout.shape.dims(), layout.strides()) {
             ([], _) => Some(1),
@@ -322,6 +355,19 @@ impl<C: Real> Walk<C> {
         let period = period.filter(|&period| lcm(LANES, period) <= LONGEST_PERIOD);
         let load = with_element!(x.dtype(), T => load::<T, C> as unsafe fn(_, _, _, &mut [C]));
         Walk { start: x.as_ptr(), layout, period, load }
+    }
+
+    /// The elements from the cursor on, which moves behind them.
+    fn gather(&self, cursor: &mut Cursor, mut out: &mut [C]) {
+        let stride = self.layout.strides().last().copied().unwrap_or(0);
+        while !out.is_empty() {
+            let run = out.len().min(cursor.run(&self.layout));
+            let (now, rest) = out.split_at_mut(run);
+            // SAFETY: the cursor stays inside the layout, whose indices all lie in the operand's storage.
+            unsafe { (self.load)(self.start, cursor.offset, stride, now) };
+            out = rest;
+            cursor.advance(&self.layout, run);
+        }
     }
 }
 
@@ -362,74 +408,6 @@ fn lcm(a: usize, b: usize) -> usize {
         (divisor, rest) = (rest, divisor % rest);
     }
     a / divisor * b
-}
-
-/// The same walk with as few dimensions as can be: lengths of 1 dropped, neighbours joined that step evenly.
-fn coalesce(layout: &Layout) -> Layout {
-    let mut dims: SmallVec<[usize; MAX_RANK]> = SmallVec::new();
-    let mut strides: SmallVec<[isize; MAX_RANK]> = SmallVec::new();
-    for (&length, &stride) in layout.shape.iter().zip(layout.strides()) {
-        if length == 1 {
-            continue;
-        }
-        match (dims.last_mut(), strides.last_mut()) {
-            (Some(dim), Some(step)) if *step == stride * length as isize => {
-                *dim *= length;
-                *step = stride;
-            }
-            _ => {
-                dims.push(length);
-                strides.push(stride);
-            }
-        }
-    }
-    Layout::new(Shape::from_slice(&dims), &strides, layout.offset)
-}
-
-/// A position in a strided operand, moving in row-major order of the result.
-struct Cursor {
-    index: [usize; MAX_RANK],
-    offset: isize,
-}
-
-impl Cursor {
-    fn new(layout: &Layout, mut flat: usize) -> Cursor {
-        let mut cursor = Cursor { index: [0; MAX_RANK], offset: layout.offset as isize };
-        for axis in (0..layout.shape.rank()).rev() {
-            cursor.index[axis] = flat % layout.shape[axis];
-            flat /= layout.shape[axis];
-            cursor.offset += cursor.index[axis] as isize * layout.strides()[axis];
-        }
-        cursor
-    }
-
-    fn gather<C: Real>(&mut self, walk: &Walk<C>, mut out: &mut [C]) {
-        let (shape, strides) = (walk.layout.shape, walk.layout.strides());
-        let Some(last) = shape.rank().checked_sub(1) else {
-            // SAFETY: an operand without dimensions has one element, at the offset.
-            return unsafe { (walk.load)(walk.start, self.offset, 0, out) };
-        };
-        while !out.is_empty() {
-            let run = out.len().min(shape[last] - self.index[last]);
-            let (now, rest) = out.split_at_mut(run);
-            // SAFETY: the cursor stays inside the layout, whose indices all lie in the operand's storage.
-            unsafe { (walk.load)(walk.start, self.offset, strides[last], now) };
-            out = rest;
-            self.index[last] += run;
-            self.offset += run as isize * strides[last];
-            let mut axis = last;
-            while self.index[axis] == shape[axis] {
-                self.offset -= strides[axis] * shape[axis] as isize;
-                self.index[axis] = 0;
-                if axis == 0 {
-                    return;
-                }
-                axis -= 1;
-                self.index[axis] += 1;
-                self.offset += strides[axis];
-            }
-        }
-    }
 }
 
 #[cfg(test)]

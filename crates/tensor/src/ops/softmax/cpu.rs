@@ -39,10 +39,10 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
         for row in start..end {
             let first = row / inner * n * inner + row % inner;
             buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
-            simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
-            for (i, b) in buffer.iter().enumerate() {
+            let rest = simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
+            for (i, &b) in buffer.iter().enumerate() {
                 // SAFETY: the indices of different rows are disjoint and lie inside the result.
-                unsafe { *shared.get().add(first + i * inner) = b.store() }
+                unsafe { *shared.get().add(first + i * inner) = rest.of(b).store() }
             }
         }
     });
@@ -53,12 +53,35 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
 pub(crate) struct Row<'a, C> {
     values: &'a [C],
     stride: usize,
+    rest: Rest<C>,
 }
 
 impl<C: Real> Row<'_, C> {
     #[inline(always)]
     pub(crate) fn get(&self, i: usize) -> C {
-        self.values[i * self.stride]
+        self.rest.of(self.values[i * self.stride])
+    }
+}
+
+/// What is left to be done to an element of a row when it is asked for, so that a row is not gone through once more.
+#[derive(Clone, Copy)]
+enum Rest<C> {
+    /// It is done.
+    Nothing,
+    /// An exponential is multiplied by one over the sum of all.
+    Share(C),
+    /// Two subtractions: the sum of a large maximum and a small logarithm would lose the logarithm.
+    Below(C, C),
+}
+
+impl<C: Real> Rest<C> {
+    #[inline(always)]
+    fn of(self, x: C) -> C {
+        match self {
+            Rest::Nothing => x,
+            Rest::Share(share) => x * share,
+            Rest::Below(top, total) => (x - top) - total,
+        }
     }
 }
 
@@ -93,8 +116,8 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for LongRows<'_
             for i in 0..row.len() {
                 self.buffer[i] = C::load(row[i]);
             }
-            softmax_row(self.buffer, self.log);
-            (self.finish)(number, Row { values: self.buffer, stride: 1 });
+            let rest = softmax_row(self.buffer, self.log);
+            (self.finish)(number, Row { values: self.buffer, stride: 1, rest });
         }
     }
 }
@@ -117,7 +140,8 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for ShortRows<'
             turn(rows.len() / n, |lane| &rows[lane * n..][..n], C::load, &mut turned);
             softmax_turned(&mut turned[..n], self.log);
             for lane in 0..rows.len() / n {
-                (self.finish)(group * ROWS + lane, Row { values: &turned.as_flattened()[lane..], stride: ROWS });
+                let values = &turned.as_flattened()[lane..];
+                (self.finish)(group * ROWS + lane, Row { values, stride: ROWS, rest: Rest::Nothing });
             }
         }
     }
@@ -129,44 +153,48 @@ struct RowKernel<'a, C> {
 }
 
 impl<C: Real> simd::Kernel for RowKernel<'_, C> {
-    type Out = ();
+    type Out = Rest<C>;
     #[inline(always)]
-    fn run(self) {
-        softmax_row(self.row, self.log);
+    fn run(self) -> Rest<C> {
+        softmax_row(self.row, self.log)
     }
 }
 
-/// The arithmetic, for the caller's instruction set.
+/// The arithmetic, for the caller's instruction set, but for what is left.
 #[inline(always)]
-fn softmax_row<C: Real>(row: &mut [C], log: bool) {
-    let top = fold(row, C::lit(f64::NEG_INFINITY), |x| x, |a, x| x.max(a));
+fn softmax_row<C: Real>(row: &mut [C], log: bool) -> Rest<C> {
+    let top = fold(row, C::lit(f64::NEG_INFINITY), |x| *x, larger);
     if log {
-        let total = fold(row, C::lit(0.0), |x| (x - top).exp(), |a, x| a + x);
-        // Two subtractions: the sum of a large maximum and a small logarithm would lose the logarithm.
-        let total = total.ln();
-        row.iter_mut().for_each(|x| *x = (*x - top) - total);
-        return;
+        let total = fold(row, C::lit(0.0), |x| (*x - top).exp(), |a, x| a + x);
+        return Rest::Below(top, total.ln());
     }
-    row.iter_mut().for_each(|x| *x = (*x - top).exp());
-    let total = fold(row, C::lit(0.0), |x| x, |a, x| a + x);
-    let share = C::lit(1.0) / total;
-    row.iter_mut().for_each(|x| *x = *x * share);
+    let exponential = |x: &mut C| {
+        *x = (*x - top).exp();
+        *x
+    };
+    Rest::Share(C::lit(1.0) / fold(row, C::lit(0.0), exponential, |a, x| a + x))
+}
+
+/// The larger of two. Where `x` is NaN it is passed over: the sum of the exponentials is NaN all the same.
+#[inline(always)]
+fn larger<C: Real>(a: C, x: C) -> C {
+    C::select(a.lt(x), x, a)
 }
 
 /// A fold of mapped elements in fixed lanes, so that it vectorizes and every instruction set rounds alike.
 #[inline(always)]
-fn fold<C: Real>(x: &[C], empty: C, map: impl Fn(C) -> C, step: impl Fn(C, C) -> C) -> C {
+fn fold<C: Real>(x: &mut [C], empty: C, map: impl Fn(&mut C) -> C, step: impl Fn(C, C) -> C) -> C {
     let mut lanes = [empty; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut width = LANES.min(x.len().next_power_of_two());
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
-            lanes[lane] = step(lanes[lane], map(chunk[lane]));
+            lanes[lane] = step(lanes[lane], map(&mut chunk[lane]));
         }
     }
-    for (lane, &x) in rest.iter().enumerate() {
+    for (lane, x) in rest.iter_mut().enumerate() {
         lanes[lane] = step(lanes[lane], map(x));
     }
-    let mut width = LANES.min(x.len().next_power_of_two());
     while width > 1 {
         width /= 2;
         for lane in 0..width {
@@ -179,7 +207,7 @@ fn fold<C: Real>(x: &[C], empty: C, map: impl Fn(C) -> C, step: impl Fn(C, C) ->
 /// [`softmax_row`] of turned rows, to the same bits.
 #[inline(always)]
 fn softmax_turned<C: Real>(x: &mut [[C; ROWS]], log: bool) {
-    let top = fold_turned(x, |a, x| x.max(a));
+    let top = fold_turned(x, larger);
     for x in &mut *x {
         for lane in 0..ROWS {
             x[lane] = x[lane] - top[lane];
@@ -238,7 +266,10 @@ mod tests {
         for (n, log) in (1..=SHORT).flat_map(|n| [(n, false), (n, true)]) {
             let x: Vec<f32> = (0..n * 37).map(|i| ((i * 7919) % 1013) as f32 * 0.03 - 9.0).collect();
             let mut expected = x.clone();
-            expected.chunks_mut(n).for_each(|row| softmax_row(row, log));
+            for row in expected.chunks_mut(n) {
+                let rest = softmax_row(row, log);
+                row.iter_mut().for_each(|x| *x = rest.of(*x));
+            }
             for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
                 let mut found = vec![0f32; x.len()];
                 let shared = parallel::Shared::new(&mut found);
