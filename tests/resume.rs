@@ -415,6 +415,17 @@ fn other_settings_of_rate_callbacks_and_length_are_refused() {
         let error = model.fit(&data, fit(patience).epochs(epochs).resume_from(&folder)).unwrap_err().to_string();
         assert!(error.contains(part) && error.contains("help"), "{part}: {error}");
     }
+    // The rates of parts as well.
+    let parts = |rate: f64| {
+        let net = Sequential::new([2]).seed(1).add(Dense::new(2).activation("softmax"));
+        let optimizer = AdamW::new(0.01).into_optimizer().unwrap().part("dense/*", SGD::new(rate)).unwrap();
+        net.compile(optimizer, "sparse_categorical_crossentropy", ()).unwrap()
+    };
+    let other = folder.join("parts");
+    let of_parts = || quiet().epochs(2).checkpoint_every(Every::Epochs(1), &other);
+    parts(0.1).fit(&data, of_parts().max_steps(3)).unwrap();
+    let error = parts(0.5).fit(&data, of_parts().resume_from(&other)).unwrap_err().to_string();
+    assert!(error.contains("learning rate 0.01, 0.1, this one has 0.01, 0.5"), "{error}");
     // As it was, also of a model that was loaded from the checkpoint itself.
     let mut whole = model(0.01, 0.004);
     whole.fit(&data, quiet().batch_size(16).epochs(4).callback(stopping(3))).unwrap();

@@ -410,8 +410,8 @@ impl Layer for GroupNormalization {
     }
 
     fn weights(&self, input: &Shape) -> Vec<Weight> {
-        let axis = self.split(input).map_or(0, |(axis, _)| axis);
-        self.gamma_and_beta(&lengths(input, &[axis]))
+        // Of what cannot be split `output_shape` tells.
+        self.split(input).map_or(Vec::new(), |(axis, _)| self.gamma_and_beta(&lengths(input, &[axis])))
     }
 
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {

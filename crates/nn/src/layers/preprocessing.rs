@@ -364,7 +364,8 @@ impl Resizing {
 fn inner_part([h, w]: [usize; 2], [height, width]: [usize; 2]) -> [usize; 2] {
     let rows = ((w * height) as f64 / width as f64) as usize;
     let columns = ((h * width) as f64 / height as f64) as usize;
-    [rows.clamp(1, h), columns.clamp(1, w)]
+    // An image without pixels has no part either.
+    [rows.clamp(h.min(1), h), columns.clamp(w.min(1), w)]
 }
 
 /// The middle of an image.

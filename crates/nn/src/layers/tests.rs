@@ -43,6 +43,17 @@ fn text<T: std::fmt::Debug>(result: Result<T>) -> String {
 }
 
 #[test]
+fn samples_without_elements_are_errors_or_nothing() {
+    assert!(Sequential::new([]).add(GroupNormalization::new()).build().is_err());
+    let none = Tensor::zeros([1, 0, 4, 3]).unwrap();
+    for layer in [Box::new(CenterCrop::new(2, 2)) as Box<dyn AnyLayer>, Box::new(RandomCrop::new(2, 2))] {
+        let built = Sequential::new([0, 4, 3]).add_boxed(layer).build();
+        let outcome = built.and_then(|model| model.forward(&Var::new(none.clone()), &mut Pass::inference()));
+        assert!(outcome.is_err() || outcome.unwrap().tensor().count() > 0);
+    }
+}
+
+#[test]
 fn sizes_beyond_memory_are_errors() {
     let far = [LSTM::new(1 << 34), LSTM::new(usize::MAX)];
     for layer in far {

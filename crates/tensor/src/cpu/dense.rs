@@ -31,7 +31,9 @@ pub unsafe fn gather(size: usize, layout: &Layout, from: *const u8, to: *mut u8)
 /// Whether [`gather`] goes through the elements of `layout` by tiles, so that a copy of them is worth its while before
 /// anything else is done with them.
 pub fn lies_in_columns(layout: &Layout) -> bool {
-    layout.shape.count() >= FEW && !layout.strides().contains(&0) && columns(&layout.coalesced()).is_some()
+    // Nearly all operands are rows, and small ones are many: they are told first.
+    let is_row = matches!(layout.strides().last(), None | Some(1));
+    !is_row && layout.shape.count() >= FEW && !layout.strides().contains(&0) && columns(&layout.coalesced()).is_some()
 }
 
 /// The dimension along which neighbours lie beside each other, if it is not the last.

@@ -260,17 +260,20 @@ impl Checkpoint {
                 return refuse(text, "compile the model as it was; model.load_weights(path) takes the weights alone");
             }
         }
-        let Cursor { first_rate, last_rate, epoch, is_begun, .. } = self.record.cursor;
-        let rate = model.optimizer.learning_rate();
-        // A model that was loaded from the checkpoint has its rate.
-        if rate != first_rate && rate != last_rate {
-            let text = format!("is of a run that began with the learning rate {first_rate:?}, this one has {rate:?}");
+        let Cursor { first_rates, last_rates, epoch, is_begun, .. } = &self.record.cursor;
+        let own = rates(&compiled["optimizer"]);
+        // A model that was loaded from the checkpoint has its rates.
+        if own != *first_rates && own != *last_rates {
+            let told = |rates: &[f64]| rates.iter().map(|rate| format!("{rate:?}")).collect::<Vec<_>>().join(", ");
+            let (then, own) = (told(first_rates), told(&own));
+            let text = format!("is of a run that began with the learning rate {then}, this one has {own}");
             let help = "a run goes on with the rate of its checkpoint: compile the model as it was. Another rate is a new run: \
                         Model::load(path), set_learning_rate and fit in another folder";
             return refuse(text, help);
         }
-        if epoch + usize::from(is_begun) > epochs {
-            let text = format!("is of epoch {}, and the run is to have {epochs}", epoch + usize::from(is_begun));
+        let begun = epoch + usize::from(*is_begun);
+        if begun > epochs {
+            let text = format!("is of epoch {begun}, and the run is to have {epochs}");
             return refuse(text, "give .epochs(…) of the whole run, with those that are done");
         }
         if let Some(own) = model.module().config() {
@@ -404,6 +407,21 @@ fn told(setting: &Json) -> String {
         Json::Null => "unset".to_owned(),
         Json::String(text) => format!("of {text}"),
         other => other.to_string(),
+    }
+}
+
+/// The learning rates in the settings of an optimizer, where they are numbers: its own, and those of its parts.
+pub(super) fn rates(config: &Json) -> Vec<f64> {
+    match config {
+        Json::Object(map) => {
+            let own = |(name, value): (&String, &Json)| match value.as_f64().filter(|_| name == "learning_rate") {
+                Some(rate) => vec![rate],
+                None => rates(value),
+            };
+            map.iter().flat_map(own).collect()
+        }
+        Json::Array(all) => all.iter().flat_map(rates).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use super::checkpoints::{Checkpoint, Moment, Writer, fingerprint};
+use super::checkpoints::{Checkpoint, Moment, Writer, fingerprint, rates};
 use super::{Fit, Validation};
 use crate::callbacks::{Callback, Control, check_monitors};
 use crate::data::{Batch, BatchSource, Feed, Kind, Place, batch_weights};
@@ -70,9 +70,9 @@ pub(super) struct Cursor {
     pub(super) epoch_seconds: f64,
     /// The learning rate at the beginning of the epoch.
     pub(super) rate: f64,
-    /// That which the run began with, and the present one.
-    pub(super) first_rate: f64,
-    pub(super) last_rate: f64,
+    /// Those that the run began with, of the optimizer and of its parts, and the present ones.
+    pub(super) first_rates: Vec<f64>,
+    pub(super) last_rates: Vec<f64>,
     /// Whether the learning rate is logged: on request, and from when a callback sets it or means to.
     pub(super) logs_rate: bool,
 }
@@ -173,7 +173,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
                 epoch: fit.initial_epoch,
                 place: Place { pass: fit.initial_epoch, batch: 0 },
                 logs_rate: fit.log_learning_rate,
-                first_rate: model.optimizer.learning_rate(),
+                first_rates: rates(&model.compiled()["optimizer"]),
                 ..Cursor::default()
             },
             began: now,
@@ -627,7 +627,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
     fn moment(&mut self, state: Option<&mut MetricState>) -> Result<Option<Moment>> {
         self.cursor.seconds = self.began.elapsed().as_secs_f64();
         self.cursor.epoch_seconds = self.epoch_began.elapsed().as_secs_f64();
-        self.cursor.last_rate = self.model.optimizer.learning_rate();
+        self.cursor.last_rates = rates(&self.model.compiled()["optimizer"]);
         let mut metrics = Vec::new();
         if let Some(state) = state {
             if state.hides() {

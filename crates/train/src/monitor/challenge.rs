@@ -138,7 +138,7 @@ impl Challenge {
     /// `….previous`. Every verdict is a line of JSON in `….challenges.jsonl`.
     ///
     /// # Errors
-    /// As there, and files that cannot be written; the champion's is whole then. A file at `path` that is not the champion's:
+    /// As there, and files that cannot be written; the champion's is whole then. A file at `path` that is missing or not the champion's:
     /// who judges by a model that is no longer in use would replace a better one.
     pub fn promote<A: Module, B: Module>(
         &self,
@@ -148,23 +148,17 @@ impl Challenge {
         held_out: &Dataset,
     ) -> Result<Verdict> {
         let path = path.as_ref();
-        if path.exists() {
-            let (saved, _) = read_model(path)?;
-            let is_own =
-                |(name, own): &(String, Tensor)| saved.file.tensors.get(name).is_some_and(|kept| kept.same_bits(own));
-            if !named_parameters(champion.module()).iter().all(is_own) {
-                let text = "holds another model than the champion that is to be judged";
-                let help = "judge the one in use: Model::load(path)";
-                return Err(Error::file(path, text).with_help(help));
-            }
+        let (saved, _) = read_model(path)?;
+        let is_own =
+            |(name, own): &(String, Tensor)| saved.file.tensors.get(name).is_some_and(|kept| kept.same_bits(own));
+        if !named_parameters(champion.module()).iter().all(is_own) {
+            let text = "holds another model than the champion that is to be judged";
+            return Err(Error::file(path, text).with_help("judge the one in use: Model::load(path)"));
         }
         let verdict = self.judge(champion, challenger, held_out)?;
         if verdict.is_promoted {
-            match fs::read(path) {
-                Ok(bytes) => write_atomic(&beside(path, "previous"), &bytes)?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io("read", path, error)),
-            }
+            let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+            write_atomic(&beside(path, "previous"), &bytes)?;
             challenger.save(path)?;
         }
         let record = beside(path, "challenges.jsonl");
