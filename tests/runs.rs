@@ -365,6 +365,26 @@ fn a_stream_is_evaluated_and_validates() {
 }
 
 #[test]
+fn how_data_lie_decides_no_bits() {
+    let dense = Key::new(0).normal([40, 6, 5], 0.0, 1.0).unwrap();
+    let turned = dense.permute(&[0, 2, 1]).unwrap().flatten(0, -1).unwrap().reshape([40, 5, 6]).unwrap();
+    let turned = turned.permute(&[0, 2, 1]).unwrap();
+    let model = || {
+        let net = Sequential::new([6, 5]).seed(1).add(GlobalAveragePooling1D::new()).add(Dense::new(1));
+        net.compile("sgd", "mse", ()).unwrap()
+    };
+    let run = |x: &Tensor| {
+        let data = Dataset::new(x.clone(), Tensor::ones([40, 1]).unwrap()).unwrap();
+        let mut model = model();
+        let history = model.fit(&data, quiet().shuffle(false).batch_size(8).validation_data(&data)).unwrap();
+        (weights(&model), history.get("val_loss").unwrap().to_vec(), model.predict(x).unwrap())
+    };
+    let (a, b) = (run(&dense), run(&turned));
+    assert_same_bits(&a.0, &b.0);
+    assert!(a.1 == b.1 && a.2.same_bits(&b.2));
+}
+
+#[test]
 fn validation_data_that_do_not_fit_end_a_run_before_its_first_step() {
     let data = points(40, 1);
     let wide = Dataset::new(Tensor::zeros([9, 5]).unwrap(), Tensor::zeros([9]).unwrap()).unwrap();

@@ -19,8 +19,12 @@ impl<M: Module> Model<M> {
     /// # Errors
     /// Samples or targets that do not fit the model or the loss; a stream without a batch.
     pub fn evaluate(&self, data: &impl BatchSource) -> Result<Logs> {
-        let mut feed = self.held(data.kind(), INFERENCE_BATCH)?;
-        self.evaluate_with(&mut feed, None, false, |_, _| {})
+        let (mut feed, mut done) = (self.held(data.kind(), INFERENCE_BATCH)?, 0);
+        let outcome = self.evaluate_with(&mut feed, None, false, |batches, _| done = batches);
+        outcome.map_err(|error| match feed {
+            Feed::Stream { .. } => error.note(format_args!("in batch {}", done + 1)),
+            Feed::Whole { .. } => error,
+        })
     }
 
     /// What is evaluated on, always in the same order.
@@ -51,13 +55,12 @@ impl<M: Module> Model<M> {
         while most.is_none_or(|most| place.batch < most) {
             let i = place.batch;
             let Some(batch) = feed.next(&mut place)? else { break };
-            let told = |error: Error| match (error.sample(batch.len()), &*feed) {
-                (Some(sample), feed) => match feed.number(sample, place) {
+            let told = |error: Error| match error.sample(batch.len()) {
+                Some(sample) => match feed.number(sample, place) {
                     Some(number) => error.note(format_args!("of sample {number} of the data")),
-                    None => error.note(format_args!("of sample {sample} of batch {}", i + 1)),
+                    None => error.note(format_args!("of its sample {sample}")),
                 },
-                (None, Feed::Stream { .. }) => error.note(format_args!("in batch {}", i + 1)),
-                (None, Feed::Whole { .. }) => error,
+                None => error,
             };
             // The first batch gives metrics their tensors.
             if i == 0 {

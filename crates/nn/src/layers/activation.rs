@@ -212,7 +212,8 @@ impl Layer for PReLU {
 }
 
 settings! {
-    /// `exp(x) / Σ exp(x)` along an axis, or over several; where a mask of the whole value is false, as if `x` were -∞.
+    /// `exp(x) / Σ exp(x)` along an axis, or over several; where a mask of the whole value is false, as if `x` were -∞. Where it is
+    /// false all along, all are alike; Keras has 0 there.
     Softmax {
         /// The axes, counted with the batch.
         axis: AxisList = AxisList::from(-1), into;

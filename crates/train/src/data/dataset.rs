@@ -352,7 +352,9 @@ impl Dataset {
     /// No range of samples.
     pub fn batch_range(&self, start: usize, end: usize) -> Result<Batch> {
         let part = self.range(start, end)?;
-        Ok(Batch { inputs: part.inputs()?, targets: part.y, sample_weight: part.sample_weight })
+        let inputs = part.inputs()?.into_iter().map(in_rows).collect::<Result<_>>()?;
+        let targets = part.y.into_iter().map(in_rows).collect::<Result<_>>()?;
+        Ok(Batch { inputs, targets, sample_weight: part.sample_weight.map(in_rows).transpose()? })
     }
 
     /// The class of each sample: targets that are whole numbers from 0, or the largest where each row is one-hot or are probabilities,
@@ -563,7 +565,7 @@ impl Inputs for Tensor {
         samples(self)
     }
     fn part(&self, start: usize, end: usize, _names: &[String]) -> Result<Vec<Tensor>> {
-        Ok(vec![self.slice(0, start as isize..end as isize)?])
+        Ok(vec![in_rows(self.slice(0, start as isize..end as isize)?)?])
     }
 }
 
@@ -594,7 +596,15 @@ fn parts(all: &[Tensor], start: usize, end: usize) -> Result<Vec<Tensor>> {
         let text = format!("the inputs have {} and {} samples", samples(first), samples(other));
         return Err(Error::data(text, "the first dimension of all inputs is the batch"));
     }
-    Ok(all.iter().map(|x| x.slice(0, start as isize..end as isize)).collect::<Result<_, _>>()?)
+    all.iter().map(|x| in_rows(x.slice(0, start as isize..end as isize)?)).collect()
+}
+
+/// A batch in rows: sums along what lies otherwise may be taken in another order, and how data lie decides no bits.
+fn in_rows(x: Tensor) -> Result<Tensor> {
+    match x.layout().is_contiguous() {
+        true => Ok(x),
+        false => Ok(x.flatten(0, -1)?.reshape(*x.shape())?),
+    }
 }
 
 impl Inputs for Dataset {
@@ -603,6 +613,6 @@ impl Inputs for Dataset {
     }
     fn part(&self, start: usize, end: usize, names: &[String]) -> Result<Vec<Tensor>> {
         let all = arranged("input", &self.x, &self.x_names, names)?;
-        all.iter().map(|x| self.scaled(&x.slice(0, start as isize..end as isize)?)).collect()
+        all.iter().map(|x| in_rows(self.scaled(&x.slice(0, start as isize..end as isize)?)?)).collect()
     }
 }

@@ -53,7 +53,8 @@ impl Stream {
         Stream { start: Arc::new(start), steps: None, prefetch: PREFETCH }
     }
 
-    /// Tells how many batches a pass has, for the progress bar; else it is known after the first.
+    /// How many batches a pass has: it ends after so many, and the progress bar knows of them; else they are known after the first
+    /// pass.
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Stream {
         self.steps = Some(steps);
@@ -73,14 +74,14 @@ impl Stream {
 
     /// The batches of a pass from number `batch` on.
     pub(crate) fn pass(&self, pass: usize, batch: usize) -> Pass {
-        let start = self.start.clone();
+        let (start, most) = (self.start.clone(), self.steps.unwrap_or(usize::MAX));
         if self.prefetch == 0 {
-            return Pass::Here(Box::new(start(pass).skip(batch)));
+            return Pass::Here(Box::new(start(pass).take(most).skip(batch)));
         }
         // Room is made for all of them at once.
         let (sender, receiver) = sync_channel(self.prefetch.min(MOST_PREFETCHED) - 1);
         let produce = move || {
-            for item in start(pass).skip(batch) {
+            for item in start(pass).take(most).skip(batch) {
                 // Nobody listens any more: the run has ended.
                 if sender.send(item).is_err() {
                     return;
@@ -158,6 +159,15 @@ mod tests {
             assert_eq!(numbers(stream.pass(0, 0)), (0..50).map(f64::from).collect::<Vec<_>>());
             assert_eq!(numbers(stream.pass(2, 47)), [247.0, 248.0, 249.0]);
             assert!(numbers(stream.pass(0, 99)).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pass_of_an_endless_stream_ends_where_it_was_told_to() {
+        for prefetch in [0, 2] {
+            let stream = Stream::new(|_| (0..).map(numbered)).steps(3).prefetch(prefetch);
+            assert_eq!(numbers(stream.pass(0, 0)), [0.0, 1.0, 2.0]);
+            assert_eq!(numbers(stream.pass(4, 2)), [2.0]);
         }
     }
 
