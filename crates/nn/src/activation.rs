@@ -178,6 +178,17 @@ impl Activation {
         }
     }
 
+    /// [`Activation::checked`] for a place within a layer where the shape must stay.
+    pub(crate) fn checked_within(&self, class: &str) -> Result<()> {
+        match self.checked()?.keeps_shape() {
+            true => Ok(()),
+            false => {
+                let text = format!("{class}: `{self}` gives another shape than it is given");
+                Err(Error::config(text, "take one that keeps the shape, such as \"tanh\""))
+            }
+        }
+    }
+
     /// Whether the result has the shape of `x`.
     pub(crate) fn keeps_shape(&self) -> bool {
         *self != Activation::Glu

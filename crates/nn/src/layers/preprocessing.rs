@@ -7,7 +7,8 @@ use super::window::space;
 use crate::layer::{Layer, Weights};
 use crate::{Error, Numbers, Pass, Result};
 use kiln_autograd::ops::{
-    ArithmeticOps, CastOps, ComparisonOps, GatherOps, ReduceOps, Resize, ResizeOps, StatisticsOps, Value, ViewOps,
+    ArithmeticOps, CastOps, ComparisonOps, GatherOps, ReduceOps, Resize, ResizeOps, SelectOps, StatisticsOps, Value,
+    ViewOps,
 };
 use kiln_autograd::{DType, Shape, Tensor, Var};
 
@@ -252,10 +253,17 @@ impl Layer for CategoryEncoding {
     }
 
     fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
-        let x = if Value::dtype(x).is_float() { x.cast(DType::I64)? } else { x.clone() };
+        let x = match Value::dtype(x).is_float() {
+            // NaN is no category either, and would become 0.
+            true => x.eq(x)?.select(x, -1.0)?.cast(DType::I64)?,
+            false => x.clone(),
+        };
         // One that is no category is an error, and not nothing.
         let categories = Var::new(Tensor::arange(0, self.num_tokens as i64, 1)?);
-        let known = categories.index_select(0, &x.flatten(0, -1)?)?.reshape(*Value::shape(&x))?;
+        let known = categories.index_select(0, &x.flatten(0, -1)?).map_err(|error| {
+            Error::from(error).note(format_args!("CategoryEncoding has num_tokens {}: 0 to below it", self.num_tokens))
+        })?;
+        let known = known.reshape(*Value::shape(&x))?;
         self.output_mode.encode("CategoryEncoding", &known, self.num_tokens, DType::F32)
     }
 

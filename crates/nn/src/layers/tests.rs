@@ -28,6 +28,14 @@ fn settings_out_of_range_are_refused_where_a_model_is_built() {
     for rate in [-0.1, 1.1, f64::NAN] {
         refused(Box::new(Dropout::new(rate)), "rate");
     }
+    let glu = "gives another shape than it is given";
+    for error in [
+        Sequential::new([3, 4]).add(LSTM::new(4).activation("glu")).build(),
+        Sequential::new([3, 4]).add(GRU::new(4).recurrent_activation("glu")).build(),
+        Sequential::new([3, 4]).add(TransformerEncoder::new(4, 2).activation("glu")).build(),
+    ] {
+        assert!(text(error.map(|_| ())).contains(glu));
+    }
     refused(Box::new(Rescaling::new(1.0).offset(f64::NAN)), "offset is");
     refused(Box::new(Normalization::new().mean([0.0]).variance([-1.0])), "a variance is");
     refused(Box::new(Normalization::new().axis(None).mean([0.0, 1.0]).variance([1.0, 1.0])), "2 means for 1 whole");
@@ -50,6 +58,17 @@ fn samples_without_elements_are_errors_or_nothing() {
         let built = Sequential::new([0, 4, 3]).add_boxed(layer).build();
         let outcome = built.and_then(|model| model.forward(&Var::new(none.clone()), &mut Pass::inference()));
         assert!(outcome.is_err() || outcome.unwrap().tensor().count() > 0);
+    }
+}
+
+#[test]
+fn what_is_no_category_is_an_error() {
+    let model = Sequential::new([2]).add(CategoryEncoding::new(3).output_mode(OutputMode::Count)).build().unwrap();
+    let run = |x: Tensor| model.forward(&Var::new(x), &mut Pass::inference());
+    assert_eq!(run(Tensor::new([[0.0f32, 2.0]])).unwrap().tensor().to_vec_as::<f64>(), [1.0, 0.0, 1.0]);
+    for odd in [3.0f32, -1.0, f32::NAN] {
+        let error = text(run(Tensor::new([[0.0, odd]])));
+        assert!(error.contains("num_tokens 3"), "{error}");
     }
 }
 

@@ -322,7 +322,7 @@ impl AnyLayer for TransformerEncoder {
 
     fn infer(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let [input] = arity("TransformerEncoder", inputs)?;
-        self.activation.checked()?;
+        self.activation.checked_within(self.class_name())?;
         let features = self.block().features(inputs)?;
         self.block().attention(features, false).infer(inputs)?;
         Ok(vec![*input])
@@ -358,7 +358,7 @@ impl AnyLayer for TransformerDecoder {
         if inputs.len() > 2 {
             arity::<_, 2>("TransformerDecoder", inputs)?;
         }
-        self.activation.checked()?;
+        self.activation.checked_within(self.class_name())?;
         let features = self.block().features(inputs)?;
         self.block().attention(features, true).infer(&inputs[..1])?;
         if let Some(other) = inputs.get(1) {

@@ -172,7 +172,7 @@ impl Cell for SimpleRNNCell {
     gated!();
 
     fn state_shapes(&self, input: &Shape) -> Result<Vec<Shape>> {
-        self.activation.checked()?;
+        self.activation.checked_within(self.class())?;
         self.states(input, 1)
     }
 
@@ -233,8 +233,8 @@ impl Cell for LSTMCell {
     gated!();
 
     fn state_shapes(&self, input: &Shape) -> Result<Vec<Shape>> {
-        self.activation.checked()?;
-        self.recurrent_activation.checked()?;
+        self.activation.checked_within(self.class())?;
+        self.recurrent_activation.checked_within(self.class())?;
         self.states(input, 2)
     }
 
@@ -326,8 +326,8 @@ impl Cell for GRUCell {
     gated!();
 
     fn state_shapes(&self, input: &Shape) -> Result<Vec<Shape>> {
-        self.activation.checked()?;
-        self.recurrent_activation.checked()?;
+        self.activation.checked_within(self.class())?;
+        self.recurrent_activation.checked_within(self.class())?;
         self.states(input, 1)
     }
 

@@ -85,8 +85,8 @@ macro_rules! conv_lstm {
             fn state_shapes(&self, input: &Shape) -> Result<Vec<Shape>> {
                 let class = stringify!($layer);
                 space::<$n>(class, input)?;
-                self.activation.checked()?;
-                self.recurrent_activation.checked()?;
+                self.activation.checked_within(class)?;
+                self.recurrent_activation.checked_within(class)?;
                 if self.filters == 0 || self.dilation_rate.0.contains(&0) || self.padding == Padding::Causal {
                     let text = format!(
                         "{class}: {} filters, dilation {:?} and padding {:?}",
