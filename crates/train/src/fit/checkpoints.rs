@@ -46,11 +46,6 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Below a folder of this name.
-    pub(super) fn within(&mut self, name: &str) {
-        self.folder.push(name);
-    }
-
     pub(super) fn check(&self, keep: usize) -> Result<()> {
         let what = match self.every {
             Every::Steps(0) => "0 steps".to_owned(),

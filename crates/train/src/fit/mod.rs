@@ -1,5 +1,7 @@
-//! The settings of a training run. The loop is `run.rs`; what a run leaves on the disk, to be taken up again, `checkpoints.rs`.
+//! The settings of a training run. How it begins is `begin.rs`, the loop `run.rs`; what it leaves on the disk, to be taken up
+//! again, `checkpoints.rs`.
 
+mod begin;
 mod checkpoints;
 mod control;
 mod run;
@@ -197,7 +199,7 @@ impl<'a> Fit<'a> {
     /// Checkpoints in a folder of this name within theirs, to be written and to be taken up.
     pub(crate) fn within(mut self, name: &str) -> Self {
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.within(name);
+            checkpoints.folder.push(name);
         }
         if let Some(resume) = &mut self.resume {
             resume.path.push(name);
