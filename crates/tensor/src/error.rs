@@ -145,6 +145,15 @@ impl Error {
         self
     }
 
+    /// The same once more, for whoever asks again. Its cause becomes part of the sentence.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn again(&self) -> Error {
+        let Detail { kind, op, message, at, help, element } = &*self.detail;
+        let message = self.source.as_ref().map_or(message.clone(), |source| format!("{message}: {source}"));
+        let detail = Detail { kind: *kind, op: op.clone(), message, at: *at, help: help.clone(), element: *element };
+        Error { source: None, detail: Box::new(detail) }
+    }
+
     /// What kind of mistake this is.
     pub fn kind(&self) -> ErrorKind {
         self.detail.kind

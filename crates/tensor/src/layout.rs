@@ -95,6 +95,15 @@ impl Layout {
         }
     }
 
+    /// The least index that an element has and the one after the largest; of no element, where it would be.
+    pub(crate) fn extent(&self) -> [usize; 2] {
+        match self.reach() {
+            // A layout lies inside of its storage, whose indices are no larger.
+            Some([low, high]) => [low as usize, high as usize + 1],
+            None => [self.offset; 2],
+        }
+    }
+
     /// The least and the largest index that an element has; nothing where there is none.
     fn reach(&self) -> Option<[i128; 2]> {
         if self.shape.count() == 0 {

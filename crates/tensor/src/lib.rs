@@ -25,6 +25,8 @@
 mod approx;
 mod axes;
 mod cpu;
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "what operations ask of a GPU is written in every build"))]
+mod cuda;
 mod device;
 mod display;
 mod dtype;
@@ -47,7 +49,8 @@ mod watch;
 pub use axes::{Axes, IntoAxes, keep};
 pub use cpu::buffer::release_cached;
 pub use cpu::simd::{Isa, with_isa};
-pub use device::Device;
+pub use cuda::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Pointer};
+pub use device::{Device, DeviceMemory};
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use half::{bf16, f16};

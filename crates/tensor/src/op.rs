@@ -1,6 +1,7 @@
 //! The one trait behind every operation, built in or not, and what one says of itself. How one is run: `run.rs`.
 
-use crate::run::CpuCall;
+use crate::cuda::{self, CudaCall};
+use crate::run::{CpuCall, FEW};
 use crate::{DType, Device, Error, Layout, Pointwise, Result, Shape};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -224,6 +225,20 @@ pub trait Op: DynOp + Debug + Send + Sync + 'static {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()>
     where
         Self: Sized;
+
+    /// Asks for the kernels that compute the outputs on an NVIDIA GPU, as data: [`CudaCall`]. An operation that says how it is
+    /// [pointwise](Op::pointwise) needs none of its own.
+    ///
+    /// # Errors
+    /// The operation has no such kernel.
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs: SmallVec<[Spec; FEW]> = call.inputs().iter().map(|x| x.spec()).collect();
+        match self.pointwise(&specs) {
+            Some(program) => cuda::pointwise(call, &program),
+            None => return Err(cuda::no_kernel(self.name())),
+        }
+        Ok(())
+    }
 
     /// Where an operation that creates something does so; others follow their operands.
     fn device(&self) -> Option<Device> {

@@ -44,6 +44,9 @@ impl Tensor {
         mut visit: impl FnMut(&[T]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.escape();
+        if self.storage.cuda().is_some() {
+            return self.on_host().try_for_each_block(visit);
+        }
         if let Some(all) = self.as_slice() {
             return visit(all);
         }
@@ -66,6 +69,9 @@ impl Tensor {
     pub(crate) fn all_pairs<T: Element>(&self, other: &Tensor, holds: impl Fn(T, T) -> bool) -> bool {
         self.escape();
         other.escape();
+        if self.storage.cuda().is_some() || other.storage.cuda().is_some() {
+            return self.on_host().all_pairs(&other.on_host(), holds);
+        }
         let (mut a, mut b) = (self.layout, other.layout);
         for axis in 0..a.shape.rank() {
             // Where both stand still, the same pair comes again and again.
@@ -94,7 +100,7 @@ impl Tensor {
             }
         }
         let mut out = Vec::new();
-        collect(self, 0, edge, &mut out);
+        collect(&self.on_host(), 0, edge, &mut out);
         out
     }
 }

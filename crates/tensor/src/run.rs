@@ -4,9 +4,10 @@
 use crate::cpu::buffer::Buffer;
 use crate::cpu::dense;
 use crate::cpu::scratch::Scratch;
+use crate::cuda;
 use crate::op::{Aliases, Outputs, Specs};
 use crate::storage::Storage;
-use crate::{DType, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
+use crate::{DType, Device, Element, Error, ErrorKind, Layout, Op, Result, Shape, Spec, Tensor};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
@@ -441,14 +442,15 @@ pub(crate) fn run(
         let text = format!("the operands are on {device} and {}", other.device());
         return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
     }
+    if let Some((operand, x)) = x.iter().enumerate().find(|(_, x)| x.storage.is_withheld()) {
+        return Err(withheld(op.name(), operand, x));
+    }
+    if let Device::Cuda(number) = device {
+        return cuda::run(number, op, x, &out, y);
+    }
     let copies = Copies::default();
     let mut views: SmallVec<[View<'_>; FEW]> = SmallVec::new();
-    for (operand, x) in x.iter().enumerate() {
-        if x.storage.is_withheld() {
-            return Err(withheld(op.name(), operand, x));
-        }
-        views.push(x.view());
-    }
+    x.iter().for_each(|x| views.push(x.view()));
     for (output, spec) in out.iter().enumerate() {
         let donor = (0..donors.len())
             .find(|&input| op.aliases().allow(input, output) && donors[input].is_some() && specs[input] == *spec);

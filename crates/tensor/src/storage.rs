@@ -1,8 +1,10 @@
 //! The memory behind tensors: shared, typed only by the tensors that look at it.
 
 use crate::cpu::buffer::Buffer;
+use crate::cuda;
 use crate::trace::Traced;
 use crate::{DType, Device, Element};
+use std::fmt;
 use std::sync::Arc;
 
 /// Where the elements of a tensor are.
@@ -12,6 +14,9 @@ pub(crate) enum Storage {
     Uniform(Uniform),
     /// A reference-counted block of the CPU's memory.
     Cpu(Arc<Buffer>),
+    /// A reference-counted block of a GPU's memory.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "there is no such memory"))]
+    Cuda(Arc<cuda::Buffer>),
     /// One of these, whose use is followed.
     Traced(Arc<Traced>),
 }
@@ -45,6 +50,19 @@ impl Uniform {
     }
 }
 
+impl Uniform {
+    /// The first `size` bytes, which are the element's where it has so many.
+    pub(crate) fn bytes(&self, size: usize) -> &[u8] {
+        &self.bytes[..size]
+    }
+}
+
+impl fmt::Debug for Uniform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uniform({:?})", self.bytes)
+    }
+}
+
 impl Storage {
     /// Room for `count` elements on the CPU; `None` where the system has no such memory.
     pub(crate) fn cpu(count: usize, dtype: DType) -> Option<Storage> {
@@ -66,7 +84,25 @@ impl Storage {
     pub(crate) fn device(&self) -> Device {
         match self {
             Storage::Uniform(_) | Storage::Cpu(_) => Device::Cpu,
+            Storage::Cuda(buffer) => cuda::device(buffer),
             Storage::Traced(traced) => traced.storage.device(),
+        }
+    }
+
+    /// The block of a GPU's memory, if it is one.
+    pub(crate) fn cuda(&self) -> Option<&Arc<cuda::Buffer>> {
+        match self.untraced() {
+            Storage::Cuda(buffer) => Some(buffer),
+            _ => None,
+        }
+    }
+
+    /// The one value, if it is one that lives in no memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn uniform(&self) -> Option<&Uniform> {
+        match self.untraced() {
+            Storage::Uniform(uniform) => Some(uniform),
+            _ => None,
         }
     }
 
@@ -107,15 +143,18 @@ impl Storage {
         match (self.untraced(), other.untraced()) {
             (Storage::Uniform(a), Storage::Uniform(b)) => a.bytes == b.bytes,
             (Storage::Cpu(a), Storage::Cpu(b)) => Arc::ptr_eq(a, b),
+            (Storage::Cuda(a), Storage::Cuda(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
 
-    /// First byte. It is written through only where `run` or `build` has made the storage itself.
+    /// First byte, where the host can read it: not of a GPU's memory. It is written through only where `run` or `build` has
+    /// made the storage itself.
     pub(crate) fn as_ptr(&self) -> *const u8 {
         match self {
             Storage::Uniform(uniform) => uniform.bytes.as_ptr(),
             Storage::Cpu(buffer) => buffer.as_ptr(),
+            Storage::Cuda(_) => unreachable!("the host reads a copy of a GPU's memory"),
             Storage::Traced(traced) => traced.storage.as_ptr(),
         }
     }
@@ -125,6 +164,7 @@ impl Storage {
         match self {
             Storage::Uniform(uniform) => uniform.bytes.len(),
             Storage::Cpu(buffer) => buffer.bytes(),
+            Storage::Cuda(buffer) => buffer.bytes(),
             Storage::Traced(traced) => traced.storage.bytes(),
         }
     }
@@ -135,6 +175,7 @@ impl Storage {
             // What is recorded stays what it was while the recording goes on.
             Storage::Uniform(_) | Storage::Traced(_) => false,
             Storage::Cpu(buffer) => Arc::get_mut(buffer).is_some(),
+            Storage::Cuda(buffer) => Arc::get_mut(buffer).is_some(),
         }
     }
 }

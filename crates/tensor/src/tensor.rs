@@ -2,6 +2,8 @@
 
 use crate::cpu::buffer;
 use crate::cpu::scratch::Scratch;
+use crate::cuda;
+use crate::run::no_memory;
 use crate::storage::{Role, Storage, Uniform};
 use crate::{DType, Device, Element, Error, ErrorKind, IntoShape, Layout, Result, Shape, Spec, with_element};
 use std::panic::Location;
@@ -294,7 +296,48 @@ impl Tensor {
     #[track_caller]
     pub fn to_device(&self, device: Device) -> Result<Tensor> {
         device.ensure_available()?;
-        Ok(self.clone())
+        let at = Location::caller();
+        self.escape();
+        self.moved(device).map_err(|e| e.at(at))
+    }
+
+    fn moved(&self, device: Device) -> Result<Tensor> {
+        match (self.storage.untraced(), device) {
+            // What lives in no memory is on every device.
+            (Storage::Uniform(_), _) => Ok(self.clone()),
+            (Storage::Cpu(_), Device::Cuda(number)) => {
+                let x = self.untraced().dense()?;
+                let bytes = x.count() * x.dtype.size();
+                // SAFETY: a dense tensor has so many bytes from the start of its memory, and they are not written to.
+                cuda::upload(number, &x, unsafe { std::slice::from_raw_parts(x.storage.as_ptr(), bytes) })
+            }
+            (Storage::Cuda(_), Device::Cpu) => self.host(),
+            (Storage::Cuda(buffer), Device::Cuda(number)) if self.device() != device => {
+                cuda::across(number, &self.untraced(), buffer)
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// The tensor where the host can read it: itself, or a copy of a GPU's memory as far as its elements reach.
+    pub(crate) fn host(&self) -> Result<Tensor> {
+        let Some(buffer) = self.storage.cuda() else { return Ok(self.clone()) };
+        let ([first, end], size) = (self.layout.extent(), self.dtype.size());
+        let storage = Storage::cpu(end - first, self.dtype).ok_or_else(|| no_memory("to_device", self.spec()))?;
+        // SAFETY: the new memory has room for these elements, and nobody else knows it. What a kernel has stored is of the
+        // tensor's type.
+        unsafe { cuda::download(buffer, first * size, (end - first) * size, storage.as_ptr().cast_mut())? };
+        let layout = Layout { offset: self.layout.offset - first, ..self.layout };
+        Ok(Tensor { storage, layout, dtype: self.dtype })
+    }
+
+    /// [`Tensor::host`] for what has no error.
+    ///
+    /// # Panics
+    /// The device has failed, or there is no memory for the copy.
+    #[track_caller]
+    pub(crate) fn on_host(&self) -> Tensor {
+        self.host().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The elements in row-major order.
@@ -311,7 +354,8 @@ impl Tensor {
             return Err(Error::dtype("to_vec", text).help(help).at(at));
         }
         let mut out = room("to_vec", self.count(), self.spec()).map_err(|e| e.at(at))?;
-        self.for_each_block(|block| out.extend_from_slice(block));
+        self.escape();
+        self.host().map_err(|e| e.at(at))?.for_each_block(|block| out.extend_from_slice(block));
         Ok(out)
     }
 
@@ -319,7 +363,8 @@ impl Tensor {
     /// another element type or another device; [`Tensor::to_vec_as`] always works.
     #[track_caller]
     pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
-        self.view().as_slice()
+        self.escape();
+        if self.storage.cuda().is_some() { None } else { self.view().as_slice() }
     }
 
     /// The elements in row-major order, converted to `T` as [`Element`] says; those of type `T` keep their bits.
@@ -351,14 +396,16 @@ impl Tensor {
             return Err(Error::shape("item", text).help("reduce it first: .sum(..), .mean(..)").at(Location::caller()));
         }
         let mut item = 0.0;
-        with_element!(self.dtype, T => self.for_each_block(|one: &[T]| item = one[0].to_f64()));
+        self.escape();
+        let host = self.host().map_err(|e| e.at(Location::caller()))?;
+        with_element!(self.dtype, T => host.for_each_block(|one: &[T]| item = one[0].to_f64()));
         Ok(item)
     }
 
     /// Whether two tensors have the same shape, type and bits. Strided views are compared where they lie.
     #[track_caller]
     pub fn same_bits(&self, other: &Tensor) -> bool {
-        let same_place = || self.layout == other.layout && self.storage.as_ptr() == other.storage.as_ptr();
+        let same_place = || self.layout == other.layout && self.storage.is_same(&other.storage);
         self.spec() == other.spec()
             && (same_place()
                 || with_element!(self.dtype, T => self.all_pairs(other, |a: T, b: T| a.to_raw_bits() == b.to_raw_bits())))

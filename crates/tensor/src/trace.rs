@@ -3,6 +3,7 @@
 //! with nothing global.
 
 use crate::op::Outputs;
+use crate::ops::Cast;
 use crate::plan::{Graph, Operand, Origin, Plan, Step, Value};
 use crate::run::run;
 use crate::storage::Storage;
@@ -245,6 +246,10 @@ impl Tensor {
     pub(crate) fn dense(&self) -> Result<Tensor> {
         if self.layout.is_contiguous() && self.layout.offset == 0 {
             return Ok(Tensor { layout: Layout::contiguous(*self.shape()), ..self.clone() });
+        }
+        if self.storage.cuda().is_some() {
+            // A conversion to its own type is a dense copy where it lies.
+            return Tensor::apply(&Cast { to: self.dtype }, &[self])?.one();
         }
         with_element!(self.dtype, T => Tensor::build("contiguous", *self.shape(), |to: &mut [T]| {
             let mut at = 0;

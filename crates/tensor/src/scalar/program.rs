@@ -122,6 +122,33 @@ impl Program {
         self.outputs.iter().map(|&o| values[o].number()).collect()
     }
 
+    /// Writes it down in a language with functions of two or three arguments: `line` gets `name = value` of each instruction
+    /// and whether that is true or false, `literal` writes a constant, and argument `i` is the variable `{input}{i}`. Gives
+    /// the names of the results.
+    pub(crate) fn print(
+        &self,
+        line: &mut dyn FnMut(&str, bool),
+        literal: &dyn Fn(f64) -> String,
+        input: &str,
+    ) -> Vec<String> {
+        for (i, &step) in self.steps.iter().enumerate() {
+            let value = match step {
+                Step::Input(argument) => format!("{input}{argument}"),
+                Step::Literal(bits) => literal(f64::from_bits(bits)),
+                Step::Unary(f, a) => format!("kiln::{}(t{a})", f.name()),
+                Step::Binary(f, a, b) => format!("kiln::{}(t{a}, t{b})", f.name()),
+                Step::Compare(f, a, b) => format!("kiln::{}(t{a}, t{b})", f.name()),
+                Step::Logic(Logic::And, a, b) => format!("t{a} & t{b}"),
+                Step::Logic(Logic::Or, a, b) => format!("t{a} | t{b}"),
+                Step::Not(a) => format!("!t{a}"),
+                Step::Select(m, a, b) => format!("kiln::select(t{m}, t{a}, t{b})"),
+            };
+            let is_mask = matches!(step, Step::Compare(..) | Step::Logic(..) | Step::Not(_));
+            line(&format!("t{i} = {value}"), is_mask);
+        }
+        self.outputs.iter().map(|o| format!("t{o}")).collect()
+    }
+
     /// Runs it on blocks of numbers, one instruction at a time over the whole block.
     pub(crate) fn call_blocks<C: Real>(&self, x: &[&[C]], length: usize) -> Vec<Vec<C>> {
         let mut blocks = Blocks { numbers: Vec::new(), masks: Vec::new() };

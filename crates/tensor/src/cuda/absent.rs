@@ -1,0 +1,70 @@
+//! What stands for the backend in a build without the feature `cuda`: no device is ever there, so no memory is either.
+
+use crate::op::{Outputs, Specs};
+use crate::{Device, DeviceMemory, Error, ErrorKind, Op, Result, Tensor};
+
+/// Memory that does not exist.
+pub(crate) enum Buffer {}
+
+impl Buffer {
+    pub(crate) fn bytes(&self) -> usize {
+        match *self {}
+    }
+}
+
+#[cold]
+fn absent<T>(number: usize) -> Result<T> {
+    let device = Device::Cuda(number).to_string();
+    Err(Error::new(ErrorKind::Device, device, "this build of Kiln has no CUDA backend")
+        .help("enable the feature `cuda` of kiln, or use Device::Cpu"))
+}
+
+pub(crate) fn count() -> usize {
+    0
+}
+
+pub(crate) fn ensure_available(number: usize) -> Result<()> {
+    absent(number)
+}
+
+pub(crate) fn memory(number: usize) -> Result<DeviceMemory> {
+    absent(number)
+}
+
+pub(crate) fn reset_peak(number: usize) -> Result<()> {
+    absent(number)
+}
+
+pub(crate) fn release(number: usize) -> Result<()> {
+    absent(number)
+}
+
+pub(crate) fn synchronize(number: usize) -> Result<()> {
+    absent(number)
+}
+
+pub(crate) fn describe(number: usize) -> Result<String> {
+    absent(number)
+}
+
+pub(crate) fn run(number: usize, _: &dyn Op, _: &[&Tensor], _: &Specs, _: &mut Outputs) -> Result<()> {
+    absent(number)
+}
+
+pub(crate) fn upload(number: usize, _: &Tensor, _: &[u8]) -> Result<Tensor> {
+    absent(number)
+}
+
+pub(crate) fn across(_: usize, _: &Tensor, from: &Buffer) -> Result<Tensor> {
+    match *from {}
+}
+
+/// # Safety
+/// It is never called.
+pub(crate) unsafe fn download(buffer: &Buffer, _: usize, _: usize, _: *mut u8) -> Result<()> {
+    match *buffer {}
+}
+
+pub(crate) fn device(buffer: &Buffer) -> Device {
+    match *buffer {}
+}

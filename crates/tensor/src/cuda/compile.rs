@@ -1,0 +1,255 @@
+//! Kernels from source: NVRTC compiles one when it is first used, and a file keeps it for later processes.
+
+use super::driver::check;
+use super::launch::Launch;
+use super::library::COMPILER;
+use crate::{Error, ErrorKind, Result};
+use cudarc::driver::sys::{self, CUfunction};
+use cudarc::nvrtc::sys as nvrtc;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What every source begins with.
+const PRELUDE: &str = include_str!("prelude.cuh");
+
+/// NVRTC, for one architecture.
+pub(super) struct Compiler {
+    /// `sm_90`, or `compute_90` where the compiler is older than the device and the driver translates.
+    target: String,
+    version: (i32, i32),
+    /// Where compiled kernels are kept.
+    folder: Option<PathBuf>,
+}
+
+/// The kernels of a device that have been used.
+pub(super) struct Kernels {
+    compiler: Compiler,
+    functions: HashMap<(String, &'static str), Function>,
+}
+
+/// A kernel that can be launched, for the rest of the process.
+#[derive(Clone, Copy)]
+pub(super) struct Function(pub(super) CUfunction);
+
+// SAFETY: a handle of the driver's, which any thread may use.
+unsafe impl Send for Function {}
+
+fn check_compiler(result: nvrtc::nvrtcResult, doing: &str) -> Result<()> {
+    if result == nvrtc::nvrtcResult::NVRTC_SUCCESS {
+        return Ok(());
+    }
+    // SAFETY: it gives a constant text for any number.
+    let text = unsafe { CStr::from_ptr(nvrtc::nvrtcGetErrorString(result)) };
+    Err(Error::new(ErrorKind::Device, "cuda", format!("{doing}: {}", text.to_string_lossy())))
+}
+
+impl Compiler {
+    pub(super) fn new(architecture: i32) -> Result<Compiler> {
+        COMPILER.open()?;
+        let (mut major, mut minor, mut count) = (0, 0, 0);
+        // SAFETY: the library is there, and the targets are variables here, as large as it says itself.
+        let known = unsafe {
+            check_compiler(nvrtc::nvrtcVersion(&mut major, &mut minor), "the compiler does not say its version")?;
+            check_compiler(nvrtc::nvrtcGetNumSupportedArchs(&mut count), "the compiler does not say its targets")?;
+            let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
+            check_compiler(nvrtc::nvrtcGetSupportedArchs(known.as_mut_ptr()), "the compiler does not say its targets")?;
+            known
+        };
+        let target = match known.iter().filter(|&&known| known <= architecture).max() {
+            Some(&known) if known == architecture => format!("sm_{known}"),
+            Some(older) => format!("compute_{older}"),
+            None => {
+                let text =
+                    format!("the compiler (NVRTC {major}.{minor}) knows no devices as old as this (sm_{architecture})");
+                return Err(Error::new(ErrorKind::Device, "cuda", text).help("use an older CUDA, or a newer GPU"));
+            }
+        };
+        Ok(Compiler { target, version: (major, minor), folder: folder() })
+    }
+
+    /// The device code of a source: from its file, or compiled.
+    fn code(&self, source: &str, entry: &str) -> Result<Vec<u8>> {
+        // All that the code depends on: compared with what the file was made of, so that no chance gives other code.
+        let key = format!("{} NVRTC {}.{}\n{source}", self.target, self.version.0, self.version.1);
+        let file = self.folder.as_ref().map(|folder| folder.join(format!("{:016x}.kernel", digest(&key))));
+        if let Some(code) = file.as_deref().and_then(|file| read(file, &key)) {
+            return Ok(code);
+        }
+        let code = self.compile(source, entry)?;
+        if let Some(file) = file {
+            // Without it the next process compiles again.
+            let _ = write(&file, &key, &code);
+        }
+        Ok(code)
+    }
+
+    fn compile(&self, source: &str, entry: &str) -> Result<Vec<u8>> {
+        let text = |text: &str| {
+            CString::new(text).map_err(|_| Error::argument(entry, "the source of its CUDA kernel has a zero byte"))
+        };
+        let (source, name) = (text(source)?, text(&format!("{entry}.cu"))?);
+        // Products and sums are rounded one by one, as on the CPU.
+        let options = [format!("--gpu-architecture={}", self.target), "--fmad=false".into(), "--std=c++17".into()];
+        let options: Vec<CString> = options.iter().map(|option| text(option)).collect::<Result<_>>()?;
+        let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
+        let mut program = std::ptr::null_mut();
+        // SAFETY: the texts end with a zero and outlive the calls; there are no headers.
+        let made = unsafe {
+            nvrtc::nvrtcCreateProgram(
+                &mut program,
+                source.as_ptr(),
+                name.as_ptr(),
+                0,
+                std::ptr::null(),
+                std::ptr::null(),
+            )
+        };
+        check_compiler(made, "the compiler takes no source")?;
+        // SAFETY: the program was made above, and the options live until the call returns.
+        let result = unsafe { nvrtc::nvrtcCompileProgram(program, options.len() as i32, options.as_ptr()) };
+        let outcome = match result {
+            nvrtc::nvrtcResult::NVRTC_SUCCESS if self.target.starts_with("sm_") => {
+                fetch(program, nvrtc::nvrtcGetCUBINSize, nvrtc::nvrtcGetCUBIN)
+            }
+            nvrtc::nvrtcResult::NVRTC_SUCCESS => fetch(program, nvrtc::nvrtcGetPTXSize, nvrtc::nvrtcGetPTX),
+            nvrtc::nvrtcResult::NVRTC_ERROR_COMPILATION => {
+                let log = fetch(program, nvrtc::nvrtcGetProgramLogSize, nvrtc::nvrtcGetProgramLog)?;
+                let log = String::from_utf8_lossy(&log);
+                let text = format!("its CUDA kernel does not compile:\n{}", log.trim_end_matches(['\0', '\n']));
+                Err(Error::new(ErrorKind::Device, entry, text))
+            }
+            error => check_compiler(error, "the kernel cannot be compiled").map(|()| Vec::new()),
+        };
+        // SAFETY: the program was made above and is not used after.
+        unsafe { _ = nvrtc::nvrtcDestroyProgram(&mut program) };
+        outcome
+    }
+}
+
+/// What a program has of one kind.
+fn fetch(
+    program: nvrtc::nvrtcProgram,
+    size: unsafe fn(nvrtc::nvrtcProgram, *mut usize) -> nvrtc::nvrtcResult,
+    get: unsafe fn(nvrtc::nvrtcProgram, *mut std::ffi::c_char) -> nvrtc::nvrtcResult,
+) -> Result<Vec<u8>> {
+    let mut bytes = 0;
+    // SAFETY: the program is alive, and the target as large as it says.
+    unsafe {
+        check_compiler(size(program, &mut bytes), "the compiler gives no code")?;
+        let mut code = vec![0u8; bytes];
+        check_compiler(get(program, code.as_mut_ptr().cast()), "the compiler gives no code")?;
+        Ok(code)
+    }
+}
+
+impl Kernels {
+    pub(super) fn new(compiler: Compiler) -> Kernels {
+        Kernels { compiler, functions: HashMap::new() }
+    }
+
+    /// The kernel of a launch. The device must be the thread's.
+    pub(super) fn function(&mut self, launch: &Launch) -> Result<Function> {
+        let text = launch.text();
+        let key = (text, launch.entry);
+        if let Some(function) = self.functions.get(&key) {
+            return Ok(*function);
+        }
+        // Lines of errors count from where the operation's own text begins.
+        let source = format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", launch.entry, key.0);
+        let code = self.compiler.code(&source, launch.entry)?;
+        let entry =
+            CString::new(launch.entry).map_err(|_| Error::argument("cuda", "a kernel's name has a zero byte"))?;
+        let (mut module, mut function) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: the code is what the compiler gave, or a file of this user's that was compared; a module is kept for the
+        // rest of the process.
+        unsafe {
+            check(sys::cuModuleLoadData(&mut module, code.as_ptr().cast()), "a kernel cannot be loaded")?;
+            let found = sys::cuModuleGetFunction(&mut function, module, entry.as_ptr());
+            check(found, &format!("the source has no kernel {}", launch.entry))?;
+        }
+        if launch.shared > 48 << 10 {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function was found above.
+            let result = unsafe { sys::cuFuncSetAttribute(function, attribute, launch.shared as i32) };
+            check(result, "the device has not so much shared memory")?;
+        }
+        self.functions.insert(key, Function(function));
+        Ok(Function(function))
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Where compiled kernels are kept: `KILN_CUDA_CACHE` (empty for nowhere), or the user's folder for what can be made again.
+fn folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let not_empty = |path: &PathBuf| !path.as_os_str().is_empty();
+    match variable("KILN_CUDA_CACHE") {
+        Some(folder) => Some(folder).filter(not_empty),
+        None => variable("XDG_CACHE_HOME")
+            .filter(not_empty)
+            .or_else(|| variable("HOME").filter(not_empty).map(|home| home.join(".cache")))
+            .map(|cache| cache.join("kiln/cuda")),
+    }
+}
+
+const MAGIC: &[u8; 8] = b"kilncu1\n";
+
+/// A file's code, if it was made of this key and is whole: the magic, the lengths of key and code, a checksum, both.
+fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(file).ok()?;
+    let (magic, rest) = bytes.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let (sum, rest) = rest.split_first_chunk::<8>()?;
+    let (made_of, code) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let is_whole = magic == MAGIC && made_of == key.as_bytes() && u64::from_le_bytes(*sum) == checksum(code);
+    is_whole.then(|| code.to_vec())
+}
+
+/// Written beside and moved into place, so that no other process reads half of it.
+fn write(file: &Path, key: &str, code: &[u8]) -> std::io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let beside = file.with_extension(format!("{}.part", std::process::id()));
+    let mut to = std::fs::File::create(&beside)?;
+    to.write_all(MAGIC)?;
+    to.write_all(&(key.len() as u64).to_le_bytes())?;
+    to.write_all(&checksum(code).to_le_bytes())?;
+    to.write_all(key.as_bytes())?;
+    to.write_all(code)?;
+    drop(to);
+    std::fs::rename(&beside, file)
+}
+
+/// FNV-1a, for files that a crash has cut off.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_kernel_is_read_back_only_whole_and_of_its_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("below/a.kernel");
+        assert_eq!(read(&file, "key"), None);
+        write(&file, "key", b"code").unwrap();
+        assert_eq!(read(&file, "key").as_deref(), Some(&b"code"[..]));
+        assert_eq!(read(&file, "yek"), None);
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        assert_eq!(read(&file, "key"), None);
+        std::fs::write(&file, &bytes[..20]).unwrap();
+        assert_eq!(read(&file, "key"), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Running operations on a GPU, and moving tensors there and back.
+
+use super::driver::check;
+use super::gpu::{Gpu, gpu};
+use super::launch::{CudaCall, CudaOperand, Launch, LaunchArgument, Place};
+use super::memory::Buffer;
+use crate::op::{Outputs, Specs};
+use crate::run::FEW;
+use crate::storage::Storage;
+use crate::{Device, DeviceMemory, Layout, Op, Result, Tensor};
+use cudarc::driver::sys;
+use smallvec::SmallVec;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Succeeds when the device of this number can be used.
+pub(crate) fn ensure_available(number: usize) -> Result<()> {
+    gpu(number).map(|_| ())
+}
+
+/// What the memory of a device is used for.
+pub(crate) fn memory(number: usize) -> Result<DeviceMemory> {
+    let gpu = gpu(number)?;
+    Ok(gpu.pool().memory(gpu))
+}
+
+/// Forgets how much memory was in use at most.
+pub(crate) fn reset_peak(number: usize) -> Result<()> {
+    gpu(number).map(|gpu| gpu.pool().reset_peak())
+}
+
+/// Gives memory that waits for reuse back to the driver.
+pub(crate) fn release(number: usize) -> Result<()> {
+    let gpu = gpu(number)?;
+    gpu.pool().release(gpu)
+}
+
+/// Waits for all that was asked of a device.
+pub(crate) fn synchronize(number: usize) -> Result<()> {
+    gpu(number)?.finish()
+}
+
+/// The name of a device and its architecture.
+pub(crate) fn describe(number: usize) -> Result<String> {
+    gpu(number).map(|gpu| format!("{} (sm_{})", gpu.name, gpu.architecture))
+}
+
+/// Runs an operation whose operands, if they lie in memory, are on this device.
+pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mut Outputs) -> Result<()> {
+    let gpu = gpu(number)?;
+    let operands: SmallVec<[CudaOperand<'_>; FEW]> =
+        x.iter().map(|x| CudaOperand::new(x.spec(), &x.layout, x.storage.uniform().copied())).collect();
+    let mut call = CudaCall::new(&operands, out);
+    op.cuda(&mut call)?;
+    let mut results: SmallVec<[Arc<Buffer>; 4]> = SmallVec::new();
+    for spec in out.iter() {
+        let bytes = spec.shape.count().saturating_mul(spec.dtype.size());
+        results.push(Arc::new(Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name()))?));
+    }
+    let rooms: SmallVec<[Buffer; 4]> = call
+        .rooms
+        .iter()
+        .map(|&bytes| Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name())))
+        .collect::<Result<_>>()?;
+    let address = |place: Place| -> sys::CUdeviceptr {
+        match place {
+            Place::Input(i) => {
+                let start = x[i].storage.cuda().map_or(0, |buffer| buffer.address());
+                start + (x[i].layout.offset * x[i].dtype.size()) as sys::CUdeviceptr
+            }
+            Place::Output(i) => results[i].address(),
+            Place::Room(i) => rooms[i].address(),
+        }
+    };
+    gpu.enter()?;
+    for launch in &call.launches {
+        start(gpu, launch, &address).map_err(|error| error.renamed("cuda", op.name()))?;
+    }
+    for (spec, buffer) in out.iter().zip(results) {
+        y.push(Tensor { storage: Storage::Cuda(buffer), layout: Layout::contiguous(spec.shape), dtype: spec.dtype });
+    }
+    Ok(())
+}
+
+/// Puts a launch into the stream.
+fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr) -> Result<()> {
+    let function = gpu.kernels().function(launch)?;
+    // The driver copies what these point to before it returns.
+    let mut pointers: SmallVec<[sys::CUdeviceptr; 16]> = SmallVec::new();
+    for argument in &launch.arguments {
+        pointers.push(match argument {
+            LaunchArgument::Pointer(pointer) => address(pointer.0),
+            LaunchArgument::Bytes(_) => 0,
+        });
+    }
+    let mut arguments: SmallVec<[*mut c_void; 16]> = SmallVec::new();
+    for (argument, pointer) in launch.arguments.iter().zip(&mut pointers) {
+        arguments.push(match argument {
+            LaunchArgument::Pointer(_) => (&raw mut *pointer).cast(),
+            LaunchArgument::Bytes(bytes) => bytes.as_ptr().cast_mut().cast(),
+        });
+    }
+    let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
+    // SAFETY: the arguments are those that the operation has for this kernel, each alive until the call returns; the
+    // pointers are blocks of this device that live until later work in the stream reuses them.
+    let result = unsafe {
+        sys::cuLaunchKernel(
+            function.0,
+            gx,
+            gy,
+            gz,
+            bx,
+            by,
+            bz,
+            launch.shared,
+            gpu.stream,
+            arguments.as_mut_ptr(),
+            std::ptr::null_mut(),
+        )
+    };
+    check(result, &format!("the kernel {} cannot be started", launch.entry))
+}
+
+/// A dense tensor of the CPU, copied to a device.
+pub(crate) fn upload(number: usize, x: &Tensor, bytes: &[u8]) -> Result<Tensor> {
+    let buffer = Buffer::new(gpu(number)?, bytes.len())?;
+    buffer.write(bytes)?;
+    Ok(Tensor { storage: Storage::Cuda(Arc::new(buffer)), layout: Layout::contiguous(*x.shape()), dtype: x.dtype })
+}
+
+/// The memory behind a tensor of a device, copied to another.
+pub(crate) fn across(number: usize, x: &Tensor, from: &Buffer) -> Result<Tensor> {
+    let buffer = Buffer::new(gpu(number)?, from.bytes())?;
+    buffer.copy_from(from)?;
+    Ok(Tensor { storage: Storage::Cuda(Arc::new(buffer)), ..*x })
+}
+
+/// Copies the memory of a device from an offset on to the host.
+///
+/// # Safety
+/// `to` has room for so many bytes.
+pub(crate) unsafe fn download(buffer: &Buffer, offset: usize, bytes: usize, to: *mut u8) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { buffer.read(offset, bytes, to) }
+}
+
+/// The device of a buffer.
+pub(crate) fn device(buffer: &Buffer) -> Device {
+    Device::Cuda(buffer.number())
+}

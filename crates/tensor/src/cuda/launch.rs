@@ -1,0 +1,266 @@
+//! What an operation asks of a GPU, as data: kernels with their source, their grids and their arguments. It can be
+//! looked at, kept, and run again, and says nothing of drivers: operations are written the same with and without the
+//! feature `cuda`.
+
+use crate::storage::Uniform;
+use crate::{DType, Error, ErrorKind, Layout, Shape, Spec};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// Threads of a block where a kernel has no reason for another number.
+pub const BLOCK: u32 = 256;
+
+/// The most blocks of a grid in which each thread goes on to further elements: several for each multiprocessor of the
+/// largest device.
+const MOST_BLOCKS: usize = 4096;
+
+/// An operand or a result as a kernel for a GPU is asked to read or write it.
+#[derive(Clone, Copy, Debug)]
+pub struct CudaOperand<'a> {
+    spec: Spec,
+    layout: &'a Layout,
+    value: Option<Uniform>,
+}
+
+impl<'a> CudaOperand<'a> {
+    pub(crate) fn new(spec: Spec, layout: &'a Layout, value: Option<Uniform>) -> CudaOperand<'a> {
+        CudaOperand { spec, layout, value }
+    }
+
+    /// Shape and element type.
+    pub fn spec(&self) -> Spec {
+        self.spec
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.spec.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.spec.dtype
+    }
+
+    /// Shape and strides, of which the offset counts from the start of the memory.
+    pub fn layout(&self) -> &'a Layout {
+        self.layout
+    }
+
+    /// The one value of all elements, where it is known on the host and lies in no memory.
+    pub(crate) fn value(&self) -> Option<&Uniform> {
+        self.value.as_ref()
+    }
+}
+
+/// Memory that a kernel is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer(pub(crate) Place);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The first element of an operand.
+    Input(usize),
+    /// The first element of a result.
+    Output(usize),
+    /// Room for what only this operation needs.
+    Room(usize),
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LaunchArgument {
+    /// A pointer.
+    Pointer(Pointer),
+    /// The bytes of a value, as the kernel's parameter has them.
+    Bytes(SmallVec<[u8; 16]>),
+}
+
+impl From<Pointer> for LaunchArgument {
+    fn from(pointer: Pointer) -> LaunchArgument {
+        LaunchArgument::Pointer(pointer)
+    }
+}
+
+macro_rules! argument_values {
+    ($($t:ty)*) => {$(
+        impl From<$t> for LaunchArgument {
+            fn from(value: $t) -> LaunchArgument {
+                LaunchArgument::Bytes(SmallVec::from_slice(&value.to_ne_bytes()))
+            }
+        }
+    )*};
+}
+argument_values!(i32 u32 i64 u64 f32 f64);
+
+impl From<usize> for LaunchArgument {
+    /// As the `i64` that kernels count with.
+    fn from(value: usize) -> LaunchArgument {
+        (value as i64).into()
+    }
+}
+
+/// One launch of a kernel written in CUDA C++. Its source begins with Kiln's prelude (`prelude.cuh`), which has the element
+/// types, their conversions and the scalar functions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    pub(crate) source: Cow<'static, str>,
+    /// Macros defined before the source.
+    pub(crate) defines: Vec<(&'static str, Cow<'static, str>)>,
+    pub(crate) entry: &'static str,
+    pub(crate) grid: [u32; 3],
+    pub(crate) block: [u32; 3],
+    pub(crate) shared: u32,
+    pub(crate) arguments: Vec<LaunchArgument>,
+}
+
+impl Launch {
+    /// A launch of one block of [`BLOCK`] threads of the function `entry` (`KERNEL entry(…)`) of a source.
+    pub fn new(source: impl Into<Cow<'static, str>>, entry: &'static str) -> Launch {
+        let (grid, block) = ([1; 3], [BLOCK, 1, 1]);
+        Launch { source: source.into(), defines: Vec::new(), entry, grid, block, shared: 0, arguments: Vec::new() }
+    }
+
+    /// Defines a macro: a size that is known when the kernel is compiled.
+    #[must_use]
+    pub fn define(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Launch {
+        self.defines.push((name, value.into()));
+        self
+    }
+
+    /// Defines a macro that stands for an element type.
+    #[must_use]
+    pub fn define_type(self, name: &'static str, dtype: DType) -> Launch {
+        self.define(name, type_name(dtype))
+    }
+
+    /// The blocks of the grid.
+    #[must_use]
+    pub fn grid(mut self, x: u32, y: u32, z: u32) -> Launch {
+        self.grid = [x, y, z];
+        self
+    }
+
+    /// The threads of a block.
+    #[must_use]
+    pub fn block(mut self, x: u32, y: u32, z: u32) -> Launch {
+        self.block = [x, y, z];
+        self
+    }
+
+    /// As many threads as work through `count` elements, each of which may take several (`THREAD`, `THREADS`).
+    #[must_use]
+    pub fn over(mut self, count: usize) -> Launch {
+        let blocks = count.div_ceil(BLOCK as usize).clamp(1, MOST_BLOCKS) as u32;
+        (self.grid, self.block) = ([blocks, 1, 1], [BLOCK, 1, 1]);
+        self
+    }
+
+    /// Bytes of dynamic shared memory (`KILN_SHARED`).
+    #[must_use]
+    pub fn shared(mut self, bytes: u32) -> Launch {
+        self.shared = bytes;
+        self
+    }
+
+    /// The next argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<LaunchArgument>) -> Launch {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// The text that is compiled: the macros, then the source.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.defines {
+            text.push_str(&format!("#define {name} {value}\n"));
+        }
+        text.push_str(&self.source);
+        text
+    }
+}
+
+/// A call of an operation on a GPU that its [`Op::cuda`](crate::Op::cuda) turns into launches. They run in order.
+#[derive(Debug)]
+pub struct CudaCall<'a> {
+    x: &'a [CudaOperand<'a>],
+    y: &'a [Spec],
+    pub(crate) rooms: Vec<usize>,
+    pub(crate) launches: Vec<Launch>,
+    /// The dense copies that have been asked for.
+    copies: Vec<(usize, Pointer)>,
+}
+
+impl<'a> CudaCall<'a> {
+    pub(crate) fn new(x: &'a [CudaOperand<'a>], y: &'a [Spec]) -> CudaCall<'a> {
+        CudaCall { x, y, rooms: Vec::new(), launches: Vec::new(), copies: Vec::new() }
+    }
+
+    /// The operands.
+    pub fn inputs(&self) -> &'a [CudaOperand<'a>] {
+        self.x
+    }
+
+    /// Shapes and types of the results.
+    pub fn outputs(&self) -> &'a [Spec] {
+        self.y
+    }
+
+    /// The elements of operand `i` in row-major order: where they lie, or copied by a launch before those that follow.
+    pub fn dense(&mut self, i: usize) -> Pointer {
+        let x = self.x[i];
+        if x.value.is_none() && x.layout.is_contiguous() {
+            return Pointer(Place::Input(i));
+        }
+        if let Some((_, copy)) = self.copies.iter().find(|(operand, _)| *operand == i) {
+            return *copy;
+        }
+        let room = self.room(x.shape().count() * x.dtype().size());
+        self.launches.push(super::source::copy(&x, i, room));
+        self.copies.push((i, room));
+        room
+    }
+
+    /// The first element of operand `i`, whose layout the kernel reads by; it must lie in memory
+    /// ([`CudaCall::dense`] copies what does not).
+    pub fn strided(&self, i: usize) -> Pointer {
+        Pointer(Place::Input(i))
+    }
+
+    /// The first element of result `i`, which is dense.
+    pub fn output(&self, i: usize) -> Pointer {
+        Pointer(Place::Output(i))
+    }
+
+    /// So many bytes for what only this operation needs, aligned for every type, with arbitrary values.
+    pub fn room(&mut self, bytes: usize) -> Pointer {
+        self.rooms.push(bytes);
+        Pointer(Place::Room(self.rooms.len() - 1))
+    }
+
+    /// Appends a launch. One over an empty result does nothing and may be left out.
+    pub fn launch(&mut self, launch: Launch) {
+        self.launches.push(launch);
+    }
+}
+
+/// The name of an element type in a kernel's source.
+pub(crate) fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::U8 => "u8",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        DType::F32 => "f32",
+        DType::F64 => "f64",
+    }
+}
+
+/// The error of an operation that has no kernel for GPUs.
+pub(crate) fn no_kernel(op: &str) -> Error {
+    Error::new(ErrorKind::Device, op, "has no CUDA kernel")
+        .help("implement Op::cuda for it, or move its operands: .to_device(Device::Cpu)")
+}

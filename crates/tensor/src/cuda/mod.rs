@@ -1,0 +1,33 @@
+//! NVIDIA GPUs: what operations ask of them ([`launch`]), CUDA C++ made of programs ([`source`]), and, with the feature
+//! `cuda`, the driver, memory, compiled kernels and the running of them. Names no operation.
+
+mod launch;
+mod source;
+
+#[cfg(not(feature = "cuda"))]
+mod absent;
+#[cfg(feature = "cuda")]
+mod compile;
+#[cfg(feature = "cuda")]
+mod driver;
+#[cfg(feature = "cuda")]
+mod execute;
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(feature = "cuda")]
+mod library;
+#[cfg(feature = "cuda")]
+mod memory;
+
+#[cfg(not(feature = "cuda"))]
+pub(crate) use absent::*;
+#[cfg(feature = "cuda")]
+pub(crate) use execute::*;
+#[cfg(feature = "cuda")]
+pub(crate) use gpu::count;
+#[cfg(feature = "cuda")]
+pub(crate) use memory::Buffer;
+
+pub(crate) use launch::no_kernel;
+pub use launch::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Pointer};
+pub(crate) use source::pointwise;

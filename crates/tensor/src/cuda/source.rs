@@ -1,0 +1,318 @@
+//! CUDA C++ made of programs: what an elementwise operation computes, printed as a kernel. The same list of instructions
+//! runs as compiled code on the CPU, so nothing is written twice.
+
+use super::launch::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Place, Pointer, type_name};
+use crate::scalar::{Argument, Pointwise, Program};
+use crate::{DType, Layout, Shape};
+use smallvec::SmallVec;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// Bytes that one instruction reads or writes at most.
+const WIDEST: usize = 16;
+
+/// How the elements of an operand are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// One value, an argument of the kernel.
+    Value,
+    /// One element, read once.
+    Single,
+    /// Element `i` of the result's order lies at `i`.
+    Dense,
+    /// By strides: the operand's place among those that are.
+    Strided(usize),
+}
+
+fn access(x: &CudaOperand<'_>, shape: Shape, strided: &mut usize) -> Access {
+    let layout = x.layout().broadcast_to(shape);
+    if x.value().is_some() {
+        Access::Value
+    } else if layout.strides().iter().zip(shape.iter()).all(|(&stride, &length)| stride == 0 || length == 1) {
+        Access::Single
+    } else if layout.is_contiguous() {
+        Access::Dense
+    } else {
+        *strided += 1;
+        Access::Strided(*strided - 1)
+    }
+}
+
+/// Asks for the kernel of a pointwise operation.
+pub(crate) fn pointwise(call: &mut CudaCall<'_>, program: &Pointwise) {
+    let Some(y) = call.outputs().first() else { return };
+    let (shape, count) = (y.shape, y.shape.count());
+    if count == 0 {
+        return;
+    }
+    let x = call.inputs();
+    let y: Vec<Pointer> = (0..call.outputs().len()).map(|i| call.output(i)).collect();
+    let inputs: Vec<Pointer> = (0..x.len()).map(|i| call.strided(i)).collect();
+    call.launch(kernel(program, x, &inputs, shape, &y));
+}
+
+/// The launch that copies operand `number` densely into `to`.
+pub(super) fn copy(x: &CudaOperand<'_>, number: usize, to: Pointer) -> Launch {
+    let dtype = x.dtype();
+    // Bits are copied as the integers of their size; numbers of halves go through single precision unchanged.
+    let compute = match dtype {
+        DType::F16 | DType::BF16 | DType::F32 => DType::F32,
+        DType::F64 => DType::F64,
+        _ => DType::I64,
+    };
+    let itself = Program::new::<false>(1, &[crate::Expr::input(0)]);
+    let program = Pointwise {
+        arguments: vec![Argument::Element(dtype)],
+        compute,
+        program: Arc::new(itself),
+        outputs: vec![dtype],
+    };
+    kernel(&program, &[*x], &[Pointer(Place::Input(number))], *x.shape(), &[to])
+}
+
+/// The kernel of a program over `shape`, with the memory of its operands and results.
+fn kernel(program: &Pointwise, x: &[CudaOperand<'_>], inputs: &[Pointer], shape: Shape, y: &[Pointer]) -> Launch {
+    let count = shape.count();
+    let mut strided = 0;
+    let accesses: Vec<Access> = x.iter().map(|x| access(x, shape, &mut strided)).collect();
+    let walk = Walk::new(x.iter().zip(&accesses).filter(|(_, a)| matches!(a, Access::Strided(_))), shape);
+    let width = width(program, x, &accesses, count, strided > 0);
+    let mut launch = Launch::new(text(program, x, &accesses, &walk, width), "pointwise").over(count.div_ceil(width));
+    launch = launch.arg(count);
+    if let Some(walk) = &walk {
+        launch = launch.arg(walk.argument());
+    }
+    for ((x, &pointer), access) in x.iter().zip(inputs).zip(&accesses) {
+        launch = match (access, x.value()) {
+            (Access::Value, Some(value)) => {
+                launch.arg(LaunchArgument::Bytes(SmallVec::from_slice(value.bytes(x.dtype().size()))))
+            }
+            _ => launch.arg(pointer),
+        };
+    }
+    y.iter().fold(launch, |launch, &y| launch.arg(y))
+}
+
+/// How many elements a thread takes at once.
+fn width(program: &Pointwise, x: &[CudaOperand<'_>], accesses: &[Access], count: usize, strided: bool) -> usize {
+    let dense = || x.iter().zip(accesses).filter(|(_, access)| **access == Access::Dense);
+    let sizes = dense().map(|(x, _)| x.dtype().size()).chain(program.outputs.iter().map(|dtype| dtype.size()));
+    let width = WIDEST / sizes.max().unwrap_or(WIDEST);
+    // Where an operand does not begin at a multiple of what is read at once, elements are read one by one. So are few.
+    let aligned = dense().all(|(x, _)| x.layout().offset % width == 0);
+    if strided || !aligned || count < width * BLOCK as usize { 1 } else { width }
+}
+
+/// The dimensions that strided operands are walked through, as few as can be.
+struct Walk {
+    dims: Vec<usize>,
+    /// Of each operand.
+    steps: Vec<Vec<isize>>,
+}
+
+impl Walk {
+    fn new<'a, 'b: 'a>(
+        operands: impl Iterator<Item = (&'a CudaOperand<'b>, &'a Access)>,
+        shape: Shape,
+    ) -> Option<Walk> {
+        let layouts: Vec<Layout> = operands.map(|(x, _)| x.layout().broadcast_to(shape)).collect();
+        (!layouts.is_empty()).then(|| Walk::of(&layouts, shape))
+    }
+
+    fn of(layouts: &[Layout], shape: Shape) -> Walk {
+        let mut walk = Walk { dims: Vec::new(), steps: vec![Vec::new(); layouts.len()] };
+        for axis in (0..shape.rank()).filter(|&axis| shape[axis] != 1) {
+            let length = shape[axis];
+            let joins = !walk.dims.is_empty()
+                && layouts.iter().zip(&walk.steps).all(|(layout, steps)| {
+                    steps.last().is_some_and(|&step| step == layout.strides()[axis] * length as isize)
+                });
+            if joins && let Some(last) = walk.dims.last_mut() {
+                *last *= length;
+                for (layout, steps) in layouts.iter().zip(&mut walk.steps) {
+                    if let Some(step) = steps.last_mut() {
+                        *step = layout.strides()[axis];
+                    }
+                }
+            } else {
+                walk.dims.push(length);
+                for (layout, steps) in layouts.iter().zip(&mut walk.steps) {
+                    steps.push(layout.strides()[axis]);
+                }
+            }
+        }
+        if walk.dims.is_empty() {
+            walk.dims.push(1);
+            walk.steps.iter_mut().for_each(|steps| steps.push(0));
+        }
+        walk
+    }
+
+    fn rank(&self) -> usize {
+        self.dims.len()
+    }
+
+    /// The bytes of a `kiln::Walk`.
+    fn argument(&self) -> LaunchArgument {
+        let dims = self.dims.iter().map(|&length| length as i64);
+        let steps = self.steps.iter().flatten().map(|&step| step as i64);
+        LaunchArgument::Bytes(dims.chain(steps).flat_map(i64::to_ne_bytes).collect())
+    }
+}
+
+/// Writes into a string, which does not fail.
+macro_rules! put {
+    ($to:expr, $($format:tt)*) => {
+        write!($to, $($format)*).unwrap_or_else(|_| unreachable!("a string takes all that is written"))
+    };
+}
+
+fn text(program: &Pointwise, x: &[CudaOperand<'_>], accesses: &[Access], walk: &Option<Walk>, width: usize) -> String {
+    let compute = type_name(program.compute);
+    let mut text = String::new();
+    // One element: what the operands hold, and the results.
+    put!(text, "INLINE void one(i64 i");
+    x.iter().enumerate().for_each(|(i, x)| put!(text, ", {} x{i}", type_name(x.dtype())));
+    program.outputs.iter().enumerate().for_each(|(i, y)| put!(text, ", {}& y{i}", type_name(*y)));
+    put!(text, ") {{\n");
+    let mut operand = 0;
+    for (i, argument) in program.arguments.iter().enumerate() {
+        put!(text, "    {compute} in{i} = ");
+        match *argument {
+            Argument::Element(_) | Argument::Number(_) => {
+                put!(text, "kiln::load<{compute}>(x{operand});\n");
+                operand += 1;
+            }
+            Argument::Index => put!(text, "({compute})i;\n"),
+            Argument::Random { distribution, dtype, key } => {
+                let key_and_first = format!("x{key}, x{}, i, x{}", key + 1, key + 2);
+                match distribution.parameters() {
+                    1 => put!(text, "kiln::load<{compute}>(kiln::bernoulli({key_and_first}));\n"),
+                    _ => put!(
+                        text,
+                        "kiln::load<{compute}>(kiln::Draw<{}>::{}({key_and_first}, x{}));\n",
+                        type_name(dtype),
+                        distribution.name(),
+                        key + 3
+                    ),
+                }
+                operand = key + 2 + distribution.parameters();
+            }
+        }
+    }
+    let results = statements(&mut text, "    ", &program.program, program.compute, "in");
+    for (i, (result, dtype)) in results.iter().zip(&program.outputs).enumerate() {
+        put!(text, "    y{i} = kiln::store<{}>({result});\n", type_name(*dtype));
+    }
+    put!(text, "}}\n\n");
+    put!(text, "KERNEL __launch_bounds__({BLOCK}) pointwise(i64 n");
+    if let Some(walk) = walk {
+        put!(text, ", kiln::Walk<{}, {}> walk", walk.rank(), walk.steps.len());
+    }
+    for (i, (x, access)) in x.iter().zip(accesses).enumerate() {
+        match access {
+            Access::Value => put!(text, ", {} x{i}", type_name(x.dtype())),
+            // A result may lie where an operand lies, so neither is `__restrict__`.
+            _ => put!(text, ", const {}* p{i}", type_name(x.dtype())),
+        }
+    }
+    program.outputs.iter().enumerate().for_each(|(i, y)| put!(text, ", {}* q{i}", type_name(*y)));
+    put!(text, ") {{\n");
+    for (i, (x, access)) in x.iter().zip(accesses).enumerate() {
+        if *access == Access::Single {
+            put!(text, "    {} x{i} = *p{i};\n", type_name(x.dtype()));
+        }
+    }
+    let outputs = program.outputs.iter().map(|dtype| type_name(*dtype)).enumerate();
+    let operands = |dense: &dyn Fn(usize) -> String| -> String {
+        let operand = |(i, access): (usize, &Access)| match access {
+            Access::Value | Access::Single => format!(", x{i}"),
+            Access::Dense => format!(", {}", dense(i)),
+            Access::Strided(place) => format!(", p{i}[at[{place}]]"),
+        };
+        accesses.iter().enumerate().map(operand).collect()
+    };
+    let results = |name: &dyn Fn(usize) -> String| -> String {
+        (0..program.outputs.len()).map(|i| format!(", {}", name(i))).collect()
+    };
+    if width == 1 {
+        put!(text, "    for (i64 i = THREAD; i < n; i += THREADS) {{\n");
+        if let Some(walk) = walk {
+            put!(text, "        i64 at[{}];\n        walk.at(i, at);\n", walk.steps.len());
+        }
+        let (x, y) = (operands(&|i| format!("p{i}[i]")), results(&|i| format!("r{i}")));
+        outputs.clone().for_each(|(i, dtype)| put!(text, "        {dtype} r{i};\n"));
+        put!(text, "        one(i{x}{y});\n");
+        outputs.for_each(|(i, _)| put!(text, "        q{i}[i] = r{i};\n"));
+        put!(text, "    }}\n}}\n");
+        return text;
+    }
+    put!(text, "    for (i64 i = THREAD * {width}; i < n; i += THREADS * {width}) {{\n");
+    put!(text, "        if (i + {width} <= n) {{\n");
+    for (i, (x, access)) in x.iter().zip(accesses).enumerate() {
+        if *access == Access::Dense {
+            put!(
+                text,
+                "            kiln::Pack<{}, {width}> a{i} = kiln::read<{width}>(p{i} + i);\n",
+                type_name(x.dtype())
+            );
+        }
+    }
+    outputs.clone().for_each(|(i, dtype)| put!(text, "            kiln::Pack<{dtype}, {width}> b{i};\n"));
+    let (x, y) = (operands(&|i| format!("a{i}.v[k]")), results(&|i| format!("b{i}.v[k]")));
+    put!(text, "#pragma unroll\n            for (int k = 0; k < {width}; k++) one(i + k{x}{y});\n");
+    outputs.clone().for_each(|(i, _)| put!(text, "            kiln::write<{width}>(q{i} + i, b{i});\n"));
+    let (x, y) = (operands(&|i| format!("p{i}[j]")), results(&|i| format!("r{i}")));
+    put!(text, "        }} else {{\n            for (i64 j = i; j < n; j++) {{\n");
+    outputs.clone().for_each(|(i, dtype)| put!(text, "                {dtype} r{i};\n"));
+    put!(text, "                one(j{x}{y});\n");
+    outputs.for_each(|(i, _)| put!(text, "                q{i}[j] = r{i};\n"));
+    put!(text, "            }}\n        }}\n    }}\n}}\n");
+    text
+}
+
+/// Writes the instructions of a program as statements on variables `{input}0`, `{input}1`, … and gives the names of the
+/// results.
+fn statements(text: &mut String, indent: &str, program: &Program, compute: DType, input: &str) -> Vec<String> {
+    let compute_name = type_name(compute);
+    program.print(
+        &mut |line, is_mask| {
+            let dtype = if is_mask { "bool" } else { compute_name };
+            put!(text, "{indent}{dtype} {line};\n");
+        },
+        &|value| literal(value, compute),
+        input,
+    )
+}
+
+/// A constant of the type that is computed in, to the bit.
+fn literal(value: f64, compute: DType) -> String {
+    match compute {
+        DType::F32 => format!("kiln::float_of({:#x}u)", (value as f32).to_bits()),
+        DType::F64 => format!("kiln::double_of({:#x}ull)", value.to_bits()),
+        _ => format!("(i64){:#x}ull", value as i64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Elementwise, Sigmoid};
+    use crate::{Op, Spec};
+
+    #[test]
+    fn a_program_becomes_a_kernel() {
+        let spec = Spec::new(Shape::from_slice(&[1000]), DType::F16);
+        let layout = Layout::contiguous(spec.shape);
+        let x = [CudaOperand::new(spec, &layout, None)];
+        let y = [spec];
+        let mut call = CudaCall::new(&x, &y);
+        let op = Elementwise::<_, 1, 1>(Sigmoid);
+        op.cuda(&mut call).unwrap();
+        let [launch] = &call.launches[..] else { panic!("{:?}", call.launches) };
+        let text = launch.text();
+        assert!(text.contains("f32 t1 = kiln::sigmoid(t0);"), "{text}");
+        assert!(text.contains("kiln::Pack<f16, 8> a0"), "{text}");
+        assert_eq!((launch.grid, launch.arguments.len()), ([1, 1, 1], 3));
+    }
+}
