@@ -49,7 +49,7 @@ mod watch;
 pub use axes::{Axes, IntoAxes, keep};
 pub use cpu::buffer::release_cached;
 pub use cpu::simd::{Isa, with_isa};
-pub use cuda::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Pointer};
+pub use cuda::{BLOCK, CudaCall, CudaOperand, Fault, Launch, LaunchArgument, Pointer};
 pub use device::{Device, DeviceMemory};
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};

@@ -73,8 +73,9 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
         }
     };
     gpu.enter()?;
+    let faults = call.tell.take().map_or([0; 2], |tell| gpu.faults().of(tell));
     for launch in &call.launches {
-        start(gpu, launch, &address).map_err(|error| error.renamed("cuda", op.name()))?;
+        start(gpu, launch, &address, &faults).map_err(|error| error.renamed("cuda", op.name()))?;
     }
     for (spec, buffer) in out.iter().zip(results) {
         y.push(Tensor { storage: Storage::Cuda(buffer), layout: Layout::contiguous(spec.shape), dtype: spec.dtype });
@@ -83,14 +84,14 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
 }
 
 /// Puts a launch into the stream.
-fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr) -> Result<()> {
+fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr, faults: &[u64; 2]) -> Result<()> {
     let function = gpu.kernels().function(launch)?;
     // The driver copies what these point to before it returns.
     let mut pointers: SmallVec<[sys::CUdeviceptr; 16]> = SmallVec::new();
     for argument in &launch.arguments {
         pointers.push(match argument {
             LaunchArgument::Pointer(pointer) => address(pointer.0),
-            LaunchArgument::Bytes(_) => 0,
+            LaunchArgument::Bytes(_) | LaunchArgument::Faults => 0,
         });
     }
     let mut arguments: SmallVec<[*mut c_void; 16]> = SmallVec::new();
@@ -98,6 +99,7 @@ fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr
         arguments.push(match argument {
             LaunchArgument::Pointer(_) => (&raw mut *pointer).cast(),
             LaunchArgument::Bytes(bytes) => bytes.as_ptr().cast_mut().cast(),
+            LaunchArgument::Faults => faults.as_ptr().cast_mut().cast(),
         });
     }
     let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);

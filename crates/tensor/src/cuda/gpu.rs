@@ -3,6 +3,7 @@
 
 use super::compile::{Compiler, Kernels};
 use super::driver::check;
+use super::faults::Faults;
 use super::library::DRIVER;
 use super::memory::Pool;
 use crate::{Device, Error, ErrorKind, Result};
@@ -22,6 +23,7 @@ pub(super) struct Gpu {
     pub(super) stream: sys::CUstream,
     pool: Mutex<Pool>,
     kernels: Mutex<Kernels>,
+    faults: Mutex<Faults>,
 }
 
 // SAFETY: handles of the driver may be used from any thread that has made the context current.
@@ -116,6 +118,7 @@ impl Gpu {
             stream,
             pool: Mutex::default(),
             kernels: Mutex::new(Kernels::new(compiler)),
+            faults: Mutex::new(Faults::new(stream)?),
         })
     }
 
@@ -126,10 +129,21 @@ impl Gpu {
     }
 
     /// Waits for all that was asked of the device.
-    pub(super) fn finish(&self) -> Result<()> {
+    pub(super) fn wait(&self) -> Result<()> {
         self.enter()?;
         // SAFETY: the stream is this device's.
         check(unsafe { sys::cuStreamSynchronize(self.stream) }, "a kernel has failed")
+    }
+
+    /// [`Gpu::wait`], and what kernels have found wrong with values.
+    pub(super) fn finish(&self) -> Result<()> {
+        self.wait()?;
+        let mut faults = self.faults();
+        if faults.is_pending() { faults.look(self.stream) } else { Ok(()) }
+    }
+
+    pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {

@@ -6,6 +6,8 @@ use crate::storage::Uniform;
 use crate::{DType, Error, ErrorKind, Layout, Shape, Spec};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 /// Threads of a block where a kernel has no reason for another number.
 pub const BLOCK: u32 = 256;
@@ -74,7 +76,32 @@ pub enum LaunchArgument {
     Pointer(Pointer),
     /// The bytes of a value, as the kernel's parameter has them.
     Bytes(SmallVec<[u8; 16]>),
+    /// Where the kernel reports what it finds wrong with the values, a `kiln::Faults`: [`CudaCall::faults`].
+    Faults,
 }
+
+/// What a kernel has found wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The position that it named.
+    pub position: i64,
+    pub(crate) bits: u64,
+}
+
+impl Fault {
+    /// The value that it named, where that is a whole number.
+    pub fn integer(&self) -> i64 {
+        self.bits as i64
+    }
+
+    /// The value that it named, where that is an `f64`.
+    pub fn number(&self) -> f64 {
+        f64::from_bits(self.bits)
+    }
+}
+
+/// Makes the error of a fault.
+pub(crate) type Tell = Arc<dyn Fn(Fault) -> Error + Send + Sync>;
 
 impl From<Pointer> for LaunchArgument {
     fn from(pointer: Pointer) -> LaunchArgument {
@@ -182,7 +209,6 @@ impl Launch {
 }
 
 /// A call of an operation on a GPU that its [`Op::cuda`](crate::Op::cuda) turns into launches. They run in order.
-#[derive(Debug)]
 pub struct CudaCall<'a> {
     x: &'a [CudaOperand<'a>],
     y: &'a [Spec],
@@ -190,11 +216,18 @@ pub struct CudaCall<'a> {
     pub(crate) launches: Vec<Launch>,
     /// The dense copies that have been asked for.
     copies: Vec<(usize, Pointer)>,
+    pub(crate) tell: Option<Tell>,
+}
+
+impl fmt::Debug for CudaCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CudaCall").field("rooms", &self.rooms).field("launches", &self.launches).finish_non_exhaustive()
+    }
 }
 
 impl<'a> CudaCall<'a> {
     pub(crate) fn new(x: &'a [CudaOperand<'a>], y: &'a [Spec]) -> CudaCall<'a> {
-        CudaCall { x, y, rooms: Vec::new(), launches: Vec::new(), copies: Vec::new() }
+        CudaCall { x, y, rooms: Vec::new(), launches: Vec::new(), copies: Vec::new(), tell: None }
     }
 
     /// The operands.
@@ -237,6 +270,13 @@ impl<'a> CudaCall<'a> {
     pub fn room(&mut self, bytes: usize) -> Pointer {
         self.rooms.push(bytes);
         Pointer(Place::Room(self.rooms.len() - 1))
+    }
+
+    /// An argument by which kernels of this call report what only values show. The error that `tell` makes of the first report
+    /// comes when the host next reads from the device.
+    pub fn faults(&mut self, tell: impl Fn(Fault) -> Error + Send + Sync + 'static) -> LaunchArgument {
+        self.tell = Some(Arc::new(tell));
+        LaunchArgument::Faults
     }
 
     /// Appends a launch. One over an empty result does nothing and may be left out.

@@ -101,7 +101,7 @@ impl Buffer {
     pub(super) fn copy_from(&self, other: &Buffer) -> Result<()> {
         assert!(other.bytes <= self.bytes, "a copy stays inside of the buffer");
         // What is copied has to be there, and the other block must not be given out again meanwhile.
-        other.gpu.finish()?;
+        other.gpu.wait()?;
         self.gpu.enter()?;
         // SAFETY: both blocks have so many bytes, and live longer than the copy, which is waited for.
         let result = unsafe {
@@ -114,7 +114,7 @@ impl Buffer {
             }
         };
         check(result, "the elements cannot be copied between devices")?;
-        self.gpu.finish()
+        self.gpu.wait()
     }
 }
 
@@ -175,7 +175,7 @@ impl Pool {
 
     /// Gives the blocks that wait back to the driver.
     pub(super) fn release(&mut self, gpu: &Gpu) -> Result<()> {
-        gpu.finish()?;
+        gpu.wait()?;
         for (_, blocks) in std::mem::take(&mut self.free) {
             for start in blocks {
                 // SAFETY: a block that waits is nobody's, and what used it is done.

@@ -13,6 +13,8 @@ mod driver;
 #[cfg(feature = "cuda")]
 mod execute;
 #[cfg(feature = "cuda")]
+mod faults;
+#[cfg(feature = "cuda")]
 mod gpu;
 #[cfg(feature = "cuda")]
 mod library;
@@ -29,5 +31,5 @@ pub(crate) use gpu::count;
 pub(crate) use memory::Buffer;
 
 pub(crate) use launch::no_kernel;
-pub use launch::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Pointer};
+pub use launch::{BLOCK, CudaCall, CudaOperand, Fault, Launch, LaunchArgument, Pointer};
 pub(crate) use source::pointwise;

@@ -201,6 +201,21 @@ template <int RANK, int N> struct Walk {
     }
 };
 
+// ---- What only values show, such as an index out of range: the first report is told when the host reads next.
+
+struct Faults {
+    u64* report;
+    i64 id;
+};
+INLINE void fault(Faults faults, i64 position, u64 value) {
+    if (atomicCAS(faults.report, 0ull, 1ull) != 0ull) return;
+    faults.report[1] = (u64)faults.id;
+    faults.report[2] = (u64)position;
+    faults.report[3] = value;
+}
+INLINE void fault(Faults faults, i64 position, i64 value) { fault(faults, position, (u64)value); }
+INLINE void fault(Faults faults, i64 position, f64 value) { fault(faults, position, bits_of(value)); }
+
 // ---- Scalar functions, each for the three types that are computed in.
 
 INLINE f32 add(f32 a, f32 b) { return a + b; }

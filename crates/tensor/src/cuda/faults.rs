@@ -1,0 +1,76 @@
+//! What kernels find wrong with values. They write the first report into memory of the device, which is looked at whenever
+//! the host waits for the device anyway: no step of training waits for it.
+
+use super::driver::check;
+use super::launch::{Fault, Tell};
+use crate::Result;
+use cudarc::driver::sys::{self, CUdeviceptr, CUstream};
+use std::collections::VecDeque;
+
+/// The report of a device, and who can tell what one means.
+#[derive(Default)]
+pub(super) struct Faults {
+    /// Four numbers: whether there is one, of which call, the position, the value.
+    report: CUdeviceptr,
+    /// The calls that may still report, the first of which has this number.
+    calls: VecDeque<Tell>,
+    first: i64,
+}
+
+impl Faults {
+    const WORDS: usize = 4;
+
+    /// Memory for the report. The device is the thread's.
+    pub(super) fn new(stream: CUstream) -> Result<Faults> {
+        let mut report = 0;
+        // SAFETY: the target is a variable here.
+        check(unsafe { sys::cuMemAlloc_v2(&mut report, 8 * Self::WORDS) }, "there is no memory for reports")?;
+        let faults = Faults { report, ..Faults::default() };
+        faults.clear(stream)?;
+        Ok(faults)
+    }
+
+    fn clear(&self, stream: CUstream) -> Result<()> {
+        static ZEROS: [u64; Faults::WORDS] = [0; Faults::WORDS];
+        // SAFETY: the report is as large; what is copied lives for ever.
+        let result = unsafe { sys::cuMemcpyHtoDAsync_v2(self.report, ZEROS.as_ptr().cast(), 8 * Self::WORDS, stream) };
+        check(result, "reports cannot be cleared")
+    }
+
+    /// The `kiln::Faults` of a call.
+    pub(super) fn of(&mut self, tell: Tell) -> [u64; 2] {
+        self.calls.push_back(tell);
+        [self.report, (self.first + self.calls.len() as i64 - 1) as u64]
+    }
+
+    /// Whether a call may have reported something.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// What was reported, when the stream has nothing left to do.
+    ///
+    /// # Errors
+    /// The report, as the operation tells it.
+    pub(super) fn look(&mut self, stream: CUstream) -> Result<()> {
+        let mut words = [0u64; Self::WORDS];
+        // SAFETY: there is room for the words, and the copy is waited for.
+        unsafe {
+            let bytes = 8 * Self::WORDS;
+            check(
+                sys::cuMemcpyDtoHAsync_v2(words.as_mut_ptr().cast(), self.report, bytes, stream),
+                "no report can be read",
+            )?;
+            check(sys::cuStreamSynchronize(stream), "a kernel has failed")?;
+        }
+        let [reported, call, position, bits] = words;
+        let tell = self.calls.get((call as i64 - self.first) as usize).cloned();
+        self.first += self.calls.len() as i64;
+        self.calls.clear();
+        if reported == 0 {
+            return Ok(());
+        }
+        self.clear(stream)?;
+        tell.map_or(Ok(()), |tell| Err(tell(Fault { position: position as i64, bits })))
+    }
+}
