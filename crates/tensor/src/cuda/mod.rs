@@ -32,4 +32,4 @@ pub(crate) use memory::Buffer;
 
 pub(crate) use launch::no_kernel;
 pub use launch::{BLOCK, CudaCall, CudaOperand, Fault, Launch, LaunchArgument, Pointer};
-pub(crate) use source::pointwise;
+pub(crate) use source::{FoldProgram, fold, pointwise};

@@ -122,6 +122,23 @@ impl Program {
         self.outputs.iter().map(|&o| values[o].number()).collect()
     }
 
+    /// One program for this and `other`, which differ in constants alone, where those are `value` here and `other_value` there:
+    /// such a constant is one more argument, the last. `None` where they differ in anything else.
+    pub(crate) fn generalized(&self, value: f64, other: &Program, other_value: f64) -> Option<Program> {
+        if (self.steps.len(), &self.outputs, self.inputs) != (other.steps.len(), &other.outputs, other.inputs) {
+            return None;
+        }
+        let mut steps = self.steps.clone();
+        for (step, other) in steps.iter_mut().zip(&other.steps).filter(|(step, other)| step != other) {
+            let differs = (Step::Literal(value.to_bits()), Step::Literal(other_value.to_bits()));
+            if (*step, *other) != differs {
+                return None;
+            }
+            *step = Step::Input(self.inputs);
+        }
+        Some(Program { inputs: self.inputs + 1, steps, outputs: self.outputs.clone() })
+    }
+
     /// Writes it down in a language with functions of two or three arguments: `line` gets `name = value` of each instruction
     /// and whether that is true or false, `literal` writes a constant, and argument `i` is the variable `{input}{i}`. Gives
     /// the names of the results.

@@ -11,9 +11,14 @@ pub use fold::*;
 pub use others::ProductOfOthers;
 pub use statistics::{Spread, StatisticsOps};
 
+use super::elementwise::computed_in;
 use super::elementwise::{Elementwise, ElementwiseOp, Itself, broadcast_all};
 use super::{Function, Value};
-use crate::{Arity, CpuCall, DType, DynOp, Error, IntoAxes, MAX_RANK, Op, Result, Scalar, Shape, Spec, Specs};
+use crate::cuda::{self, FoldProgram};
+use crate::scalar::Program;
+use crate::{
+    Arity, CpuCall, CudaCall, DType, DynOp, Error, Expr, IntoAxes, MAX_RANK, Op, Result, Scalar, Shape, Spec, Specs,
+};
 use std::sync::Arc;
 
 /// Folds some dimensions of a tensor, or of what a function makes of several tensors that broadcast together: the sum of
@@ -45,6 +50,30 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Reduc
     /// The type of what is folded.
     fn elements(x: &[Spec]) -> Result<DType> {
         if P::IS_ITSELF { Ok(x[0].dtype) } else { Elementwise::<P, IN, 1>::compute_dtype(x) }
+    }
+
+    /// The fold of `count` elements of a type as instructions.
+    fn program(&self, elements: DType, count: usize) -> FoldProgram {
+        let wide = matches!(F::KIND, FoldKind::Float | FoldKind::Double);
+        let compute = match computed_in(elements) {
+            DType::I64 if wide => DType::F64,
+            other => other,
+        };
+        // A fold that single precision may lose is folded in double at once: a GPU waits for memory meanwhile.
+        let is_doubtful = compute == DType::F32 && self.fold.is_doubtful(f64::NAN);
+        let states = |from: usize| std::array::from_fn::<_, STATE, _>(|i| Expr::<false>::input(from + i));
+        let finish = |count: f64| Program::new(STATE, &[self.fold.finish(states(0), count)]);
+        FoldProgram {
+            front: (!P::IS_ITSELF)
+                .then(|| Program::new(IN, &self.front.call(std::array::from_fn(Expr::<false>::input)))),
+            compute,
+            accumulate: if is_doubtful { DType::F64 } else { compute },
+            start: Program::new(0, &self.fold.start::<Expr>()),
+            take: Program::new(STATE + 1, &self.fold.take(states(0), Expr::input(STATE))),
+            join: Program::new(2 * STATE, &self.fold.join(states(0), states(STATE))),
+            finish: of_any_count::<STATE>(&finish, count as f64),
+            count,
+        }
     }
 
     /// The shape of the result.
@@ -86,6 +115,30 @@ impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Op fo
         }
         run::reduce(self, Self::elements(&specs)?, x, &mut y[0])
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs: Vec<Spec> = call.inputs().iter().map(|x| x.spec()).collect();
+        let shape = self.folded(&specs)?;
+        cuda::fold(call, &self.program(Self::elements(&specs)?, self.count(&shape)), shape, &self.axes);
+        Ok(())
+    }
+}
+
+/// A program that takes the count as its last argument, so that one kernel serves every count; where the count is more than
+/// a constant in it, the program of this count.
+fn of_any_count<const STATE: usize>(finish: &dyn Fn(f64) -> Program, count: f64) -> Program {
+    // Numbers that no fold has for a constant of its own.
+    const PROBES: [f64; 2] = [1_009.0, 2_003.0];
+    let [one, other] = PROBES.map(finish);
+    let exact = finish(count);
+    let general = one.generalized(PROBES[0], &other, PROBES[1]);
+    let agrees = |general: &Program| {
+        let mut arguments: Vec<f64> = (0..STATE).map(|i| 0.75 + i as f64).collect();
+        let wanted = exact.call(&arguments);
+        arguments.push(count);
+        wanted[0].to_bits() == general.call(&arguments)[0].to_bits()
+    };
+    general.filter(agrees).unwrap_or(exact)
 }
 
 /// Where the gradient of a folded element comes from: [`FoldRule`] with what it needs.
