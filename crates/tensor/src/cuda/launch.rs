@@ -127,6 +127,20 @@ impl From<usize> for LaunchArgument {
     }
 }
 
+impl From<&[i64]> for LaunchArgument {
+    /// A struct of so many `i64`, or of arrays of them.
+    fn from(values: &[i64]) -> LaunchArgument {
+        LaunchArgument::Bytes(values.iter().flat_map(|value| value.to_ne_bytes()).collect())
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for LaunchArgument {
+    /// A struct of so many `i64`.
+    fn from(values: [usize; N]) -> LaunchArgument {
+        LaunchArgument::Bytes(values.iter().flat_map(|&value| (value as i64).to_ne_bytes()).collect())
+    }
+}
+
 /// One launch of a kernel written in CUDA C++. Its source begins with Kiln's prelude (`prelude.cuh`), which has the element
 /// types, their conversions and the scalar functions.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,6 +195,22 @@ impl Launch {
         let blocks = count.div_ceil(BLOCK as usize).clamp(1, MOST_BLOCKS) as u32;
         (self.grid, self.block) = ([blocks, 1, 1], [BLOCK, 1, 1]);
         self
+    }
+
+    /// So many blocks of the size that was set, or as many as make sense, of which each goes on to further work
+    /// (`for (i64 i = blockIdx.x; i < count; i += gridDim.x)`).
+    #[must_use]
+    pub fn blocks(mut self, count: usize) -> Launch {
+        self.grid = [count.clamp(1, 16 * MOST_BLOCKS) as u32, 1, 1];
+        self
+    }
+
+    /// The next argument: where the elements of operands lie in row-major order of `shape`, each relative to the first. In the
+    /// kernel it is a `kiln::Walk<RANK, N>` of N operands; the macro `RANK` is defined.
+    #[must_use]
+    pub fn walk(self, shape: Shape, operands: &[Layout]) -> Launch {
+        let (rank, walk) = super::source::walk(shape, operands);
+        self.define("RANK", rank.to_string()).arg(walk)
     }
 
     /// Bytes of dynamic shared memory (`KILN_SHARED`).
@@ -259,6 +289,16 @@ impl<'a> CudaCall<'a> {
     /// ([`CudaCall::dense`] copies what does not).
     pub fn strided(&self, i: usize) -> Pointer {
         Pointer(Place::Input(i))
+    }
+
+    /// The first element of operand `i`, and how its elements lie from there on: where it lies already, or, if it is one value
+    /// that lies in no memory, in a copy.
+    pub fn placed(&mut self, i: usize) -> (Pointer, Layout) {
+        let x = self.x[i];
+        match x.value {
+            None => (self.strided(i), Layout { offset: 0, ..*x.layout }),
+            Some(_) => (self.dense(i), Layout::contiguous(*x.shape())),
+        }
     }
 
     /// The first element of result `i`, which is dense.

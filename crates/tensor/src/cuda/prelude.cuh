@@ -35,7 +35,7 @@ INLINE u64 bits_of(f64 x) { return (u64)__double_as_longlong(x); }
 // ---- Conversions between element types, as `Element` of `dtype.rs` says.
 
 INLINE f32 widen(f16 x) {
-#ifdef __CUDACC_RTC__
+#if defined(__CUDACC_RTC__) && !defined(KILN_FAKE)
     f32 y;
     asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
     return y;
@@ -50,7 +50,7 @@ INLINE f32 widen(f16 x) {
 
 INLINE f16 to_f16(f32 x) {
     f16 y;
-#ifdef __CUDACC_RTC__
+#if defined(__CUDACC_RTC__) && !defined(KILN_FAKE)
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
 #else
     u32 bits = bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffffu;
@@ -177,6 +177,13 @@ template <int N, class T> INLINE void write(T* y, const Pack<T, N>& pack) { *rei
 
 // ---- Where the elements of strided operands lie: dimensions, and the steps of N operands through them.
 
+// A quotient and what is left; neither number is negative. A division of 64 bits takes ten times as long as one of 32.
+INLINE i64 divide(i64 a, i64 b, i64* left) {
+    i64 quotient = ((u64)a | (u64)b) >> 32 == 0 ? (i64)((u32)a / (u32)b) : a / b;
+    *left = a - quotient * b;
+    return quotient;
+}
+
 template <int RANK, int N> struct Walk {
     i64 dims[RANK];
     i64 steps[N][RANK];
@@ -184,18 +191,9 @@ template <int RANK, int N> struct Walk {
         for (int i = 0; i < N; i++) offsets[i] = 0;
 #pragma unroll
         for (int axis = RANK - 1; axis > 0; axis--) {
-            i64 rest;
             i64 place;
-            // A division of 64 bits takes ten times as long.
-            if (((u64)index | (u64)dims[axis]) >> 32 == 0) {
-                rest = (i64)((u32)index / (u32)dims[axis]);
-                place = (i64)((u32)index - (u32)rest * (u32)dims[axis]);
-            } else {
-                rest = index / dims[axis];
-                place = index - rest * dims[axis];
-            }
+            index = divide(index, dims[axis], &place);
             for (int i = 0; i < N; i++) offsets[i] += place * steps[i][axis];
-            index = rest;
         }
         for (int i = 0; i < N; i++) offsets[i] += index * steps[i][0];
     }

@@ -103,6 +103,12 @@ fn width(program: &Pointwise, x: &[CudaOperand<'_>], accesses: &[Access], count:
     if strided || !aligned || count < width * BLOCK as usize { 1 } else { width }
 }
 
+/// Rank and argument of a `kiln::Walk` of these operands in row-major order of `shape`.
+pub(super) fn walk(shape: Shape, operands: &[Layout]) -> (usize, LaunchArgument) {
+    let walk = Walk::of(operands, shape);
+    (walk.rank(), walk.argument())
+}
+
 /// The dimensions that strided operands are walked through, as few as can be.
 struct Walk {
     dims: Vec<usize>,
