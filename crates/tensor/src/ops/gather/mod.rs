@@ -1,13 +1,15 @@
 //! Reading and writing at indices: gather and its reverse, whole rows, one-hot vectors. Indices out of range are errors;
 //! negative ones are too.
 
+mod cuda;
+
 use super::{Apply, Value, ViewOps};
 use crate::cpu::load::prefetch;
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::run::no_indices;
 use crate::{
-    Arity, CpuCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
+    Arity, CpuCall, CudaCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
 };
 
 /// `y[i][j][k] = x[index[i][j][k]][j][k]` along axis 0, and likewise along the others.
@@ -56,12 +58,14 @@ fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Scratch<
     let count = index.len();
     let valid = |(at, &i): (usize, &i64)| match usize::try_from(i) {
         Ok(i) if i < length => Ok(i),
-        _ => {
-            let text = format!("index {i} at position {at} is out of range 0..{length}");
-            Err(Error::index(op, text).of_element(at, count))
-        }
+        _ => Err(out_of_range(op, i, at, length, count)),
     };
     index.iter().enumerate().map(valid).collect()
+}
+
+/// The error of index `i`, the one at this position of `count`.
+fn out_of_range(op: &str, i: i64, at: usize, length: usize, count: usize) -> Error {
+    Error::index(op, format!("index {i} at position {at} is out of range 0..{length}")).of_element(at, count)
 }
 
 /// Every dimension of `small` but the axis, if there is one, is at most that of `large`.
@@ -129,6 +133,11 @@ impl Op for Gather {
         });
         Ok(())
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::gather(self, call);
+        Ok(())
+    }
 }
 
 impl Op for ScatterAdd {
@@ -167,6 +176,11 @@ impl Op for ScatterAdd {
             let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, self.axis, &at).zip(0..).collect();
             add_rows(y, &source, &mut pairs, 1);
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::scatter_add(self, call);
         Ok(())
     }
 }
@@ -262,6 +276,11 @@ impl Op for IndexSelect {
         });
         Ok(())
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::index_select(self, call);
+        Ok(())
+    }
 }
 
 impl Op for IndexAdd {
@@ -300,6 +319,11 @@ impl Op for IndexAdd {
                 add_rows(y, &source, &mut pairs, inner);
             }
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::index_add(self, call);
         Ok(())
     }
 }

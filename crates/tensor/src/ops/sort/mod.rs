@@ -1,9 +1,13 @@
 //! Order along one axis: positions sorted by value, from which sorted values, their gradients and the top few follow.
 
+mod cuda;
+
+pub(crate) use cuda::{PAIR, PAIRS, sort_pairs};
+
 use super::{Apply, ArgReduceOps, GatherOps, Value, ViewOps};
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
-use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, Tensor, with_element};
+use crate::{CpuCall, CudaCall, DType, Element, Op, Result, Spec, Specs, Tensor, with_element};
 
 /// The positions along one axis in the order of the values. Equal values keep their order; NaN is the largest.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +52,11 @@ impl Op for ArgSort {
                 }
             });
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::argsort(self, call);
         Ok(())
     }
 }
