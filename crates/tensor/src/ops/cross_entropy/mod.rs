@@ -1,11 +1,13 @@
 //! Cross-entropy between logits and class labels, fused: the probabilities are never stored.
 
+mod cuda;
+
 use super::softmax;
 use super::{Apply, Value};
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::scalar::Real;
-use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Spec, Specs, View, ViewMut};
+use crate::{Arity, CpuCall, CudaCall, DType, Element, Error, Op, Result, Spec, Specs, View, ViewMut};
 
 /// `ln Σ exp(logits) - logits[label]` for each row of logits `[…, C]` and its integer label `[…]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,18 +40,21 @@ fn check(x: &[Spec]) -> Result<()> {
     Ok(())
 }
 
+/// The error of a label, that of one of `count` rows.
+fn no_class(label: i64, row: usize, classes: usize, count: usize) -> Error {
+    let text = format!("label {label} at position {row} is not below {classes}, the number of classes");
+    Error::index("cross_entropy", text)
+        .of_element(row, count)
+        .help("labels count from 0; the last layer needs one unit for each class")
+}
+
 /// The labels, each checked to be one of `classes`.
 fn checked_labels(labels: &View<'_>, classes: usize) -> Result<Scratch<usize>> {
     let labels = labels.indices("cross_entropy")?;
     let count = labels.len();
     let valid = |(row, &label): (usize, &i64)| match usize::try_from(label) {
         Ok(label) if label < classes => Ok(label),
-        _ => Err(Error::index(
-            "cross_entropy",
-            format!("label {label} at position {row} is not below {classes}, the number of classes"),
-        )
-        .of_element(row, count)
-        .help("labels count from 0; the last layer needs one unit for each class")),
+        _ => Err(no_class(label, row, classes, count)),
     };
     labels.iter().enumerate().map(valid).collect()
 }
@@ -76,6 +81,11 @@ impl Op for CrossEntropy {
             DType::F16 => forward::<crate::f16, f32>(x, &mut y[0]),
             _ => forward::<crate::bf16, f32>(x, &mut y[0]),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::forward(call);
+        Ok(())
     }
 }
 
@@ -105,6 +115,11 @@ impl Op for CrossEntropyGrad {
             DType::F16 => backward::<crate::f16, f32>(x, &mut y[0]),
             _ => backward::<crate::bf16, f32>(x, &mut y[0]),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::backward(call);
+        Ok(())
     }
 }
 

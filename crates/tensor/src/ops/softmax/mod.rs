@@ -1,12 +1,14 @@
 //! Softmax and its logarithm along one axis, and its projection that has zeros.
 
 mod cpu;
+mod cuda;
 mod sparse;
 
 pub(crate) use cpu::{Row, for_rows};
+pub(crate) use cuda::over_rows;
 
 use super::{Apply, CastOps, Ops, Value};
-use crate::{CpuCall, DType, Error, Op, Result, Spec, Specs};
+use crate::{CpuCall, CudaCall, DType, Error, Op, Result, Spec, Specs};
 use std::panic::Location;
 
 /// `exp(x) / Σ exp(x)` along one axis, or its logarithm, without overflow.
@@ -39,6 +41,11 @@ impl Op for Softmax {
             DType::F16 => cpu::softmax::<crate::f16, f32>(self, &x[0], &mut y[0]),
             _ => cpu::softmax::<crate::bf16, f32>(self, &x[0], &mut y[0]),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::softmax(self, call);
+        Ok(())
     }
 }
 
