@@ -4,8 +4,8 @@ use super::{Apply, Value};
 use crate::cpu::dense;
 use crate::layout::for_each_row;
 use crate::{
-    CpuCall, Element, Error, IntoAxes, IntoShape, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut,
-    with_element,
+    CpuCall, CudaCall, Element, Error, IntoAxes, IntoShape, Launch, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs,
+    View, ViewMut, with_element,
 };
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
@@ -244,6 +244,35 @@ impl Op for Embed {
                 row.iter().enumerate().for_each(|(i, &v)| y[(first + i as isize * stride) as usize] = v);
             });
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let count = self.shape.count();
+        if count == 0 {
+            return Ok(());
+        }
+        let (x, layout) = call.placed(0);
+        let mut ranges = [const { Vec::new() }; 5];
+        for (axis, range) in self.ranges.iter().enumerate() {
+            // A single element takes no step, which may be of any size.
+            let step = if range.length > 1 { range.step } else { 1 };
+            let numbers =
+                [self.shape[axis] as isize, range.start as isize, step, range.length as isize, layout.strides()[axis]];
+            ranges.iter_mut().zip(numbers).for_each(|(all, number)| all.push(number as i64));
+        }
+        if self.ranges.is_empty() {
+            ranges = [1, 0, 1, 1, 0].map(|number| vec![number]);
+        }
+        let launch = Launch::new(include_str!("embed.cu"), "embed")
+            .define_type("T", call.inputs()[0].dtype())
+            .define("RANK", ranges[0].len().to_string())
+            .over(count)
+            .arg(count)
+            .arg(&ranges.concat()[..])
+            .arg(self.fill);
+        let y = call.output(0);
+        call.launch(launch.arg(x).arg(y));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Several tensors as one.
 
 use super::{Apply, CastOps, Value, ViewOps};
-use crate::{Arity, CpuCall, Error, Op, Result, Spec, Specs, with_element};
+use crate::{Arity, CpuCall, CudaCall, Error, Launch, Layout, Op, Result, Shape, Spec, Specs, with_element};
 
 /// The operands one after the other along an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ impl Op for Concat {
             }
             length = spec.shape[self.axis].saturating_add(length);
         }
-        Ok(Spec::new(crate::Shape::new(&first.shape.with(self.axis, length))?, first.dtype).into())
+        Ok(Spec::new(Shape::new(&first.shape.with(self.axis, length))?, first.dtype).into())
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
@@ -60,6 +60,44 @@ impl Op for Concat {
                 offset += width;
             }
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let shape = call.outputs()[0].shape;
+        let inner: usize = shape.iter().skip(self.axis + 1).product();
+        let outer: usize = shape.iter().take(self.axis).product();
+        let (row, size) = (shape[self.axis] * inner, call.outputs()[0].dtype.size());
+        let mut start = 0;
+        for i in 0..call.inputs().len() {
+            let x = call.inputs()[i];
+            let width = x.shape()[self.axis] * inner;
+            if outer * width == 0 {
+                continue;
+            }
+            // Rows of adjacent elements are copied in larger pieces, where they begin at multiples of one.
+            let adjacent = x.value().is_some() || x.layout().is_contiguous();
+            let fits = |bytes: usize| {
+                bytes == size
+                    || adjacent
+                        && [row, width, start, x.layout().offset].iter().all(|&n| (n * size).is_multiple_of(bytes))
+            };
+            let pieces = [(16, "Sixteen"), (8, "u64"), (4, "u32"), (2, "u16"), (1, "u8")];
+            let (bytes, piece) = pieces.into_iter().find(|&(bytes, _)| fits(bytes)).unwrap_or(pieces[4]);
+            let (from, layout) = call.placed(i);
+            let operands = if adjacent {
+                let rows = Shape::from_slice(&[outer, width * size / bytes]);
+                [width, row].map(|step| Layout::new(rows, &[(step * size / bytes) as isize, 1], 0))
+            } else {
+                [layout, Layout { shape: *x.shape(), ..Layout::contiguous(shape) }]
+            };
+            let count = operands[0].shape.count();
+            let launch = Launch::new(include_str!("concat.cu"), "copy").define("PIECE", piece).over(count);
+            let launch = launch.arg(count).arg(start * size / bytes).walk(operands[0].shape, &operands);
+            let y = call.output(0);
+            call.launch(launch.arg(from).arg(y));
+            start += width;
+        }
         Ok(())
     }
 }

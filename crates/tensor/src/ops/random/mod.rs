@@ -24,8 +24,8 @@ use crate::random::Philox;
 use crate::run::infer;
 use crate::scalar::Program;
 use crate::{
-    Argument, Arity, CpuCall, DType, Device, Error, Expr, Key, Op, Pointwise, Result, Scalar, Shape, Spec, Specs,
-    Tensor,
+    Argument, Arity, CpuCall, CudaCall, DType, Device, Error, Expr, Key, Launch, Op, Pointwise, Result, Scalar, Shape,
+    Spec, Specs, Tensor,
 };
 use std::borrow::Borrow;
 
@@ -199,6 +199,14 @@ impl Op for FoldKey {
         for (y, half) in y.iter_mut().zip(key(x)?.fold(self.n).halves()) {
             y.slice::<i64>()?[0] = half;
         }
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (seed, stream) = (call.dense(0), call.dense(1));
+        let launch = Launch::new(include_str!("fold.cu"), "fold").block(32, 1, 1);
+        let [y0, y1] = [call.output(0), call.output(1)];
+        call.launch(launch.arg(seed).arg(stream).arg(self.n).arg(y0).arg(y1));
         Ok(())
     }
 }

@@ -9,7 +9,8 @@ use crate::layout::for_each_row;
 use crate::ops::{Apply, Value};
 use crate::tensor::scratch_room;
 use crate::{
-    Axes, CpuCall, DType, Element, Error, IntoAxes, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, with_element,
+    Axes, BLOCK, CpuCall, CudaCall, DType, Element, Error, IntoAxes, Launch, Layout, MAX_RANK, Op, Result, Shape, Spec,
+    Specs, with_element,
 };
 use std::panic::Location;
 
@@ -74,6 +75,36 @@ impl Op for ArgReduce {
                 }
             });
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (shape, dtype) = (*call.inputs()[0].shape(), call.inputs()[0].dtype());
+        let rows = call.outputs()[0].shape.count();
+        if rows == 0 {
+            return Ok(());
+        }
+        let inner: usize = self.axis.map_or(1, |axis| shape.iter().skip(axis + 1).product());
+        let length = shape.count() / rows;
+        let compute = match dtype {
+            DType::F64 => DType::F64,
+            _ if dtype.is_float() => DType::F32,
+            _ => DType::I64,
+        };
+        let lanes = match length {
+            // Neighbouring threads read neighbouring elements, if each has its own row.
+            _ if inner >= 32 && rows >= 4096 => 1,
+            0..=1024 => length.next_power_of_two().clamp(1, 32),
+            _ => BLOCK as usize,
+        };
+        let launch = Launch::new(include_str!("arg.cu"), "arg_reduce")
+            .define_type("T", dtype)
+            .define_type("C", compute)
+            .define("LARGEST", if self.largest { "1" } else { "0" })
+            .define("LANES", lanes.to_string())
+            .blocks(rows.saturating_mul(lanes).div_ceil(BLOCK as usize));
+        let (x, y) = (call.dense(0), call.output(0));
+        call.launch(launch.arg([rows, length, inner]).arg(x).arg(y));
         Ok(())
     }
 }

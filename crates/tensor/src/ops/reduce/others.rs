@@ -3,7 +3,9 @@
 
 use crate::cpu::parallel;
 use crate::layout::for_each_row;
-use crate::{CpuCall, DType, Element, Error, MAX_RANK, Op, Result, Spec, Specs, with_element};
+use crate::{
+    CpuCall, CudaCall, DType, Element, Error, Launch, Layout, MAX_RANK, Op, Result, Spec, Specs, with_element,
+};
 
 /// For each element the product of all others that a [`Prod`](super::Prod) over the same axes would fold it with.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +32,7 @@ impl Op for ProductOfOthers {
             return Ok(());
         }
         // Where the elements that belong together lie, in an operand and a result that are both dense.
-        let dense = crate::Layout::contiguous(*x[0].shape());
+        let dense = Layout::contiguous(*x[0].shape());
         let (folded, kept) = super::run::partition([&dense], &self.axes);
         let offsets = |part: &super::run::Part<1>| {
             let mut all = Vec::new();
@@ -59,6 +61,28 @@ impl Op for ProductOfOthers {
                 }
             });
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (shape, dtype) = (*call.inputs()[0].shape(), call.inputs()[0].dtype());
+        if shape.count() == 0 {
+            return Ok(());
+        }
+        // Groups one after the other: the axes of the product come last.
+        let (within, across): (Vec<usize>, Vec<usize>) = (0..shape.rank()).partition(|&axis| self.axes[axis]);
+        let order = [across, within.clone()].concat();
+        let dense = Layout::contiguous(shape);
+        let dims: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
+        let strides: Vec<isize> = order.iter().map(|&axis| dense.strides()[axis]).collect();
+        let grouped = Layout::new(crate::Shape::from_slice(&dims), &strides, 0);
+        let each: usize = within.iter().map(|&axis| shape[axis]).product();
+        let groups = shape.count() / each;
+        let before = call.room(shape.count() * size_of::<f64>());
+        let launch = Launch::new(include_str!("others.cu"), "others").define_type("T", dtype).over(groups);
+        let launch = launch.arg(groups).arg(each).walk(grouped.shape, &[grouped]);
+        let (x, y) = (call.dense(0), call.output(0));
+        call.launch(launch.arg(x).arg(before).arg(y));
         Ok(())
     }
 }

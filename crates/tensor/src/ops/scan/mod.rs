@@ -1,7 +1,9 @@
 //! Running folds along one axis: sums, and positions of the extremes so far.
 
+mod cuda;
+
 use super::{Apply, CastOps, GatherOps, Value};
-use crate::{CpuCall, DType, Element, Op, Result, Spec, Specs, Tensor, View, with_element};
+use crate::{CpuCall, CudaCall, DType, Element, Op, Result, Spec, Specs, Tensor, View, with_element};
 
 /// The sum of all elements up to each, along one axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +59,12 @@ impl Op for CumSum {
         });
         Ok(())
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let compute = if call.inputs()[0].dtype().is_float() { DType::F64 } else { DType::I64 };
+        cuda::scan(call, self.axis, compute, [("ARG", false), ("LARGEST", false), ("REVERSE", self.reverse)]);
+        Ok(())
+    }
 }
 
 impl Op for CumArg {
@@ -85,6 +93,16 @@ impl Op for CumArg {
                 }
             }
         });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let compute = match call.inputs()[0].dtype() {
+            DType::F64 => DType::F64,
+            dtype if dtype.is_float() => DType::F32,
+            _ => DType::I64,
+        };
+        cuda::scan(call, self.axis, compute, [("ARG", true), ("LARGEST", self.largest), ("REVERSE", false)]);
         Ok(())
     }
 }

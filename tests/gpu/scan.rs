@@ -1,0 +1,99 @@
+//! Running folds, positions of extremes, products of others, and tensors put beside and into others.
+
+use crate::beside::{FLOATS, TYPES, check, numbers};
+use kiln_tensor::ops::{ArgReduce, Concat, CumArg, CumSum, Embed, ProductOfOthers, Stride};
+use kiln_tensor::{Shape, Tensor};
+
+const SHAPES: [(&[usize], usize); 10] = [
+    (&[1], 0),
+    (&[7], 0),
+    (&[40, 3], 0),
+    (&[300, 33], 1),
+    (&[3, 257], 1),
+    (&[2, 700, 3], 1),
+    (&[2500], 0),
+    (&[130, 40], 0),
+    (&[3, 0], 0),
+    (&[], 0),
+];
+
+#[test]
+fn running_folds() {
+    for dtype in TYPES {
+        for (dims, axis) in SHAPES {
+            let x = numbers(dims, dtype, 1);
+            check(&CumSum { axis, reverse: false }, &[&x], 1.0);
+            check(&CumSum { axis, reverse: true }, &[&x], 1.0);
+            check(&CumArg { axis, largest: true }, &[&x], 0.0);
+            check(&CumArg { axis, largest: false }, &[&x], 0.0);
+        }
+    }
+}
+
+#[test]
+fn positions_of_extremes() {
+    for dtype in TYPES {
+        for (dims, axis) in SHAPES {
+            for largest in [false, true] {
+                let axis = if dims.is_empty() { None } else { Some(axis) };
+                if !dims.contains(&0) {
+                    check(&ArgReduce { largest, axis, keep_dims: false }, &[&numbers(dims, dtype, 1)], 0.0);
+                    check(&ArgReduce { largest, axis: None, keep_dims: true }, &[&numbers(dims, dtype, 1)], 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_numbers_are_extreme() {
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    let x = Tensor::from_slice(&[1.0, nan, 2.0, nan, inf, 5.0, -inf, -0.0, 0.0, 7.0, inf, nan], [3, 4]).unwrap();
+    for largest in [false, true] {
+        for axis in [0, 1] {
+            check(&ArgReduce { largest, axis: Some(axis), keep_dims: false }, &[&x], 0.0);
+            check(&CumArg { axis, largest }, &[&x], 0.0);
+        }
+        check(&ArgReduce { largest, axis: None, keep_dims: false }, &[&x], 0.0);
+    }
+}
+
+#[test]
+fn products_of_others() {
+    for dtype in FLOATS {
+        for (dims, axes) in
+            [(&[5][..], &[0][..]), (&[3, 4], &[0]), (&[3, 4], &[1]), (&[2, 3, 4], &[0, 2]), (&[3, 2], &[])]
+        {
+            let mut op = ProductOfOthers { axes: Default::default() };
+            axes.iter().for_each(|&axis| op.axes[axis] = true);
+            check(&op, &[&numbers(dims, dtype, 2)], 2.0);
+        }
+    }
+}
+
+#[test]
+fn beside_and_into_others() {
+    for dtype in TYPES {
+        for axis in [0, 1, 2] {
+            let parts = [2usize, 0, 16, 1].map(|length| {
+                let mut dims = [4, 8, 16];
+                dims[axis] = length;
+                numbers(&dims, dtype, length as u64)
+            });
+            check(&Concat { axis }, &parts.each_ref(), 0.0);
+        }
+        let uniform = Tensor::filled(kiln_tensor::Spec::new(Shape::new(&[3, 5]).unwrap(), dtype), 1.0);
+        check(&Concat { axis: 1 }, &[&uniform, &numbers(&[3, 2], dtype, 1)], 0.0);
+        let range = |start, length, step| Stride { start, length, step };
+        for (dims, ranges, fill) in [
+            (vec![9], vec![range(2, 3, 1)], 0.0),
+            (vec![9, 7], vec![range(8, 3, -3), range(1, 3, 2)], 1.0),
+            (vec![4, 1, 5], vec![range(3, 1, 100), range(0, 1, 0), range(4, 5, -1)], 2.0),
+            (vec![4, 3], vec![range(1, 0, 1), range(0, 3, 1)], 1.0),
+            (vec![], vec![], 1.0),
+        ] {
+            let x: Vec<usize> = ranges.iter().map(|range| range.length).collect();
+            check(&Embed { shape: Shape::new(&dims).unwrap(), ranges, fill }, &[&numbers(&x, dtype, 3)], 0.0);
+        }
+    }
+}
