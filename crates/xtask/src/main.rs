@@ -5,7 +5,7 @@ mod asan;
 mod ci;
 mod tidy;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
@@ -13,6 +13,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   asan         the tests of the arrays under AddressSanitizer, where the toolchain has it
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
   new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
+  fake-gpu [-- COMMAND…]
+               builds the fake CUDA driver (tests/gpu/fake) and runs a command with it, or prints its folder
   refs [DIR]   compare with recorded numbers of PyTorch, Keras and scikit-learn (default: tests/refs)";
 
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         ["asan"] => asan::run(),
         ["tidy"] => tidy::run(),
         ["new-op", name] => new_op(name),
+        ["fake-gpu", ref arguments @ ..] => xtask::fake_gpu::run(&repository(), arguments),
         ["refs", ref directory @ ..] => refs(directory),
         _ => {
             eprintln!("{USAGE}");
@@ -30,9 +33,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Wherever in the repository a command is called.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 fn new_op(name: &str) -> ExitCode {
-    // Wherever in the repository it is called.
-    match xtask::new_op::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), name) {
+    match xtask::new_op::run(&repository(), name) {
         Ok(files) => {
             files.iter().for_each(|file| println!("{file}"));
             println!("Format (cargo fmt), then replace what it computes: docs/anatomy-of-an-op.md");

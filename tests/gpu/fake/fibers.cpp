@@ -145,8 +145,14 @@ struct Fiber {
     unsigned long long value, result;
 };
 
+// Lanes as bits: those that have not ended, and those of them that wait in an operation of the warp.
+struct Warp {
+    unsigned alive, waiting;
+};
+
 struct Scheduler {
     std::vector<Fiber> fibers = std::vector<Fiber>(threads_at_most);
+    Warp warps[threads_at_most / 32];
     unsigned char* stacks = nullptr;
     Context main;
     Running running;
@@ -257,62 +263,55 @@ void thread_body() {
 
 // ---- Waking those who wait
 
-Fiber* lane_of(unsigned first, unsigned lane) {
-    unsigned number = first + lane;
-    return number < scheduler.thread_count ? &scheduler.fibers[number] : nullptr;
-}
-
 // Lets the lanes of `mask` go on if all of them that have not ended wait with this mask.
-void wake_lanes(unsigned first, unsigned mask) {
-    unsigned present = 0, ballot = 0;
-    const Fiber* one = nullptr;
-    for (unsigned lane = 0; lane < 32; lane++) {
-        const Fiber* fiber = lane_of(first, lane);
-        if (!(mask >> lane & 1) || !fiber || fiber->state == State::Finished) continue;
-        if (fiber->state != State::InWarp || fiber->mask != mask) return;
-        if (one && fiber->operation != one->operation) {
+void wake_lanes(unsigned warp_number, unsigned mask) {
+    Warp& warp = scheduler.warps[warp_number];
+    unsigned present = mask & warp.alive, ballot = 0;
+    if ((present & ~warp.waiting) || !present) return;
+    Fiber* lanes = &scheduler.fibers[warp_number * 32];
+    const Fiber& one = lanes[__builtin_ctz(present)];
+    for (unsigned rest = present; rest; rest &= rest - 1) {
+        const Fiber& fiber = lanes[__builtin_ctz(rest)];
+        if (fiber.mask != mask) return;
+        if (fiber.operation != one.operation) {
             return fail("lanes of one warp are in different operations of mask " + hexadecimal(mask) + ": " +
-                        name(one->operation) + " (" + text(one->place) + ") and " + name(fiber->operation) + " (" +
-                        text(fiber->place) + ")");
+                        name(one.operation) + " (" + text(one.place) + ") and " + name(fiber.operation) + " (" +
+                        text(fiber.place) + ")");
         }
-        one = fiber;
-        present |= 1u << lane;
-        ballot |= unsigned(fiber->value & 1) << lane;
+        ballot |= unsigned(fiber.value & 1) << fiber.number % 32;
     }
-    for (unsigned lane = 0; lane < 32; lane++) {
-        if (!(present >> lane & 1)) continue;
-        Fiber& fiber = *lane_of(first, lane);
-        // A lane that does not take part has no value to give: on a GPU, anything may come.
-        constexpr unsigned long long nothing = 0xCBCBCBCBCBCBCBCBull;
+    // A lane that does not take part has no value to give: on a GPU, anything may come.
+    constexpr unsigned long long nothing = 0xCBCBCBCBCBCBCBCBull;
+    for (unsigned rest = present; rest; rest &= rest - 1) {
+        Fiber& fiber = lanes[__builtin_ctz(rest)];
         bool given = fiber.source < 32 && present >> fiber.source & 1;
-        if (fiber.operation == WarpOperation::Shuffle) fiber.result = given ? lane_of(first, fiber.source)->value : nothing;
+        if (fiber.operation == WarpOperation::Shuffle) fiber.result = given ? lanes[fiber.source].value : nothing;
         if (fiber.operation == WarpOperation::Ballot) fiber.result = ballot;
-    }
-    for (unsigned lane = 0; lane < 32; lane++) {
-        if (!(present >> lane & 1)) continue;
-        Fiber& fiber = *lane_of(first, lane);
         fiber.state = State::Ready;
         scheduler.ready.push_back(&fiber);
     }
+    warp.waiting &= ~present;
 }
 
 // After a thread has stopped running.
 void settle(Fiber& fiber) {
-    unsigned lane = fiber.number % 32, first = fiber.number - lane;
+    unsigned lane = fiber.number % 32, number = fiber.number / 32;
+    Warp& warp = scheduler.warps[number];
     if (fiber.state == State::InWarp) {
         if (!(fiber.mask >> lane & 1)) {
             return fail("thread " + text(fiber.thread) + " is not in the mask " + hexadecimal(fiber.mask) + " of " +
                         name(fiber.operation) + " that it calls (" + text(fiber.place) + ")");
         }
-        wake_lanes(first, fiber.mask);
+        warp.waiting |= 1u << lane;
+        wake_lanes(number, fiber.mask);
     } else if (fiber.state == State::AtBarrier) {
         scheduler.at_barrier++;
     } else if (fiber.state == State::Finished) {
         scheduler.finished++;
+        warp.alive &= ~(1u << lane);
         // Others may have waited for this lane only.
-        for (unsigned other = 0; other < 32; other++) {
-            const Fiber* waiting = lane_of(first, other);
-            if (waiting && waiting->state == State::InWarp) wake_lanes(first, waiting->mask);
+        for (unsigned rest = warp.waiting; rest; rest &= rest - 1) {
+            wake_lanes(number, scheduler.fibers[number * 32 + unsigned(__builtin_ctz(rest))].mask);
         }
     }
 }
@@ -357,6 +356,10 @@ void begin_block() {
     memset(scheduler.dynamic_shared.data(), garbage, scheduler.dynamic_shared.size());
     scheduler.finished = scheduler.at_barrier = 0;
     scheduler.ready.clear();
+    for (unsigned first = 0; first < scheduler.thread_count; first += 32) {
+        unsigned lanes = scheduler.thread_count - first;
+        scheduler.warps[first / 32] = {lanes < 32 ? (1u << lanes) - 1 : 0xffffffffu, 0};
+    }
     for (unsigned i = 0; i < scheduler.thread_count; i++) {
         Fiber& fiber = scheduler.fibers[i];
         unsigned char* stack = scheduler.stacks + i * stack_bytes;

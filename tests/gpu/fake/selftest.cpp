@@ -240,25 +240,394 @@ void multiplies_matrices() {
 
 void has_atomics_and_arithmetic() {
     begin("has_atomics_and_arithmetic");
-    CUfunction kernel = load(R"(
+    const char* source = R"(
 #include "extra.cuh"
-#if THREE != 3
-#error not defined
-#endif
 struct Table { const float* x; int n; };
-extern "C" __global__ void kernel(float* out, const __grid_constant__ Table table) {
+#define KERNEL(name) extern "C" __global__ void __launch_bounds__(64, 2) name
+KERNEL(kernel)(float* out, const __grid_constant__ Table table) {
+    int i = threadIdx.x;
     atomicAdd(&out[0], 1.0f);
-    atomicMax((int*)&out[1], __float_as_int((float)threadIdx.x));
-    if (threadIdx.x == 5) out[2] = __fmul_rn(table.x[1], 3.0f);
-    if (threadIdx.x == 6) out[3] = __uint_as_float(__umulhi(0x80000000u, 0x7f000000u));
-    if (threadIdx.x == 7) { float4 v = make_float4(1, 2, 3, 4); out[4] = v.w + table.n; }
-    if (threadIdx.x == 8) out[5] = isnan(__uint_as_float(0x7fc00000u)) && min(2u, 7u) == 2 ? 1 : 0;
-    if (threadIdx.x == 9) out[6] = __clz(1) + __ffs(8) + (__brev(1u) == 0x80000000u);
-    int from = __shfl_sync(0xffffffffu, (int)threadIdx.x, 3, 8);
-    if (threadIdx.x == 29) out[7] = from + __all_sync(1u << 29, 1);
+    atomicMax((int*)&out[1], __float_as_int((float)i));
+    if (i == 5) out[2] = __fmul_rn(table.x[1], twice(THREE));
+    if (i == 6) out[3] = __uint_as_float(__umulhi(0x80000000u, 0x7f000000u));
+    if (i == 7) { float4 v = make_float4(1, 2, 3, 4); out[4] = v.w + table.n; }
+    if (i == 8) out[5] = isnan(__uint_as_float(0x7fc00000u)) && min(2u, 7u) == 2 ? 1 : 0;
+    if (i == 9) out[6] = __clz(1) + __ffs(8) + (__brev(1u) == 0x80000000u);
+    int from = __shfl_sync(0xffffffffu, i, 3, 8);
+    if (i == 29) out[7] = from + __all_sync(1u << 29, 1);
 }
-)" + 0 == nullptr ? "" : "extern \"C\" __global__ void kernel() {}", "kernel");
-    (void)kernel;
+#if 0
+KERNEL(absent)() {}
+#endif
+)";
+    std::string image = compile(source, "__device__ inline float twice(float x) { return 2 * x; }\n");
+    CUmodule module;
+    CUfunction kernel, absent;
+    OK(call("cuModuleLoadData", &module, (const void*)image.data()));
+    OK(call("cuModuleGetFunction", &kernel, module, "kernel"));
+    EXPECT(call("cuModuleGetFunction", &absent, module, "absent"), CUDA_ERROR_NOT_FOUND);
+    Floats x(std::vector<float>{1, 7}), out(std::vector<float>(8));
+    struct {
+        CUdeviceptr x;
+        int n;
+    } table = {x.address, 10};
+    OK(launch(kernel, 1, 64, 0, nullptr, {&out.address, &table}));
+    std::vector<float> values = out.values(), expected = {64, 63, 42, 1, 14, 1, 36, 28};
+    for (size_t i = 0; i < 8; i++) EXPECT(values[i] * 1000, expected[i] * 1000);
+    EXPECT(launch(kernel, 1, 65, 0, nullptr, {&out.address, &table}), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    int limit;
+    OK(call("cuFuncGetAttribute", &limit, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, kernel));
+    EXPECT(limit, 64);
+}
+
+void rounds_as_written() {
+    begin("rounds_as_written");
+    CUfunction kernel = load(R"(
+extern "C" __global__ void kernel(float* out, float a, float b, float c) {
+    out[0] = a * b + c;
+    out[1] = fmaf(a, b, c);
+}
+)", "kernel");
+    float a = 1 + ldexpf(1, -12), c = -1;
+    Floats out(2);
+    OK(launch(kernel, 1, 1, 0, nullptr, {&out.address, &a, &a, &c}));
+    std::vector<float> values = out.values();
+    EXPECT(ldexpf(values[0], 24), 8192);
+    EXPECT(ldexpf(values[1], 24), 8193);
+}
+
+// ---- Mistakes of kernels
+
+// Runs a kernel of one float* that must fail, and gives the text.
+std::string failure_of(const char* body, CUresult expected) {
+    std::string source = std::string("extern \"C\" __global__ void wrong(float* x) {\n") + body + "\n}\n";
+    CUfunction wrong = load(source.c_str(), "wrong");
+    CUdeviceptr x;
+    OK(call("cuMemAlloc_v2", &x, size_t(4000)));
+    CUresult result = launch(wrong, 2, 256, 0, nullptr, {&x});
+    if (lazy()) OK(result);
+    EXPECT(call("cuCtxSynchronize"), expected);
+    // It stays, until the context is reset.
+    EXPECT(call("cuMemFree_v2", x), expected);
+    std::string text = call<const char*>("kiln_fake_last_error");
+    OK(call("cuDevicePrimaryCtxReset_v2", 0));
+    OK(call("cuMemFree_v2", x));
+    return text;
+}
+
+void notices_wrong_barriers() {
+    begin("notices_wrong_barriers");
+    std::string text = failure_of("if (threadIdx.x < 128)\n__syncthreads();\nx[threadIdx.x] = 1;", CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_TEXT(text, "kernel wrong, block (");
+    EXPECT_TEXT(text, "a barrier is not reached by all threads: 128 wait at __syncthreads (test.cu:3), 128 have ended");
+    text = failure_of("if (threadIdx.x < 32) __syncwarp(); else if (threadIdx.x < 48) __syncwarp(); else __syncthreads();",
+                      CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_TEXT(text, "deadlock: ");
+    EXPECT_TEXT(text, "16 wait in __syncwarp (test.cu:2, mask ffffffff)");
+    text = failure_of("if (threadIdx.x < 32) __syncthreads();\nelse __syncthreads();", CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_TEXT(text, "threads wait at different barriers: 32 wait at __syncthreads (test.cu:2), 224 wait");
+    text = failure_of("__syncwarp(1);", CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_TEXT(text, "is not in the mask 00000001 of __syncwarp");
+    text = failure_of("if (blockIdx.x == 1 && threadIdx.x == 9) __trap();", CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_TEXT(text, "block (1, 0, 0) of (2, 1, 1), 256 threads: __trap() at test.cu:2 in thread (9, 0, 0)");
+}
+
+void notices_wrong_addresses() {
+    begin("notices_wrong_addresses");
+    std::string text = failure_of("if (threadIdx.x == 3) *(float*)64 = 1;", CUDA_ERROR_ILLEGAL_ADDRESS);
+    EXPECT_TEXT(text, "thread (3, 0, 0) touches the address 0x40");
+    text = failure_of("x[1000] = 1;", CUDA_ERROR_ILLEGAL_ADDRESS);
+    EXPECT_TEXT(text, "byte 4000 was written of an allocation of 4000 bytes");
+}
+
+void tells_of_errors_in_sources() {
+    begin("tells_of_errors_in_sources");
+    EXPECT(compile("\n\nextern \"C\" __global__ void f() { int x = unknown; }\n").size(), 0);
+    EXPECT_TEXT(compile_log, "test.cu:3:");
+    EXPECT_TEXT(compile_log, "unknown");
+    EXPECT(compile("#include \"absent.cuh\"\n").size(), 0);
+    EXPECT_TEXT(compile_log, "test.cu:1:");
+}
+
+// ---- Rules
+
+void has_rules_for_launches() {
+    begin("has_rules_for_launches");
+    CUfunction add = load(add_source, "add");
+    CUfunction free_of_bounds = load("extern \"C\" __global__ void f() {}", "f");
+    EXPECT(launch(free_of_bounds, 1, 1025, 0, nullptr, {}), CUDA_ERROR_INVALID_VALUE);
+    EXPECT(launch(free_of_bounds, 0, 32, 0, nullptr, {}), CUDA_ERROR_INVALID_VALUE);
+    EXPECT(launch(free_of_bounds, 1, 0, 0, nullptr, {}), CUDA_ERROR_INVALID_VALUE);
+    EXPECT(launch(free_of_bounds, 1, 32, 50000, nullptr, {}), CUDA_ERROR_INVALID_VALUE);
+    CUfunction_attribute dynamic = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    EXPECT(call("cuFuncSetAttribute", free_of_bounds, dynamic, 227 * 1024 + 1), CUDA_ERROR_INVALID_VALUE);
+    OK(call("cuFuncSetAttribute", free_of_bounds, dynamic, 227 * 1024));
+    OK(launch(free_of_bounds, 1, 32, 50000, nullptr, {}));
+    EXPECT(launch(add, 1, 257, 0, nullptr, {}), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+    EXPECT(launch((CUfunction)0x77, 1, 1, 0, nullptr, {}), CUDA_ERROR_INVALID_HANDLE);
+    CUstream stream = new_stream();
+    OK(call("cuStreamDestroy_v2", stream));
+    EXPECT(launch(free_of_bounds, 1, 1, 0, stream, {}), CUDA_ERROR_INVALID_HANDLE);
+    EXPECT(call("cuStreamSynchronize", stream), CUDA_ERROR_INVALID_HANDLE);
+    OK(call("cuCtxSetCurrent", (CUcontext) nullptr));
+    EXPECT(launch(free_of_bounds, 1, 1, 0, nullptr, {}), CUDA_ERROR_INVALID_CONTEXT);
+}
+
+void has_rules_for_memory() {
+    begin("has_rules_for_memory");
+    size_t before = call<size_t>("kiln_fake_live_bytes", 0), free_bytes, total;
+    CUdeviceptr address;
+    EXPECT(call("cuMemAlloc_v2", &address, size_t(0)), CUDA_ERROR_INVALID_VALUE);
+    OK(call("cuMemGetInfo_v2", &free_bytes, &total));
+    EXPECT(call("cuMemAlloc_v2", &address, free_bytes + 1), CUDA_ERROR_OUT_OF_MEMORY);
+    OK(call("cuMemAlloc_v2", &address, size_t(1000)));
+    EXPECT(address % 256, 0);
+    EXPECT(call<size_t>("kiln_fake_live_bytes", 0), before + 1024);
+    unsigned char bytes[1000];
+    OK(call("cuMemcpyDtoH_v2", (void*)bytes, address, size_t(1000)));
+    EXPECT(bytes[0], 0xCB);
+    EXPECT(bytes[999], 0xCB);
+    EXPECT(call("cuMemcpyDtoH_v2", (void*)bytes, address + 1, size_t(1000)), CUDA_ERROR_INVALID_VALUE);
+    EXPECT(call("cuMemFree_v2", address + 256), CUDA_ERROR_INVALID_VALUE);
+    OK(call("cuMemFree_v2", address));
+    EXPECT(call("cuMemFree_v2", address), CUDA_ERROR_INVALID_VALUE);
+    EXPECT(call<size_t>("kiln_fake_live_bytes", 0), before);
+    call<void>("kiln_fake_fail", "cuMemAlloc", 2l, (int)CUDA_ERROR_OUT_OF_MEMORY);
+    CUdeviceptr first, second;
+    OK(call("cuMemAlloc_v2", &first, size_t(8)));
+    EXPECT(call("cuMemAlloc_v2", &second, size_t(8)), CUDA_ERROR_OUT_OF_MEMORY);
+    OK(call("cuMemAlloc_v2", &second, size_t(8)));
+    OK(call("cuMemFree_v2", first));
+    OK(call("cuMemFree_v2", second));
+}
+
+void orders_streams() {
+    begin("orders_streams");
+    CUstream one = new_stream(), two = new_stream();
+    CUevent event;
+    float* pinned;
+    OK(call("cuEventCreate", &event, 0u));
+    OK(call("cuMemHostAlloc", (void**)&pinned, size_t(16), 0u));
+    CUdeviceptr a, b;
+    OK(call("cuMemAlloc_v2", &a, size_t(16)));
+    OK(call("cuMemAlloc_v2", &b, size_t(16)));
+    pinned[0] = 1;
+    OK(call("cuMemcpyHtoDAsync_v2", a, (const void*)pinned, size_t(16), one));
+    // A lazy stream reads it when it gets there, and by then it is this.
+    pinned[0] = 2;
+    OK(call("cuEventRecord", event, one));
+    OK(call("cuStreamWaitEvent", two, event, 0u));
+    OK(call("cuMemcpyDtoDAsync_v2", b, a, size_t(16), two));
+    EXPECT(call("cuStreamQuery", two), lazy() ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
+    while (call("cuStreamQuery", two) == CUDA_ERROR_NOT_READY) {
+    }
+    OK(call("cuEventSynchronize", event));
+    float result = 0, staged = 5;
+    // Pageable memory is read before the call returns, and written.
+    OK(call("cuMemcpyHtoDAsync_v2", a, (const void*)&staged, size_t(4), one));
+    staged = 6;
+    OK(call("cuStreamSynchronize", one));
+    OK(call("cuMemcpyDtoHAsync_v2", (void*)&staged, a, size_t(4), one));
+    EXPECT(staged, 5);
+    OK(call("cuMemcpyDtoHAsync_v2", (void*)&result, b, size_t(4), two));
+    EXPECT(result, lazy() ? 2 : 1);
+    OK(call("cuMemFreeHost", (void*)pinned));
+    OK(call("cuMemFree_v2", a));
+    OK(call("cuMemFree_v2", b));
+    OK(call("cuEventDestroy_v2", event));
+    OK(call("cuStreamDestroy_v2", one));
+    OK(call("cuStreamDestroy_v2", two));
+}
+
+void replays_graphs() {
+    begin("replays_graphs");
+    CUfunction add = load(add_source, "add");
+    CUstream stream = new_stream(), branch = new_stream();
+    CUevent fork, join;
+    OK(call("cuEventCreate", &fork, 2u));
+    OK(call("cuEventCreate", &join, 2u));
+    Floats x(std::vector<float>{1, 2, 3, 4}), y(4), z(4);
+    int n = 4;
+    OK(call("cuStreamBeginCapture_v2", stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    OK(launch(add, 1, 32, 0, stream, {&y.address, &x.address, &x.address, &n}));
+    OK(call("cuEventRecord", fork, stream));
+    OK(call("cuStreamWaitEvent", branch, fork, 0u));
+    OK(launch(add, 1, 32, 0, branch, {&z.address, &y.address, &x.address, &n}));
+    OK(call("cuEventRecord", join, branch));
+    OK(call("cuStreamWaitEvent", stream, join, 0u));
+    OK(call("cuMemsetD32Async", y.address, 0u, size_t(1), stream));
+    CUstreamCaptureStatus status;
+    OK(call("cuStreamIsCapturing", branch, &status));
+    EXPECT(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
+    CUgraph graph;
+    CUgraphExec executable;
+    OK(call("cuStreamEndCapture", stream, &graph));
+    EXPECT(call<long>("kiln_fake_launches"), 0);
+    size_t nodes;
+    OK(call("cuGraphGetNodes", graph, (CUgraphNode*)nullptr, &nodes));
+    EXPECT(nodes, 3);
+    OK(call("cuGraphInstantiateWithFlags", &executable, graph, 0ull));
+    OK(call("cuGraphDestroy", graph));
+    OK(call("cuGraphUpload", executable, stream));
+    for (int replay = 1; replay <= 3; replay++) {
+        float changed = float(10 * replay);
+        OK(call("cuMemcpyHtoD_v2", x.address, (const void*)&changed, size_t(4)));
+        OK(call("cuGraphLaunch", executable, stream));
+        std::vector<float> values = z.values();
+        EXPECT(values[0], 30 * replay);
+        EXPECT(values[3], 12);
+        EXPECT(y.values()[0], 0);
+        EXPECT(call<long>("kiln_fake_launches"), 2 * replay);
+    }
+    OK(call("cuGraphExecDestroy", executable));
+    EXPECT(call("cuGraphLaunch", executable, stream), CUDA_ERROR_INVALID_VALUE);
+}
+
+// Captures, does something that a capture forbids, and expects its error and a capture that has come to nothing.
+template <class Forbidden>
+void spoils(CUresult expected, int line, Forbidden forbidden) {
+    CUstream stream = new_stream();
+    OK(call("cuStreamBeginCapture_v2", stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    expect(forbidden(stream), expected, "a call that spoils a capture", line);
+    CUgraph graph = (CUgraph)0x1;
+    expect(call("cuStreamEndCapture", stream, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "the end of the capture",
+           line);
+    EXPECT(graph == nullptr, true);
+    OK(call("cuStreamDestroy_v2", stream));
+}
+
+void has_rules_for_captures() {
+    begin("has_rules_for_captures");
+    CUresult unsupported = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    CUdeviceptr address, other;
+    float pageable = 0;
+    CUevent event;
+    OK(call("cuMemAlloc_v2", &address, size_t(16)));
+    OK(call("cuEventCreate", &event, 0u));
+    OK(call("cuEventRecord", event, (CUstream) nullptr));
+    spoils(unsupported, __LINE__, [&](CUstream) { return call("cuMemAlloc_v2", &other, size_t(16)); });
+    spoils(unsupported, __LINE__, [&](CUstream) { return call("cuMemFree_v2", address); });
+    spoils(unsupported, __LINE__, [&](CUstream) { return call("cuCtxSynchronize"); });
+    spoils(unsupported, __LINE__, [&](CUstream stream) { return call("cuStreamSynchronize", stream); });
+    spoils(unsupported, __LINE__, [&](CUstream stream) { return call("cuStreamQuery", stream); });
+    spoils(unsupported, __LINE__, [&](CUstream) { return call("cuEventQuery", event); });
+    spoils(unsupported, __LINE__, [&](CUstream stream) {
+        return call("cuMemcpyHtoDAsync_v2", address, (const void*)&pageable, size_t(4), stream);
+    });
+    spoils(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, __LINE__,
+           [&](CUstream stream) { return call("cuStreamWaitEvent", stream, event, 0u); });
+    spoils(CUDA_ERROR_CAPTURED_EVENT, __LINE__, [&](CUstream stream) {
+        OK(call("cuEventRecord", event, stream));
+        return call("cuEventSynchronize", event);
+    });
+    // A capture of this thread does not forbid another thread to allocate.
+    CUstream stream = new_stream();
+    CUgraph graph;
+    OK(call("cuStreamBeginCapture_v2", stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    std::thread([&] {
+        OK(call("cuCtxSetCurrent", context));
+        OK(call("cuMemAlloc_v2", &other, size_t(16)));
+        EXPECT(call("cuStreamEndCapture", stream, &graph), CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
+    }).join();
+    OK(call("cuStreamEndCapture", stream, &graph));
+    OK(call("cuGraphDestroy", graph));
+    EXPECT(call("cuStreamEndCapture", stream, &graph), CUDA_ERROR_ILLEGAL_STATE);
+    EXPECT(call("cuStreamBeginCapture_v2", (CUstream) nullptr, CU_STREAM_CAPTURE_MODE_RELAXED), unsupported);
+    OK(call("cuMemFree_v2", other));
+    OK(call("cuMemFree_v2", address));
+}
+
+void has_several_devices() {
+    begin("has_several_devices");
+    int count;
+    OK(call("cuDeviceGetCount", &count));
+    if (count < 2) return;
+    CUcontext second;
+    OK(call("cuDevicePrimaryCtxRetain", &second, 1));
+    Floats x(ramp(8));
+    OK(call("cuCtxSetCurrent", second));
+    {
+        Floats y(8);
+        EXPECT(call<size_t>("kiln_fake_live_bytes", 1), 256);
+        OK(call("cuCtxEnablePeerAccess", context, 0u));
+        EXPECT(call("cuCtxEnablePeerAccess", context, 0u), CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED);
+        OK(call("cuMemcpyPeerAsync", y.address, second, x.address, context, size_t(32), (CUstream) nullptr));
+        EXPECT(y.values()[7], ramp(8)[7]);
+    }
+    OK(call("cuCtxSetCurrent", context));
+}
+
+// ---- Times, with --times
+
+void measure() {
+    using Clock = std::chrono::steady_clock;
+    auto milliseconds = [](Clock::time_point since) {
+        return std::chrono::duration<double, std::milli>(Clock::now() - since).count();
+    };
+    int n = int(Clock::now().time_since_epoch().count() & 0xffffff);
+    std::string comment = "// " + std::to_string(n) + "\n";
+    auto start = Clock::now();
+    compile((comment + add_source).c_str());
+    double plain = milliseconds(start);
+    start = Clock::now();
+    compile((comment + matmul_source(true)).c_str());
+    printf("compiling: %.0f ms (add), %.0f ms (matmul)\n", plain, milliseconds(start));
+    CUfunction add = load(add_source, "add");
+    CUfunction sum = load(R"(
+extern "C" __global__ void sum(float* out) {
+    __shared__ float all[256];
+    all[threadIdx.x] = threadIdx.x;
+    __syncthreads();
+    float value = all[255 - threadIdx.x];
+    for (int lanes = 16; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
+    __syncthreads();
+    if (threadIdx.x == 0) out[blockIdx.x] = value;
+}
+)", "sum");
+    n = 512 * 256;
+    Floats x(ramp(512 * 256)), out(512 * 256);
+    start = Clock::now();
+    OK(launch(add, 512, 256, 0, nullptr, {&out.address, &x.address, &x.address, &n}));
+    OK(call("cuCtxSynchronize"));
+    plain = milliseconds(start);
+    start = Clock::now();
+    OK(launch(sum, 512, 256, 0, nullptr, {&out.address}));
+    OK(call("cuCtxSynchronize"));
+    printf("512 blocks of 256 threads: %.1f ms (add), %.1f ms (2 barriers, 5 shuffles)\n", plain, milliseconds(start));
 }
 
 }  // namespace
+
+int main(int count, char** arguments) {
+    std::string folder = count > 1 ? arguments[1] : ".";
+    driver = dlopen((folder + "/libcuda.so.1").c_str(), RTLD_NOW | RTLD_LOCAL);
+    compiler = driver ? dlopen((folder + "/libnvrtc.so.13").c_str(), RTLD_NOW | RTLD_LOCAL) : nullptr;
+    if (!compiler) {
+        printf("%s\n", dlerror());
+        return 1;
+    }
+    EXPECT(call("cuCtxSetCurrent", (CUcontext) nullptr), CUDA_ERROR_NOT_INITIALIZED);
+    OK(call("cuInit", 0u));
+    OK(call("cuDevicePrimaryCtxRetain", &context, 0));
+    if (count > 2 && strcmp(arguments[2], "--times") == 0) {
+        OK(call("cuCtxSetCurrent", context));
+        measure();
+        return failures > 0;
+    }
+    adds_vectors();
+    reduces_blocks();
+    multiplies_matrices();
+    has_atomics_and_arithmetic();
+    rounds_as_written();
+    notices_wrong_barriers();
+    notices_wrong_addresses();
+    tells_of_errors_in_sources();
+    has_rules_for_launches();
+    has_rules_for_memory();
+    orders_streams();
+    replays_graphs();
+    has_rules_for_captures();
+    has_several_devices();
+    printf(failures ? "%d expectations were wrong\n" : "all passed\n", failures);
+    return failures > 0;
+}
