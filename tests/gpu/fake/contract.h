@@ -41,8 +41,12 @@ struct Kernel {
     void (*call)(void** arguments);
     // Tells the library where the state of the running thread is.
     void (*bind)(Running* running);
-    // The variables in __shared__ memory, which are static variables here: one block runs at a time.
+    // The variables in __shared__ memory, which are static variables here: one block runs at a time. They are those of
+    // all kernels of the library, as a compiler does not tell whose each one is.
     unsigned char *shared_begin, *shared_end;
+    bool alone;  // whether they are this kernel's
+
+    unsigned static_shared_bytes() const { return alone ? unsigned(shared_end - shared_begin) : 0; }
 };
 
 }  // namespace kiln_fake

@@ -688,8 +688,10 @@ API CUresult cuModuleGetFunction(CUfunction* handle, CUmodule module_handle, con
     auto function = std::make_shared<Function>();
     function->kernel = static_cast<const Kernel*>(kernel);
     function->device = module->device;
-    size_t used = size_t(function->kernel->shared_end - function->kernel->shared_begin);
-    function->dynamic_shared_limit = used < static_shared_limit ? static_shared_limit - unsigned(used) : 0;
+    unsigned used = function->kernel->static_shared_bytes();
+    // The compiler of a real one refuses such a kernel.
+    REQUIRE(used <= static_shared_limit, CUDA_ERROR_INVALID_IMAGE);
+    function->dynamic_shared_limit = static_shared_limit - used;
     *handle = state().functions.insert(function);
     module->functions.insert(*handle);
     return CUDA_SUCCESS;
@@ -701,7 +703,7 @@ API CUresult cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attribut
     REQUIRE(function, CUDA_ERROR_INVALID_HANDLE);
     if (attribute == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) return CUDA_SUCCESS;
     REQUIRE(attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, CUDA_ERROR_INVALID_VALUE);
-    size_t used = size_t(function->kernel->shared_end - function->kernel->shared_begin);
+    size_t used = function->kernel->static_shared_bytes();
     REQUIRE(value >= 0 && used + size_t(value) <= shared_limit, CUDA_ERROR_INVALID_VALUE);
     function->dynamic_shared_limit = unsigned(value);
     return CUDA_SUCCESS;
@@ -716,7 +718,7 @@ API CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfu
     *value = 0;
     switch (attribute) {
         case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = int(kernel.thread_limit); break;
-        case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = int(kernel.shared_end - kernel.shared_begin); break;
+        case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = int(kernel.static_shared_bytes()); break;
         case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = 32; break;
         case CU_FUNC_ATTRIBUTE_PTX_VERSION:
         case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = 90; break;
@@ -823,6 +825,11 @@ static CUresult capture_state(CUstream handle, CUstreamCaptureStatus* status, cu
 API CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status) {
     CALL(Context);
     return capture_state(stream, status, nullptr);
+}
+
+API CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t* id) {
+    CALL(Context);
+    return capture_state(stream, status, id);
 }
 
 // Of the graph under construction it tells nothing: no edges, and a null graph.

@@ -26,6 +26,9 @@ constexpr unsigned threads_at_most = 1024;
 constexpr size_t stack_bytes = 256 << 10;
 constexpr size_t page_bytes = 4096;
 constexpr unsigned char garbage = 0xCB;
+// So many bytes behind dynamic shared memory must not change.
+constexpr size_t fence_bytes = 256;
+constexpr unsigned char fence = 0xFB;
 
 // ---- Switching between stacks
 
@@ -160,7 +163,7 @@ struct Scheduler {
     const Launch* launch = nullptr;
     unsigned thread_count = 0, finished = 0, at_barrier = 0;
     std::vector<Fiber*> ready;
-    std::vector<unsigned char> dynamic_shared;
+    std::vector<unsigned char> dynamic_shared, fences = std::vector<unsigned char>(fence_bytes, fence);
     unsigned long long random = 0;
     std::string failure;
 };
@@ -353,7 +356,8 @@ void begin_block() {
     const Launch& launch = *scheduler.launch;
     size_t shared_bytes = size_t(launch.kernel->shared_end - launch.kernel->shared_begin);
     if (shared_bytes > 0) memset(launch.kernel->shared_begin, garbage, shared_bytes);
-    memset(scheduler.dynamic_shared.data(), garbage, scheduler.dynamic_shared.size());
+    memset(scheduler.running.dynamic_shared, garbage, launch.dynamic_shared_bytes);
+    memset(scheduler.running.dynamic_shared + launch.dynamic_shared_bytes, fence, fence_bytes);
     scheduler.finished = scheduler.at_barrier = 0;
     scheduler.ready.clear();
     for (unsigned first = 0; first < scheduler.thread_count; first += 32) {
@@ -413,6 +417,11 @@ void run_block(Index block) {
         } else {
             resume(*choose(greedy));
         }
+    }
+    const unsigned char* end = scheduler.running.dynamic_shared + scheduler.launch->dynamic_shared_bytes;
+    if (memcmp(end, scheduler.fences.data(), fence_bytes) != 0) {
+        fail("it writes behind its " + std::to_string(scheduler.launch->dynamic_shared_bytes) +
+             " bytes of dynamic shared memory");
     }
 }
 
@@ -487,7 +496,7 @@ Outcome run(const Launch& launch, std::string& why) {
     scheduler.random = launch.seed;
     scheduler.failure.clear();
     // As aligned as a GPU's: a vector type may be put at its beginning.
-    scheduler.dynamic_shared.resize(launch.dynamic_shared_bytes + 128);
+    scheduler.dynamic_shared.resize(launch.dynamic_shared_bytes + 128 + fence_bytes);
     size_t begin = reinterpret_cast<size_t>(scheduler.dynamic_shared.data());
     Running& running = scheduler.running;
     running.dynamic_shared = reinterpret_cast<unsigned char*>((begin + 127) / 128 * 128);

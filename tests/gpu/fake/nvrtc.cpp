@@ -218,10 +218,10 @@ size_t closing(const std::string& text, size_t at) {
 }
 
 // Tells the driver of a kernel.
-std::string describe(const std::string& name, const std::string& limit) {
+std::string describe(const std::string& name, const std::string& limit, bool alone) {
     return "extern \"C\" __attribute__((visibility(\"default\"))) const kiln_fake::Kernel " + name +
            "_kiln_kernel = kiln_fake::describe<&" + name + ">(\"" + name + "\", kiln_fake::thread_limit(" + limit +
-           "));\n";
+           "), " + (alone ? "true" : "false") + ");\n";
 }
 
 // Puts spaces over the words that only NVIDIA's compiler knows, in place, so that places in error messages stay right.
@@ -256,7 +256,7 @@ std::string take_kernels(std::string& text) {
         if (has_c_linkage && has_body) kernels[word] = limit;
     }
     std::string lines;
-    for (const auto& [name, limit] : kernels) lines += describe(name, limit);
+    for (const auto& [name, limit] : kernels) lines += describe(name, limit, kernels.size() == 1);
     return lines;
 }
 

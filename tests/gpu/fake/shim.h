@@ -414,9 +414,9 @@ struct Entry<kernel> {
 constexpr unsigned thread_limit(unsigned limit = 1024, unsigned = 0, unsigned = 0) { return limit; }
 
 template <auto kernel>
-constexpr Kernel describe(const char* name, unsigned limit) {
+constexpr Kernel describe(const char* name, unsigned limit, bool alone) {
     using Entry = kiln_fake::Entry<kernel>;
-    return {name, Entry::count, Entry::bytes, limit, Entry::call, bind, __start_kiln_shared, __stop_kiln_shared};
+    return {name, Entry::count, Entry::bytes, limit, Entry::call, bind, __start_kiln_shared, __stop_kiln_shared, alone};
 }
 
 }  // namespace kiln_fake
