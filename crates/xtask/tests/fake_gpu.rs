@@ -31,12 +31,35 @@ fn keeps_its_promises() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{way:?}: {:?}\n{text}", output.status);
     }
-    // A driver that lacks a function, as an older one does.
-    let older = FakeGpu::build(&root, &["cuEventElapsedTime_v2"]).unwrap();
-    let symbols = |fake: &FakeGpu| std::fs::read(fake.folder.join("libcuda.so.1")).unwrap();
+    sees_overruns(&fake, &program);
+    lacks_functions(&root, &fake);
+}
+
+/// With AddressSanitizer in the process, kernels and the memory of devices are under its watch.
+fn sees_overruns(fake: &FakeGpu, program: &Path) {
+    let library = Command::new("c++").arg("-print-file-name=libasan.so").output();
+    let library = library.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    // Where it has no such file, a compiler gives the name back.
+    if !library.contains('/') {
+        println!("skipped: the C++ compiler has no AddressSanitizer");
+        return;
+    }
+    let mut command = Command::new(program);
+    fake.prepare(&mut command);
+    command.arg(&fake.folder).arg("--overrun").env("KILN_FAKE_SANITIZE", "1");
+    let output = command.env("LD_PRELOAD", library).env("ASAN_OPTIONS", "detect_leaks=0").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("in overrun") && text.contains("test.cu:2"), "{text}");
+}
+
+/// A build without some functions, as an older driver is.
+fn lacks_functions(root: &Path, fake: &FakeGpu) {
+    let older = FakeGpu::build(root, &["cuEventElapsedTime_v2"]).unwrap();
+    // Their names stand in the library's tables of symbols: once less, for debuggers, or not at all.
     let names = |fake: &FakeGpu| {
-        let dynamic = b"\0cuEventElapsedTime_v2\0";
-        symbols(fake).windows(dynamic.len()).filter(|bytes| bytes == dynamic).count()
+        let library = std::fs::read(fake.folder.join("libcuda.so.1")).unwrap();
+        let name = b"\0cuEventElapsedTime_v2\0";
+        library.windows(name.len()).filter(|bytes| bytes == name).count()
     };
-    assert!(names(&older) < names(&fake));
+    assert!(names(&older) < names(fake));
 }

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <map>
@@ -314,20 +315,28 @@ Compilation prepare(const Program& program, const Options& options, int architec
     return compilation;
 }
 
+// Clang needs the option less than GCC, and some versions do not know it.
+bool knows(const std::string& compiler, const std::string& option) {
+    return execute({compiler, option, "-Werror", "-x", "c++", "-E", "/dev/null", "-o", "/dev/null"}, "/dev/null");
+}
+
 // Preprocesses, finds the kernels, and compiles, so that kernels may come from macros and stand in an #if.
 bool compile(const Program& program, const Compilation& compilation, std::string& log) {
     make_folders(compilation.cache);
     std::string files = unique(compilation.base);
     std::string source = files + ".cu", preprocessed = files + ".ii", library = files + ".so", messages = files + ".log";
+    std::vector<std::string> flags = compilation.flags;
+    static const bool has_no_weak = knows(flags[0], "-fno-weak");
+    if (!has_no_weak) flags.erase(std::find(flags.begin(), flags.end(), "-fno-weak"));
     std::ofstream(source) << "#include \"shim.h\"\n#line 1 \"" << program.name << "\"\n" << program.source << "\n";
-    std::vector<std::string> command = compilation.flags;
+    std::vector<std::string> command = flags;
     command.insert(command.end(), {"-E", "-x", "c++", source, "-o", preprocessed});
     bool compiled = execute(command, messages);
     if (compiled) {
         std::string text = read(preprocessed);
         std::string kernels = take_kernels(text);
         std::ofstream(preprocessed) << text << "\n# 1 \"the list of kernels\"\n" << kernels;
-        command = compilation.flags;
+        command = flags;
         // Without the C++ library, of which kernels know nothing, linking takes half the time.
         command.insert(command.end(), {"-shared", "-nostdlib", "-Wl,-z,defs", "-x", "c++-cpp-output", preprocessed,
                                        "-o", library, "-lm", "-lc", "-lgcc"});

@@ -1,12 +1,16 @@
 // The fake driver, tested: kernels, the mistakes that it must notice, the rules of the API. The first argument is the
 // folder of the two libraries. Every test begins with a device as new, and prints what it expected where it was wrong.
+// A second argument does something else: --times measures, --overrun writes out of bounds, for AddressSanitizer to see.
 #include "api.h"
 
 #include <dlfcn.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <string>
@@ -405,6 +409,26 @@ void has_rules_for_memory() {
     OK(call("cuMemFree_v2", second));
 }
 
+void guards_memory() {
+    begin("guards_memory");
+    Floats x(ramp(4));
+    // In a process of its own, which may crash.
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        volatile float value = *reinterpret_cast<volatile float*>(x.address);
+        _exit(value == -48 ? 7 : 8);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    const char* guard = getenv("KILN_FAKE_GUARD");
+    if (guard && *guard == '1') {
+        EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, true);
+    } else {
+        EXPECT(WEXITSTATUS(status), 7);
+    }
+}
+
 void orders_streams() {
     begin("orders_streams");
     CUstream one = new_stream(), two = new_stream();
@@ -600,6 +624,13 @@ extern "C" __global__ void sum(float* out) {
     printf("512 blocks of 256 threads: %.1f ms (add), %.1f ms (2 barriers, 5 shuffles)\n", plain, milliseconds(start));
 }
 
+// Writes one element more than there is.
+void overrun() {
+    CUfunction kernel = load("extern \"C\" __global__ void overrun(float* x) {\n    x[4 + threadIdx.x] = 1;\n}\n", "overrun");
+    Floats x(4);
+    launch(kernel, 1, 1, 0, nullptr, {&x.address});
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -613,9 +644,10 @@ int main(int count, char** arguments) {
     EXPECT(call("cuCtxSetCurrent", (CUcontext) nullptr), CUDA_ERROR_NOT_INITIALIZED);
     OK(call("cuInit", 0u));
     OK(call("cuDevicePrimaryCtxRetain", &context, 0));
-    if (count > 2 && strcmp(arguments[2], "--times") == 0) {
+    if (count > 2) {
         OK(call("cuCtxSetCurrent", context));
-        measure();
+        if (strcmp(arguments[2], "--times") == 0) measure();
+        if (strcmp(arguments[2], "--overrun") == 0) overrun();
         return failures > 0;
     }
     adds_vectors();
@@ -628,6 +660,7 @@ int main(int count, char** arguments) {
     tells_of_errors_in_sources();
     has_rules_for_launches();
     has_rules_for_memory();
+    guards_memory();
     orders_streams();
     replays_graphs();
     has_rules_for_captures();
