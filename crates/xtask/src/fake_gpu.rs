@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 /// Each library: its name, which is also what others load it by, its sources, and the compiler's flags of its own.
-const LIBRARIES: &[(&str, &[&str], &[&str])] =
-    &[("libcuda.so.1", &["driver.cpp", "state.cpp", "fibers.cpp"], &["-ldl"]), ("libnvrtc.so.13", &["nvrtc.cpp"], &[])];
+const LIBRARIES: &[(&str, &[&str], &[&str])] = &[
+    ("libcuda.so.1", &["driver.cpp", "work.cpp", "state.cpp", "fibers.cpp"], &["-ldl"]),
+    ("libnvrtc.so.13", &["nvrtc.cpp"], &[]),
+];
 const FLAGS: &[&str] = &["-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC"];
 const SHARED: &[&str] = &["-shared", "-fvisibility=hidden"];
 

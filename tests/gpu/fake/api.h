@@ -1,5 +1,5 @@
-// The part of the CUDA driver API that the fake has: the types and numbers of cuda.h, written down anew, because no machine
-// without a GPU needs to have that header.
+// The part of the CUDA driver API that the fake has: the types and numbers of cuda.h, written down anew, because no
+// machine without a GPU needs to have that header.
 #pragma once
 #include <stddef.h>
 

@@ -8,8 +8,8 @@ struct Index {
     unsigned x, y, z;
 };
 
-// Operations of a warp. All lanes of a mask arrive with the same one, and the scheduler computes every lane's result when
-// the last has arrived: a lane waits once, not once before and once after the exchange.
+// Operations of a warp. All lanes of a mask arrive with the same one, and the scheduler computes every lane's
+// result when the last has arrived: a lane waits once, not once before and once after the exchange.
 enum class WarpOperation : int { Synchronize, Shuffle, Ballot };
 
 struct Place {

@@ -1,6 +1,7 @@
-// The scheduler: a fiber for every thread of a block, one block after the other. A thread runs until it waits at a barrier
-// or for its warp, and then another is chosen, in an order that a seed decides. An order that the kernel's barriers do not
-// rule out may thus come up, and shared memory begins with garbage, so that a missing barrier gives wrong numbers.
+// The scheduler: a fiber for every thread of a block, one block after the other. A thread runs until it waits at a
+// barrier or for its warp, and then another is chosen, in an order that a seed decides. An order that the kernel's
+// barriers do not rule out may thus come up, and shared memory begins with garbage, so that a missing barrier gives
+// wrong numbers.
 #include "fibers.h"
 
 #include <setjmp.h>
@@ -241,7 +242,8 @@ void leave(State state, Place place) {
 
 void block_barrier(Place place) { leave(State::AtBarrier, place); }
 
-unsigned long long warp(WarpOperation operation, unsigned mask, unsigned long long value, unsigned source, Place place) {
+unsigned long long warp(WarpOperation operation, unsigned mask, unsigned long long value, unsigned source,
+                        Place place) {
     Fiber& fiber = *scheduler.current;
     fiber.operation = operation;
     fiber.mask = mask;
@@ -478,7 +480,8 @@ Outcome run_caught() {
     } else {
         char address[32];
         snprintf(address, sizeof address, "%p", bad_address);
-        fail("thread " + text(scheduler.current->thread) + " touches the address " + address + ", which is not its own");
+        fail("thread " + text(scheduler.current->thread) + " touches the address " + address +
+             ", which is not its own");
         outcome = Outcome::BadAddress;
     }
     escape = nullptr;

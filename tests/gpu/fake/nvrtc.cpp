@@ -1,9 +1,10 @@
-// A fake libnvrtc.so.13: it compiles CUDA C++ with the system's C++ compiler, against shim.h. What it calls a cubin is a
-// small text that names a shared library, which the fake driver loads.
+// A fake libnvrtc.so.13: it compiles CUDA C++ with the system's C++ compiler, against shim.h. What it calls a cubin
+// is a small text that names a shared library, which the fake driver loads.
 //
 // Environment: KILN_FAKE_CACHE, the folder of compiled kernels; KILN_FAKE_CXX, the compiler (default c++);
-// KILN_FAKE_OPTIMIZE, its option for that (default -O1); KILN_FAKE_SANITIZE=1 adds -fsanitize=address, for a process that
-// was started with libasan preloaded (LD_PRELOAD="$(g++ -print-file-name=libasan.so)", ASAN_OPTIONS=detect_leaks=0).
+// KILN_FAKE_OPTIMIZE, its option for that (default -O1); KILN_FAKE_SANITIZE=1 adds -fsanitize=address, for a
+// process that was started with libasan preloaded (LD_PRELOAD="$(g++ -print-file-name=libasan.so)",
+// ASAN_OPTIONS=detect_leaks=0).
 #include <fcntl.h>
 #include <spawn.h>
 #include <string.h>
@@ -324,7 +325,8 @@ bool knows(const std::string& compiler, const std::string& option) {
 bool compile(const Program& program, const Compilation& compilation, std::string& log) {
     make_folders(compilation.cache);
     std::string files = unique(compilation.base);
-    std::string source = files + ".cu", preprocessed = files + ".ii", library = files + ".so", messages = files + ".log";
+    std::string source = files + ".cu", preprocessed = files + ".ii";
+    std::string library = files + ".so", messages = files + ".log";
     std::vector<std::string> flags = compilation.flags;
     static const bool has_no_weak = knows(flags[0], "-fno-weak");
     if (!has_no_weak) flags.erase(std::find(flags.begin(), flags.end(), "-fno-weak"));

@@ -93,7 +93,8 @@ CUfunction load(const char* source, const char* name) {
 
 CUresult launch(CUfunction function, unsigned grid, unsigned block, unsigned shared, CUstream stream,
                 std::vector<void*> arguments) {
-    return call("cuLaunchKernel", function, grid, 1u, 1u, block, 1u, 1u, shared, stream, arguments.data(), (void**)nullptr);
+    return call("cuLaunchKernel", function, grid, 1u, 1u, block, 1u, 1u, shared, stream, arguments.data(),
+                (void**)nullptr);
 }
 
 // Floats on the device.
@@ -321,11 +322,13 @@ std::string failure_of(const char* body, CUresult expected) {
 
 void notices_wrong_barriers() {
     begin("notices_wrong_barriers");
-    std::string text = failure_of("if (threadIdx.x < 128)\n__syncthreads();\nx[threadIdx.x] = 1;", CUDA_ERROR_LAUNCH_FAILED);
+    std::string text =
+        failure_of("if (threadIdx.x < 128)\n__syncthreads();\nx[threadIdx.x] = 1;", CUDA_ERROR_LAUNCH_FAILED);
     EXPECT_TEXT(text, "kernel wrong, block (");
     EXPECT_TEXT(text, "a barrier is not reached by all threads: 128 wait at __syncthreads (test.cu:3), 128 have ended");
-    text = failure_of("if (threadIdx.x < 32) __syncwarp(); else if (threadIdx.x < 48) __syncwarp(); else __syncthreads();",
-                      CUDA_ERROR_LAUNCH_FAILED);
+    text = failure_of(
+        "if (threadIdx.x < 32) __syncwarp(); else if (threadIdx.x < 48) __syncwarp(); else __syncthreads();",
+        CUDA_ERROR_LAUNCH_FAILED);
     EXPECT_TEXT(text, "deadlock: ");
     EXPECT_TEXT(text, "16 wait in __syncwarp (test.cu:2, mask ffffffff)");
     text = failure_of("if (threadIdx.x < 32) __syncthreads();\nelse __syncthreads();", CUDA_ERROR_LAUNCH_FAILED);
@@ -626,7 +629,8 @@ extern "C" __global__ void sum(float* out) {
 
 // Writes one element more than there is.
 void overrun() {
-    CUfunction kernel = load("extern \"C\" __global__ void overrun(float* x) {\n    x[4 + threadIdx.x] = 1;\n}\n", "overrun");
+    const char* source = "extern \"C\" __global__ void overrun(float* x) {\n    x[4 + threadIdx.x] = 1;\n}\n";
+    CUfunction kernel = load(source, "overrun");
     Floats x(4);
     launch(kernel, 1, 1, 0, nullptr, {&x.address});
 }

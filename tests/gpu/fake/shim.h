@@ -1,7 +1,9 @@
-// CUDA C++ for a C++17 compiler and a CPU: what a kernel may name without including anything. Barriers, warps and the order
-// of threads are the scheduler's business (fibers.cpp); arithmetic rounds as it is written (-ffp-contract=off).
+// CUDA C++ for a C++17 compiler and a CPU: what a kernel may name without including anything. Barriers, warps and
+// the order of threads are the scheduler's business (fibers.cpp); arithmetic rounds as it is written
+// (-ffp-contract=off).
 //
-// A kernel's dynamic shared memory is declared by KILN_SHARED(type, name). `extern __shared__` has no counterpart here.
+// A kernel's dynamic shared memory is declared by KILN_SHARED(type, name). `extern __shared__` has no counterpart
+// here.
 #pragma once
 #include "contract.h"
 
@@ -114,7 +116,8 @@ inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
     return unsigned(((unsigned long long)high << 32 | low) >> (shift & 31));
 }
-// Chooses four of eight bytes by the four lowest hexadecimal digits of `selector`; digit 8 and above repeat a byte's sign.
+// Chooses four of eight bytes by the four lowest hexadecimal digits of `selector`; digit 8 and above repeat a
+// byte's sign.
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     unsigned long long bytes = (unsigned long long)b << 32 | a;
     unsigned result = 0;
@@ -127,8 +130,8 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     return result;
 }
 
-// ---- Mathematics. The library's functions are the CPU's: within an ulp or two of a GPU's, not the same bits. What IEEE 754
-// rounds (+ - * / sqrt fma, and the roundings) has the same bits.
+// ---- Mathematics. The library's functions are the CPU's: within an ulp or two of a GPU's, not the same bits. What
+// IEEE 754 rounds (+ - * / sqrt fma, and the roundings) has the same bits.
 
 extern "C" {
 #define KILN_FAKE_MATH(name)  \

@@ -66,7 +66,8 @@ struct Device {
     std::string damage() const;
 };
 
-// Opens the memory of a device, and of its peers, for as long as it lives, where KILN_FAKE_GUARD closes it for the host.
+// Opens the memory of a device, and of its peers, for as long as it lives, where KILN_FAKE_GUARD closes it for the
+// host.
 class Opened {
 public:
     explicit Opened(const Device& device);
