@@ -256,7 +256,13 @@ KERNEL(kernel)(float* out, const __grid_constant__ Table table) {
     if (i == 5) out[2] = __fmul_rn(table.x[1], twice(THREE));
     if (i == 6) out[3] = __uint_as_float(__umulhi(0x80000000u, 0x7f000000u));
     if (i == 7) { float4 v = make_float4(1, 2, 3, 4); out[4] = v.w + table.n; }
-    if (i == 8) out[5] = isnan(__uint_as_float(0x7fc00000u)) && min(2u, 7u) == 2 ? 1 : 0;
+    if (i == 8) {
+        float nan = __uint_as_float(0x7fc00000u);
+        out[5] = isnan(nan) && min(2u, 7) == 2 && max(nan, 1.0f) == 1;
+        bool saturates = __float2int_rn(3e9f) == 0x7fffffff && __float2uint_rz(-1.0f) == 0 &&
+                         __float2int_rz(nan) == 0 && __double2ll_rn(-1e30) == -0x7fffffffffffffffll - 1 && __float2int_rn(2.5f) == 2;
+        if (!saturates) out[5] = -1;
+    }
     if (i == 9) out[6] = __clz(1) + __ffs(8) + (__brev(1u) == 0x80000000u);
     int from = __shfl_sync(0xffffffffu, i, 3, 8);
     if (i == 29) out[7] = from + __all_sync(1u << 29, 1);

@@ -130,8 +130,10 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     return result;
 }
 
-// ---- Mathematics. The library's functions are the CPU's: within an ulp or two of a GPU's, not the same bits. What
-// IEEE 754 rounds (+ - * / sqrt fma, and the roundings) has the same bits.
+// ---- Mathematics
+
+// The library's functions are the CPU's: within an ulp or two of a GPU's, not the same bits. What IEEE 754 rounds
+// (+ - * / sqrt fma, and the roundings) has the same bits.
 
 extern "C" {
 #define KILN_FAKE_MATH(name)  \
@@ -174,10 +176,35 @@ inline void sincosf(float x, float* sine, float* cosine) { *sine = sinf(x), *cos
 inline void sincos(double x, double* sine, double* cosine) { *sine = sin(x), *cosine = cos(x); }
 inline float normcdff(float x) { return 0.5f * erfcf(x * -0.70710678f); }
 inline double normcdf(double x) { return 0.5 * erfc(x * -0.7071067811865476); }
-inline int __float2int_rn(float x) { return int(rintf(x)); }
-inline int __double2int_rn(double x) { return int(rint(x)); }
-inline long long __float2ll_rn(float x) { return (long long)rintf(x); }
-inline long long __double2ll_rn(double x) { return (long long)rint(x); }
+inline float exp10f(float x) { return powf(10.0f, x); }
+inline double exp10(double x) { return pow(10.0, x); }
+
+// Conversions. To integers, those of a GPU saturate and take NaN for 0; C++ leaves it open, so it is spelled out.
+namespace kiln_fake {
+template <class Integer, class Float>
+inline Integer saturate(Float x) {
+    constexpr bool is_signed = Integer(-1) < Integer(0);
+    constexpr Integer high = Integer(~0ull >> (64 - 8 * sizeof(Integer) + is_signed));
+    constexpr Integer low = is_signed ? -high - 1 : 0;
+    if (x != x) return 0;
+    if (x <= Float(low)) return low;
+    return x >= Float(high) ? high : Integer(x);
+}
+}  // namespace kiln_fake
+#define KILN_FAKE_CONVERSIONS(name, integer)                                                                \
+    inline integer __float2##name##_rn(float x) { return kiln_fake::saturate<integer>(rintf(x)); }          \
+    inline integer __float2##name##_rz(float x) { return kiln_fake::saturate<integer>(truncf(x)); }         \
+    inline integer __float2##name##_rd(float x) { return kiln_fake::saturate<integer>(floorf(x)); }         \
+    inline integer __float2##name##_ru(float x) { return kiln_fake::saturate<integer>(ceilf(x)); }          \
+    inline integer __double2##name##_rn(double x) { return kiln_fake::saturate<integer>(rint(x)); }         \
+    inline integer __double2##name##_rz(double x) { return kiln_fake::saturate<integer>(trunc(x)); }        \
+    inline float __##name##2float_rn(integer x) { return float(x); }                                        \
+    inline double __##name##2double_rn(integer x) { return double(x); }
+KILN_FAKE_CONVERSIONS(int, int)
+KILN_FAKE_CONVERSIONS(uint, unsigned)
+KILN_FAKE_CONVERSIONS(ll, long long)
+KILN_FAKE_CONVERSIONS(ull, unsigned long long)
+inline float __double2float_rn(double x) { return float(x); }
 
 // The fast ones of a GPU are less exact than these; what a test may rely on is the looser of both.
 inline float __expf(float x) { return expf(x); }
@@ -220,6 +247,10 @@ __forceinline__ int min(int a, int b) { return a < b ? a : b; }
 __forceinline__ int max(int a, int b) { return a > b ? a : b; }
 __forceinline__ unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 __forceinline__ unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
+__forceinline__ unsigned min(int a, unsigned b) { return min(unsigned(a), b); }
+__forceinline__ unsigned max(int a, unsigned b) { return max(unsigned(a), b); }
+__forceinline__ unsigned min(unsigned a, int b) { return min(a, unsigned(b)); }
+__forceinline__ unsigned max(unsigned a, int b) { return max(a, unsigned(b)); }
 __forceinline__ long min(long a, long b) { return a < b ? a : b; }
 __forceinline__ long max(long a, long b) { return a > b ? a : b; }
 __forceinline__ unsigned long min(unsigned long a, unsigned long b) { return a < b ? a : b; }
