@@ -260,7 +260,8 @@ KERNEL(kernel)(float* out, const __grid_constant__ Table table) {
         float nan = __uint_as_float(0x7fc00000u);
         out[5] = isnan(nan) && min(2u, 7) == 2 && max(nan, 1.0f) == 1;
         bool saturates = __float2int_rn(3e9f) == 0x7fffffff && __float2uint_rz(-1.0f) == 0 &&
-                         __float2int_rz(nan) == 0 && __double2ll_rn(-1e30) == -0x7fffffffffffffffll - 1 && __float2int_rn(2.5f) == 2;
+                         __float2int_rz(nan) == 0 && __double2ll_rn(-1e30) == -0x7fffffffffffffffll - 1 &&
+                         __float2int_rn(2.5f) == 2;
         if (!saturates) out[5] = -1;
     }
     if (i == 9) out[6] = __clz(1) + __ffs(8) + (__brev(1u) == 0x80000000u);
