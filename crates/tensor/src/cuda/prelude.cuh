@@ -35,7 +35,7 @@ INLINE u64 bits_of(f64 x) { return (u64)__double_as_longlong(x); }
 // ---- Conversions between element types, as `Element` of `dtype.rs` says.
 
 INLINE f32 widen(f16 x) {
-#if defined(__CUDACC_RTC__) && !defined(KILN_FAKE)
+#ifndef KILN_FAKE
     f32 y;
     asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
     return y;
@@ -50,7 +50,7 @@ INLINE f32 widen(f16 x) {
 
 INLINE f16 to_f16(f32 x) {
     f16 y;
-#if defined(__CUDACC_RTC__) && !defined(KILN_FAKE)
+#ifndef KILN_FAKE
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
 #else
     u32 bits = bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffffu;

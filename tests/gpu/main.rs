@@ -1,0 +1,6 @@
+//! The operations on a GPU, or on the fake one of `cargo xtask fake-gpu`: every case of `tests/cases` beside the CPU, and
+//! what the driver's side has to keep.
+
+#[path = "../cases/mod.rs"]
+mod cases;
+mod ops;

@@ -1,0 +1,133 @@
+//! Every case of the table on the device: values and gradients beside those of the CPU in each floating-point type, of
+//! dense and of strided inputs.
+
+use crate::cases::{self, Case};
+use kiln_autograd::ops::{CastOps, ViewOps};
+use kiln_autograd::{DType, Device, Result, Tape, Tensor, Var, gradients};
+
+fn device() -> Device {
+    Device::cuda(0).unwrap_or_else(|error| panic!("{error}\n  these tests run with a GPU, or by `cargo xtask fake-gpu`"))
+}
+
+macro_rules! families {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            check_all(cases::$name::all());
+        }
+    )*};
+}
+families! { cast concat conv cross_entropy einsum elementwise gather matmul pool random recurrent reduce resize scan softmax sort views }
+
+fn check_all(cases: Vec<Case>) {
+    let failures: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
+    assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+fn check(case: &Case) -> Result<(), String> {
+    let named = |problem: String| format!("  {}: {problem}", case.name);
+    let types = if case.narrow { &[DType::F64, DType::F32, DType::F16, DType::BF16][..] } else { &[DType::F64] };
+    for &dtype in types {
+        let inputs = with_dtype(&case.inputs, dtype);
+        beside(case, &inputs, dtype, case.slack, &|x| x.to_device(device())).map_err(named)?;
+    }
+    let inputs = with_dtype(&case.inputs, types[types.len().min(2) - 1]);
+    let strided = |x: &Tensor| scattered(&x.to_device(device())?);
+    beside(case, &inputs, types[types.len().min(2) - 1], case.slack, &strided)
+        .map_err(|problem| named(format!("strided: {problem}")))?;
+    if let Some(large) = &case.large {
+        let dtype = if case.narrow { DType::F32 } else { DType::F64 };
+        let large = with_dtype(large, dtype);
+        beside(case, &large, dtype, 16.0 * case.slack, &|x| x.to_device(device()))
+            .map_err(|problem| named(format!("large: {problem}")))?;
+    }
+    Ok(())
+}
+
+/// Compares what the device makes of the inputs, moved there by `there`, with what the CPU does.
+fn beside(
+    case: &Case,
+    inputs: &[Tensor],
+    dtype: DType,
+    slack: f64,
+    there: &dyn Fn(&Tensor) -> Result<Tensor>,
+) -> Result<(), String> {
+    let moved = inputs.iter().map(there).collect::<Result<Vec<_>>>().map_err(|e| e.to_string())?;
+    let (got, want) = match (values_and_gradients(case, &moved), values_and_gradients(case, inputs)) {
+        (Ok(got), Ok(want)) => (got, want),
+        (Err(got), Err(want)) if got.kind() == want.kind() => return Ok(()),
+        (got, want) => {
+            let text = |x: Result<Vec<Tensor>>| x.map_or_else(|e| e.to_string(), |x| format!("{} results", x.len()));
+            return Err(format!("{dtype}: {} and on the CPU {}", text(got), text(want)));
+        }
+    };
+    if got.len() != want.len() {
+        return Err(format!("{} results, expected {}", got.len(), want.len()));
+    }
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        if got.spec() != want.spec() {
+            return Err(format!("{dtype}: result {i} is {:?}, expected {:?}", got.spec(), want.spec()));
+        }
+        let tolerance = if want.dtype().is_float() { 2.0 * slack * precision(want.dtype()) } else { 0.0 };
+        compare(got, want, tolerance).map_err(|problem| format!("{dtype}: result {i}: {problem}"))?;
+    }
+    Ok(())
+}
+
+/// The results, and the gradients of the inputs under a cotangent without a pattern, all where the inputs are.
+fn values_and_gradients(case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let tape = Tape::new();
+    let vars: Vec<Var> = inputs.iter().map(|x| tape.watch(x)).collect();
+    let y = (case.f)(&vars)?;
+    let mut seeds = Vec::new();
+    for (i, y) in y.iter().enumerate().filter(|(_, y)| y.is_tracked()) {
+        let seed = cases::numbers(y.tensor().shape(), 9).cast(y.tensor().dtype())?;
+        seeds.push((i, Var::new(seed.to_device(y.tensor().device())?)));
+    }
+    let pairs: Vec<(&Var, &Var)> = seeds.iter().map(|(i, seed)| (&y[*i], seed)).collect();
+    let wrt: Vec<&Var> = vars.iter().filter(|x| x.is_tracked()).collect();
+    let dx = if pairs.is_empty() { vec![] } else { gradients(&pairs, &wrt, false)? };
+    let all: Vec<Tensor> = y.into_iter().chain(dx.into_iter().flatten()).map(Var::into_tensor).collect();
+    // What only values show is told when they are read.
+    all.iter().map(|x| x.to_device(Device::Cpu)).collect()
+}
+
+fn with_dtype(inputs: &[Tensor], dtype: DType) -> Vec<Tensor> {
+    inputs.iter().map(|x| if x.dtype().is_float() { x.cast(dtype).unwrap() } else { x.clone() }).collect()
+}
+
+fn precision(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F32 => f64::from(f32::EPSILON),
+        DType::F16 => 9.8e-4,
+        _ => 7.9e-3,
+    }
+}
+
+/// The same elements in a memory order of their own: axes reversed, and every second element of the last.
+fn scattered(x: &Tensor) -> Result<Tensor> {
+    let rank = x.rank() as isize;
+    let twice = |x: &Tensor| kiln_autograd::ops::stack(&[x, x], x.rank() as isize);
+    if rank == 0 {
+        return twice(x)?.index(0, 1);
+    }
+    let reversed: Vec<isize> = (0..rank).rev().collect();
+    let mut dims = x.shape().to_vec();
+    dims.reverse();
+    twice(&x.permute(&reversed)?)?.index(rank, 0)?.reshape(dims)?.permute(&reversed)
+}
+
+/// Whether two tensors agree: NaN with NaN, infinities with themselves, numbers relative to the largest of them.
+fn compare(got: &Tensor, want: &Tensor, tolerance: f64) -> Result<(), String> {
+    let (got, want) = (got.to_vec_as::<f64>(), want.to_vec_as::<f64>());
+    let finite = want.iter().filter(|x| x.is_finite());
+    let scale = finite.fold(0.0f64, |m, x| m.max(x.abs())).clamp(1e-3, 1e6);
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let same = got == want || (got.is_nan() && want.is_nan());
+        if !same && (got - want).abs() > tolerance * (want.abs() + 0.1 * scale) {
+            return Err(format!("element {i} is {got}, expected {want}"));
+        }
+    }
+    Ok(())
+}
