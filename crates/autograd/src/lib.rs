@@ -31,7 +31,8 @@ pub use tape::Tape;
 pub use var::Var;
 
 pub use kiln_tensor::{
-    Aliases, Arity, Axes, CpuCall, DType, Device, Dual, DynOp, Element, Error, ErrorKind, Expr, IS_OPTIMIZED, IntoAxes,
-    IntoShape, Isa, Key, Layout, MAX_RANK, Mask, Number, Op, Outputs, Plan, PlanMemory, Result, Scalar, Shape, Spec,
-    Specs, Tensor, Trace, View, ViewMut, Watch, bf16, f16, io, keep, ops, with_element, with_isa,
+    Aliases, Arity, Axes, CpuCall, CudaCall, CudaOperand, DType, Device, DeviceMemory, Dual, DynOp, Element, Error,
+    ErrorKind, Expr, Fault, IS_OPTIMIZED, IntoAxes, IntoShape, Isa, Key, Launch, LaunchArgument, Layout, MAX_RANK,
+    Mask, Number, Op, Outputs, Plan, PlanMemory, Pointer, Result, Scalar, Shape, Spec, Specs, Tensor, Trace, View,
+    ViewMut, Watch, bf16, f16, io, keep, ops, with_element, with_isa,
 };

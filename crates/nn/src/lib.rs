@@ -71,10 +71,11 @@ pub use symbol::{Connect, Input, IntoSymbols, Shared, Symbol};
 
 pub use kiln_autograd::Error as TensorError;
 pub use kiln_autograd::{
-    Aliases, Arity, Axes, CpuCall, DType, Device, Differentiable, Dual, DynOp, Element, Expr, GradCheck, Gradients,
-    IS_OPTIMIZED, IntoShape, Isa, Keep, Key, Layout, Mask, Number, Op, Outputs, Plan, PlanMemory, Scalar, Shape, Spec,
-    Specs, Tape, Tensor, Trace, Var, View, ViewMut, Watch, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep,
-    ops, value_and_grad, vjp, with_isa,
+    Aliases, Arity, Axes, CpuCall, CudaCall, CudaOperand, DType, Device, DeviceMemory, Differentiable, Dual, DynOp,
+    Element, Expr, Fault, GradCheck, Gradients, IS_OPTIMIZED, IntoShape, Isa, Keep, Key, Launch, LaunchArgument,
+    Layout, Mask, Number, Op, Outputs, Plan, PlanMemory, Pointer, Scalar, Shape, Spec, Specs, Tape, Tensor, Trace, Var,
+    View, ViewMut, Watch, bf16, checkpoint, f16, grad, gradients, hvp, io, jvp, keep, ops, value_and_grad, vjp,
+    with_isa,
 };
 /// Settings of layers, losses, metrics and optimizers are its values: parts of your own need no dependency for them.
 pub use serde_json;

@@ -8,7 +8,7 @@ use crate::plan::{Graph, Operand, Origin, Plan, Step, Value};
 use crate::run::run;
 use crate::storage::Storage;
 use crate::watch::{Origin as WatchedFrom, Watch};
-use crate::{Error, ErrorKind, Layout, Op, Result, Tensor, with_element};
+use crate::{Device, Error, ErrorKind, Layout, Op, Result, Tensor, with_element};
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +58,8 @@ struct Recording {
     graph: Graph,
     /// A value was read on the host, at this line if it is known: what follows from it is not recorded.
     escape: Option<Option<&'static Location<'static>>>,
+    /// Whether something ran on a GPU.
+    is_elsewhere: bool,
 }
 
 impl Trace {
@@ -122,6 +124,10 @@ impl Trace {
         }
         let results: Result<Vec<Operand>> = outputs.iter().map(|x| self.operand(&mut recording.graph, x)).collect();
         let (graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
+        if recording.is_elsewhere {
+            let text = "what was recorded ran on a GPU, of which no plan is made";
+            return Err(Error::new(ErrorKind::Escape, "trace", text).help("run it eagerly there").at(here));
+        }
         drop(recording);
         if let Some(at) = escape {
             // What prints a value does not say where it stands.
@@ -157,6 +163,7 @@ impl Trace {
             // By another thread, since this began: nobody follows.
             return Ok(());
         }
+        recording.is_elsewhere |= y.iter().skip(first).any(|y| y.device() != Device::Cpu);
         let graph = &mut recording.graph;
         let operands = x.iter().map(|x| self.operand(graph, x)).collect::<Result<Vec<Operand>>>()?;
         let results = &mut y.as_mut_slice()[first..];

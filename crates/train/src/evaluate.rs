@@ -7,7 +7,7 @@ use crate::repeat::Repeat;
 use crate::running::MetricState;
 use crate::{Error, Result};
 use kiln_nn::ops::concat;
-use kiln_nn::{Module, Pass, Signal, Tensor, Watch};
+use kiln_nn::{Device, Module, Pass, Signal, Tensor, Watch};
 
 /// Samples that [`Model::predict`] and [`Model::evaluate`] take at a time.
 const INFERENCE_BATCH: usize = 256;
@@ -50,11 +50,12 @@ impl<M: Module> Model<M> {
             (all, most) => all.or(most),
         };
         let watch = is_watched.then(Watch::new);
-        let mut repeat = Repeat::new(batches, is_watched || self.plans.is_eager_by_request());
+        let mut repeat = Repeat::new(batches, is_watched || self.is_eager());
         let mut place = Place::default();
         while most.is_none_or(|most| place.batch < most) {
             let i = place.batch;
             let Some(batch) = feed.next(&mut place)? else { break };
+            let batch = self.moved(&batch)?;
             let told = |error: Error| match error.sample(batch.len()) {
                 Some(sample) => match feed.number(sample, place) {
                     Some(number) => error.note(format_args!("of sample {number} of the data")),
@@ -113,14 +114,17 @@ impl<M: Module> Model<M> {
             return Err(Error::data("predict: there is no sample", "give a batch of at least one"));
         }
         let mut batches: Vec<Vec<Tensor>> = Vec::new();
-        let mut repeat = Repeat::new(Some(n.div_ceil(INFERENCE_BATCH)), self.plans.is_eager_by_request());
+        let mut repeat = Repeat::new(Some(n.div_ceil(INFERENCE_BATCH)), self.is_eager());
         for start in (0..n).step_by(INFERENCE_BATCH) {
             let part = x.part(start, (start + INFERENCE_BATCH).min(n), &self.inputs)?;
+            let part = part.iter().map(|x| x.to_device(self.device)).collect::<Result<Vec<_>, _>>()?;
             let batch = repeat.call(&part, |x| {
                 let x: Vec<Signal> = x.iter().cloned().map(Signal::from).collect();
                 let y = self.module.forward_all(&x, &mut Pass::inference())?;
                 Ok(y.into_iter().map(|y| y.value.into_tensor()).collect())
             });
+            let batch = batch
+                .and_then(|y: Vec<Tensor>| y.iter().map(|y| Ok(y.to_device(Device::Cpu)?)).collect::<Result<Vec<_>>>());
             let samples = INFERENCE_BATCH.min(n - start);
             batches.push(batch.map_err(|error| match error.sample(samples) {
                 Some(sample) => error.note(format_args!("of sample {}", start + sample)),
@@ -133,6 +137,11 @@ impl<M: Module> Model<M> {
         let outputs = batches.first().map_or(0, Vec::len);
         let joined = |i: usize| concat(&batches.iter().map(|batch| &batch[i]).collect::<Vec<_>>(), 0);
         Ok((0..outputs).map(joined).collect::<Result<_, _>>()?)
+    }
+
+    /// Whether evaluation and prediction run each operation by itself.
+    fn is_eager(&self) -> bool {
+        self.device != Device::Cpu || self.plans.is_eager_by_request()
     }
 
     /// A batch in the metrics, without training.

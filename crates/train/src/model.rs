@@ -15,7 +15,7 @@ use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, SelectOps, Value}
 use kiln_nn::optimizers::{
     IntoOptimizer, LearningRate, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm,
 };
-use kiln_nn::{Activation, DType, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var};
+use kiln_nn::{Activation, DType, Device, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var};
 use std::collections::HashSet;
 
 /// Batches of [`Model::train_on_batch`] after which a plan is compared with its operations once more.
@@ -38,6 +38,8 @@ pub struct Model<M: Module = Network> {
     pub(crate) weighted_metrics: Vec<Tracked>,
     /// Batches trained on so far: the position in the stream of random numbers.
     pub(crate) steps: u64,
+    /// Where the parameters are, and batches are moved to.
+    pub(crate) device: Device,
     /// Recorded steps, and why there are none.
     pub(crate) plans: Plans,
     /// The parameters that were to be trained and had no part in the loss of the last step that no plan ran.
@@ -136,6 +138,7 @@ pub trait Compile: IntoModule + Sized {
             metrics,
             weighted_metrics: Vec::new(),
             steps: 0,
+            device: Device::Cpu,
             plans: Plans::default(),
             unreached: Vec::new(),
             on_batch: None,
@@ -384,6 +387,61 @@ impl<M: Module> Model<M> {
     /// The module.
     pub fn module(&self) -> &M {
         &self.module
+    }
+
+    /// Moves the model to a device: parameters, what the optimizer keeps of them, and from then on every batch. Files that are
+    /// written there load anywhere, and what [`Model::predict`] gives is on the processor.
+    ///
+    /// ```
+    /// use kiln_nn::{Device, Sequential, layers::Dense};
+    /// use kiln_train::Compile;
+    /// let model = Sequential::new([3]).add(Dense::new(1)).compile("sgd", "mse", ())?.on(Device::best())?;
+    /// assert_eq!(model.device(), Device::best());
+    /// # Ok::<(), kiln_train::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The device is not there, or has no memory for the model.
+    pub fn on(mut self, device: Device) -> Result<Self> {
+        self.to(device)?;
+        Ok(self)
+    }
+
+    /// [`Model::on`] for a model that is in use.
+    ///
+    /// # Errors
+    /// As there; the model stays where it was then.
+    pub fn to(&mut self, device: Device) -> Result<()> {
+        device.ensure_available().map_err(kiln_nn::Error::from)?;
+        let mut moved = Vec::new();
+        let mut outcome = Ok(());
+        self.visit_learned(&mut |_, tensor| match tensor.to_device(device) {
+            Ok(there) => moved.push(there),
+            Err(error) => outcome = Err(error),
+        })?;
+        outcome?;
+        let mut moved = moved.into_iter();
+        self.visit_learned(&mut |_, tensor| {
+            if let Some(there) = moved.next() {
+                *tensor = there;
+            }
+        })?;
+        self.device = device;
+        self.on_batch = None;
+        self.plans.on(device);
+        Ok(())
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A batch where the model is.
+    pub(crate) fn moved(&self, batch: &Batch) -> Result<Batch> {
+        let there =
+            batch.tensors().iter().map(|tensor| tensor.to_device(self.device)).collect::<Result<Vec<_>, _>>()?;
+        Ok(batch.with(&there))
     }
 
     /// Whether each operation of a step is run by itself, as Keras's `run_eagerly`. Else steps of `fit` are recorded and run

@@ -6,7 +6,7 @@ use crate::data::Batch;
 use crate::model::Model;
 use crate::running::MetricState;
 use kiln_nn::optimizers::{Optimizer, RecordedUpdate};
-use kiln_nn::{Key, Module, Plan, Spec, Tensor, Trace, Watch};
+use kiln_nn::{Device, Key, Module, Plan, Spec, Tensor, Trace, Watch};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -28,6 +28,8 @@ pub(crate) struct Plans {
     by_request: bool,
     /// Whether steps were run under a watch, of which no plan is made.
     is_watched: bool,
+    /// Whether the model is on a GPU, for which no plan is made.
+    is_elsewhere: bool,
 }
 
 /// What a step of training is given beside the model's state.
@@ -88,6 +90,12 @@ impl Plans {
         self.is_watched = true;
     }
 
+    /// The model was moved.
+    pub(crate) fn on(&mut self, device: Device) {
+        self.forget();
+        self.is_elsewhere = device != Device::Cpu;
+    }
+
     /// Why steps are run one operation at a time, unless that was asked for.
     pub(crate) fn given_up(&self) -> Option<&str> {
         self.eager.as_deref().filter(|_| !self.by_request)
@@ -101,6 +109,9 @@ impl Plans {
     pub(crate) fn explain(&self) -> String {
         match (&self.eager, &self.plans[..]) {
             (Some(why), _) => format!("no plan: each operation is run by itself, because {why}\n"),
+            (None, []) if self.is_elsewhere => {
+                "no plan: on a GPU each operation is run by itself, one after the other in its stream\n".to_owned()
+            }
             (None, []) if self.is_watched => {
                 "no plan: check_finite runs each operation by itself and looks at its result\n".to_owned()
             }
@@ -128,6 +139,9 @@ impl fmt::Debug for Plans {
 impl<M: Module> Model<M> {
     /// One step of training, and its batch in the metrics; returns the loss, which nobody has read yet.
     pub(crate) fn train_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
+        if self.device != Device::Cpu {
+            return self.eager_batch(given, state);
+        }
         // The first step gives metrics and optimizer their tensors.
         if self.plans.eager.is_some() || state.is_fresh() || !self.optimizer.can_record() {
             return self.eager_batch(given, state);
@@ -210,9 +224,11 @@ impl<M: Module> Model<M> {
 
     /// A step one operation at a time.
     pub(crate) fn eager_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
-        let Given { batch, weights, key } = given;
-        let output = self.step(batch, weights, key.fold(self.steps), state.measures_norm(), None)?;
-        state.update(batch, &output, weights)?;
+        let batch = self.moved(given.batch)?;
+        let weights = given.weights.map(|weights| weights.to_device(self.device)).transpose()?;
+        let (weights, key) = (weights.as_ref(), given.key.fold(self.steps));
+        let output = self.step(&batch, weights, key, state.measures_norm(), None)?;
+        state.update(&batch, &output, weights)?;
         Ok(output.loss)
     }
 
@@ -221,8 +237,10 @@ impl<M: Module> Model<M> {
     pub(crate) fn watched_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let watch = Watch::new();
         let mut before = Vec::new();
-        let batch = given.batch.map(|name, x| Ok(watch.input(name, x)))?;
-        let weights = given.weights.map(|weights| watch.input("the weights of samples", weights));
+        let moved = self.moved(given.batch)?;
+        let batch = moved.map(|name, x| Ok(watch.input(name, x)))?;
+        let plain = given.weights.map(|weights| weights.to_device(self.device)).transpose()?;
+        let weights = plain.as_ref().map(|weights| watch.input("the weights of samples", weights));
         self.visit_learned(&mut |name, tensor| {
             before.push(tensor.clone());
             *tensor = watch.input(&name.to_string(), tensor);
@@ -242,7 +260,7 @@ impl<M: Module> Model<M> {
         }
         let mut output = output.unwrap_or_else(|panic| resume_unwind(panic))?;
         output.untraced();
-        state.update(given.batch, &output, given.weights)?;
+        state.update(&moved, &output, plain.as_ref())?;
         Ok(output.loss)
     }
 
@@ -311,7 +329,7 @@ impl<M: Module> Model<M> {
     }
 
     /// Those of them that are the model's, parameters first, with names for readers.
-    fn visit_learned(&mut self, f: &mut dyn FnMut(fmt::Arguments<'_>, &mut Tensor)) -> Result<()> {
+    pub(crate) fn visit_learned(&mut self, f: &mut dyn FnMut(fmt::Arguments<'_>, &mut Tensor)) -> Result<()> {
         self.module.parameters_mut(&mut |path, parameter| f(format_args!("{path}"), &mut parameter.tensor));
         self.optimizer.visit(&mut |parameter, slot, tensor| {
             f(format_args!("the optimizer's {slot} of {parameter}"), tensor);

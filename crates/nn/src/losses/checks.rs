@@ -1,7 +1,9 @@
 //! Operations that refuse targets of the wrong kind. What only values show, a label that is no class or a number that is no
 //! probability, is an error of their kernels: on the CPU at once.
 
-use kiln_autograd::{CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, View, with_element};
+use kiln_autograd::{
+    CpuCall, CudaCall, DType, Element, Error, Launch, Op, Result, Shape, Spec, Specs, View, with_element,
+};
 
 /// Labels `[…]` of any type as class ids, each checked to be one of the classes. Where one is ignored, it becomes class 0, and
 /// a second result says which count.
@@ -20,10 +22,7 @@ impl ClassIds {
         for (at, label) in labels.iter().enumerate() {
             let id = label.to_i64();
             if T::DTYPE.is_float() && label.to_f64() != id as f64 {
-                let text =
-                    format!("class ids must be whole numbers; label {} at position {at} is none", label.to_f64());
-                let error = Error::dtype(self.name, text).of_element(at, labels.len());
-                return Err(error.help("numbers to predict: use mean_squared_error"));
+                return Err(self.no_class(label.to_f64(), at, labels.len()));
             }
             let count = Some(id) != self.ignored;
             ids[at] = if count { id } else { 0 };
@@ -31,15 +30,25 @@ impl ClassIds {
                 *counts = count;
             }
             if !(0..self.classes as i64).contains(&ids[at]) {
-                let last = self.classes.saturating_sub(1);
-                let text = format!("label {id} at position {at} is not one of the {} classes 0 … {last}", self.classes);
-                return Err(Error::index(self.name, text).of_element(at, labels.len()).help(match self.classes {
-                    1 => "one unit with a sigmoid: use binary_crossentropy",
-                    _ => "labels count from 0; the last layer needs one unit for each class",
-                }));
+                return Err(self.no_class(id as f64, at, labels.len()));
             }
         }
         Ok(())
+    }
+
+    /// The error of a label that is no class.
+    fn no_class(&self, label: f64, at: usize, count: usize) -> Error {
+        if label.trunc() != label {
+            let text = format!("class ids must be whole numbers; label {label} at position {at} is none");
+            let error = Error::dtype(self.name, text).of_element(at, count);
+            return error.help("numbers to predict: use mean_squared_error");
+        }
+        let last = self.classes.saturating_sub(1);
+        let text = format!("label {label} at position {at} is not one of the {} classes 0 … {last}", self.classes);
+        Error::index(self.name, text).of_element(at, count).help(match self.classes {
+            1 => "one unit with a sigmoid: use binary_crossentropy",
+            _ => "labels count from 0; the last layer needs one unit for each class",
+        })
     }
 }
 
@@ -58,6 +67,28 @@ impl Op for ClassIds {
         let (ids, rest) = y.split_first_mut().expect("as many results as were inferred");
         let counts = rest.first_mut().map_or(Ok(&mut [][..]), |counts| counts.slice::<bool>())?;
         with_element!(x[0].dtype(), T => self.check::<T>(&x[0], ids.slice()?, counts))
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (x, op) = (call.inputs()[0], self.clone());
+        let count = x.shape().count();
+        let labels = call.dense(0);
+        let faults = call.faults(move |fault| op.no_class(fault.number(), fault.position as usize, count));
+        let counts = if self.ignored.is_some() { 1 } else { 0 };
+        let launch = Launch::new(include_str!("checks.cu"), "class_ids")
+            .define_type("T", x.dtype())
+            .over(count)
+            .arg(count)
+            .arg(self.classes)
+            .arg(self.ignored.unwrap_or(-1))
+            .arg(labels)
+            .arg(call.output(0))
+            // The first result once more where there is no second.
+            .arg(call.output(counts))
+            .arg(i32::from(self.ignored.is_some()))
+            .arg(faults);
+        call.launch(launch);
+        Ok(())
     }
 }
 
@@ -84,13 +115,30 @@ impl Op for Probabilities {
             let outside = |t: &T| !(0.0..=1.0).contains(&t.to_f64());
             match targets.iter().position(outside) {
                 None => Ok(()),
-                Some(at) => {
-                    let value = targets[at].to_f64();
-                    let text = format!("target {value} at position {at} is no probability: targets lie between 0 and 1");
-                    let help = "class ids: use sparse_categorical_crossentropy; labels -1 and 1: use hinge";
-                    Err(Error::index(self.name, text).of_element(at, targets.len()).help(help))
-                }
+                Some(at) => Err(no_probability(self.name, targets[at].to_f64(), at, targets.len())),
             }
         })
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (x, name) = (call.inputs()[0], self.name);
+        let count = x.shape().count();
+        let targets = call.dense(0);
+        let faults = call.faults(move |fault| no_probability(name, fault.number(), fault.position as usize, count));
+        let launch = Launch::new(include_str!("checks.cu"), "probabilities")
+            .define_type("T", x.dtype())
+            .over(count)
+            .arg(count)
+            .arg(targets)
+            .arg(faults);
+        call.launch(launch);
+        Ok(())
+    }
+}
+
+/// The error of a target that is no probability.
+fn no_probability(name: &str, value: f64, at: usize, count: usize) -> Error {
+    let text = format!("target {value} at position {at} is no probability: targets lie between 0 and 1");
+    let help = "class ids: use sparse_categorical_crossentropy; labels -1 and 1: use hinge";
+    Error::index(name, text).of_element(at, count).help(help)
 }

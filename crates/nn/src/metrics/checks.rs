@@ -1,7 +1,7 @@
 //! Operations that sort samples into cells and refuse what belongs in none. What only values show, a class that is none
 //! or a score that is no probability, is an error of their kernels: on the CPU at once.
 
-use kiln_autograd::{Arity, CpuCall, DType, Error, Op, Result, Spec, Specs};
+use kiln_autograd::{Arity, CpuCall, CudaCall, DType, Error, Launch, Op, Result, Spec, Specs};
 
 /// The cell `actual · classes + predicted` of each sample `[N]`, from both classes `[N]` and the weights `[N]`; 0 where
 /// the weight is 0.
@@ -35,14 +35,34 @@ impl Op for Cell {
             let (actual, predicted) = (actual[i], predicted[i]);
             let exists = (0..classes).contains(&actual) && (0..classes).contains(&predicted);
             if weights[i] != 0.0 && !exists {
-                let text =
-                    format!("sample {i} has class {actual}, predicted {predicted}, but there are {classes} classes");
-                let error = Error::index(self.name(), text).of_element(i, weights.len());
-                return Err(error.help("classes count from 0; set num_classes"));
+                return Err(self.no_cell(actual, predicted, i, weights.len()));
             }
             *cell = if exists { actual * classes + predicted } else { 0 };
         }
         Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (op, count, classes) = (self.clone(), call.outputs()[0].shape.count(), self.classes as i64);
+        let [actual, predicted, weights] = [0, 1, 2].map(|i| call.dense(i));
+        let faults = call.faults(move |fault| {
+            // Both classes in one number, each within 32 bits.
+            let [actual, predicted] = [fault.integer() >> 32, i64::from(fault.integer() as i32)];
+            op.no_cell(actual, predicted, fault.position as usize, count)
+        });
+        let launch = Launch::new(include_str!("checks.cu"), "cells").over(count).arg(count).arg(classes);
+        let launch = launch.arg(actual).arg(predicted).arg(weights).arg(call.output(0)).arg(faults);
+        call.launch(launch);
+        Ok(())
+    }
+}
+
+impl Cell {
+    /// The error of a sample that counts and belongs in no cell.
+    fn no_cell(&self, actual: i64, predicted: i64, at: usize, count: usize) -> Error {
+        let text =
+            format!("sample {at} has class {actual}, predicted {predicted}, but there are {} classes", self.classes);
+        Error::index(self.name(), text).of_element(at, count).help("classes count from 0; set num_classes")
     }
 }
 
@@ -75,13 +95,31 @@ impl Op for BoundsBelow {
         for (i, below) in y[0].slice::<i64>()?.iter_mut().enumerate() {
             let score = scores[i];
             if weights[i] != 0.0 && !(0.0..=1.0).contains(&score) {
-                let text = format!("prediction {score} at position {i} is no probability");
-                let error = Error::index(self.name(), text).of_element(i, weights.len());
-                return Err(error.help("end the model in a sigmoid, or set from_logits"));
+                return Err(self.no_probability(score, i, weights.len()));
             }
             *below = if weights[i] == 0.0 { 0 } else { self.bounds.partition_point(|bound| *bound < score) as i64 };
         }
         Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (op, count) = (self.clone(), call.outputs()[0].shape.count());
+        let [scores, weights] = [0, 1].map(|i| call.dense(i));
+        let bounds = call.table(&self.bounds);
+        let faults = call.faults(move |fault| op.no_probability(fault.number(), fault.position as usize, count));
+        let launch = Launch::new(include_str!("checks.cu"), "bounds_below").over(count).arg(count);
+        let launch = launch.arg(self.bounds.len()).arg(bounds).arg(scores).arg(weights);
+        let launch = launch.arg(call.output(0)).arg(faults);
+        call.launch(launch);
+        Ok(())
+    }
+}
+
+impl BoundsBelow {
+    /// The error of a prediction that counts and is no probability.
+    fn no_probability(&self, score: f64, at: usize, count: usize) -> Error {
+        let text = format!("prediction {score} at position {at} is no probability");
+        Error::index(self.name(), text).of_element(at, count).help("end the model in a sigmoid, or set from_logits")
     }
 }
 

@@ -57,11 +57,12 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
         let bytes = spec.shape.count().saturating_mul(spec.dtype.size());
         results.push(Arc::new(Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name()))?));
     }
-    let rooms: SmallVec<[Buffer; 4]> = call
-        .rooms
-        .iter()
-        .map(|&bytes| Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name())))
-        .collect::<Result<_>>()?;
+    let mut rooms: SmallVec<[Buffer; 4]> = SmallVec::new();
+    for room in &call.rooms {
+        let buffer = Buffer::new(gpu, room.bytes).map_err(|error| error.renamed("cuda", op.name()))?;
+        buffer.write(&room.content)?;
+        rooms.push(buffer);
+    }
     let address = |place: Place| -> sys::CUdeviceptr {
         match place {
             Place::Input(i) => {

@@ -120,6 +120,19 @@ macro_rules! argument_values {
 }
 argument_values!(i32 u32 i64 u64 f32 f64);
 
+impl LaunchArgument {
+    /// Whole numbers side by side, as an array or a structure of `i64` has them.
+    pub fn integers(values: impl IntoIterator<Item = isize>) -> LaunchArgument {
+        LaunchArgument::Bytes(values.into_iter().flat_map(|value| (value as i64).to_ne_bytes()).collect())
+    }
+
+    /// A `kiln::Walk<RANK, N>` through layouts of one shape with as few dimensions as can be, and its rank.
+    pub fn walk(shape: Shape, layouts: &[Layout]) -> (usize, LaunchArgument) {
+        let walk = super::source::Walk::of(layouts, shape);
+        (walk.rank(), walk.argument())
+    }
+}
+
 impl From<usize> for LaunchArgument {
     /// As the `i64` that kernels count with.
     fn from(value: usize) -> LaunchArgument {
@@ -238,11 +251,19 @@ impl Launch {
     }
 }
 
+/// Memory for what only one call needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Room {
+    pub(crate) bytes: usize,
+    /// What is there before the first launch, if that matters.
+    pub(crate) content: Vec<u8>,
+}
+
 /// A call of an operation on a GPU that its [`Op::cuda`](crate::Op::cuda) turns into launches. They run in order.
 pub struct CudaCall<'a> {
     x: &'a [CudaOperand<'a>],
     y: &'a [Spec],
-    pub(crate) rooms: Vec<usize>,
+    pub(crate) rooms: Vec<Room>,
     pub(crate) launches: Vec<Launch>,
     /// The dense copies that have been asked for.
     copies: Vec<(usize, Pointer)>,
@@ -285,10 +306,14 @@ impl<'a> CudaCall<'a> {
         room
     }
 
-    /// The first element of operand `i`, whose layout the kernel reads by; it must lie in memory
-    /// ([`CudaCall::dense`] copies what does not).
-    pub fn strided(&self, i: usize) -> Pointer {
-        Pointer(Place::Input(i))
+    /// The first element of operand `i`, and the layout by which the kernel finds the others from there. What does not lie in
+    /// memory is copied as by [`CudaCall::dense`].
+    pub fn anywhere(&mut self, i: usize) -> (Pointer, Layout) {
+        let x = self.x[i];
+        match x.value {
+            Some(_) => (self.dense(i), Layout::contiguous(*x.shape())),
+            None => (Pointer(Place::Input(i)), Layout { offset: 0, ..*x.layout }),
+        }
     }
 
     /// The first element of operand `i`, and how its elements lie from there on: where it lies already, or, if it is one value
@@ -308,7 +333,14 @@ impl<'a> CudaCall<'a> {
 
     /// So many bytes for what only this operation needs, aligned for every type, with arbitrary values.
     pub fn room(&mut self, bytes: usize) -> Pointer {
-        self.rooms.push(bytes);
+        self.rooms.push(Room { bytes, content: Vec::new() });
+        Pointer(Place::Room(self.rooms.len() - 1))
+    }
+
+    /// Numbers that the operation holds itself, such as a table of bounds, where kernels can read them.
+    pub fn table(&mut self, values: &[f64]) -> Pointer {
+        let content: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        self.rooms.push(Room { bytes: content.len(), content });
         Pointer(Place::Room(self.rooms.len() - 1))
     }
 

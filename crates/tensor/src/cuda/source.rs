@@ -47,7 +47,7 @@ pub(crate) fn pointwise(call: &mut CudaCall<'_>, program: &Pointwise) {
     }
     let x = call.inputs();
     let y: Vec<Pointer> = (0..call.outputs().len()).map(|i| call.output(i)).collect();
-    let inputs: Vec<Pointer> = (0..x.len()).map(|i| call.strided(i)).collect();
+    let inputs: Vec<Pointer> = (0..x.len()).map(|i| Pointer(Place::Input(i))).collect();
     call.launch(kernel(program, x, &inputs, shape, &y));
 }
 
@@ -110,7 +110,7 @@ pub(super) fn walk(shape: Shape, operands: &[Layout]) -> (usize, LaunchArgument)
 }
 
 /// The dimensions that strided operands are walked through, as few as can be.
-struct Walk {
+pub(super) struct Walk {
     dims: Vec<usize>,
     /// Of each operand.
     steps: Vec<Vec<isize>>,
@@ -125,7 +125,7 @@ impl Walk {
         (!layouts.is_empty()).then(|| Walk::of(&layouts, shape))
     }
 
-    fn of(layouts: &[Layout], shape: Shape) -> Walk {
+    pub(super) fn of(layouts: &[Layout], shape: Shape) -> Walk {
         let mut walk = Walk { dims: Vec::new(), steps: vec![Vec::new(); layouts.len()] };
         for axis in (0..shape.rank()).filter(|&axis| shape[axis] != 1) {
             let length = shape[axis];
@@ -154,12 +154,12 @@ impl Walk {
         walk
     }
 
-    fn rank(&self) -> usize {
+    pub(super) fn rank(&self) -> usize {
         self.dims.len()
     }
 
     /// The bytes of a `kiln::Walk`.
-    fn argument(&self) -> LaunchArgument {
+    pub(super) fn argument(&self) -> LaunchArgument {
         let dims = self.dims.iter().map(|&length| length as i64);
         let steps = self.steps.iter().flatten().map(|&step| step as i64);
         LaunchArgument::Bytes(dims.chain(steps).flat_map(i64::to_ne_bytes).collect())
@@ -320,20 +320,9 @@ pub(crate) fn fold(call: &mut CudaCall<'_>, program: &FoldProgram, shape: Shape,
     if outputs == 0 {
         return;
     }
-    for i in 0..call.inputs().len() {
-        // Without a place in memory there is nothing to step through.
-        if call.inputs()[i].value().is_some() {
-            call.dense(i);
-        }
-    }
     let x = call.inputs();
-    let layouts: Vec<Layout> = x
-        .iter()
-        .map(|x| match x.value() {
-            Some(_) => Layout::contiguous(*x.shape()).broadcast_to(shape),
-            None => x.layout().broadcast_to(shape),
-        })
-        .collect();
+    let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..x.len()).map(|i| call.anywhere(i)).unzip();
+    let layouts: Vec<Layout> = layouts.iter().map(|layout| layout.broadcast_to(shape)).collect();
     let part = |folded: bool| {
         let picked: Vec<usize> = (0..shape.rank()).filter(|&axis| axes[axis] == folded).collect();
         let dims: Vec<usize> = picked.iter().map(|&axis| shape[axis]).collect();
@@ -372,8 +361,8 @@ pub(crate) fn fold(call: &mut CudaCall<'_>, program: &FoldProgram, shape: Shape,
         .arg(count.div_ceil(parts))
         .arg(kept.argument())
         .arg(folded.argument());
-    for (i, x) in x.iter().enumerate() {
-        launch = launch.arg(if x.value().is_some() { call.dense(i) } else { call.strided(i) });
+    for pointer in pointers {
+        launch = launch.arg(pointer);
     }
     if parts == 1 {
         let to = call.output(0);

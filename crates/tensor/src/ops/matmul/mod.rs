@@ -6,7 +6,10 @@ use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::single::{as_single, in_single};
 use crate::layout::for_each_row;
-use crate::{Arity, CpuCall, DType, Element, Error, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View, ViewMut};
+use crate::{
+    Arity, CpuCall, CudaCall, DType, Element, Error, Launch, LaunchArgument, Layout, MAX_RANK, Op, Pointer, Result,
+    Shape, Spec, Specs, View, ViewMut,
+};
 use std::panic::Location;
 
 /// `a · b` for `a` of shape `[…, m, k]` and `b` of `[…, k, n]`; the leading dimensions broadcast.
@@ -53,6 +56,43 @@ impl Op for MatMul {
             DType::F16 | DType::BF16 => through_single(x, &mut y[0])?,
             _ => through_integers(x, &mut y[0])?,
         }
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let (shape, dtype) = (call.outputs()[0].shape, call.outputs()[0].dtype);
+        if shape.count() == 0 {
+            return Ok(());
+        }
+        let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
+        let [m, n] = last_two(&shape);
+        let k = call.inputs()[0].shape()[call.inputs()[0].shape().rank() - 1];
+        let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..2).map(|i| call.anywhere(i)).unzip();
+        let [(a_batch, a), (b_batch, b)] = [0, 1].map(|i| split(&layouts[i], lead));
+        let (rank, walk) = LaunchArgument::walk(lead, &[a_batch, b_batch]);
+        let blocks = |length: usize, most: usize| length.div_ceil(64).min(most) as u32;
+        let (compute, plus) = match dtype {
+            DType::F32 | DType::F16 | DType::BF16 => ("f32", "fmaf(a, b, c)"),
+            DType::F64 => ("f64", "fma(a, b, c)"),
+            _ => ("i64", "kiln::add(c, kiln::mul(a, b))"),
+        };
+        let launch = Launch::new(include_str!("matmul.cu"), "matmul")
+            .define_type("T", dtype)
+            .define("C", compute)
+            .define("PLUS(a, b, c)", plus)
+            .define("RANK", rank.to_string())
+            .grid(blocks(n, 1 << 20), blocks(m, 1 << 15), lead.count().min(1 << 15) as u32)
+            .arg(lead.count())
+            .arg(m)
+            .arg(n)
+            .arg(k)
+            .arg(walk)
+            .arg(LaunchArgument::integers(a))
+            .arg(LaunchArgument::integers(b))
+            .arg(pointers[0])
+            .arg(pointers[1])
+            .arg(call.output(0));
+        call.launch(launch);
         Ok(())
     }
 }
