@@ -120,19 +120,6 @@ macro_rules! argument_values {
 }
 argument_values!(i32 u32 i64 u64 f32 f64);
 
-impl LaunchArgument {
-    /// Whole numbers side by side, as an array or a structure of `i64` has them.
-    pub fn integers(values: impl IntoIterator<Item = isize>) -> LaunchArgument {
-        LaunchArgument::Bytes(values.into_iter().flat_map(|value| (value as i64).to_ne_bytes()).collect())
-    }
-
-    /// A `kiln::Walk<RANK, N>` through layouts of one shape with as few dimensions as can be, and its rank.
-    pub fn walk(shape: Shape, layouts: &[Layout]) -> (usize, LaunchArgument) {
-        let walk = super::source::Walk::of(layouts, shape);
-        (walk.rank(), walk.argument())
-    }
-}
-
 impl From<usize> for LaunchArgument {
     /// As the `i64` that kernels count with.
     fn from(value: usize) -> LaunchArgument {
@@ -306,22 +293,12 @@ impl<'a> CudaCall<'a> {
         room
     }
 
-    /// The first element of operand `i`, and the layout by which the kernel finds the others from there. What does not lie in
-    /// memory is copied as by [`CudaCall::dense`].
-    pub fn anywhere(&mut self, i: usize) -> (Pointer, Layout) {
-        let x = self.x[i];
-        match x.value {
-            Some(_) => (self.dense(i), Layout::contiguous(*x.shape())),
-            None => (Pointer(Place::Input(i)), Layout { offset: 0, ..*x.layout }),
-        }
-    }
-
     /// The first element of operand `i`, and how its elements lie from there on: where it lies already, or, if it is one value
     /// that lies in no memory, in a copy.
     pub fn placed(&mut self, i: usize) -> (Pointer, Layout) {
         let x = self.x[i];
         match x.value {
-            None => (self.strided(i), Layout { offset: 0, ..*x.layout }),
+            None => (Pointer(Place::Input(i)), Layout { offset: 0, ..*x.layout }),
             Some(_) => (self.dense(i), Layout::contiguous(*x.shape())),
         }
     }

@@ -110,7 +110,7 @@ pub(super) fn walk(shape: Shape, operands: &[Layout]) -> (usize, LaunchArgument)
 }
 
 /// The dimensions that strided operands are walked through, as few as can be.
-pub(super) struct Walk {
+struct Walk {
     dims: Vec<usize>,
     /// Of each operand.
     steps: Vec<Vec<isize>>,
@@ -125,7 +125,7 @@ impl Walk {
         (!layouts.is_empty()).then(|| Walk::of(&layouts, shape))
     }
 
-    pub(super) fn of(layouts: &[Layout], shape: Shape) -> Walk {
+    fn of(layouts: &[Layout], shape: Shape) -> Walk {
         let mut walk = Walk { dims: Vec::new(), steps: vec![Vec::new(); layouts.len()] };
         for axis in (0..shape.rank()).filter(|&axis| shape[axis] != 1) {
             let length = shape[axis];
@@ -154,12 +154,12 @@ impl Walk {
         walk
     }
 
-    pub(super) fn rank(&self) -> usize {
+    fn rank(&self) -> usize {
         self.dims.len()
     }
 
     /// The bytes of a `kiln::Walk`.
-    pub(super) fn argument(&self) -> LaunchArgument {
+    fn argument(&self) -> LaunchArgument {
         let dims = self.dims.iter().map(|&length| length as i64);
         let steps = self.steps.iter().flatten().map(|&step| step as i64);
         LaunchArgument::Bytes(dims.chain(steps).flat_map(i64::to_ne_bytes).collect())
@@ -321,7 +321,7 @@ pub(crate) fn fold(call: &mut CudaCall<'_>, program: &FoldProgram, shape: Shape,
         return;
     }
     let x = call.inputs();
-    let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..x.len()).map(|i| call.anywhere(i)).unzip();
+    let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..x.len()).map(|i| call.placed(i)).unzip();
     let layouts: Vec<Layout> = layouts.iter().map(|layout| layout.broadcast_to(shape)).collect();
     let part = |folded: bool| {
         let picked: Vec<usize> = (0..shape.rank()).filter(|&axis| axes[axis] == folded).collect();

@@ -7,8 +7,8 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::single::{as_single, in_single};
 use crate::layout::for_each_row;
 use crate::{
-    Arity, CpuCall, CudaCall, DType, Element, Error, Launch, LaunchArgument, Layout, MAX_RANK, Op, Pointer, Result,
-    Shape, Spec, Specs, View, ViewMut,
+    Arity, CpuCall, CudaCall, DType, Element, Error, Launch, Layout, MAX_RANK, Op, Pointer, Result, Shape, Spec, Specs,
+    View, ViewMut,
 };
 use std::panic::Location;
 
@@ -67,9 +67,8 @@ impl Op for MatMul {
         let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
         let [m, n] = last_two(&shape);
         let k = call.inputs()[0].shape()[call.inputs()[0].shape().rank() - 1];
-        let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..2).map(|i| call.anywhere(i)).unzip();
+        let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..2).map(|i| call.placed(i)).unzip();
         let [(a_batch, a), (b_batch, b)] = [0, 1].map(|i| split(&layouts[i], lead));
-        let (rank, walk) = LaunchArgument::walk(lead, &[a_batch, b_batch]);
         let blocks = |length: usize, most: usize| length.div_ceil(64).min(most) as u32;
         let (compute, plus) = match dtype {
             DType::F32 | DType::F16 | DType::BF16 => ("f32", "fmaf(a, b, c)"),
@@ -80,15 +79,14 @@ impl Op for MatMul {
             .define_type("T", dtype)
             .define("C", compute)
             .define("PLUS(a, b, c)", plus)
-            .define("RANK", rank.to_string())
             .grid(blocks(n, 1 << 20), blocks(m, 1 << 15), lead.count().min(1 << 15) as u32)
             .arg(lead.count())
             .arg(m)
             .arg(n)
             .arg(k)
-            .arg(walk)
-            .arg(LaunchArgument::integers(a))
-            .arg(LaunchArgument::integers(b))
+            .walk(lead, &[a_batch, b_batch])
+            .arg(&a.map(|step| step as i64)[..])
+            .arg(&b.map(|step| step as i64)[..])
             .arg(pointers[0])
             .arg(pointers[1])
             .arg(call.output(0));
