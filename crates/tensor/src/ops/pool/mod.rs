@@ -2,6 +2,7 @@
 //! gradients. A pool over all of an image is a mean or an [`amax`](super::ReduceOps::amax) over its axes.
 
 pub(crate) mod cpu;
+mod cuda;
 mod ops;
 mod options;
 mod surface;

@@ -1,9 +1,10 @@
 //! The operations: pools of `[N, H, W, C]` and the scatters and gathers that are their gradients.
 
 use super::cpu::{self, Divisor, Pool2d as Sizes};
+use super::cuda;
 use crate::cpu::single::in_float;
 use crate::ops::window::{LARGEST, reach};
-use crate::{Arity, CpuCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, with_element};
+use crate::{Arity, CpuCall, CudaCall, DType, Element, Error, Op, Result, Shape, Spec, Specs, with_element};
 
 /// The windows of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +184,15 @@ impl Op for MaxPool2d {
         let positions = positions.slice::<i32>()?;
         in_float!([x = &x[0]], values = values, cpu::max_forward(&sizes, x, values, positions, true))
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        if call.inputs()[0].shape().count() == 0 {
+            return Ok(());
+        }
+        let sizes = self.window.sizes("max_pool2d", *call.inputs()[0].shape())?;
+        cuda::pool(call, "largest", &sizes, None);
+        Ok(())
+    }
 }
 
 impl Op for MaxPool2dGrad {
@@ -209,6 +219,15 @@ impl Op for MaxPool2dGrad {
         let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, *x[0].shape())?;
         let positions = x[1].contiguous::<i32>()?;
         in_float!([x = &x[0]], y = &mut y[0], cpu::max_backward(&sizes, x, &positions, y, true))
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        if call.inputs()[0].shape().count() == 0 {
+            return Ok(());
+        }
+        let sizes = self.window.sizes_behind("max_pool2d_grad", self.input, *call.inputs()[0].shape())?;
+        cuda::pool(call, "largest_grad", &sizes, None);
+        Ok(())
     }
 }
 
@@ -250,6 +269,15 @@ impl Op for MaxPool2dPick {
         });
         Ok(())
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        if call.inputs()[0].shape().count() == 0 {
+            return Ok(());
+        }
+        let sizes = self.window.sizes("max_pool2d_pick", *call.inputs()[0].shape())?;
+        cuda::pool(call, "pick", &sizes, None);
+        Ok(())
+    }
 }
 
 impl AveragePool2d {
@@ -286,6 +314,15 @@ impl Op for AveragePool2d {
         let sizes = self.window.sizes("average_pool2d", *x[0].shape())?;
         in_float!([x = &x[0]], y = &mut y[0], cpu::average_forward(&sizes, self.divisor, x, y, true))
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        if call.inputs()[0].shape().count() == 0 {
+            return Ok(());
+        }
+        let sizes = self.window.sizes("average_pool2d", *call.inputs()[0].shape())?;
+        cuda::pool(call, "average", &sizes, Some(self.divisor));
+        Ok(())
+    }
 }
 
 impl Op for AveragePool2dGrad {
@@ -307,5 +344,14 @@ impl Op for AveragePool2dGrad {
         let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, *x[0].shape())?;
         let divisor = self.pool.divisor;
         in_float!([x = &x[0]], y = &mut y[0], cpu::average_backward(&sizes, divisor, x, y, true))
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        if call.inputs()[0].shape().count() == 0 {
+            return Ok(());
+        }
+        let sizes = self.pool.window.sizes_behind("average_pool2d_grad", self.input, *call.inputs()[0].shape())?;
+        cuda::pool(call, "average_grad", &sizes, Some(self.pool.divisor));
+        Ok(())
     }
 }
