@@ -3,6 +3,7 @@
 
 mod correlation;
 pub(crate) mod cpu;
+mod cuda;
 mod depthwise;
 mod options;
 mod surface;
@@ -14,8 +15,9 @@ pub use surface::ConvOps;
 
 use crate::cpu::single::in_float;
 use crate::ops::window::{LARGEST, reach};
-use crate::{Arity, CpuCall, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
+use crate::{Arity, CpuCall, CudaCall, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
 use cpu::Conv2d as Sizes;
+use cuda::Product;
 
 /// `y[n, i, j, o] = Σ x[n, i·s + k·d − p, j·s + l·d − p, c] · w[k, l, c, o]`: the cross-correlation that deep learning
 /// calls convolution.
@@ -200,6 +202,13 @@ impl Op for Conv2d {
         let sizes = self.sizes("conv2d", *x[0].shape(), *x[1].shape())?;
         in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::forward(&sizes, a, b, y, true))
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let [a, b] = [0, 1].map(|i| *call.inputs()[i].shape());
+        let sizes = self.sizes("conv2d", a, b)?;
+        cuda::product(call, &sizes, Product::Forward);
+        Ok(())
+    }
 }
 
 impl Op for Conv2dInputGrad {
@@ -226,6 +235,13 @@ impl Op for Conv2dInputGrad {
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
         in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::backward_input(&sizes, a, b, y, true))
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let [a, b] = [0, 1].map(|i| *call.inputs()[i].shape());
+        let sizes = self.sizes(a, b)?;
+        cuda::product(call, &sizes, Product::InputGrad);
+        Ok(())
+    }
 }
 
 impl Op for Conv2dWeightGrad {
@@ -251,6 +267,13 @@ impl Op for Conv2dWeightGrad {
         }
         let sizes = self.sizes(*x[0].shape(), *x[1].shape())?;
         in_float!([a = &x[0], b = &x[1]], y = &mut y[0], cpu::backward_weight(&sizes, a, b, y, true))
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let [a, b] = [0, 1].map(|i| *call.inputs()[i].shape());
+        let sizes = self.sizes(a, b)?;
+        cuda::product(call, &sizes, Product::WeightGrad);
+        Ok(())
     }
 }
 

@@ -1,0 +1,70 @@
+//! Convolutions on a GPU: which product of matrices each is, and how its work is shared out.
+
+use super::cpu::Conv2d;
+use crate::{BLOCK, CudaCall, DType, Launch};
+
+const SOURCE: &str = include_str!("conv.cu");
+
+/// Blocks that keep a large device busy.
+const ENOUGH_BLOCKS: usize = 512;
+/// Terms of a sum below which it is not worth a room of its own.
+const FEW_TERMS: usize = 256;
+/// Elements of all rooms for parts of sums.
+const MOST_ROOM: usize = 1 << 24;
+/// Channels of a group for which a tile of the product is not mostly empty.
+const NARROW: usize = 16;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Product {
+    Forward,
+    InputGrad,
+    WeightGrad,
+}
+
+/// Asks for one of the three products of the call's two operands.
+pub(super) fn product(call: &mut CudaCall<'_>, conv: &Conv2d, which: Product) {
+    let (dtype, count) = (call.inputs()[0].dtype(), call.outputs()[0].shape.count());
+    if count == 0 {
+        return;
+    }
+    let (channels, filters) = (conv.channels / conv.groups, conv.filters / conv.groups);
+    let (area, [height, width]) = (conv.kernel[0] * conv.kernel[1], conv.output());
+    let (inputs, outputs) = (conv.batch * conv.input[0] * conv.input[1], conv.batch * height * width);
+    let [rows, columns, terms] = match which {
+        Product::Forward => [outputs, filters, area * channels],
+        Product::InputGrad => [inputs, channels, area * filters],
+        Product::WeightGrad => [area * channels, filters, outputs],
+    };
+    let narrow = conv.groups > 1 && channels.min(filters) < NARROW;
+    let tiles = rows.div_ceil(64) * columns.div_ceil(64) * conv.groups;
+    let blocks = if narrow { count.div_ceil(BLOCK as usize) } else { tiles };
+    // Few rows and columns with long sums, of which each block then has a part.
+    let wanted = (ENOUGH_BLOCKS / blocks).min(terms / FEW_TERMS).min(MOST_ROOM / count);
+    let splits = if which == Product::WeightGrad { wanted.max(1) } else { 1 };
+    let terms_of_split = terms.div_ceil(splits).next_multiple_of(16);
+
+    let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let Conv2d { batch, input, kernel, stride, padding, dilation, groups, .. } = *conv;
+    let mut sizes = vec![batch, conv.channels, conv.filters, groups];
+    let pairs = [input, conv.output(), kernel, stride, dilation, padding.map(|pair| pair[0])];
+    sizes.extend_from_slice(pairs.as_flattened());
+    let sizes: Vec<i64> = sizes.into_iter().map(|n| n as i64).collect();
+    let (a, b, y) = (call.dense(0), call.dense(1), call.output(0));
+    let (to, out) = if splits > 1 { (call.room(splits * count * compute.size()), compute) } else { (y, dtype) };
+    let number = match which {
+        Product::Forward => "0",
+        Product::InputGrad => "1",
+        Product::WeightGrad => "2",
+    };
+    let launch = match narrow {
+        true => Launch::new(SOURCE, "direct").define("DIRECT", "1").over(splits * count),
+        false => Launch::new(SOURCE, "tiled").define("TILED", "1").blocks(tiles * splits),
+    };
+    let types = |launch: Launch| launch.define_type("T", dtype).define_type("C", compute);
+    let launch = types(launch).define_type("OUT", out).define("PRODUCT", number).arg(&sizes[..]);
+    call.launch(launch.arg([rows, columns, terms, splits, terms_of_split]).arg(a).arg(b).arg(to));
+    if splits > 1 {
+        let launch = types(Launch::new(SOURCE, "sum")).over(count).arg(count).arg(splits);
+        call.launch(launch.arg(to).arg(y));
+    }
+}
