@@ -5,13 +5,14 @@
 use super::cpu::{
     LANES, Number, Packed, Piece, Rows, Source, add, copy_previous, for_rows, kernel_gradient, load, store,
 };
+use super::cuda::{Layer, Steps};
 use super::{Sizes, fill_with_zeros};
 use crate::cpu::load::prefetch_line;
 use crate::cpu::parallel::Shared;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd;
 use crate::scalar::Scalar;
-use crate::{Aliases, Arity, CpuCall, DType, Op, Result, Shape, Spec, Specs, View, ViewMut};
+use crate::{Aliases, Arity, CpuCall, CudaCall, DType, Op, Result, Shape, Spec, Specs, View, ViewMut};
 use std::ops::Range;
 
 /// A gated recurrent unit over sequences, from gates `[batch, time, 3 · units]`, a recurrent kernel `[units, 3 · units]`
@@ -67,6 +68,14 @@ impl Op for Gru {
             DType::F64 => self.forward::<f64>(&sizes, x, y),
             _ => self.forward::<f32>(&sizes, x, y),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs = [0, 1].map(|i| call.inputs()[i].spec());
+        let sizes = Sizes::new("gru", 3, specs[0], specs[1])?;
+        let mut steps = Steps { call, sizes, layer: Layer::Gru, masked: self.masked, cell: false };
+        steps.forward(3, None, Some(2));
+        Ok(())
     }
 }
 
@@ -216,6 +225,14 @@ impl Op for GruGrad {
             DType::F64 => self.backward::<f64>(&sizes, x, y),
             _ => self.backward::<f32>(&sizes, x, y),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs = [0, 3].map(|i| call.inputs()[i].spec());
+        let sizes = Sizes::new("gru_grad", 3, specs[0], specs[1])?;
+        let mut steps = Steps { call, sizes, layer: Layer::Gru, masked: self.masked, cell: false };
+        steps.backward([3, 2, 4, 5], &[0, 1, 2, 4], None);
+        Ok(())
     }
 }
 

@@ -5,13 +5,14 @@
 use super::cpu::{
     LANES, Number, Packed, Piece, Rows, Source, add, copy_previous, for_rows, kernel_gradient, load, store,
 };
+use super::cuda::{Layer, Steps};
 use super::{Sizes, fill_with_zeros};
 use crate::cpu::load::prefetch_line;
 use crate::cpu::parallel::Shared;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd;
 use crate::scalar::Scalar;
-use crate::{Aliases, Arity, CpuCall, DType, Op, Result, Spec, Specs, View, ViewMut};
+use crate::{Aliases, Arity, CpuCall, CudaCall, DType, Op, Result, Spec, Specs, View, ViewMut};
 use std::ops::Range;
 
 /// A long short-term memory over sequences, from gates `[batch, time, 4 · units]`, a recurrent kernel
@@ -68,6 +69,14 @@ impl Op for Lstm {
             DType::F64 => self.forward::<f64>(&sizes, x, y),
             _ => self.forward::<f32>(&sizes, x, y),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs = [0, 1].map(|i| call.inputs()[i].spec());
+        let sizes = Sizes::new("lstm", 4, specs[0], specs[1])?;
+        let mut steps = Steps { call, sizes, layer: Layer::Lstm, masked: self.masked, cell: false };
+        steps.forward(2, Some(3), None);
+        Ok(())
     }
 }
 
@@ -239,6 +248,14 @@ impl Op for LstmGrad {
             DType::F64 => self.backward::<f64>(&sizes, x, y),
             _ => self.backward::<f32>(&sizes, x, y),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs = [0, 3].map(|i| call.inputs()[i].spec());
+        let sizes = Sizes::new("lstm_grad", 4, specs[0], specs[1])?;
+        let mut steps = Steps { call, sizes, layer: Layer::Lstm, masked: self.masked, cell: self.cell };
+        steps.backward([3, 1, 4, 6], &[0, 2, 5], self.cell.then_some(7));
+        Ok(())
     }
 }
 

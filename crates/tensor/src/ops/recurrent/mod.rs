@@ -5,6 +5,7 @@
 //! besides. The gradients are operations too; those of these are made of ordinary ones, step by step.
 
 mod cpu;
+mod cuda;
 mod gru;
 mod lstm;
 mod simple;

@@ -3,13 +3,14 @@
 #![expect(clippy::needless_range_loop, reason = "the same lane of several pieces")]
 
 use super::cpu::{LANES, Number, Packed, Rows, add, copy_previous, for_rows, kernel_gradient, load, store};
+use super::cuda::{Layer, Steps};
 use super::{Sizes, fill_with_zeros};
 use crate::cpu::load::prefetch_line;
 use crate::cpu::parallel::Shared;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd;
 use crate::scalar::Scalar;
-use crate::{Arity, CpuCall, DType, Op, Result, Spec, Specs, View, ViewMut};
+use crate::{Arity, CpuCall, CudaCall, DType, Op, Result, Spec, Specs, View, ViewMut};
 use std::ops::Range;
 
 /// The fully connected recurrent layer over sequences, from gates `[batch, time, units]`, a recurrent kernel
@@ -54,6 +55,14 @@ impl Op for SimpleRnn {
             DType::F64 => self.forward::<f64>(&sizes, x, &mut y[0]),
             _ => self.forward::<f32>(&sizes, x, &mut y[0]),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs = [0, 1].map(|i| call.inputs()[i].spec());
+        let sizes = Sizes::new("simple_rnn", 1, specs[0], specs[1])?;
+        let mut steps = Steps { call, sizes, layer: Layer::Simple, masked: self.masked, cell: false };
+        steps.forward(2, None, None);
+        Ok(())
     }
 }
 
@@ -155,6 +164,14 @@ impl Op for SimpleRnnGrad {
             DType::F64 => self.backward::<f64>(&sizes, x, y),
             _ => self.backward::<f32>(&sizes, x, y),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let specs = [0, 1].map(|i| call.inputs()[i].spec());
+        let sizes = Sizes::new("simple_rnn_grad", 1, specs[0], specs[1])?;
+        let mut steps = Steps { call, sizes, layer: Layer::Simple, masked: self.masked, cell: false };
+        steps.backward([1, 0, 2, 3], &[0], None);
+        Ok(())
     }
 }
 
