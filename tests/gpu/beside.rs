@@ -2,10 +2,15 @@
 
 use kiln_tensor::ops::{CastOps, ViewOps, stack};
 use kiln_tensor::{DType, Device, Op, Tensor};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// What a kernel finds wrong is told to whoever waits for the device next: a test that expects it is alone there.
 static DEVICE: RwLock<()> = RwLock::new(());
+
+/// The device for a test that expects no such thing.
+pub fn shared() -> RwLockReadGuard<'static, ()> {
+    DEVICE.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
 pub const TYPES: [DType; 8] =
@@ -47,7 +52,7 @@ pub fn scattered(x: &Tensor) -> Tensor {
 /// differ by `slack` times the precision of their type.
 #[track_caller]
 pub fn check(op: &impl Op, x: &[&Tensor], slack: f64) {
-    let _shared = DEVICE.read().unwrap_or_else(PoisonError::into_inner);
+    let _shared = shared();
     let want = Tensor::apply(op, x).unwrap();
     for strided in [false, true] {
         let there: Vec<Tensor> =

@@ -3,4 +3,11 @@
 
 #[path = "../cases/mod.rs"]
 mod cases;
+
+mod beside;
+mod gather;
 mod ops;
+mod recurrent;
+mod scan;
+mod softmax;
+mod windows;

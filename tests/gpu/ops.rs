@@ -21,6 +21,7 @@ macro_rules! families {
 families! { cast concat conv cross_entropy einsum elementwise gather matmul pool random recurrent reduce resize scan softmax sort views }
 
 fn check_all(cases: Vec<Case>) {
+    let _shared = crate::beside::shared();
     let failures: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
     assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
