@@ -213,6 +213,22 @@ impl Launch {
         self.define("RANK", rank.to_string()).arg(walk)
     }
 
+    /// The next arguments: structs of numbers of the type `INDEX`, which is defined as `i32` where neither they nor `most`, to
+    /// which the kernel counts with it, are too large for that, and as `i64` otherwise.
+    #[must_use]
+    pub fn indices(self, most: usize, structs: &[&[usize]]) -> Launch {
+        // What is left above is for sums of a few.
+        let is_small = structs.iter().copied().flatten().chain([&most]).all(|&number| number < 1 << 28);
+        let launch = self.define_type("INDEX", if is_small { DType::I32 } else { DType::I64 });
+        structs.iter().fold(launch, |launch, numbers| {
+            let bytes = |&number: &usize| match is_small {
+                true => SmallVec::<[u8; 8]>::from_slice(&(number as i32).to_ne_bytes()),
+                false => SmallVec::from_slice(&(number as i64).to_ne_bytes()),
+            };
+            launch.arg(LaunchArgument::Bytes(numbers.iter().flat_map(bytes).collect()))
+        })
+    }
+
     /// Bytes of dynamic shared memory (`KILN_SHARED`).
     #[must_use]
     pub fn shared(mut self, bytes: u32) -> Launch {

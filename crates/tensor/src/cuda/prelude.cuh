@@ -183,6 +183,11 @@ INLINE i64 divide(i64 a, i64 b, i64* left) {
     *left = a - quotient * b;
     return quotient;
 }
+INLINE i32 divide(i32 a, i32 b, i32* left) {
+    i32 quotient = (i32)((u32)a / (u32)b);
+    *left = a - quotient * b;
+    return quotient;
+}
 
 template <int RANK, int N> struct Walk {
     i64 dims[RANK];

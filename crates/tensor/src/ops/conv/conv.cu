@@ -1,20 +1,23 @@
 // Convolutions of images [N, H, W, C] with weights [KH, KW, C / G, O], and the two gradients, as products of matrices that
 // are never built: PRODUCT says which, and how an element of each operand is found.
 
+// What elements are counted with: `i32` where there are not too many, which is several times as fast as `i64`.
+typedef INDEX Index;
+
 #define FORWARD 0
 #define INPUT_GRAD 1
 #define WEIGHT_GRAD 2
 
 struct Conv {
-    i64 batch, channels, filters, groups;
-    i64 input[2], output[2], kernel[2], stride[2], dilation[2], before[2];
+    Index batch, channels, filters, groups;
+    Index input[2], output[2], kernel[2], stride[2], dilation[2], before[2];
 };
 
 // A place in the planes of images.
 struct Pixel {
-    i64 image, at[2];
+    Index image, at[2];
 };
-INLINE Pixel pixel_of(i64 i, const i64* plane) {
+INLINE Pixel pixel_of(Index i, const Index* plane) {
     Pixel pixel;
     pixel.image = kiln::divide(kiln::divide(i, plane[1], &pixel.at[1]), plane[0], &pixel.at[0]);
     return pixel;
@@ -22,28 +25,28 @@ INLINE Pixel pixel_of(i64 i, const i64* plane) {
 
 // Where an element of the kernel is, and its channel or filter.
 struct Tap {
-    i64 at[2], channel;
+    Index at[2], channel;
 };
-INLINE Tap tap_of(i64 i, const Conv& c, i64 channels) {
+INLINE Tap tap_of(Index i, const Conv& c, Index channels) {
     Tap tap;
     tap.at[0] = kiln::divide(kiln::divide(i, channels, &tap.channel), c.kernel[1], &tap.at[1]);
     return tap;
 }
 
 // The pixel of the input under a tap of the window of an output; -1 outside.
-INLINE i64 under(const Conv& c, Pixel output, Tap tap) {
-    i64 row = output.at[0] * c.stride[0] - c.before[0] + tap.at[0] * c.dilation[0];
-    i64 column = output.at[1] * c.stride[1] - c.before[1] + tap.at[1] * c.dilation[1];
+INLINE Index under(const Conv& c, Pixel output, Tap tap) {
+    Index row = output.at[0] * c.stride[0] - c.before[0] + tap.at[0] * c.dilation[0];
+    Index column = output.at[1] * c.stride[1] - c.before[1] + tap.at[1] * c.dilation[1];
     if (row < 0 || row >= c.input[0] || column < 0 || column >= c.input[1]) return -1;
     return (output.image * c.input[0] + row) * c.input[1] + column;
 }
 
 // The output whose window has this tap over a pixel of the input; -1 where there is none.
-INLINE i64 over(const Conv& c, Pixel input, Tap tap) {
-    i64 row = input.at[0] + c.before[0] - tap.at[0] * c.dilation[0];
-    i64 column = input.at[1] + c.before[1] - tap.at[1] * c.dilation[1];
+INLINE Index over(const Conv& c, Pixel input, Tap tap) {
+    Index row = input.at[0] + c.before[0] - tap.at[0] * c.dilation[0];
+    Index column = input.at[1] + c.before[1] - tap.at[1] * c.dilation[1];
     if (row < 0 || column < 0) return -1;
-    i64 row_left, column_left;
+    Index row_left, column_left;
     row = kiln::divide(row, c.stride[0], &row_left);
     column = kiln::divide(column, c.stride[1], &column_left);
     if ((row_left | column_left) != 0 || row >= c.output[0] || column >= c.output[1]) return -1;
@@ -54,7 +57,7 @@ INLINE C fma_of(C a, C b, C c) { return kiln::Exact<C>::fma(a, b, c); }
 
 // The matrices of a group: rows and columns of the product, and what is summed over.
 struct Sizes {
-    i64 rows, columns, terms, splits, terms_of_split;
+    Index rows, columns, terms, splits, terms_of_split;
 };
 
 #ifdef TILED
@@ -65,29 +68,30 @@ struct Sizes {
 // A tile of 64 by 64 elements of the product by a block of 256 threads, each of which has 4 by 4 in registers. Groups and
 // parts of the sum are counted with the tiles; of several parts each has room of its own, in the order of which `sum` adds.
 KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT* y) {
-    __shared__ C rows[DEPTH][PADDED], columns[DEPTH][PADDED];
+    __shared__ __align__(16) C rows[DEPTH][PADDED];
+    __shared__ __align__(16) C columns[DEPTH][PADDED];
     const int thread = threadIdx.x, down = thread / 16 * 4, across = thread % 16 * 4;
-    const i64 channels = c.channels / c.groups, filters = c.filters / c.groups;
-    const i64 row_tiles = (s.rows + TILE - 1) / TILE, column_tiles = (s.columns + TILE - 1) / TILE;
-    const i64 tiles = row_tiles * column_tiles * c.groups * s.splits;
-    for (i64 block = blockIdx.x; block < tiles; block += gridDim.x) {
-        i64 row_tile, column_tile, group;
-        i64 split = kiln::divide(kiln::divide(kiln::divide(block, row_tiles, &row_tile), column_tiles, &column_tile), c.groups, &group);
-        const i64 first_row = row_tile * TILE, first_column = column_tile * TILE;
-        const i64 first_term = split * s.terms_of_split;
-        const i64 end_term = first_term + s.terms_of_split < s.terms ? first_term + s.terms_of_split : s.terms;
+    const Index channels = c.channels / c.groups, filters = c.filters / c.groups;
+    const Index row_tiles = (s.rows + TILE - 1) / TILE, column_tiles = (s.columns + TILE - 1) / TILE;
+    const Index tiles = row_tiles * column_tiles * c.groups * s.splits;
+    for (Index block = blockIdx.x; block < tiles; block += gridDim.x) {
+        Index row_tile, column_tile, group;
+        Index split = kiln::divide(kiln::divide(kiln::divide(block, row_tiles, &row_tile), column_tiles, &column_tile), c.groups, &group);
+        const Index first_row = row_tile * TILE, first_column = column_tile * TILE;
+        const Index first_term = split * s.terms_of_split;
+        const Index end_term = first_term + s.terms_of_split < s.terms ? first_term + s.terms_of_split : s.terms;
 
         // A thread loads four elements of each tile. What it needs to find them and does not change is found here.
 #if PRODUCT == WEIGHT_GRAD
         // Rows are elements of the kernel, terms are outputs.
-        const i64 own_row = first_row + thread % TILE, own_column = first_column + thread % TILE;
+        const Index own_row = first_row + thread % TILE, own_column = first_column + thread % TILE;
         const Tap own_tap = tap_of(own_row < s.rows ? own_row : 0, c, channels);
 #else
         // Rows are pixels, terms are elements of the kernel.
         Pixel pixels[4];
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            i64 row = first_row + thread / DEPTH + 16 * j;
+            Index row = first_row + thread / DEPTH + 16 * j;
             pixels[j] = pixel_of(row < s.rows ? row : 0, PRODUCT == FORWARD ? c.output : c.input);
         }
 #endif
@@ -97,15 +101,15 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
 #pragma unroll
             for (int j = 0; j < 4; j++) sums[i][j] = (C)0;
 
-        for (i64 term = first_term; term < end_term; term += DEPTH) {
+        for (Index term = first_term; term < end_term; term += DEPTH) {
 #if PRODUCT == WEIGHT_GRAD
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int place = thread / TILE + 4 * j;
-                i64 output = term + place;
+                Index output = term + place;
                 C x = (C)0, dy = (C)0;
                 if (output < end_term) {
-                    i64 pixel = own_row < s.rows ? under(c, pixel_of(output, c.output), own_tap) : -1;
+                    Index pixel = own_row < s.rows ? under(c, pixel_of(output, c.output), own_tap) : -1;
                     if (pixel >= 0) x = kiln::load<C>(a[pixel * c.channels + group * channels + own_tap.channel]);
                     if (own_column < s.columns) dy = kiln::load<C>(b[output * c.filters + group * filters + own_column]);
                 }
@@ -113,7 +117,7 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
                 columns[place][thread % TILE] = dy;
             }
 #else
-            const i64 own_term = term + thread % DEPTH;
+            const Index own_term = term + thread % DEPTH;
             const bool is_term = own_term < end_term;
             const Tap tap = tap_of(is_term ? own_term : 0, c, PRODUCT == FORWARD ? channels : filters);
 #pragma unroll
@@ -122,10 +126,10 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
                 C x = (C)0;
                 if (is_term && first_row + place < s.rows) {
 #if PRODUCT == FORWARD
-                    i64 pixel = under(c, pixels[j], tap);
+                    Index pixel = under(c, pixels[j], tap);
                     if (pixel >= 0) x = kiln::load<C>(a[pixel * c.channels + group * channels + tap.channel]);
 #else
-                    i64 pixel = over(c, pixels[j], tap);
+                    Index pixel = over(c, pixels[j], tap);
                     if (pixel >= 0) x = kiln::load<C>(a[pixel * c.filters + group * filters + tap.channel]);
 #endif
                 }
@@ -133,7 +137,7 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
             }
 #if PRODUCT == FORWARD
             // Neighbouring threads read neighbouring filters.
-            const i64 own_column = first_column + thread % TILE;
+            const Index own_column = first_column + thread % TILE;
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int place = thread / TILE + 4 * j;
@@ -144,10 +148,12 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
 #else
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                i64 column = first_column + thread / DEPTH + 16 * j;
-                i64 weight = ((tap.at[0] * c.kernel[1] + tap.at[1]) * channels + column) * c.filters + group * filters;
+                Index column = first_column + thread / DEPTH + 16 * j;
+                const bool is_weight = is_term && column < s.columns;
+                Index place = (tap.at[0] * c.kernel[1] + tap.at[1]) * channels + (is_weight ? column : 0);
+                Index weight = place * c.filters + group * filters + tap.channel;
                 columns[thread % DEPTH][thread / DEPTH + 16 * j] =
-                    is_term && column < s.columns ? kiln::load<C>(b[weight + tap.channel]) : (C)0;
+                    is_weight ? kiln::load<C>(b[weight]) : (C)0;
             }
 #endif
 #endif
@@ -167,14 +173,14 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
             }
             __syncthreads();
         }
-        const i64 width = PRODUCT == INPUT_GRAD ? c.channels : c.filters;
+        const Index width = PRODUCT == INPUT_GRAD ? c.channels : c.filters;
         OUT* to = y + split * s.rows * width + group * s.columns;
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            i64 row = first_row + down + i;
+            Index row = first_row + down + i;
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                i64 column = first_column + across + j;
+                Index column = first_column + across + j;
                 if (row < s.rows && column < s.columns) to[row * width + column] = kiln::store<OUT>(sums[i][j]);
             }
         }
@@ -185,18 +191,18 @@ KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT
 #ifdef DIRECT
 // An element of the product by a thread: for groups of few channels, of which a tile would be mostly empty.
 KERNEL __launch_bounds__(256) direct(Conv c, Sizes s, const T* a, const T* b, OUT* y) {
-    const i64 channels = c.channels / c.groups, filters = c.filters / c.groups;
-    const i64 width = PRODUCT == INPUT_GRAD ? c.channels : c.filters, count = s.rows * width * s.splits;
-    for (i64 i = THREAD; i < count; i += THREADS) {
-        i64 row, column;
-        i64 split = kiln::divide(kiln::divide(i, width, &column), s.rows, &row);
-        const i64 group = column / s.columns, first_term = split * s.terms_of_split;
-        const i64 end_term = first_term + s.terms_of_split < s.terms ? first_term + s.terms_of_split : s.terms;
+    const Index channels = c.channels / c.groups, filters = c.filters / c.groups;
+    const Index width = PRODUCT == INPUT_GRAD ? c.channels : c.filters, count = s.rows * width * s.splits;
+    for (Index i = (Index)THREAD; i < count; i += (Index)THREADS) {
+        Index row, column;
+        Index split = kiln::divide(kiln::divide(i, width, &column), s.rows, &row);
+        const Index group = column / s.columns, first_term = split * s.terms_of_split;
+        const Index end_term = first_term + s.terms_of_split < s.terms ? first_term + s.terms_of_split : s.terms;
         C sum = (C)0;
 #if PRODUCT == WEIGHT_GRAD
         const Tap tap = tap_of(row, c, channels);
-        for (i64 term = first_term; term < end_term; term++) {
-            i64 pixel = under(c, pixel_of(term, c.output), tap);
+        for (Index term = first_term; term < end_term; term++) {
+            Index pixel = under(c, pixel_of(term, c.output), tap);
             if (pixel < 0) continue;
             C x = kiln::load<C>(a[pixel * c.channels + group * channels + tap.channel]);
             sum = fma_of(x, kiln::load<C>(b[term * c.filters + column]), sum);
@@ -206,18 +212,18 @@ KERNEL __launch_bounds__(256) direct(Conv c, Sizes s, const T* a, const T* b, OU
         Tap tap;
         for (tap.at[0] = 0; tap.at[0] < c.kernel[0]; tap.at[0]++) {
             for (tap.at[1] = 0; tap.at[1] < c.kernel[1]; tap.at[1]++) {
-                const i64 place = tap.at[0] * c.kernel[1] + tap.at[1];
+                const Index place = tap.at[0] * c.kernel[1] + tap.at[1];
 #if PRODUCT == FORWARD
-                i64 pixel = under(c, own, tap);
-                for (i64 k = 0; pixel >= 0 && k < channels; k++) {
+                Index pixel = under(c, own, tap);
+                for (Index k = 0; pixel >= 0 && k < channels; k++) {
                     C x = kiln::load<C>(a[pixel * c.channels + group * channels + k]);
                     sum = fma_of(x, kiln::load<C>(b[(place * channels + k) * c.filters + column]), sum);
                 }
 #else
-                i64 pixel = over(c, own, tap);
-                for (i64 k = 0; pixel >= 0 && k < filters; k++) {
+                Index pixel = over(c, own, tap);
+                for (Index k = 0; pixel >= 0 && k < filters; k++) {
                     C dy = kiln::load<C>(a[pixel * c.filters + group * filters + k]);
-                    i64 weight = (place * channels + column % s.columns) * c.filters + group * filters + k;
+                    Index weight = (place * channels + column % s.columns) * c.filters + group * filters + k;
                     sum = fma_of(dy, kiln::load<C>(b[weight]), sum);
                 }
 #endif
@@ -230,10 +236,10 @@ KERNEL __launch_bounds__(256) direct(Conv c, Sizes s, const T* a, const T* b, OU
 #endif
 
 // Adds the parts of each sum, always in the same order.
-KERNEL __launch_bounds__(256) sum(i64 count, i64 splits, const C* parts, T* y) {
-    for (i64 i = THREAD; i < count; i += THREADS) {
+KERNEL __launch_bounds__(256) sum(Index count, Index splits, const C* parts, T* y) {
+    for (Index i = (Index)THREAD; i < count; i += (Index)THREADS) {
         C sum = parts[i];
-        for (i64 split = 1; split < splits; split++) sum += parts[split * count + i];
+        for (Index split = 1; split < splits; split++) sum += parts[split * count + i];
         y[i] = kiln::store<T>(sum);
     }
 }

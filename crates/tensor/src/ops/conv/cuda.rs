@@ -48,7 +48,7 @@ pub(super) fn product(call: &mut CudaCall<'_>, conv: &Conv2d, which: Product) {
     let mut sizes = vec![batch, conv.channels, conv.filters, groups];
     let pairs = [input, conv.output(), kernel, stride, dilation, padding.map(|pair| pair[0])];
     sizes.extend_from_slice(pairs.as_flattened());
-    let sizes: Vec<i64> = sizes.into_iter().map(|n| n as i64).collect();
+    let most = conv.lens().into_iter().chain(padding.into_iter().flatten()).chain([splits * count]).max();
     let (a, b, y) = (call.dense(0), call.dense(1), call.output(0));
     let (to, out) = if splits > 1 { (call.room(splits * count * compute.size()), compute) } else { (y, dtype) };
     let number = match which {
@@ -61,10 +61,11 @@ pub(super) fn product(call: &mut CudaCall<'_>, conv: &Conv2d, which: Product) {
         false => Launch::new(SOURCE, "tiled").define("TILED", "1").blocks(tiles * splits),
     };
     let types = |launch: Launch| launch.define_type("T", dtype).define_type("C", compute);
-    let launch = types(launch).define_type("OUT", out).define("PRODUCT", number).arg(&sizes[..]);
-    call.launch(launch.arg([rows, columns, terms, splits, terms_of_split]).arg(a).arg(b).arg(to));
+    let launch = types(launch).define_type("OUT", out).define("PRODUCT", number);
+    let product = [rows, columns, terms, splits, terms_of_split];
+    call.launch(launch.indices(most.unwrap_or(count), &[&sizes, &product]).arg(a).arg(b).arg(to));
     if splits > 1 {
-        let launch = types(Launch::new(SOURCE, "sum")).over(count).arg(count).arg(splits);
+        let launch = types(Launch::new(SOURCE, "sum")).over(count).indices(count, &[&[count], &[splits]]);
         call.launch(launch.arg(to).arg(y));
     }
 }

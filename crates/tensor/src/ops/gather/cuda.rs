@@ -138,8 +138,11 @@ fn add(call: &mut CudaCall<'_>, pairs: Pointer, source: Pointer, [length, inner,
     let x = call.inputs()[0];
     let count = x.shape().count();
     let pairs = if keys_count > 0 { sort_pairs(call, 1, keys_count, pairs) } else { pairs };
+    let starts = call.room((length + 1) * size_of::<i64>());
+    let launch = keys("starts").define("STARTS", "1").over(length + 1);
+    call.launch(launch.arg(length).arg(keys_count).arg(pairs).arg(starts));
     let (from, y) = (call.dense(0), call.output(0));
     let sum = if x.dtype().is_float() { DType::F64 } else { DType::I64 };
     let launch = keys("add").define_type("T", x.dtype()).define_type("SUM", sum).over(count);
-    call.launch(launch.arg([count, length, inner, keys_count, step]).arg(from).arg(pairs).arg(source).arg(y));
+    call.launch(launch.arg([count, length, inner, step]).arg(from).arg(starts).arg(pairs).arg(source).arg(y));
 }

@@ -47,7 +47,7 @@ KERNEL __launch_bounds__(256)
 #endif
 
 // Adding at indices takes the indices in the order of what they name, with where each stood: then each element of the result
-// finds those that name it by bisection, and adds them in their order. No sum depends on which thread comes first.
+// adds those that name it in their order. No sum depends on which thread comes first.
 
 #ifdef ROW_KEYS
 KERNEL __launch_bounds__(256)
@@ -75,27 +75,38 @@ KERNEL __launch_bounds__(256)
 }
 #endif
 
+#ifdef STARTS
+// Where among the sorted pairs those of each key begin, and in one more place where all end.
+KERNEL __launch_bounds__(256) starts(i64 length, i64 count, const Pair* pairs, i64* y) {
+    for (i64 i = THREAD; i <= length; i += THREADS) {
+        i64 low = 0, high = count;
+        while (low < high) {
+            i64 middle = low + (high - low) / 2;
+            if (pairs[middle].key < (u64)i) low = middle + 1;
+            else high = middle;
+        }
+        y[i] = low;
+    }
+}
+#endif
+
 #ifdef SUM
 struct Addition {
-    i64 count, length, inner, pairs, outer_step;
+    i64 count, length, inner, outer_step;
 };
 
 // The sum is kept in double precision and rounded once: of the many that may meet in one element, in half precision 2048
 // and 1 are 2048. Where all indices are equal, the threads of one row add them all while the others have nothing to do.
-KERNEL __launch_bounds__(256) add(Addition a, const T* x, const Pair* pairs, const T* source, T* y) {
+KERNEL __launch_bounds__(256)
+    add(Addition a, const T* x, const i64* starts, const Pair* pairs, const T* source, T* y) {
     for (i64 i = THREAD; i < a.count; i += THREADS) {
         i64 within, row;
         i64 outer = kiln::divide(kiln::divide(i, a.inner, &within), a.length, &row);
-        i64 low = 0, high = a.pairs;
-        while (low < high) {
-            i64 middle = low + (high - low) / 2;
-            if (pairs[middle].key < (u64)row) low = middle + 1;
-            else high = middle;
-        }
         const T* from = source + outer * a.outer_step + within;
         SUM sum = kiln::load<SUM>(x[i]);
-        for (; low < a.pairs && pairs[low].key == (u64)row; low++)
-            sum = kiln::add(sum, kiln::load<SUM>(from[pairs[low].at]));
+        const i64 end = starts[row + 1];
+        for (i64 pair = starts[row]; pair < end; pair++)
+            sum = kiln::add(sum, kiln::load<SUM>(from[pairs[pair].at]));
         y[i] = kiln::store<T>(sum);
     }
 }

@@ -12,20 +12,21 @@ pub(super) fn pool(call: &mut CudaCall<'_>, entry: &'static str, sizes: &Pool2d,
     let Pool2d { batch, input, channels, kernel, stride, padding, dilation, ceil: _ } = *sizes;
     let [before, after] = [0, 1].map(|side| padding.map(|pair| pair[side]));
     let pairs = [input, sizes.output(), kernel, stride, dilation, before, after];
-    let mut numbers = vec![batch as i64, channels as i64];
-    numbers.extend(pairs.as_flattened().iter().map(|&n| n as i64));
-    numbers.push(match divisor {
-        None | Some(Divisor::Valid) => 0,
-        Some(Divisor::Padded) => -1,
-        Some(Divisor::Fixed(divisor)) => divisor as i64,
+    let mut numbers = vec![batch, channels];
+    numbers.extend_from_slice(pairs.as_flattened());
+    numbers.extend(match divisor {
+        None | Some(Divisor::Valid) => [0, 0],
+        Some(Divisor::Padded) => [0, 1],
+        Some(Divisor::Fixed(divisor)) => [divisor, 0],
     });
+    let [inputs, outputs] = sizes.lens();
+    let most = inputs.max(outputs).max(kernel[0].saturating_mul(kernel[1]));
     let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let mut launch = Launch::new(include_str!("pool.cu"), entry)
         .define_type("T", dtype)
         .define_type("C", compute)
         .over(count)
-        .arg(count)
-        .arg(&numbers[..]);
+        .indices(most, &[&[count], &numbers]);
     for i in 0..call.inputs().len() {
         launch = launch.arg(call.dense(i));
     }
