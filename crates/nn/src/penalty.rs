@@ -95,7 +95,7 @@ impl Regularizer {
                 let norm = rows.square()?.sum(keep(1))?.maximum(1e-12)?.sqrt()?;
                 let rows = rows.div(&norm)?;
                 let n = Value::shape(&rows)[0];
-                let apart = Var::new(Tensor::eye(n, n)?.cast(Value::dtype(x))?).mul(-1.0)?.add(1.0)?;
+                let apart = x.beside(Tensor::eye(n, n)?.cast(Value::dtype(x))?)?.mul(-1.0)?.add(1.0)?;
                 let cosines = rows.matmul(&rows.t()?)?.mul(&apart)?;
                 // Half the sum over n · (n - 1) / 2 pairs, as Keras has it.
                 let pairs = (n * n.saturating_sub(1)) as f64 / 2.0;

@@ -32,6 +32,8 @@ pub struct Key {
     philox: Philox,
     /// The halves as a recording knows them.
     traced: Option<Arc<[Tensor; 2]>>,
+    /// Where tensors are drawn.
+    device: Device,
 }
 
 /// The generator of a key, as kernels have it.
@@ -96,14 +98,20 @@ impl Philox {
 impl Key {
     /// The key of a seed.
     pub fn new(seed: u64) -> Key {
-        Key { philox: Philox::new(seed, 0), traced: None }
+        Key { philox: Philox::new(seed, 0), traced: None, device: Device::Cpu }
     }
 
     /// The key for purpose number `n` under this key: independent of it and of those of other numbers.
     #[must_use]
     pub fn fold(&self, n: u64) -> Key {
         let traced = self.traced.as_ref().map(|halves| Arc::new(random::fold(halves, n)));
-        Key { philox: self.philox.fold(n), traced }
+        Key { philox: self.philox.fold(n), traced, device: self.device }
+    }
+
+    /// The same key for tensors on a device, which get the same numbers there.
+    #[must_use]
+    pub fn on(&self, device: Device) -> Key {
+        Key { device, ..self.clone() }
     }
 
     /// Block number `position`: four random words.
@@ -128,7 +136,7 @@ impl Key {
     pub fn traced_by(&self, trace: &Trace) -> Result<Key> {
         let [seed, stream] = self.philox.halves().map(Tensor::uniform_value);
         let halves = [trace.input(&seed)?, trace.input(&stream)?];
-        Ok(Key { philox: self.philox, traced: Some(Arc::new(halves)) })
+        Ok(Key { philox: self.philox, traced: Some(Arc::new(halves)), device: self.device })
     }
 
     /// The generator, for what is drawn on the host.
@@ -224,7 +232,7 @@ impl Key {
 
     #[track_caller]
     fn draw(&self, distribution: Distribution, shape: Shape, dtype: DType, a: f64, b: f64) -> Result<Tensor> {
-        let op = Random { distribution, shape, dtype, device: Device::Cpu };
+        let op = Random { distribution, shape, dtype, device: self.device };
         for parameter in [a, b] {
             if !with_element!(dtype, T => <T as Element>::from_f64(parameter).to_f64().is_finite()) {
                 let text = format!("{parameter:e} is beyond the numbers of {dtype}");

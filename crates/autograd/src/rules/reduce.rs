@@ -119,7 +119,7 @@ fn others_by_rows(x: &Var, axes: &[isize], shape: &Shape) -> Result<Var> {
     let n: usize = axes.iter().map(|&a| shape[a as usize]).product();
     let lead: Vec<usize> = moved_shape[..rest.len()].to_vec();
     let flat = moved.reshape([&lead[..], &[1, n]].concat())?;
-    let diagonal = Var::new(Tensor::eye(n, n)?.ne(0.0)?);
+    let diagonal = x.beside(Tensor::eye(n, n)?.ne(0.0)?)?;
     let one = Var::new(Tensor::scalar(1.0, Value::dtype(x)));
     let others = diagonal.select(&one, &flat)?.prod(-1)?;
     let mut back = vec![0; rank as usize];

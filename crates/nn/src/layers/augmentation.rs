@@ -49,8 +49,8 @@ impl Places {
         [d, e, f]: [&Tensor; 3],
         fill: (FillMode, f64),
     ) -> Result<Places> {
-        let y = Tensor::arange(0, size[0] as i64, 1)?.cast(DType::F32)?.reshape([1, size[0], 1])?;
-        let x = Tensor::arange(0, size[1] as i64, 1)?.cast(DType::F32)?.reshape([1, 1, size[1]])?;
+        let y = c.beside(Tensor::arange(0, size[0] as i64, 1)?.cast(DType::F32)?.reshape([1, size[0], 1])?)?;
+        let x = c.beside(Tensor::arange(0, size[1] as i64, 1)?.cast(DType::F32)?.reshape([1, 1, size[1]])?)?;
         let rows = a.mul(&y)?.add(&b.mul(&x)?)?.add(c)?;
         let columns = d.mul(&y)?.add(&e.mul(&x)?)?.add(f)?;
         Ok(Places { rows, columns, mode: fill.0, value: fill.1 })
@@ -117,7 +117,12 @@ impl Places {
 /// A number for each image between two bounds.
 fn each(x: &Var, bounds: [f64; 2], pass: &mut Pass) -> Result<Tensor> {
     let batch = Value::shape(x)[0];
-    Ok(pass.key().uniform_as([batch, 1, 1], bounds[0], bounds[1].max(bounds[0] + 1e-12), DType::F32)?)
+    Ok(pass.key().on(x.tensor().device()).uniform_as(
+        [batch, 1, 1],
+        bounds[0],
+        bounds[1].max(bounds[0] + 1e-12),
+        DType::F32,
+    )?)
 }
 
 fn numbers(value: f64) -> Tensor {
@@ -384,8 +389,10 @@ impl Layer for RandomCrop {
             Ok(each(&x, [0.0, room as f64 + 1.0], pass)?.floor()?.minimum(room as f64)?)
         };
         let (down, right) = (start(shape[1] - self.height, pass)?, start(shape[2] - self.width, pass)?);
-        let row = Tensor::arange(0, self.height as i64, 1)?.cast(DType::F32)?.reshape([1, self.height, 1])?;
-        let column = Tensor::arange(0, self.width as i64, 1)?.cast(DType::F32)?.reshape([1, 1, self.width])?;
+        let row =
+            down.beside(Tensor::arange(0, self.height as i64, 1)?.cast(DType::F32)?.reshape([1, self.height, 1])?)?;
+        let column =
+            down.beside(Tensor::arange(0, self.width as i64, 1)?.cast(DType::F32)?.reshape([1, 1, self.width])?)?;
         let (rows, columns) = (down.add(&row)?, right.add(&column)?);
         Places { rows: rows.clone(), columns: columns.clone(), mode: FillMode::Nearest, value: 0.0 }
             .pixels(&x, &rows, &columns)

@@ -80,8 +80,8 @@ pub(super) fn dropped(x: &Var, rate: f64, pass: &mut Pass) -> Result<Var> {
 
 /// A factor of 0 or `1 / (1 - rate)` for each element of a shape, to be broadcast.
 pub(super) fn silence(shape: &[usize], like: &Var, rate: f64, pass: &mut Pass) -> Result<Var> {
-    let ones = kiln_autograd::Tensor::ones(shape)?.cast(Value::dtype(like))?;
-    Ok(Var::new(ones.dropout(pass.key(), rate)?))
+    let ones = like.beside(kiln_autograd::Tensor::ones(shape)?.cast(Value::dtype(like))?)?;
+    Ok(Var::new(ones.tensor().dropout(pass.key(), rate)?))
 }
 
 macro_rules! spatial {
@@ -159,7 +159,8 @@ impl Layer for GaussianNoise {
         if !pass.is_training() || self.stddev == 0.0 {
             return Ok(x.clone());
         }
-        let noise = pass.key().normal_as(*Value::shape(x), 0.0, self.stddev, Value::dtype(x))?;
+        let noise =
+            pass.key().on(x.tensor().device()).normal_as(*Value::shape(x), 0.0, self.stddev, Value::dtype(x))?;
         Ok(x.add(&Var::new(noise))?)
     }
 }
@@ -191,7 +192,7 @@ impl Layer for GaussianDropout {
             return Ok(x.clone());
         }
         let deviation = (self.rate / (1.0 - self.rate)).sqrt();
-        let factor = pass.key().normal_as(*Value::shape(x), 1.0, deviation, Value::dtype(x))?;
+        let factor = pass.key().on(x.tensor().device()).normal_as(*Value::shape(x), 1.0, deviation, Value::dtype(x))?;
         Ok(x.mul(&Var::new(factor))?)
     }
 }
@@ -234,7 +235,7 @@ impl Layer for AlphaDropout {
             Some(noise) => Shape::new(&noise_dims(noise, x))?,
             None => shape,
         };
-        let keeps = pass.key().uniform(drawn, 0.0, 1.0)?.ge(self.rate)?.expand(shape)?;
+        let keeps = pass.key().on(x.tensor().device()).uniform(drawn, 0.0, 1.0)?.ge(self.rate)?.expand(shape)?;
         let low = Var::new(kiln_autograd::Tensor::scalar(low, Value::dtype(x)));
         Ok(Var::new(keeps).select(x, &low)?.mul(a)?.add(b)?)
     }

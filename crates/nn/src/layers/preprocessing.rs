@@ -30,11 +30,11 @@ fn check_numbers(setting: &str, numbers: &Numbers, input: &Shape) -> Result<()> 
 }
 
 /// What a value is multiplied by, or what is added to it.
-fn operand(numbers: &Numbers, dtype: DType) -> Result<Var> {
-    Ok(Var::new(match numbers[..] {
-        [number] => Tensor::number(number),
-        _ => Tensor::from_slice(numbers, [numbers.len()])?.cast(dtype)?,
-    }))
+fn operand(numbers: &Numbers, x: &Var, dtype: DType) -> Result<Var> {
+    Ok(match numbers[..] {
+        [number] => Var::new(Tensor::number(number)),
+        _ => x.beside(Tensor::from_slice(numbers, [numbers.len()])?.cast(dtype)?)?,
+    })
 }
 
 settings! {
@@ -68,8 +68,8 @@ impl Layer for Rescaling {
     fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
         let x = floats(x)?;
         let dtype = Value::dtype(&x);
-        let y = x.mul(&operand(&self.scale, dtype)?)?;
-        Ok(if self.offset[..] == [0.0] { y } else { y.add(&operand(&self.offset, dtype)?)? })
+        let y = x.mul(&operand(&self.scale, &x, dtype)?)?;
+        Ok(if self.offset[..] == [0.0] { y } else { y.add(&operand(&self.offset, &x, dtype)?)? })
     }
 }
 
@@ -128,7 +128,7 @@ impl Normalization {
             dims[sample_axis("Normalization", axis, rank - 1)? + 1] = values.len();
         }
         let values = Tensor::from_slice(values, dims)?;
-        Ok(Var::new(values.cast(Value::dtype(x))?))
+        Ok(x.beside(values.cast(Value::dtype(x))?)?)
     }
 }
 
@@ -211,7 +211,7 @@ impl OutputMode {
         }
         let sample = Shape::new(&Value::shape(x)[1..])?;
         let out = self.output_shape(class, &sample, tokens)?;
-        let vectors = x.unsqueeze(-1)?.eq(&Var::new(Tensor::arange(0, tokens as i64, 1)?))?.cast(dtype)?;
+        let vectors = x.unsqueeze(-1)?.eq(&x.beside(Tensor::arange(0, tokens as i64, 1)?)?)?.cast(dtype)?;
         let y = match self {
             OutputMode::Int | OutputMode::OneHot => vectors,
             OutputMode::MultiHot => vectors.amax(-2)?,
@@ -259,7 +259,7 @@ impl Layer for CategoryEncoding {
             false => x.clone(),
         };
         // One that is no category is an error, and not nothing.
-        let categories = Var::new(Tensor::arange(0, self.num_tokens as i64, 1)?);
+        let categories = x.beside(Tensor::arange(0, self.num_tokens as i64, 1)?)?;
         let known = categories.index_select(0, &x.flatten(0, -1)?).map_err(|error| {
             Error::from(error).note(format_args!("CategoryEncoding has num_tokens {}: 0 to below it", self.num_tokens))
         })?;
@@ -325,7 +325,7 @@ impl Layer for Discretization {
 
     fn call(&self, x: &Var, _weights: Weights<'_>, _pass: &mut Pass) -> Result<Var> {
         let boundaries = Tensor::from_slice(&self.bin_boundaries, [self.bin_boundaries.len()])?;
-        let reached = x.unsqueeze(-1)?.ge(&Var::new(boundaries.cast(Value::dtype(&floats(x)?))?))?;
+        let reached = x.unsqueeze(-1)?.ge(&x.beside(boundaries.cast(Value::dtype(&floats(x)?))?)?)?;
         let numbers = reached.cast(DType::I64)?.sum(-1)?;
         self.output_mode.encode("Discretization", &numbers, self.bin_boundaries.len() + 1, DType::F32)
     }

@@ -103,7 +103,7 @@ impl Layer for SinePositionEncoding {
             }));
         }
         let table = Tensor::from_vec(table, [time, n])?.cast(Value::dtype(x))?;
-        Ok(x.add(&Var::new(table))?)
+        Ok(x.add(&x.beside(table)?)?)
     }
 }
 
@@ -153,7 +153,7 @@ impl Layer for RotaryEmbedding {
         let mut dims = vec![1; shape.rank()];
         (dims[1], dims[shape.rank() - 1]) = (time, half);
         let angles = Tensor::from_vec(angles, dims)?;
-        let of = |f: Tensor| -> Result<Var> { Ok(Var::new(f.cast(Value::dtype(x))?)) };
+        let of = |f: Tensor| -> Result<Var> { Ok(x.beside(f.cast(Value::dtype(x))?)?) };
         let (sin, cos) = (of(angles.sin()?)?, of(angles.cos()?)?);
         let (a, b) = (x.slice(-1, ..half as isize)?, x.slice(-1, half as isize..)?);
         let first = a.mul(&cos)?.sub(&b.mul(&sin)?)?;

@@ -5,7 +5,7 @@ use super::macros::losses;
 use super::reduction::{Elements, Fold};
 use crate::Result;
 use crate::range::Range;
-use kiln_autograd::ops::{CastOps, ComparisonOps, Ops, ViewOps};
+use kiln_autograd::ops::{CastOps, ComparisonOps, Ops, Value, ViewOps};
 use kiln_autograd::{DType, Tensor};
 
 losses! {
@@ -65,7 +65,7 @@ impl Circle {
         if !self.remove_diagonal {
             return Ok((equal, other));
         }
-        let index = Tensor::arange(0, samples as i64, 1)?;
+        let index = labels.beside(Tensor::arange(0, samples as i64, 1)?)?;
         let apart = ComparisonOps::ne(&index.unsqueeze(0)?, &index.unsqueeze(1)?)?;
         Ok((equal.logical_and(&apart)?, other))
     }

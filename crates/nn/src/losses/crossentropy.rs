@@ -7,7 +7,7 @@ use super::reduction::{EPSILON, Elements, FILLER, Fold, align, replace};
 use super::regression::clip;
 use crate::range::Range;
 use crate::{Numbers, Result};
-use kiln_autograd::ops::{CastOps, Function, Ops, ViewOps};
+use kiln_autograd::ops::{CastOps, Function, Ops, Value, ViewOps};
 use kiln_autograd::{DType, Scalar, Tensor, keep};
 
 losses! {
@@ -297,7 +297,7 @@ impl CategoricalFocalCrossentropy {
         }
         let mut dims = vec![1; shape.rank()];
         dims[axis] = self.alpha.len();
-        Ok(Tensor::from_slice(&self.alpha, dims)?.cast(y_pred.dtype())?)
+        Ok(y_pred.beside(Tensor::from_slice(&self.alpha, dims)?.cast(y_pred.dtype())?)?)
     }
 }
 

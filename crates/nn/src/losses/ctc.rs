@@ -3,7 +3,7 @@
 use super::macros::losses;
 use super::reduction::{Elements, Fold};
 use crate::Result;
-use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, Ops, ReduceOps, ViewOps, concat, stack};
+use kiln_autograd::ops::{ArithmeticOps, CastOps, ComparisonOps, Ops, ReduceOps, Value, ViewOps, concat, stack};
 use kiln_autograd::{DType, Shape, Spec, Tensor, keep};
 
 losses! {
@@ -76,7 +76,7 @@ impl States {
         let blanks = Tensor::filled(ids.spec(), 0.0);
         let pairs = stack(&[&blanks, &ids], -1)?.reshape([batch, count - 1])?;
         let labels = concat(&[&pairs, &blanks.slice(1, 0..1)?], 1)?;
-        let index = Tensor::arange(0, count as i64, 1)?.unsqueeze(0)?;
+        let index = ids.beside(Tensor::arange(0, count as i64, 1)?.unsqueeze(0)?)?;
         let penalty = |allowed: &Tensor| -> Result<Tensor> { Ok(allowed.cast(DType::F64)?.sub(1.0)?.mul(-NEVER)?) };
         let first = index.lt(2.0)?.expand([batch, count])?;
         // A blank stands before each label but one that follows another than itself.

@@ -238,7 +238,7 @@ fn count(
         let text = format!("class_id is {class}, but there are {classes} classes");
         return Err(Error::config(text, "classes count from 0"));
     }
-    let thresholds = Tensor::from_slice(thresholds, [thresholds.len()])?;
+    let thresholds = batch.p.beside(Tensor::from_slice(thresholds, [thresholds.len()])?)?;
     let mut predicted = batch.p.cast(DType::F64)?.unsqueeze(-1)?.gt(&thresholds)?;
     if let Some(k) = top_k {
         predicted = predicted.logical_and(&among_largest(&batch.p, k)?.unsqueeze(-1)?)?;
@@ -398,7 +398,7 @@ impl Table {
         check_weights(&actual, weight)?;
         let weights = match weight.map(|weight| (weight, weight.count())).filter(|(_, count)| *count > 0) {
             Some((weight, m)) => weight.cast(DType::F64)?.reshape([m, 1])?.expand([m, n / m])?.reshape([n])?,
-            None => Tensor::full([n], 1.0)?,
+            None => actual.beside(Tensor::full([n], 1.0)?)?,
         };
         let weights = match ignored {
             Some(ignored) => actual.eq(ignored)?.select(0.0, &weights)?,

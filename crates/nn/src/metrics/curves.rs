@@ -282,7 +282,7 @@ impl Scores {
         let below = BoundsBelow { name: name.to_owned(), bounds };
         let mut cell = Tensor::apply_one(below, &[&scores, &weights]).map_err(kiln_autograd::Error::unplaced)?;
         if columns > 1 {
-            let starts = Tensor::arange(0, columns as i64, 1)?.mul(counts as i64)?;
+            let starts = cell.beside(Tensor::arange(0, columns as i64, 1)?.mul(counts as i64)?)?;
             cell = cell.add(&starts)?;
         }
         let cell = cell.reshape([scores.count()])?;

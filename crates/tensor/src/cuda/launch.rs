@@ -337,6 +337,14 @@ impl<'a> CudaCall<'a> {
         Pointer(Place::Room(self.rooms.len() - 1))
     }
 
+    /// Copies the elements of the one operand in row-major order to the one result, whatever shape that has.
+    pub fn copy(&mut self) {
+        if self.x[0].shape().count() > 0 {
+            let to = self.output(0);
+            self.launches.push(super::source::copy(&self.x[0], 0, to));
+        }
+    }
+
     /// An argument by which kernels of this call report what only values show. The error that `tell` makes of the first report
     /// comes when the host next reads from the device.
     pub fn faults(&mut self, tell: impl Fn(Fault) -> Error + Send + Sync + 'static) -> LaunchArgument {

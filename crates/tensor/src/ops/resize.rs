@@ -89,12 +89,12 @@ fn along<V: ResizeOps>(x: &V, axis: isize, seen: &[Vec<(usize, f64)>]) -> Result
         // Positions that see less than others see their last once more, and do not count it.
         let place = |seen: &Vec<(usize, f64)>| seen[tap.min(seen.len() - 1)].0 as i64;
         let places = Tensor::from_vec(seen.iter().map(place).collect::<Vec<_>>(), seen.len())?;
-        let mut part = x.index_select(axis, &V::constant(places))?;
+        let mut part = x.index_select(axis, &x.beside(places)?)?;
         let weights: Vec<f64> = seen.iter().map(|seen| seen.get(tap).map_or(0.0, |tap| tap.1)).collect();
         if weights.iter().any(|&weight| weight != 1.0) {
             let dims = if axis == 1 { [seen.len(), 1, 1] } else { [1, seen.len(), 1] };
             let weights = Tensor::from_vec(weights, dims)?.cast(Value::dtype(x))?;
-            part = part.mul(&V::constant(weights))?;
+            part = part.mul(&x.beside(weights)?)?;
         }
         sum = Some(match sum {
             Some(sum) => sum.add(&part)?,

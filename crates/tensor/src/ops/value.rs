@@ -43,6 +43,15 @@ pub trait Value: Clone + Sized {
         self.tensor().dtype()
     }
 
+    /// A constant to compute with beside this value: moved to its device.
+    ///
+    /// # Errors
+    /// The device has no memory for it.
+    #[track_caller]
+    fn beside(&self, constant: Tensor) -> Result<Self> {
+        Ok(Self::constant(constant.to_device(self.tensor().device())?))
+    }
+
     /// The same numbers, cut off from any gradient.
     #[must_use]
     fn detach(&self) -> Self {

@@ -37,6 +37,11 @@ impl Op for Reshape {
         copy(&x[0], &mut y[0])
     }
 
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        call.copy();
+        Ok(())
+    }
+
     fn view(&self, x: &Layout) -> Option<Layout> {
         x.reshape(self.shape)
     }

@@ -373,7 +373,7 @@ impl Heads {
         }
         if let Some(window) = self.window {
             let length = |sample: &Shape| Axes::of(&axes.attended, sample).iter().product();
-            all = both(all, Var::new(near(length(rows), length(columns), window)?))?;
+            all = both(all, inputs.query.value.beside(near(length(rows), length(columns), window)?)?)?;
         }
         Ok(all)
     }

@@ -78,7 +78,7 @@ fn shares(mask: Option<Var>, scores: &Var, causal: bool, blind: Blind) -> Result
     let dtype = Value::dtype(scores);
     if let Some(mut mask) = mask {
         if causal {
-            mask = mask.logical_and(&Var::new(earlier(rows, columns)?))?;
+            mask = mask.logical_and(&scores.beside(earlier(rows, columns)?)?)?;
         }
         let mask = mask.expand(shape)?;
         let low = hidden(dtype);
@@ -94,7 +94,7 @@ fn shares(mask: Option<Var>, scores: &Var, causal: bool, blind: Blind) -> Result
     // Each step sees itself: a sum hides the others, and no row is left without any.
     let low = if dtype == DType::F16 { -3e4 } else { -1e9 };
     let hidden = earlier(rows, columns)?.cast(dtype)?.sub(1.0)?.mul(-low)?;
-    crate::Activation::Softmax.apply(&scores.add(&Var::new(hidden))?)
+    crate::Activation::Softmax.apply(&scores.add(&scores.beside(hidden)?)?)
 }
 
 /// Query, value and key of one, two or three inputs: one attends to itself, and the value is the key unless there is another.

@@ -233,7 +233,7 @@ impl Recurrent {
             true => {
                 let shapes = self.cell.state_shapes(&Shape::new(&Value::shape(&x)[2..])?)?;
                 let zeros = |shape: &Shape| -> Result<Var> {
-                    Ok(Var::new(Tensor::zeros([&[batch], &shape[..]].concat())?.cast(dtype)?))
+                    Ok(projected.beside(Tensor::zeros([&[batch], &shape[..]].concat())?.cast(dtype)?)?)
                 };
                 shapes.iter().map(zeros).collect::<Result<_>>()?
             }

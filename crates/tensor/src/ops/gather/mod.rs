@@ -9,7 +9,8 @@ use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::run::no_indices;
 use crate::{
-    Arity, CpuCall, CudaCall, DType, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View, with_element,
+    Arity, CpuCall, CudaCall, DType, Device, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View,
+    with_element,
 };
 
 /// `y[i][j][k] = x[index[i][j][k]][j][k]` along axis 0, and likewise along the others.
@@ -403,13 +404,22 @@ impl<V> GatherOps for V where
 #[track_caller]
 pub fn one_hot(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> {
     let at = std::panic::Location::caller();
+    if labels.device() != Device::Cpu {
+        let zeros = Tensor::filled(Spec::new(shape_of_one_hot(labels, classes).map_err(|e| e.at(at))?, dtype), 0.0);
+        let ones = Tensor::filled(Spec::new(*labels.unsqueeze(-1)?.shape(), dtype), 1.0);
+        return zeros.scatter_add(-1, &labels.unsqueeze(-1)?, &ones);
+    }
     let labels_view = labels.view();
     let chosen = checked_indices("one_hot", &labels_view, classes).map_err(|e| e.at(at))?;
-    let shape = Shape::new(&[labels.shape().dims(), &[classes]].concat()).map_err(|e| e.at(at))?;
+    let shape = shape_of_one_hot(labels, classes).map_err(|e| e.at(at))?;
     with_element!(dtype, T => Tensor::build("one_hot", shape, |y: &mut [T]| {
         y.fill(T::default());
         chosen.iter().enumerate().for_each(|(row, &class)| y[row * classes + class] = T::from_i64(1));
     }))
+}
+
+fn shape_of_one_hot(labels: &Tensor, classes: usize) -> Result<Shape> {
+    Shape::new(&[labels.shape().dims(), &[classes]].concat())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn sparsemax<V: Ops>(x: &V, axis: isize) -> Result<V> {
     let values = sorted.detach();
     let mut dims = vec![1; shape.rank()];
     dims[axis as usize] = shape[axis as usize];
-    let counts = V::constant(Tensor::arange(1.0, shape[axis as usize] as f64 + 1.0, 1.0)?);
+    let counts = x.beside(Tensor::arange(1.0, shape[axis as usize] as f64 + 1.0, 1.0)?)?;
     let counts = counts.reshape(dims)?.cast(Value::dtype(&wide))?;
     let is_above = values.mul(&counts)?.add(1.0)?.gt(&values.cumsum(axis)?)?;
     let count = is_above.cast(Value::dtype(&wide))?.sum(keep(axis))?;
