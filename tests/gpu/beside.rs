@@ -2,7 +2,7 @@
 
 use kiln_tensor::ops::{CastOps, ViewOps, stack};
 use kiln_tensor::{DType, Device, Op, Tensor};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a kernel finds wrong is told to whoever waits for the device next: a test that expects it is alone there.
 static DEVICE: RwLock<()> = RwLock::new(());
@@ -10,6 +10,11 @@ static DEVICE: RwLock<()> = RwLock::new(());
 /// The device for a test that expects no such thing.
 pub fn shared() -> RwLockReadGuard<'static, ()> {
     DEVICE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The device for a test that does.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    DEVICE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
@@ -75,7 +80,7 @@ fn specs(x: &[&Tensor]) -> Vec<kiln_tensor::Spec> {
 
 /// The text of the error that an operation on the device gives when it is waited for, and what the CPU gives.
 pub fn errors(op: &impl Op, x: &[&Tensor]) -> [String; 2] {
-    let _alone = DEVICE.write().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let there: Vec<Tensor> = x.iter().map(|x| x.to_device(device()).unwrap()).collect();
     let got = Tensor::apply(op, &there.iter().collect::<Vec<_>>()).and_then(|_| device().synchronize());
     [got.unwrap_err(), Tensor::apply(op, x).unwrap_err()]

@@ -10,4 +10,5 @@ mod ops;
 mod recurrent;
 mod scan;
 mod softmax;
+mod training;
 mod windows;

@@ -321,6 +321,12 @@ impl Tensor {
 
     /// The tensor where the host can read it: itself, or a copy of a GPU's memory as far as its elements reach.
     pub(crate) fn host(&self) -> Result<Tensor> {
+        // What kernels have found wrong with values comes before any value.
+        self.device().synchronize().map_err(Error::unplaced)?;
+        self.copied_to_host()
+    }
+
+    fn copied_to_host(&self) -> Result<Tensor> {
         let Some(buffer) = self.storage.cuda() else { return Ok(self.clone()) };
         let ([first, end], size) = (self.layout.extent(), self.dtype.size());
         let storage = Storage::cpu(end - first, self.dtype).ok_or_else(|| no_memory("to_device", self.spec()))?;
@@ -331,13 +337,14 @@ impl Tensor {
         Ok(Tensor { storage, layout, dtype: self.dtype })
     }
 
-    /// [`Tensor::host`] for what has no error.
+    /// [`Tensor::host`] for what has no error. What kernels have found wrong with values is told by whoever reads next and
+    /// has one.
     ///
     /// # Panics
     /// The device has failed, or there is no memory for the copy.
     #[track_caller]
     pub(crate) fn on_host(&self) -> Tensor {
-        self.host().unwrap_or_else(|error| panic!("{error}"))
+        self.copied_to_host().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The elements in row-major order.

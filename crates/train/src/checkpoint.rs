@@ -90,7 +90,8 @@ impl<M: Module> Model<M> {
         let file = read(path.as_ref())?;
         self.check_all_used(path.as_ref(), &file)?;
         load_parameters(&mut self.module, |name| file.tensors.get(name).cloned())
-            .map_err(|e| Error::file(path.as_ref(), e.to_string()))
+            .map_err(|e| Error::file(path.as_ref(), e.to_string()))?;
+        self.stay()
     }
 
     /// Refuses a file that has weights which the model does not have.
@@ -171,6 +172,7 @@ impl<M: Module> Model<M> {
                 parameter.tensor = tensor;
             }
         });
+        self.stay()?;
         Ok(report)
     }
 
@@ -261,7 +263,7 @@ impl<M: Module> Model<M> {
         if let Some(reference) = reference {
             self.reference = Some(reference);
         }
-        Ok(())
+        self.stay()
     }
 }
 

@@ -55,7 +55,6 @@ impl<M: Module> Model<M> {
         while most.is_none_or(|most| place.batch < most) {
             let i = place.batch;
             let Some(batch) = feed.next(&mut place)? else { break };
-            let batch = self.moved(&batch)?;
             let told = |error: Error| match error.sample(batch.len()) {
                 Some(sample) => match feed.number(sample, place) {
                     Some(number) => error.note(format_args!("of sample {number} of the data")),
@@ -89,6 +88,7 @@ impl<M: Module> Model<M> {
             let text = "the stream gave no batch to evaluate";
             return Err(Error::data(text, "its function must give an iterator of at least one"));
         }
+        self.settled()?;
         Ok(state.logs(""))
     }
 
@@ -146,6 +146,7 @@ impl<M: Module> Model<M> {
 
     /// A batch in the metrics, without training.
     pub(crate) fn test_batch(&self, batch: &Batch, watch: Option<&Watch>, state: &mut MetricState) -> Result<()> {
+        let batch = &self.moved(batch)?;
         let given = |name: &str, x: &Tensor| watch.map_or_else(|| x.clone(), |watch| watch.input(name, x));
         let watched = batch.map(|name, x| Ok(given(name, x)))?;
         let weights = batch.sample_weight.as_ref().map(|w| given("the weights of samples", w));

@@ -432,9 +432,19 @@ impl<M: Module> Model<M> {
         Ok(())
     }
 
+    /// Moves what was read from a file to where the model is.
+    pub(crate) fn stay(&mut self) -> Result<()> {
+        if self.device == Device::Cpu { Ok(()) } else { self.to(self.device) }
+    }
+
     /// Where the model is.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// What kernels of the model's device have found wrong with values, which is an error on the CPU at once.
+    pub(crate) fn settled(&self) -> Result<()> {
+        Ok(self.device.synchronize().map_err(kiln_nn::Error::from)?)
     }
 
     /// A batch where the model is.
@@ -642,6 +652,7 @@ impl<M: Module> Model<M> {
             self.plans.check_again();
         }
         self.train_batch(Given { batch: &batch, weights: None, key: &Key::new(0) }, &mut state)?;
+        self.settled()?;
         let logs = state.logs("");
         self.on_batch = Some(state);
         Ok(logs)

@@ -6,7 +6,7 @@ use crate::history::Logs;
 use crate::model::{Objective, Prediction, StepOutput, Tracked};
 use kiln_nn::metrics::{Accuracy, Mean, Metric};
 use kiln_nn::ops::{ArithmeticOps, CastOps, ComparisonOps, ReduceOps, ViewOps};
-use kiln_nn::{DType, Tensor, Var};
+use kiln_nn::{DType, Device, Tensor, Var};
 
 /// What logs call the mean norm of all gradients together, before any of them is clipped.
 const GRADIENT_NORM: &str = "gradient_norm";
@@ -178,6 +178,16 @@ impl MetricState {
                 *tensor = other.clone();
             }
         })
+    }
+
+    /// Moves what has been measured so far to a device.
+    pub(crate) fn to(&mut self, device: Device) -> Result<()> {
+        let mut outcome = Ok(());
+        self.visit(&mut |tensor| match tensor.to_device(device) {
+            Ok(there) => *tensor = there,
+            Err(error) => outcome = Err(error),
+        })?;
+        Ok(outcome?)
     }
 
     /// The values so far, each name with `prefix` before it. This reads them: nothing before does.

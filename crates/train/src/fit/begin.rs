@@ -165,6 +165,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             if let Some(batch) = batch.filter(|_| self.cursor.batch > 0) {
                 self.model.test_batch(&batch, None, &mut state)?;
                 checkpoint.fill(&mut state)?;
+                state.to(self.model.device())?;
             }
             self.resumed = Some(state);
         }

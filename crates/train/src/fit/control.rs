@@ -39,7 +39,7 @@ impl<M: Module> Control for Run<'_, '_, M> {
             return Err(Error::data("the snapshot is of another kind of model", ""));
         };
         load_parameters(&mut self.model.module, |path| saved.iter().find(|(p, _)| p == path).map(|(_, t)| t.clone()))?;
-        Ok(())
+        self.model.stay()
     }
 
     fn save_model(&mut self, path: &Path) -> Result<()> {

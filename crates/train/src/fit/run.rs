@@ -182,6 +182,7 @@ impl<M: Module> Run<'_, '_, M> {
         if let Some(StopReason::Interrupted { .. }) = self.stop {
             return Ok(());
         }
+        self.model.settled().map_err(|error| error.note(format_args!("in a batch of epoch {}", epoch + 1)))?;
         let mut logs = state.logs("");
         self.validate_epoch(&mut logs)?;
         self.end_epoch(logs)
@@ -262,6 +263,7 @@ impl<M: Module> Run<'_, '_, M> {
             (self.cursor.place, self.cursor.batch, self.cursor.steps) = (place, done, self.cursor.steps + 1);
             self.progress.step(done, || state.logs(""));
             if watched {
+                self.model.settled()?;
                 let mut logs = state.logs("");
                 // The batch's own loss, where the running mean would hide that it is not finite.
                 let loss = loss.item()?;

@@ -1,0 +1,154 @@
+//! Whole runs of training on the device, beside the same runs on the CPU.
+
+use crate::beside::{device, shared};
+use kiln::prelude::*;
+
+/// Samples of `classes` kinds, each with its own place in the mean.
+fn samples(shape: &[usize], classes: usize, count: usize) -> Dataset {
+    let key = Key::new(5);
+    let labels = Tensor::from_vec((0..count as i64).map(|i| i * 7 % classes as i64).collect(), [count]).unwrap();
+    let noise = key.normal([&[count], shape].concat(), 0.0, 0.5).unwrap().to_vec::<f32>().unwrap();
+    let each = shape.iter().product::<usize>();
+    let x = noise.iter().enumerate().map(|(i, x)| {
+        let label = (i / each) * 7 % classes;
+        x + if i % each % classes == label { 1.0 } else { 0.0 }
+    });
+    Dataset::new(Tensor::from_vec(x.collect(), [&[count], shape].concat()).unwrap(), labels).unwrap()
+}
+
+/// Trains the same model here and there, and compares what is logged and predicted, and what a file holds.
+fn same_on_both(name: &str, make: impl Fn() -> Model, data: &Dataset, tolerance: f64) {
+    let _device = shared();
+    let run = |mut model: Model| {
+        let fit = Fit::new().epochs(3).batch_size(16).validation_data(data).verbose(Verbosity::Silent);
+        let history = model.fit(data, fit).unwrap();
+        let logs: Vec<(String, f64)> = history
+            .names()
+            .flat_map(|name| history.get(name).into_iter().flatten().map(|value| (name.to_owned(), *value)))
+            .chain(model.evaluate(data).unwrap().iter().map(|(name, value)| (name.to_owned(), value)))
+            .collect();
+        (logs, model)
+    };
+    let ((logs, here), (logs_there, there)) = (run(make()), run(make().on(device()).unwrap()));
+    assert_eq!(logs.len(), logs_there.len());
+    for ((log, a), (same, b)) in logs.iter().zip(&logs_there) {
+        assert_eq!(log, same);
+        assert!((a - b).abs() <= tolerance * (1.0 + a.abs()), "{log}: {a} here, {b} there\n{logs:?}\n{logs_there:?}");
+    }
+    let close = |a: &Tensor, b: &Tensor| {
+        let pairs = a.to_vec_as::<f64>().into_iter().zip(b.to_vec_as::<f64>());
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    let predicted = there.predict(data).unwrap();
+    assert_eq!((there.device(), predicted.device()), (device(), Device::Cpu));
+    let apart = close(&here.predict(data).unwrap(), &predicted);
+    assert!(apart <= tolerance, "predictions are {apart} apart");
+    // A file that was written there is loaded here.
+    let file = std::env::temp_dir().join(format!("kiln-gpu-{}-{}.kiln", std::process::id(), name));
+    there.save(&file).unwrap();
+    let loaded = Model::load(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(loaded.device(), Device::Cpu);
+    assert!(close(&loaded.predict(data).unwrap(), &predicted) <= tolerance);
+}
+
+#[test]
+fn a_network_of_dense_layers() {
+    let make = || {
+        Sequential::new([6, 4])
+            .add(Flatten::new())
+            .add(Dense::new(16).activation("relu"))
+            .add(Dropout::new(0.25))
+            .add(Dense::new(3).activation("softmax"))
+            .compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+            .unwrap()
+    };
+    same_on_both("dense", make, &samples(&[6, 4], 3, 70), 1e-3);
+}
+
+#[test]
+fn a_network_of_convolutions() {
+    let make = || {
+        Sequential::new([8, 8, 2])
+            .add(Conv2D::new(4, 3).activation("relu").padding(Padding::Same))
+            .add(BatchNormalization::new())
+            .add(MaxPooling2D::new(2))
+            .add(Flatten::new())
+            .add(Dense::new(3).activation("softmax"))
+            .compile("rmsprop", "sparse_categorical_crossentropy", ["accuracy"])
+            .unwrap()
+    };
+    same_on_both("cnn", make, &samples(&[8, 8, 2], 3, 40), 5e-3);
+}
+
+#[test]
+fn recurrent_networks() {
+    let make = || {
+        Sequential::new([5, 3])
+            .add(LSTM::new(6).return_sequences(true))
+            .add(GRU::new(4))
+            .add(Dense::new(3).activation("softmax"))
+            .compile("nadam", "sparse_categorical_crossentropy", ["accuracy"])
+            .unwrap()
+    };
+    same_on_both("rnn", make, &samples(&[5, 3], 3, 40), 2e-3);
+}
+
+#[test]
+fn a_transformer() {
+    let tokens = Tensor::from_vec((0..40 * 6).map(|i| (i * 11 + i / 6 * 5) as i64 % 9).collect(), [40, 6]).unwrap();
+    let labels = Tensor::from_vec((0..40).map(|i| i * 7 % 3).collect::<Vec<i64>>(), [40]).unwrap();
+    let make = || {
+        Sequential::new([6])
+            .add(Embedding::new(9, 8))
+            .add(SinePositionEncoding::new())
+            .add(TransformerEncoder::new(16, 2))
+            .add(GlobalAveragePooling1D::new())
+            .add(Dense::new(3).activation("softmax"))
+            .compile("adamw", "sparse_categorical_crossentropy", ["accuracy"])
+            .unwrap()
+    };
+    same_on_both("transformer", make, &Dataset::new(tokens, labels).unwrap(), 2e-3);
+}
+
+#[test]
+fn a_label_that_is_no_class_is_told_with_its_place() {
+    // Nobody else waits for the device meanwhile.
+    let _device = crate::beside::alone();
+    let mut model = Sequential::new([3])
+        .add(Dense::new(3).activation("softmax"))
+        .compile("sgd", "sparse_categorical_crossentropy", ())
+        .unwrap()
+        .on(device())
+        .unwrap();
+    let data = Dataset::new(Tensor::ones([5, 3]).unwrap(), Tensor::new([0, 1, 7, 2, 1])).unwrap();
+    let error = model.fit(&data, Fit::new().verbose(Verbosity::Silent)).unwrap_err().to_string();
+    assert!(error.contains("label 7 at position") && error.contains("not one of the 3 classes"), "{error}");
+    // The device goes on.
+    let data = Dataset::new(Tensor::ones([5, 3]).unwrap(), Tensor::new([0, 1, 0, 2, 1])).unwrap();
+    model.fit(&data, Fit::new().verbose(Verbosity::Silent)).unwrap();
+}
+
+#[test]
+fn a_run_that_was_cut_goes_on_with_the_same_bits() {
+    let _device = shared();
+    let folder = std::env::temp_dir().join(format!("kiln-gpu-resume-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let data = samples(&[4], 3, 50);
+    let model = || {
+        let layers =
+            Sequential::new([4]).add(Dense::new(8).activation("tanh")).add(Dropout::new(0.3)).add(Dense::new(3));
+        let loss = losses::SparseCategoricalCrossentropy::new().from_logits(true);
+        layers.compile("adam", loss, ["accuracy"]).unwrap().on(device()).unwrap()
+    };
+    let fit = || Fit::new().epochs(3).batch_size(16).verbose(Verbosity::Silent);
+    let mut whole = model();
+    whole.fit(&data, fit()).unwrap();
+    let mut cut = model();
+    cut.fit(&data, fit().max_steps(6).checkpoint_every(Every::Steps(2), &folder)).unwrap();
+    let mut resumed = model();
+    resumed.fit(&data, fit().resume_from(&folder)).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(resumed.device(), device());
+    assert!(whole.predict(&data).unwrap().same_bits(&resumed.predict(&data).unwrap()));
+}
