@@ -85,8 +85,8 @@ pub mod prelude {
     pub use kiln_nn::layers::Padding;
     pub use kiln_tensor::ops::prelude::*;
     pub use kiln_tensor::{
-        Aliases, Arity, CpuCall, DType, Device, Element, Key, Mask, Op, Outputs, Scalar, Shape, Spec, Specs, Tensor,
-        View, ViewMut, with_element,
+        Aliases, Arity, CpuCall, CudaCall, DType, Device, Element, Key, Launch, Mask, Op, Outputs, Scalar, Shape, Spec,
+        Specs, Tensor, View, ViewMut, with_element,
     };
     pub use kiln_train::callbacks::{self, *};
     pub use kiln_train::{

@@ -5,6 +5,7 @@
 mod cases;
 
 mod beside;
+mod driver;
 mod gather;
 mod ops;
 mod recurrent;

@@ -54,6 +54,10 @@ fn same_on_both(name: &str, make: impl Fn() -> Model, data: &Dataset, tolerance:
 
 #[test]
 fn a_network_of_dense_layers() {
+    train_dense();
+}
+
+pub fn train_dense() {
     let make = || {
         Sequential::new([6, 4])
             .add(Flatten::new())
