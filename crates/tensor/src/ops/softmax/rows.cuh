@@ -59,7 +59,7 @@ INLINE Sums sums_of(const T* x, i64 length, i64 step, int lane) {
     for (int warp = 1; warp < LANES / 32; warp++) s = join(s, warps[warp]);
     __syncthreads();
 #endif
-    // Less than infinity nothing is an infinity away from it: the difference of two has no value.
+    // Of an infinity the difference from itself is NaN, and so is the sum.
     if (s.top == infinity() || s.top == -infinity()) s.total = (C)kiln::float_of(0x7fc00000u);
     return s;
 }
