@@ -269,7 +269,7 @@ impl Op for Embed {
         if self.ranges.is_empty() {
             ranges = [1, 0, 1, 1, 0].map(|number| vec![number]);
         }
-        let launch = Launch::new(include_str!("embed.cu"), "embed")
+        let launch = Launch::new(include_str!("views/embed.cu"), "embed")
             .define_type("T", call.inputs()[0].dtype())
             .define("RANK", ranges[0].len().to_string())
             .over(count)
