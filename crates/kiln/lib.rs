@@ -34,7 +34,7 @@
 //!
 //! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/compile-and-fit.md`
 //! (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/resuming.md` (runs that go on where they were),
-//! `docs/tuning.md` (learning rates, searches), `docs/deploying.md` (predictors, monitoring, retraining), `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
+//! `docs/tuning.md` (learning rates, searches), `docs/deploying.md` (predictors, monitoring, retraining), `docs/gpus.md`, `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
 //! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`. Programs that train on real data are in `examples`.
 //!
 //! # Features
@@ -112,6 +112,8 @@ mod book {
     mod tuning {}
     #[doc = include_str!("../../docs/deploying.md")]
     mod deploying {}
+    #[doc = include_str!("../../docs/gpus.md")]
+    mod gpus {}
     #[doc = include_str!("../../docs/composing-models.md")]
     mod composing_models {}
     #[doc = include_str!("../../docs/extending.md")]

@@ -1,6 +1,7 @@
 //! The one gate, which a change must pass and the continuous integration runs.
 
-use crate::{asan, tidy};
+use crate::{asan, gpu, tidy};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("lints without default features", &["clippy", "-p", "kiln", "--no-default-features", "--", "-D", "warnings"]),
-    ("lints with cuda", &["clippy", "-p", "kiln", "--features", "cuda", "--", "-D", "warnings"]),
+    ("lints with cuda", &["clippy", "-p", "kiln", "--features", "cuda", "--all-targets", "--", "-D", "warnings"]),
     ("tests", &["test", "--workspace"]),
     ("documentation", &["doc", "--workspace", "--no-deps"]),
 ];
@@ -36,6 +37,10 @@ pub fn run() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
+    }
+    println!("== gpu");
+    if gpu::run(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").as_path(), false) != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
     }
     println!("== asan");
     if asan::run() != ExitCode::SUCCESS {

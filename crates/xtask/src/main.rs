@@ -3,6 +3,7 @@
 
 mod asan;
 mod ci;
+mod gpu;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   asan         the tests of the arrays under AddressSanitizer, where the toolchain has it
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
   new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
+  gpu [--all]  the CUDA backend without a GPU: its tests with the fake driver, its kernels by NVRTC; a part, or all
   fake-gpu [-- COMMAND…]
                builds the fake CUDA driver (tests/gpu/fake) and runs a command with it, or prints its folder
   refs [DIR]   compare with recorded numbers of PyTorch, Keras and scikit-learn (default: tests/refs)";
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
         ["asan"] => asan::run(),
         ["tidy"] => tidy::run(),
         ["new-op", name] => new_op(name),
+        ["gpu"] => gpu::run(&repository(), false),
+        ["gpu", "--all"] => gpu::run(&repository(), true),
         ["fake-gpu", ref arguments @ ..] => xtask::fake_gpu::run(&repository(), arguments),
         ["refs", ref directory @ ..] => refs(directory),
         _ => {

@@ -87,13 +87,19 @@ impl Compiler {
     }
 
     fn compile(&self, source: &str, entry: &str) -> Result<Vec<u8>> {
+        self.compile_with(source, entry, &[]).map(|(code, _)| code)
+    }
+
+    /// The device code of a source and what the compiler says of it.
+    fn compile_with(&self, source: &str, entry: &str, more: &[&str]) -> Result<(Vec<u8>, String)> {
         let text = |text: &str| {
             CString::new(text).map_err(|_| Error::argument(entry, "the source of its CUDA kernel has a zero byte"))
         };
         let (source, name) = (text(source)?, text(&format!("{entry}.cu"))?);
         // Products and sums are rounded one by one, as on the CPU.
-        let options = [format!("--gpu-architecture={}", self.target), "--fmad=false".into(), "--std=c++17".into()];
-        let options: Vec<CString> = options.iter().map(|option| text(option)).collect::<Result<_>>()?;
+        let target = format!("--gpu-architecture={}", self.target);
+        let options = [&*target, "--fmad=false", "--std=c++17"].into_iter().chain(more.iter().copied());
+        let options: Vec<CString> = options.map(text).collect::<Result<_>>()?;
         let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
         let mut program = std::ptr::null_mut();
         // SAFETY: the texts end with a zero and outlive the calls; there are no headers.
@@ -116,17 +122,22 @@ impl Compiler {
             }
             nvrtc::nvrtcResult::NVRTC_SUCCESS => fetch(program, nvrtc::nvrtcGetPTXSize, nvrtc::nvrtcGetPTX),
             nvrtc::nvrtcResult::NVRTC_ERROR_COMPILATION => {
-                let log = fetch(program, nvrtc::nvrtcGetProgramLogSize, nvrtc::nvrtcGetProgramLog)?;
-                let log = String::from_utf8_lossy(&log);
-                let text = format!("its CUDA kernel does not compile:\n{}", log.trim_end_matches(['\0', '\n']));
+                let text = format!("its CUDA kernel does not compile:\n{}", log(program)?);
                 Err(Error::new(ErrorKind::Device, entry, text))
             }
             error => check_compiler(error, "the kernel cannot be compiled").map(|()| Vec::new()),
         };
+        let outcome = outcome.and_then(|code| Ok((code, log(program)?)));
         // SAFETY: the program was made above and is not used after.
         unsafe { _ = nvrtc::nvrtcDestroyProgram(&mut program) };
         outcome
     }
+}
+
+/// What the compiler says of a program.
+fn log(program: nvrtc::nvrtcProgram) -> Result<String> {
+    let log = fetch(program, nvrtc::nvrtcGetProgramLogSize, nvrtc::nvrtcGetProgramLog)?;
+    Ok(String::from_utf8_lossy(&log).trim_end_matches(['\0', '\n']).to_owned())
 }
 
 /// What a program has of one kind.
@@ -159,6 +170,7 @@ impl Kernels {
         }
         // Lines of errors count from where the operation's own text begins.
         let source = format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", launch.entry, key.0);
+        show(&source, launch.entry);
         let code = self.compiler.code(&source, launch.entry)?;
         let entry =
             CString::new(launch.entry).map_err(|_| Error::argument("cuda", "a kernel's name has a zero byte"))?;
@@ -178,6 +190,15 @@ impl Kernels {
         }
         self.functions.insert(key, Function(function));
         Ok(Function(function))
+    }
+}
+
+/// Writes a source to the folder that `KILN_CUDA_SOURCES` names, if it does: for whoever wants to see what is compiled.
+fn show(source: &str, entry: &str) {
+    if let Some(folder) = std::env::var_os("KILN_CUDA_SOURCES").filter(|folder| !folder.is_empty()) {
+        let file = Path::new(&folder).join(format!("{entry}-{:016x}.cu", digest(source)));
+        // It is looked at, and nothing depends on it.
+        let _ = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(file, source));
     }
 }
 
@@ -236,6 +257,48 @@ fn checksum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each source of the folder `KILN_CUDA_SOURCES`, or each so manieth of them (`KILN_CUDA_EVERY`), by NVRTC for five kinds of
+    /// devices: `cargo xtask nvrtc`. None may need more registers than there are, which would spill into memory.
+    #[test]
+    #[ignore = "needs NVRTC and a folder of sources"]
+    fn sources_compile_without_spills() {
+        let folder = std::env::var("KILN_CUDA_SOURCES").expect("a folder of sources");
+        let every: usize = std::env::var("KILN_CUDA_EVERY").map_or(1, |every| every.parse().expect("a number"));
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let files: Vec<&PathBuf> = files.iter().enumerate().filter(|(i, _)| i % every == 0).map(|(_, f)| f).collect();
+        assert!(!files.is_empty(), "there is no source");
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let problems = std::sync::Mutex::new(Vec::new());
+        let work = || {
+            let compilers = [75, 80, 90, 100, 120].map(|architecture| Compiler::new(architecture).unwrap());
+            while let Some(file) = files.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                let source = std::fs::read_to_string(file).unwrap();
+                for compiler in &compilers {
+                    let problem = match compiler.compile_with(&source, "kernel", &["--ptxas-options=-v"]) {
+                        Err(error) => error.to_string(),
+                        Ok((_, log)) if spills(&log) => log,
+                        Ok(_) => continue,
+                    };
+                    let text = format!("{} for {}:\n{problem}", file.display(), compiler.target);
+                    problems.lock().unwrap().push(text);
+                    break;
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
+        let problems = problems.into_inner().unwrap();
+        assert!(problems.is_empty(), "{} of {} sources:\n{}", problems.len(), files.len(), problems.join("\n"));
+        println!("{} sources for 5 kinds of devices", files.len());
+    }
+
+    /// Whether a kernel keeps what belongs in registers in memory.
+    fn spills(log: &str) -> bool {
+        log.lines()
+            .any(|line| line.contains("bytes spill") && !line.contains("0 bytes spill stores, 0 bytes spill loads"))
+    }
 
     #[test]
     fn a_kept_kernel_is_read_back_only_whole_and_of_its_source() {
