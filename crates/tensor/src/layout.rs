@@ -96,6 +96,7 @@ impl Layout {
     }
 
     /// The least index that an element has and the one after the largest; of no element, where it would be.
+    #[cfg(feature = "cuda")]
     pub(crate) fn extent(&self) -> [usize; 2] {
         match self.reach() {
             // A layout lies inside of its storage, whose indices are no larger.

@@ -3,7 +3,6 @@
 use crate::cpu::buffer;
 use crate::cpu::scratch::Scratch;
 use crate::cuda;
-use crate::run::no_memory;
 use crate::storage::{Role, Storage, Uniform};
 use crate::{DType, Device, Element, Error, ErrorKind, IntoShape, Layout, Result, Shape, Spec, with_element};
 use std::panic::Location;
@@ -305,12 +304,7 @@ impl Tensor {
         match (self.storage.untraced(), device) {
             // What lives in no memory is on every device.
             (Storage::Uniform(_), _) => Ok(self.clone()),
-            (Storage::Cpu(_), Device::Cuda(number)) => {
-                let x = self.untraced().dense()?;
-                let bytes = x.count() * x.dtype.size();
-                // SAFETY: a dense tensor has so many bytes from the start of its memory, and they are not written to.
-                cuda::upload(number, &x, unsafe { std::slice::from_raw_parts(x.storage.as_ptr(), bytes) })
-            }
+            (Storage::Cpu(_), Device::Cuda(number)) => cuda::upload(number, &self.untraced().dense()?),
             (Storage::Cuda(_), Device::Cpu) => self.host(),
             (Storage::Cuda(buffer), Device::Cuda(number)) if self.device() != device => {
                 cuda::across(number, &self.untraced(), buffer)
@@ -327,14 +321,10 @@ impl Tensor {
     }
 
     fn copied_to_host(&self) -> Result<Tensor> {
-        let Some(buffer) = self.storage.cuda() else { return Ok(self.clone()) };
-        let ([first, end], size) = (self.layout.extent(), self.dtype.size());
-        let storage = Storage::cpu(end - first, self.dtype).ok_or_else(|| no_memory("to_device", self.spec()))?;
-        // SAFETY: the new memory has room for these elements, and nobody else knows it. What a kernel has stored is of the
-        // tensor's type.
-        unsafe { cuda::download(buffer, first * size, (end - first) * size, storage.as_ptr().cast_mut())? };
-        let layout = Layout { offset: self.layout.offset - first, ..self.layout };
-        Ok(Tensor { storage, layout, dtype: self.dtype })
+        match self.storage.cuda() {
+            Some(buffer) => cuda::download(buffer, self),
+            None => Ok(self.clone()),
+        }
     }
 
     /// [`Tensor::host`] for what has no error. What kernels have found wrong with values is told by whoever reads next and

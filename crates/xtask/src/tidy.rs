@@ -24,7 +24,9 @@ const MOST_WITHOUT_DEFAULTS: usize = 49;
 /// Where `unsafe` may stand.
 const UNSAFE_ROOMS: &[&str] = &[
     "tests/allocations.rs",
+    "tests/gpu/driver.rs",
     "crates/tensor/src/cpu",
+    "crates/tensor/src/cuda",
     "crates/tensor/src/ops",
     "crates/tensor/src/plan/run.rs",
     "crates/tensor/src/run.rs",

@@ -5,7 +5,7 @@ use super::gpu::{Gpu, gpu};
 use super::launch::{CudaCall, CudaOperand, Launch, LaunchArgument, Place};
 use super::memory::Buffer;
 use crate::op::{Outputs, Specs};
-use crate::run::FEW;
+use crate::run::{FEW, no_memory};
 use crate::storage::Storage;
 use crate::{Device, DeviceMemory, Layout, Op, Result, Tensor};
 use cudarc::driver::sys;
@@ -124,10 +124,12 @@ fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr
     check(result, &format!("the kernel {} cannot be started", launch.entry))
 }
 
-/// A dense tensor of the CPU, copied to a device.
-pub(crate) fn upload(number: usize, x: &Tensor, bytes: &[u8]) -> Result<Tensor> {
-    let buffer = Buffer::new(gpu(number)?, bytes.len())?;
-    buffer.write(bytes)?;
+/// A dense tensor of the CPU, which begins where its memory does, copied to a device.
+pub(crate) fn upload(number: usize, x: &Tensor) -> Result<Tensor> {
+    let bytes = x.count() * x.dtype.size();
+    let buffer = Buffer::new(gpu(number)?, bytes)?;
+    // SAFETY: a dense tensor has so many bytes from the start of its memory, and nobody writes to them.
+    buffer.write(unsafe { std::slice::from_raw_parts(x.storage.as_ptr(), bytes) })?;
     Ok(Tensor { storage: Storage::Cuda(Arc::new(buffer)), layout: Layout::contiguous(*x.shape()), dtype: x.dtype })
 }
 
@@ -138,13 +140,15 @@ pub(crate) fn across(number: usize, x: &Tensor, from: &Buffer) -> Result<Tensor>
     Ok(Tensor { storage: Storage::Cuda(Arc::new(buffer)), ..*x })
 }
 
-/// Copies the memory of a device from an offset on to the host.
-///
-/// # Safety
-/// `to` has room for so many bytes.
-pub(crate) unsafe fn download(buffer: &Buffer, offset: usize, bytes: usize, to: *mut u8) -> Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { buffer.read(offset, bytes, to) }
+/// A tensor of a device whose memory this is, copied to the CPU as far as its elements reach.
+pub(crate) fn download(buffer: &Buffer, x: &Tensor) -> Result<Tensor> {
+    let ([first, end], size) = (x.layout.extent(), x.dtype.size());
+    let storage = Storage::cpu(end - first, x.dtype).ok_or_else(|| no_memory("to_device", x.spec()))?;
+    // SAFETY: the new memory has room for these elements, and nobody else knows it. What a kernel has stored is of the
+    // tensor's type.
+    unsafe { buffer.read(first * size, (end - first) * size, storage.as_ptr().cast_mut())? };
+    let layout = Layout { offset: x.layout.offset - first, ..x.layout };
+    Ok(Tensor { storage, layout, dtype: x.dtype })
 }
 
 /// The device of a buffer.
