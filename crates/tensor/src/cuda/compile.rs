@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// What every source begins with.
 const PRELUDE: &str = include_str!("prelude.cuh");
@@ -24,10 +25,10 @@ pub(super) struct Compiler {
     folder: Option<PathBuf>,
 }
 
-/// The kernels of a device that have been used.
+/// The kernels of a device that have been used, by their source and name.
 pub(super) struct Kernels {
     compiler: Compiler,
-    functions: HashMap<(String, &'static str), Function>,
+    functions: Mutex<HashMap<(String, &'static str), Function>>,
 }
 
 /// A kernel that can be launched, for the rest of the process.
@@ -158,16 +159,18 @@ fn fetch(
 
 impl Kernels {
     pub(super) fn new(compiler: Compiler) -> Kernels {
-        Kernels { compiler, functions: HashMap::new() }
+        Kernels { compiler, functions: Mutex::default() }
     }
 
     /// The kernel of a launch. The device must be the thread's.
-    pub(super) fn function(&mut self, launch: &Launch) -> Result<Function> {
-        let text = launch.text();
-        let key = (text, launch.entry);
-        if let Some(function) = self.functions.get(&key) {
+    pub(super) fn function(&self, launch: &Launch) -> Result<Function> {
+        // A panic while the lock is held leaves the map as it was.
+        let functions = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (launch.text(), launch.entry);
+        if let Some(function) = functions().get(&key) {
             return Ok(*function);
         }
+        // Without the lock: others need not wait while this one is compiled, and compile it twice at worst.
         // Lines of errors count from where the operation's own text begins.
         let source = format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", launch.entry, key.0);
         show(&source, launch.entry);
@@ -188,7 +191,7 @@ impl Kernels {
             let result = unsafe { sys::cuFuncSetAttribute(function, attribute, launch.shared as i32) };
             check(result, "the device has not so much shared memory")?;
         }
-        self.functions.insert(key, Function(function));
+        functions().insert(key, Function(function));
         Ok(Function(function))
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
 
 /// Puts a launch into the stream.
 fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr, faults: &[u64; 2]) -> Result<()> {
-    let function = gpu.kernels().function(launch)?;
+    let function = gpu.kernels.function(launch)?;
     // The driver copies what these point to before it returns.
     let mut pointers: SmallVec<[sys::CUdeviceptr; 16]> = SmallVec::new();
     for argument in &launch.arguments {

@@ -22,7 +22,7 @@ pub(super) struct Gpu {
     pub(super) context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
     pool: Mutex<Pool>,
-    kernels: Mutex<Kernels>,
+    pub(super) kernels: Kernels,
     faults: Mutex<Faults>,
 }
 
@@ -117,7 +117,7 @@ impl Gpu {
             context,
             stream,
             pool: Mutex::default(),
-            kernels: Mutex::new(Kernels::new(compiler)),
+            kernels: Kernels::new(compiler),
             faults: Mutex::new(Faults::new(stream)?),
         })
     }
@@ -149,9 +149,5 @@ impl Gpu {
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
         // A panic while it is held leaves a block unused at worst.
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn kernels(&self) -> MutexGuard<'_, Kernels> {
-        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

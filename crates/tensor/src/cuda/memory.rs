@@ -31,7 +31,7 @@ pub(super) struct Pool {
 fn block_size(bytes: usize) -> Option<usize> {
     const SMALLEST: usize = 512;
     // An eighth of the power of two below, so that no more than an eighth is lost.
-    let step = (bytes.max(1).next_power_of_two() / 16).max(SMALLEST);
+    let step = (bytes.max(1).checked_next_power_of_two()? / 16).max(SMALLEST);
     bytes.max(1).checked_next_multiple_of(step)
 }
 

@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_program_becomes_a_kernel() {
-        let spec = Spec::new(Shape::from_slice(&[1000]), DType::F16);
+        let spec = Spec::new(Shape::from_slice(&[4096]), DType::F16);
         let layout = Layout::contiguous(spec.shape);
         let x = [CudaOperand::new(spec, &layout, None)];
         let y = [spec];
@@ -481,6 +481,6 @@ mod tests {
         let text = launch.text();
         assert!(text.contains("f32 t1 = kiln::sigmoid(t0);"), "{text}");
         assert!(text.contains("kiln::Pack<f16, 8> a0"), "{text}");
-        assert_eq!((launch.grid, launch.arguments.len()), ([1, 1, 1], 3));
+        assert_eq!((launch.grid, launch.arguments.len()), ([2, 1, 1], 3));
     }
 }
