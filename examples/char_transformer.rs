@@ -49,6 +49,9 @@ struct Options {
     /// Seed of the initial weights, the order of samples and the choice of characters.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Where to train: cpu, cuda, cuda:1, or best for a GPU where there is one (with `--features cuda`).
+    #[arg(long, default_value = "cpu")]
+    device: Device,
 }
 
 /// The characters of a text, each with its number.
@@ -134,6 +137,7 @@ fn main() -> Result<()> {
         loss,
         ["accuracy"],
     )?;
+    model.to(options.device)?;
     println!("{}", model.summary());
 
     let fit = Fit::new().epochs(epochs).batch_size(batch_size).seed(options.seed);

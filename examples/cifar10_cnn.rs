@@ -31,6 +31,9 @@ struct Options {
     /// Seed of the initial weights and of the order of samples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Where to train: cpu, cuda, cuda:1, or best for a GPU where there is one (with `--features cuda`).
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Folder for history.csv and history.png.
     #[arg(long, value_name = "DIR", default_value = "target/cifar10")]
     out: PathBuf,
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
         "sparse_categorical_crossentropy",
         ["accuracy"],
     )?;
+    model.to(options.device)?;
     println!("{}", model.summary());
 
     let mut fit = Fit::new().epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);

@@ -26,6 +26,9 @@ struct Options {
     /// Seed of the initial weights and the order of samples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Where to train: cpu, cuda, cuda:1, or best for a GPU where there is one (with `--features cuda`).
+    #[arg(long, default_value = "cpu")]
+    device: Device,
 }
 
 /// Patches of an image, and features of each.
@@ -98,6 +101,7 @@ fn main() -> Result<()> {
     let mixer = Mixer::new(options.blocks, 10, Key::new(options.seed))?;
     let loss = SparseCategoricalCrossentropy::new().from_logits(true);
     let mut model = mixer.compile(optimizers::Adam::new(2e-3), loss, ["accuracy"])?;
+    model.to(options.device)?;
     println!("{}", model.summary());
 
     // Of layers that hold the same, each path is its own.

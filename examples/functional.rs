@@ -29,6 +29,9 @@ struct Options {
     /// Seed of the pairs, the initial weights and the order of samples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Where to train: cpu, cuda, cuda:1, or best for a GPU where there is one (with `--features cuda`).
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Folder for history.png and the model.
     #[arg(long, value_name = "DIR", default_value = "target/functional")]
     out: PathBuf,
@@ -92,6 +95,7 @@ fn main() -> Result<()> {
         .loss_weights([("same", options.weight)])?
         .output_metrics("sum", ["accuracy"])?
         .output_metrics("same", ["accuracy", "auc"])?;
+    model.to(options.device)?;
     println!("{}", model.summary());
 
     let fit = Fit::new().epochs(options.epochs).seed(options.seed);

@@ -29,6 +29,9 @@ struct Options {
     /// Seed of the initial weights, the order of samples and dropout.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Where to train: cpu, cuda, cuda:1, or best for a GPU where there is one (with `--features cuda`).
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Folder for history.csv, history.json, history.png, history.svg, run.html and the model.
     #[arg(long, value_name = "DIR", default_value = "target/mnist")]
     out: PathBuf,
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
         "sparse_categorical_crossentropy",
         ["accuracy"],
     )?;
+    model.to(options.device)?;
     println!("{}", model.summary());
 
     let fit = Fit::new().epochs(options.epochs).batch_size(options.batch_size).seed(options.seed);

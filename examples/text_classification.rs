@@ -32,6 +32,9 @@ struct Options {
     /// Seed of the initial weights, the order of samples and dropout.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Where to train: cpu, cuda, cuda:1, or best for a GPU where there is one (with `--features cuda`).
+    #[arg(long, default_value = "cpu")]
+    device: Device,
 }
 
 /// Texts with the number of their class.
@@ -129,6 +132,7 @@ fn main() -> Result<()> {
         .add(Dropout::new(0.3))
         .add(Dense::new(names.len()).activation("softmax"))
         .compile("adam", "sparse_categorical_crossentropy", ["accuracy"])?;
+    model.to(options.device)?;
     println!("{}", model.summary());
 
     let fit = Fit::new().epochs(options.epochs.unwrap_or(epochs)).batch_size(options.batch_size).seed(options.seed);

@@ -1,8 +1,9 @@
 //! Where a tensor lives.
 
-use crate::{Result, cuda};
+use crate::{Error, Result, cuda};
 use std::fmt;
 use std::panic::Location;
+use std::str::FromStr;
 
 /// A compute device. A value, not a type parameter: the same program runs on any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -42,9 +43,10 @@ impl Device {
     /// Says what is missing: the build has no such backend, the machine no driver, no compiler or no such device.
     #[track_caller]
     pub fn ensure_available(self) -> Result<()> {
+        let at = Location::caller();
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => cuda::ensure_available(number).map_err(|e| e.at(Location::caller())),
+            Device::Cuda(number) => cuda::ensure_available(number).map_err(|e| e.at(at)),
         }
     }
 
@@ -54,9 +56,10 @@ impl Device {
     /// As [`Device::ensure_available`].
     #[track_caller]
     pub fn memory(self) -> Result<DeviceMemory> {
+        let at = Location::caller();
         match self {
             Device::Cpu => Ok(DeviceMemory::default()),
-            Device::Cuda(number) => cuda::memory(number).map_err(|e| e.at(Location::caller())),
+            Device::Cuda(number) => cuda::memory(number).map_err(|e| e.at(at)),
         }
     }
 
@@ -66,9 +69,10 @@ impl Device {
     /// As [`Device::ensure_available`].
     #[track_caller]
     pub fn reset_peak_memory(self) -> Result<()> {
+        let at = Location::caller();
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => cuda::reset_peak(number).map_err(|e| e.at(Location::caller())),
+            Device::Cuda(number) => cuda::reset_peak(number).map_err(|e| e.at(at)),
         }
     }
 
@@ -78,12 +82,13 @@ impl Device {
     /// As [`Device::synchronize`].
     #[track_caller]
     pub fn release_cached(self) -> Result<()> {
+        let at = Location::caller();
         match self {
             Device::Cpu => {
                 crate::release_cached();
                 Ok(())
             }
-            Device::Cuda(number) => cuda::release(number).map_err(|e| e.at(Location::caller())),
+            Device::Cuda(number) => cuda::release(number).map_err(|e| e.at(at)),
         }
     }
 
@@ -94,9 +99,10 @@ impl Device {
     /// As [`Device::ensure_available`]; a kernel that has failed.
     #[track_caller]
     pub fn synchronize(self) -> Result<()> {
+        let at = Location::caller();
         match self {
             Device::Cpu => Ok(()),
-            Device::Cuda(number) => cuda::synchronize(number).map_err(|e| e.at(Location::caller())),
+            Device::Cuda(number) => cuda::synchronize(number).map_err(|e| e.at(at)),
         }
     }
 
@@ -106,9 +112,28 @@ impl Device {
     /// As [`Device::ensure_available`].
     #[track_caller]
     pub fn description(self) -> Result<String> {
+        let at = Location::caller();
         match self {
             Device::Cpu => Ok("processor".to_owned()),
-            Device::Cuda(number) => cuda::describe(number).map_err(|e| e.at(Location::caller())),
+            Device::Cuda(number) => cuda::describe(number).map_err(|e| e.at(at)),
+        }
+    }
+}
+
+/// `cpu`, `cuda` for the first GPU, `cuda:1`, or `best` for [`Device::best`]: as an option of a program has it. Whether it is
+/// there shows when it is used.
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Device> {
+        let number = name
+            .strip_prefix("cuda")
+            .map(|rest| rest.strip_prefix(':').unwrap_or(if rest.is_empty() { "0" } else { "?" }));
+        match (name, number.map(str::parse)) {
+            ("cpu", _) => Ok(Device::Cpu),
+            ("best", _) => Ok(Device::best()),
+            (_, Some(Ok(number))) => Ok(Device::Cuda(number)),
+            _ => Err(Error::argument("device", format!("`{name}` is no device")).help("cpu, cuda, cuda:1 or best")),
         }
     }
 }
@@ -137,17 +162,28 @@ impl fmt::Display for Device {
     }
 }
 
-#[cfg(all(test, not(feature = "cuda")))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
+    #[test]
+    fn names_are_read_and_printed() {
+        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(12)] {
+            assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
+        }
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        for odd in ["gpu", "cuda:", "cuda:-1", "cuda1", ""] {
+            assert!(odd.parse::<Device>().unwrap_err().to_string().contains("is no device"), "{odd}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
     #[test]
     fn an_absent_device_says_what_is_missing() {
         assert!(Device::Cpu.ensure_available().is_ok());
         assert_eq!((Device::best(), Device::cuda_count()), (Device::Cpu, 0));
         let error = Device::cuda(1).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Device);
+        assert_eq!(error.kind(), crate::ErrorKind::Device);
         let text = error.to_string();
         assert!(text.starts_with("cuda:1: ") && text.contains("enable the feature `cuda`"), "{text}");
     }

@@ -394,7 +394,8 @@ impl Tensor {
         }
         let mut item = 0.0;
         self.escape();
-        let host = self.host().map_err(|e| e.at(Location::caller()))?;
+        let at = Location::caller();
+        let host = self.host().map_err(|e| e.at(at))?;
         with_element!(self.dtype, T => host.for_each_block(|one: &[T]| item = one[0].to_f64()));
         Ok(item)
     }

@@ -22,7 +22,7 @@ impl ClassIds {
         for (at, label) in labels.iter().enumerate() {
             let id = label.to_i64();
             if T::DTYPE.is_float() && label.to_f64() != id as f64 {
-                return Err(self.no_class(label.to_f64(), at, labels.len()));
+                return Err(self.no_class(Err(label.to_f64()), at, labels.len()));
             }
             let count = Some(id) != self.ignored;
             ids[at] = if count { id } else { 0 };
@@ -30,19 +30,22 @@ impl ClassIds {
                 *counts = count;
             }
             if !(0..self.classes as i64).contains(&ids[at]) {
-                return Err(self.no_class(id as f64, at, labels.len()));
+                return Err(self.no_class(Ok(id), at, labels.len()));
             }
         }
         Ok(())
     }
 
-    /// The error of a label that is no class.
-    fn no_class(&self, label: f64, at: usize, count: usize) -> Error {
-        if label.trunc() != label {
-            let text = format!("class ids must be whole numbers; label {label} at position {at} is none");
-            let error = Error::dtype(self.name, text).of_element(at, count);
-            return error.help("numbers to predict: use mean_squared_error");
-        }
+    /// The error of a label that is no class, or no whole number at all.
+    fn no_class(&self, label: Result<i64, f64>, at: usize, count: usize) -> Error {
+        let label = match label {
+            Ok(label) => label,
+            Err(label) => {
+                let text = format!("class ids must be whole numbers; label {label} at position {at} is none");
+                let error = Error::dtype(self.name, text).of_element(at, count);
+                return error.help("numbers to predict: use mean_squared_error");
+            }
+        };
         let last = self.classes.saturating_sub(1);
         let text = format!("label {label} at position {at} is not one of the {} classes 0 … {last}", self.classes);
         Error::index(self.name, text).of_element(at, count).help(match self.classes {
@@ -73,10 +76,19 @@ impl Op for ClassIds {
         let (x, op) = (call.inputs()[0], self.clone());
         let count = x.shape().count();
         let labels = call.dense(0);
-        let faults = call.faults(move |fault| op.no_class(fault.number(), fault.position as usize, count));
+        let is_float = x.dtype().is_float();
+        let faults = call.faults(move |fault| {
+            let label = match (is_float, fault.number()) {
+                (false, _) => Ok(fault.integer()),
+                (true, whole) if whole == whole.trunc() => Ok(whole as i64),
+                (true, other) => Err(other),
+            };
+            op.no_class(label, fault.position as usize, count)
+        });
         let counts = if self.ignored.is_some() { 1 } else { 0 };
         let launch = Launch::new(include_str!("checks.cu"), "class_ids")
             .define_type("T", x.dtype())
+            .define("REPORTED", if is_float { "f64" } else { "i64" })
             .over(count)
             .arg(count)
             .arg(self.classes)
@@ -127,6 +139,7 @@ impl Op for Probabilities {
         let faults = call.faults(move |fault| no_probability(name, fault.number(), fault.position as usize, count));
         let launch = Launch::new(include_str!("checks.cu"), "probabilities")
             .define_type("T", x.dtype())
+            .define("REPORTED", "f64")
             .over(count)
             .arg(count)
             .arg(targets)
