@@ -1,7 +1,7 @@
 //! Every case of `cases/` through every check: values against the reference in each floating-point type, strided
 //! inputs, each instruction set, each number of threads, derivatives against differences.
 
-use crate::cases::{self, Array, Case};
+use crate::cases::{self, Array, Case, Check, compare, precision, with_dtype};
 use kiln_autograd::ops::{CastOps, ViewOps};
 use kiln_autograd::{DType, GradCheck, Result, Tape, Tensor, Var, gradients};
 use kiln_autograd::{Isa, with_isa};
@@ -80,8 +80,6 @@ fn check_all(cases: Vec<Case>) {
     assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
-type Check = Result<(), String>;
-
 fn check_op(case: &Case) -> Check {
     let checks: [fn(&Case) -> Check; 6] = [reference, large, strided, instruction_sets, threads, derivatives];
     let failed: Vec<String> = checks.iter().filter_map(|check| check(case).err()).collect();
@@ -112,37 +110,6 @@ fn values_and_gradients(case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>, S
         Ok(y.into_iter().chain(dx.into_iter().flatten()).map(Var::into_tensor).collect())
     };
     differentiate().map_err(|e| e.to_string())
-}
-
-fn with_dtype(inputs: &[Tensor], dtype: DType) -> Vec<Tensor> {
-    inputs.iter().map(|x| if x.dtype().is_float() { x.cast(dtype).unwrap() } else { x.clone() }).collect()
-}
-
-fn precision(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => f64::EPSILON,
-        DType::F32 => f64::from(f32::EPSILON),
-        DType::F16 => 9.8e-4,
-        DType::BF16 => 7.9e-3,
-        _ => 0.0,
-    }
-}
-
-/// Whether two arrays agree: NaN with NaN, infinities with themselves, numbers relative to the largest of them.
-fn compare(what: &str, got: &Tensor, want: &Array, tolerance: f64) -> Check {
-    if got.shape()[..] != want.dims[..] {
-        return Err(format!("{what}: the shape is {}, expected {:?}", got.shape(), want.dims));
-    }
-    let finite = want.values.iter().filter(|x| x.is_finite());
-    let scale = finite.fold(0.0f64, |m, x| m.max(x.abs())).clamp(1e-3, 1e6);
-    for (i, (got, &want)) in got.to_vec_as::<f64>().into_iter().zip(&want.values).enumerate() {
-        let same = got == want || (got.is_nan() && want.is_nan());
-        let close = (got - want).abs() <= tolerance * (want.abs() + 0.1 * scale);
-        if !same && !close {
-            return Err(format!("{what}: element {i} is {got}, expected {want}"));
-        }
-    }
-    Ok(())
 }
 
 fn reference(case: &Case) -> Check {

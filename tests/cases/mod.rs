@@ -18,7 +18,8 @@ pub mod softmax;
 pub mod sort;
 pub mod views;
 
-use kiln_autograd::{Result, Tensor, Var};
+use kiln_autograd::ops::CastOps;
+use kiln_autograd::{DType, Result, Tensor, Var};
 
 /// A function of tensors, as users call it.
 type Function = dyn Fn(&[Var]) -> Result<Vec<Var>> + Send + Sync;
@@ -194,4 +195,40 @@ pub fn specials(dims: &[usize]) -> Tensor {
 pub fn indices(dims: &[usize], n: i64) -> Tensor {
     let count: usize = dims.iter().product();
     Tensor::from_vec((0..count as i64).map(|i| (i * 5 + i / 3) % n).collect(), dims).unwrap()
+}
+
+/// Nothing, or what is wrong.
+pub type Check = Result<(), String>;
+
+/// The inputs with those that are floating-point numbers in a type.
+pub fn with_dtype(inputs: &[Tensor], dtype: DType) -> Vec<Tensor> {
+    inputs.iter().map(|x| if x.dtype().is_float() { x.cast(dtype).unwrap() } else { x.clone() }).collect()
+}
+
+/// The distance from 1 to the next number of a type.
+pub fn precision(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F32 => f64::from(f32::EPSILON),
+        DType::F16 => 9.8e-4,
+        DType::BF16 => 7.9e-3,
+        _ => 0.0,
+    }
+}
+
+/// Whether two arrays agree: NaN with NaN, infinities with themselves, numbers relative to the largest of them.
+pub fn compare(what: &str, got: &Tensor, want: &Array, tolerance: f64) -> Check {
+    if got.shape()[..] != want.dims[..] {
+        return Err(format!("{what}: the shape is {}, expected {:?}", got.shape(), want.dims));
+    }
+    let finite = want.values.iter().filter(|x| x.is_finite());
+    let scale = finite.fold(0.0f64, |m, x| m.max(x.abs())).clamp(1e-3, 1e6);
+    for (i, (got, &want)) in got.to_vec_as::<f64>().into_iter().zip(&want.values).enumerate() {
+        let same = got == want || (got.is_nan() && want.is_nan());
+        let close = (got - want).abs() <= tolerance * (want.abs() + 0.1 * scale);
+        if !same && !close {
+            return Err(format!("{what}: element {i} is {got}, expected {want}"));
+        }
+    }
+    Ok(())
 }

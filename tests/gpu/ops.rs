@@ -1,7 +1,7 @@
 //! Every case of the table on the device: values and gradients beside those of the CPU in each floating-point type, of
 //! dense and of strided inputs.
 
-use crate::cases::{self, Case};
+use crate::cases::{self, Array, Case, Check, compare, precision, with_dtype};
 use kiln_autograd::ops::{CastOps, ViewOps};
 use kiln_autograd::{DType, Device, Result, Tape, Tensor, Var, gradients};
 use rayon::prelude::*;
@@ -45,7 +45,7 @@ fn today() -> usize {
 
 /// Each case in single precision, in another type and with strided inputs in turn: which, changes from case to case and every
 /// day. `KILN_GPU_ALL` has all of them in every type.
-fn check(case: &Case, number: usize) -> Result<(), String> {
+fn check(case: &Case, number: usize) -> Check {
     let named = |problem: String| format!("  {}: {problem}", case.name);
     let (all, turn) = (everything(), number + today());
     let types = [DType::F64, DType::F16, DType::BF16, DType::F32];
@@ -80,7 +80,7 @@ fn beside(
     dtype: DType,
     slack: f64,
     there: &dyn Fn(&Tensor) -> Result<Tensor>,
-) -> Result<(), String> {
+) -> Check {
     let moved = inputs.iter().map(there).collect::<Result<Vec<_>>>().map_err(|e| e.to_string())?;
     let (got, want) = match (values_and_gradients(case, &moved), values_and_gradients(case, inputs)) {
         (Ok(got), Ok(want)) => (got, want),
@@ -98,7 +98,7 @@ fn beside(
             return Err(format!("{dtype}: result {i} is {:?}, expected {:?}", got.spec(), want.spec()));
         }
         let tolerance = if want.dtype().is_float() { 2.0 * slack * precision(want.dtype()) } else { 0.0 };
-        compare(got, want, tolerance).map_err(|problem| format!("{dtype}: result {i}: {problem}"))?;
+        compare(&format!("{dtype}: result {i}"), got, &Array::of(want), tolerance)?;
     }
     Ok(())
 }
@@ -121,19 +121,6 @@ fn values_and_gradients(case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     all.iter().map(|x| x.to_device(Device::Cpu)).collect()
 }
 
-fn with_dtype(inputs: &[Tensor], dtype: DType) -> Vec<Tensor> {
-    inputs.iter().map(|x| if x.dtype().is_float() { x.cast(dtype).unwrap() } else { x.clone() }).collect()
-}
-
-fn precision(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => f64::EPSILON,
-        DType::F32 => f64::from(f32::EPSILON),
-        DType::F16 => 9.8e-4,
-        _ => 7.9e-3,
-    }
-}
-
 /// The same elements on the device in a memory order of their own: axes reversed, and every second element of the last.
 fn scattered(x: &Tensor) -> Result<Tensor> {
     let rank = x.rank() as isize;
@@ -141,18 +128,4 @@ fn scattered(x: &Tensor) -> Result<Tensor> {
     let turned = x.permute(&reversed)?;
     let gaps = kiln_autograd::ops::stack(&[&turned, &turned], rank)?.to_device(device())?;
     gaps.index(rank, 0)?.permute(&reversed)
-}
-
-/// Whether two tensors agree: NaN with NaN, infinities with themselves, numbers relative to the largest of them.
-fn compare(got: &Tensor, want: &Tensor, tolerance: f64) -> Result<(), String> {
-    let (got, want) = (got.to_vec_as::<f64>(), want.to_vec_as::<f64>());
-    let finite = want.iter().filter(|x| x.is_finite());
-    let scale = finite.fold(0.0f64, |m, x| m.max(x.abs())).clamp(1e-3, 1e6);
-    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-        let same = got == want || (got.is_nan() && want.is_nan());
-        if !same && (got - want).abs() > tolerance * (want.abs() + 0.1 * scale) {
-            return Err(format!("element {i} is {got}, expected {want}"));
-        }
-    }
-    Ok(())
 }

@@ -173,107 +173,92 @@ macro_rules! put {
     };
 }
 
+/// The source of a kernel: one element, the macros that `pointwise.cu` is written with, and that.
 fn text(program: &Pointwise, x: &[CudaOperand<'_>], accesses: &[Access], walk: &Option<Walk>, width: usize) -> String {
+    let mut text = one(program, x);
+    let each = |what: &dyn Fn(usize, &str, Access) -> Option<String>| -> Vec<String> {
+        let operands = x.iter().zip(accesses).enumerate();
+        operands.filter_map(|(i, (x, access))| what(i, type_name(x.dtype()), *access)).collect()
+    };
+    let results = |what: &dyn Fn(usize, &str) -> String| -> Vec<String> {
+        program.outputs.iter().enumerate().map(|(i, dtype)| what(i, type_name(*dtype))).collect()
+    };
+    let parameters = each(&|i, dtype, access| match access {
+        Access::Value => Some(format!("{dtype} x{i}")),
+        // A result may lie where an operand lies, so neither is `__restrict__`.
+        _ => Some(format!("const {dtype}* p{i}")),
+    });
+    let walked = walk.iter().map(|walk| format!("kiln::Walk<{}, {}> walk", walk.rank(), walk.steps.len()));
+    let targets = results(&|i, dtype| format!("{dtype}* q{i}"));
+    let parameters: Vec<String> = walked.chain(parameters).chain(targets).collect();
+    let operands = |dense: &str| {
+        each(&|i, _, access| match access {
+            Access::Value | Access::Single => Some(format!("x{i}")),
+            Access::Dense => Some(dense.replace('#', &i.to_string())),
+            Access::Strided(place) => Some(format!("p{i}[at[{place}]]")),
+        })
+    };
+    let call = |index: &str, dense: &str, result: &str| {
+        let results = results(&|i, _| result.replace('#', &i.to_string()));
+        let arguments: Vec<String> = [index.to_owned()].into_iter().chain(operands(dense)).chain(results).collect();
+        format!("one({})", arguments.join(", "))
+    };
+    let singles = each(&|i, dtype, access| (access == Access::Single).then(|| format!("{dtype} x{i} = *p{i};")));
+    let packs = each(&|i, dtype, access| {
+        (access == Access::Dense).then(|| format!("kiln::Pack<{dtype}, WIDTH> a{i} = kiln::read<WIDTH>(p{i} + i);"))
+    });
+    let result_packs = results(&|i, dtype| format!("kiln::Pack<{dtype}, WIDTH> b{i};"));
+    let place = walk.as_ref().map(|walk| format!("i64 at[{}]; walk.at(i, at);", walk.steps.len()));
+    let macros = [
+        ("WIDTH", width.to_string()),
+        ("PARAMETERS", parameters.join(", ")),
+        ("SINGLES", singles.join(" ")),
+        ("PLACE", place.unwrap_or_default()),
+        ("RESULTS", results(&|i, dtype| format!("{dtype} r{i};")).join(" ")),
+        ("ONE(i)", call("i", "p#[i]", "r#")),
+        ("WRITE(i)", results(&|i, _| format!("q{i}[i] = r{i};")).join(" ")),
+        ("READ_PACKS", [packs, result_packs].concat().join(" ")),
+        ("ONE_OF_PACKS(k)", call("i + k", "a#.v[k]", "b#.v[k]")),
+        ("WRITE_PACKS", results(&|i, _| format!("kiln::write<WIDTH>(q{i} + i, b{i});")).join(" ")),
+    ];
+    macros.iter().for_each(|(name, value)| put!(text, "#define {name} {value}\n"));
+    text + include_str!("pointwise.cu")
+}
+
+/// The function of one element: what the operands hold, and the results.
+fn one(program: &Pointwise, x: &[CudaOperand<'_>]) -> String {
     let compute = type_name(program.compute);
     let mut text = String::new();
-    // One element: what the operands hold, and the results.
     put!(text, "INLINE void one(i64 i");
     x.iter().enumerate().for_each(|(i, x)| put!(text, ", {} x{i}", type_name(x.dtype())));
     program.outputs.iter().enumerate().for_each(|(i, y)| put!(text, ", {}& y{i}", type_name(*y)));
     put!(text, ") {{\n");
     let mut operand = 0;
     for (i, argument) in program.arguments.iter().enumerate() {
-        put!(text, "    {compute} in{i} = ");
-        match *argument {
-            Argument::Element(_) | Argument::Number(_) => {
-                put!(text, "kiln::load<{compute}>(x{operand});\n");
-                operand += 1;
-            }
-            Argument::Index => put!(text, "({compute})i;\n"),
+        let value = match *argument {
+            Argument::Element(_) | Argument::Number(_) => format!("kiln::load<{compute}>(x{operand})"),
+            Argument::Index => format!("({compute})i"),
             Argument::Random { distribution, dtype, key } => {
                 let key_and_first = format!("x{key}, x{}, i, x{}", key + 1, key + 2);
-                match distribution.parameters() {
-                    1 => put!(text, "kiln::load<{compute}>(kiln::bernoulli({key_and_first}));\n"),
-                    _ => put!(
-                        text,
-                        "kiln::load<{compute}>(kiln::Draw<{}>::{}({key_and_first}, x{}));\n",
-                        type_name(dtype),
-                        distribution.name(),
-                        key + 3
-                    ),
-                }
-                operand = key + 2 + distribution.parameters();
+                let drawn = match (distribution.parameters(), distribution.name()) {
+                    (1, name) => format!("kiln::{name}({key_and_first})"),
+                    (_, name) => format!("kiln::Draw<{}>::{name}({key_and_first}, x{})", type_name(dtype), key + 3),
+                };
+                format!("kiln::load<{compute}>({drawn})")
             }
-        }
+        };
+        put!(text, "    {compute} in{i} = {value};\n");
+        operand = match *argument {
+            Argument::Element(_) | Argument::Number(_) => operand + 1,
+            Argument::Index => operand,
+            Argument::Random { distribution, key, .. } => key + 2 + distribution.parameters(),
+        };
     }
     let results = statements(&mut text, "    ", &program.program, program.compute, "in");
     for (i, (result, dtype)) in results.iter().zip(&program.outputs).enumerate() {
         put!(text, "    y{i} = kiln::store<{}>({result});\n", type_name(*dtype));
     }
     put!(text, "}}\n\n");
-    put!(text, "KERNEL __launch_bounds__({BLOCK}) pointwise(i64 n");
-    if let Some(walk) = walk {
-        put!(text, ", kiln::Walk<{}, {}> walk", walk.rank(), walk.steps.len());
-    }
-    for (i, (x, access)) in x.iter().zip(accesses).enumerate() {
-        match access {
-            Access::Value => put!(text, ", {} x{i}", type_name(x.dtype())),
-            // A result may lie where an operand lies, so neither is `__restrict__`.
-            _ => put!(text, ", const {}* p{i}", type_name(x.dtype())),
-        }
-    }
-    program.outputs.iter().enumerate().for_each(|(i, y)| put!(text, ", {}* q{i}", type_name(*y)));
-    put!(text, ") {{\n");
-    for (i, (x, access)) in x.iter().zip(accesses).enumerate() {
-        if *access == Access::Single {
-            put!(text, "    {} x{i} = *p{i};\n", type_name(x.dtype()));
-        }
-    }
-    let outputs = program.outputs.iter().map(|dtype| type_name(*dtype)).enumerate();
-    let operands = |dense: &dyn Fn(usize) -> String| -> String {
-        let operand = |(i, access): (usize, &Access)| match access {
-            Access::Value | Access::Single => format!(", x{i}"),
-            Access::Dense => format!(", {}", dense(i)),
-            Access::Strided(place) => format!(", p{i}[at[{place}]]"),
-        };
-        accesses.iter().enumerate().map(operand).collect()
-    };
-    let results = |name: &dyn Fn(usize) -> String| -> String {
-        (0..program.outputs.len()).map(|i| format!(", {}", name(i))).collect()
-    };
-    if width == 1 {
-        put!(text, "    for (i64 i = THREAD; i < n; i += THREADS) {{\n");
-        if let Some(walk) = walk {
-            put!(text, "        i64 at[{}];\n        walk.at(i, at);\n", walk.steps.len());
-        }
-        let (x, y) = (operands(&|i| format!("p{i}[i]")), results(&|i| format!("r{i}")));
-        outputs.clone().for_each(|(i, dtype)| put!(text, "        {dtype} r{i};\n"));
-        put!(text, "        one(i{x}{y});\n");
-        outputs.for_each(|(i, _)| put!(text, "        q{i}[i] = r{i};\n"));
-        put!(text, "    }}\n}}\n");
-        return text;
-    }
-    put!(text, "    for (i64 i = THREAD * {width}; i < n; i += THREADS * {width}) {{\n");
-    put!(text, "        if (i + {width} <= n) {{\n");
-    for (i, (x, access)) in x.iter().zip(accesses).enumerate() {
-        if *access == Access::Dense {
-            put!(
-                text,
-                "            kiln::Pack<{}, {width}> a{i} = kiln::read<{width}>(p{i} + i);\n",
-                type_name(x.dtype())
-            );
-        }
-    }
-    outputs.clone().for_each(|(i, dtype)| put!(text, "            kiln::Pack<{dtype}, {width}> b{i};\n"));
-    let (x, y) = (operands(&|i| format!("a{i}.v[k]")), results(&|i| format!("b{i}.v[k]")));
-    put!(text, "#pragma unroll\n            for (int k = 0; k < {width}; k++) one(i + k{x}{y});\n");
-    outputs.clone().for_each(|(i, _)| put!(text, "            kiln::write<{width}>(q{i} + i, b{i});\n"));
-    let (x, y) = (operands(&|i| format!("p{i}[j]")), results(&|i| format!("r{i}")));
-    put!(text, "        }} else {{\n            for (i64 j = i; j < n; j++) {{\n");
-    outputs.clone().for_each(|(i, dtype)| put!(text, "                {dtype} r{i};\n"));
-    put!(text, "                one(j{x}{y});\n");
-    outputs.for_each(|(i, _)| put!(text, "                q{i}[j] = r{i};\n"));
-    put!(text, "            }}\n        }}\n    }}\n}}\n");
     text
 }
 
@@ -480,7 +465,7 @@ mod tests {
         let [launch] = &call.launches[..] else { panic!("{:?}", call.launches) };
         let text = launch.text();
         assert!(text.contains("f32 t1 = kiln::sigmoid(t0);"), "{text}");
-        assert!(text.contains("kiln::Pack<f16, 8> a0"), "{text}");
+        assert!(text.contains("#define WIDTH 8\n"), "{text}");
         assert_eq!((launch.grid, launch.arguments.len()), ([2, 1, 1], 3));
     }
 }
