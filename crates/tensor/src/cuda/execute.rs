@@ -74,7 +74,12 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
         }
     };
     gpu.enter()?;
-    let faults = call.tell.take().map_or([0; 2], |tell| gpu.faults().of(tell));
+    // Held until the launches are in the stream: whoever looks for reports waits for what came before.
+    let mut reports = call.tell.take().map(|tell| (gpu.faults(), tell));
+    let faults = match &mut reports {
+        Some((faults, tell)) => faults.of(tell.clone(), gpu.stream)?,
+        None => [0; 2],
+    };
     for launch in &call.launches {
         start(gpu, launch, &address, &faults).map_err(|error| error.renamed("cuda", op.name()))?;
     }

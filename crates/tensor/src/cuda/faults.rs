@@ -3,9 +3,8 @@
 
 use super::driver::check;
 use super::launch::{Fault, Tell};
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 use cudarc::driver::sys::{self, CUdeviceptr, CUstream};
-use std::collections::VecDeque;
 
 /// The report of a device, and who can tell what one means.
 #[derive(Default)]
@@ -13,12 +12,14 @@ pub(super) struct Faults {
     /// Four numbers: whether there is one, of which call, the position, the value.
     report: CUdeviceptr,
     /// The calls that may still report, the first of which has this number.
-    calls: VecDeque<Tell>,
-    first: i64,
+    calls: Vec<Tell>,
+    first: usize,
 }
 
 impl Faults {
     const WORDS: usize = 4;
+    /// Calls after which the device is waited for: an epoch may have millions before anybody reads.
+    const MOST_CALLS: usize = 4096;
 
     /// Memory for the report. The device is the thread's.
     pub(super) fn new(stream: CUstream) -> Result<Faults> {
@@ -37,10 +38,16 @@ impl Faults {
         check(result, "reports cannot be cleared")
     }
 
-    /// The `kiln::Faults` of a call.
-    pub(super) fn of(&mut self, tell: Tell) -> [u64; 2] {
-        self.calls.push_back(tell);
-        [self.report, (self.first + self.calls.len() as i64 - 1) as u64]
+    /// The `kiln::Faults` of a call, whose launches are put into the stream before anybody looks for reports.
+    ///
+    /// # Errors
+    /// A report of an earlier call, where so many may have reported that they are looked at now.
+    pub(super) fn of(&mut self, tell: Tell, stream: CUstream) -> Result<[u64; 2]> {
+        if self.calls.len() >= Self::MOST_CALLS {
+            self.look(stream)?;
+        }
+        self.calls.push(tell);
+        Ok([self.report, (self.first + self.calls.len() - 1) as u64])
     }
 
     /// Whether a call may have reported something.
@@ -64,13 +71,18 @@ impl Faults {
             check(sys::cuStreamSynchronize(stream), "a kernel has failed")?;
         }
         let [reported, call, position, bits] = words;
-        let tell = self.calls.get((call as i64 - self.first) as usize).cloned();
-        self.first += self.calls.len() as i64;
+        let tell = (call as usize).checked_sub(self.first).and_then(|call| self.calls.get(call)).cloned();
+        self.first += self.calls.len();
         self.calls.clear();
         if reported == 0 {
             return Ok(());
         }
         self.clear(stream)?;
-        tell.map_or(Ok(()), |tell| Err(tell(Fault { position: position as i64, bits })))
+        match tell {
+            Some(tell) => Err(tell(Fault { position: position as i64, bits })),
+            None => {
+                Err(Error::new(ErrorKind::Device, "cuda", "a kernel has reported something of no call that is known"))
+            }
+        }
     }
 }
