@@ -3,7 +3,7 @@
 //! `cargo bench --bench train_step -- [--json FILE] [FILTER …]` runs the workloads whose names contain a filter, and appends a row of JSON
 //! for each to FILE. Cargo gives what criterion's benches are told to this one too: their options are passed over. With
 //! `FASHION_MNIST` naming the folder of that set's four IDX files the digit workloads run on it, else on a stand-in; with
-//! `KILN_BENCH_ISA=avx2` as on a machine without AVX-512.
+//! `KILN_BENCH_ISA=avx2` as on a machine without AVX-512, with `KILN_BENCH_DEVICE=cuda` (and the feature) on a GPU.
 
 mod limit;
 
@@ -145,6 +145,7 @@ fn stepped(name: &str, batch: usize, steps: usize) -> Result<(Model, Vec<(Tensor
 /// Samples a second of each step, and what the last one logs.
 fn run_steps(name: &str, batch: usize, steps: usize) -> Result<(Vec<f64>, Logs)> {
     let (mut model, batches) = stepped(name, batch, steps)?;
+    model.to(device()?)?;
     let (mut rates, mut logs) = (Vec::new(), Logs::new());
     for step in 0..WARM + steps {
         let (x, y) = &batches[step % batches.len()];
@@ -180,6 +181,14 @@ fn digits() -> Result<(Dataset, Dataset)> {
     }
 }
 
+/// Where the models are trained.
+fn device() -> Result<Device> {
+    Ok(match std::env::var("KILN_BENCH_DEVICE") {
+        Ok(name) if !name.is_empty() => name.parse::<Device>().map_err(kiln::nn::Error::from)?,
+        _ => Device::Cpu,
+    })
+}
+
 /// The most memory that this process has held, in MB.
 fn peak_memory_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -208,6 +217,7 @@ fn run_epochs(name: &str, batch: usize, epochs: usize) -> Result<(Vec<f64>, Logs
         _ if image => cnn()?,
         _ => mlp()?,
     };
+    model.to(device()?)?;
     let (mut rates, mut last, mut validated) = (Vec::new(), Logs::new(), Logs::new());
     for epoch in 0..epochs {
         let fit = Fit::new().initial_epoch(epoch).epochs(epoch + 1).batch_size(batch).verbose(Verbosity::Silent);
@@ -240,6 +250,7 @@ fn run(name: &str, batch: usize, length: Length, started: Instant) -> Result<ser
         "peer": "kiln",
         "version": env!("CARGO_PKG_VERSION"),
         "variant": if matches!(length, Length::Epochs(_)) { "fit" } else { "train_on_batch" },
+        "device": device()?.description().map_err(kiln::nn::Error::from)?,
         "unit": "samples/s",
         "median": median,
         "min": rates.first(),

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 use xtask::fake_gpu::{FakeGpu, NO_COMPILER};
 
@@ -65,6 +65,66 @@ pub fn run(root: &Path, everything: bool) -> ExitCode {
     println!("gpu: passed in {} s", started.elapsed().as_secs());
     ExitCode::SUCCESS
 }
+
+/// Writes the tests and the steps of training as programs into a folder, with a script that runs them on a machine that has only a
+/// GPU, its driver and NVRTC.
+pub fn bundle(root: &Path, folder: &Path) -> ExitCode {
+    let programs: [(&str, &[&str]); 2] = [
+        ("gpu", &["test", "--release", "--package", "kiln", "--features", "cuda", "--test", "gpu"]),
+        ("train_step", &["bench", "--package", "kiln", "--features", "cuda", "--bench", "train_step"]),
+    ];
+    let write = || -> Result<(), String> {
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for (name, arguments) in programs {
+            let to = folder.join(name);
+            fs::copy(program(root, arguments)?, &to).map_err(|e| format!("{}: {e}", to.display()))?;
+            // What is carried should be small; without the tool it is larger.
+            let _ = Command::new("strip").arg(&to).status();
+        }
+        let script = folder.join("run.sh");
+        fs::write(&script, SCRIPT).map_err(|e| format!("{}: {e}", script.display()))
+    };
+    match write() {
+        Ok(()) => {
+            println!("{}: run `sh run.sh` there, on the machine with the GPU", folder.display());
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("gpu-bundle: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds a program and gives its place.
+fn program(root: &Path, arguments: &[&str]) -> Result<PathBuf, String> {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    command.current_dir(root).args(arguments).args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    let output = command.stderr(Stdio::inherit()).output().map_err(|e| format!("cargo cannot be run: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo {} failed", arguments.join(" ")));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut built = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    // Dependencies come before.
+    built.next_back().ok_or_else(|| format!("cargo {} built no program", arguments.join(" ")))
+}
+
+/// What runs a bundle: every case in every type, then the steps of training, a row of JSON each.
+const SCRIPT: &str = r#"#!/bin/sh
+# Needs a GPU, its driver and NVRTC; KILN_CUDA_LIB names the folder of the latter if the system does not find it.
+set -eu
+cd "$(dirname "$0")"
+KILN_GPU_ALL=1 ./gpu
+if command -v compute-sanitizer > /dev/null; then
+    compute-sanitizer --error-exitcode 1 --tool memcheck ./gpu training
+    compute-sanitizer --error-exitcode 1 --tool racecheck ./gpu training
+else
+    echo "compute-sanitizer is not there; memory was not checked"
+fi
+KILN_BENCH_DEVICE=cuda ./train_step --json rows.json
+"#;
 
 /// `cargo test` in the backend's own folder.
 fn cargo(root: &Path, arguments: &[&str]) -> Command {

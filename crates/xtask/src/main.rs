@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
-  ci           everything a change must pass: formatting, lints, tests, documentation, tidy, asan
+  ci           everything a change must pass: formatting, lints, tests, documentation, tidy, gpu, asan
   asan         the tests of the arrays under AddressSanitizer, where the toolchain has it
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
   new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
   gpu [--all]  the CUDA backend without a GPU: its tests with the fake driver, its kernels by NVRTC; a part, or all
+  gpu-bundle [DIR]
+               programs and a script that test the CUDA backend on a machine with a GPU (default: target/gpu-bundle)
   fake-gpu [-- COMMAND…]
                builds the fake CUDA driver (tests/gpu/fake) and runs a command with it, or prints its folder
   refs [DIR]   compare with recorded numbers of PyTorch, Keras and scikit-learn (default: tests/refs)";
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         ["new-op", name] => new_op(name),
         ["gpu"] => gpu::run(&repository(), false),
         ["gpu", "--all"] => gpu::run(&repository(), true),
+        ["gpu-bundle"] => gpu::bundle(&repository(), &repository().join("target/gpu-bundle")),
+        ["gpu-bundle", folder] => gpu::bundle(&repository(), Path::new(folder)),
         ["fake-gpu", ref arguments @ ..] => xtask::fake_gpu::run(&repository(), arguments),
         ["refs", ref directory @ ..] => refs(directory),
         _ => {
