@@ -113,7 +113,7 @@ fn main() -> Result<()> {
 
     let path = options.out.join("pairs.safetensors");
     model.save(&path)?;
-    let loaded = Model::load(&path)?;
+    let loaded = Model::load(&path)?.on(options.device)?;
     let (a, b) = (model.predict_all(&test)?, loaded.predict_all(&test)?);
     let equal = a.iter().zip(&b).all(|(a, b)| a.same_bits(b));
     println!("\nThe model loaded from {} predicts the same bits: {equal}", path.display());

@@ -93,7 +93,7 @@ fn main() -> Result<()> {
     history.to_json(options.out.join("history.json"))?;
     let path = options.out.join("digits.safetensors");
     model.save(&path)?;
-    let same = Model::load(&path)?.predict(&test)?.same_bits(&probabilities);
+    let same = Model::load(&path)?.on(options.device)?.predict(&test)?.same_bits(&probabilities);
     println!("\nSaved in {}: history.csv .json .png .svg, run.html, digits.safetensors", options.out.display());
     println!("The loaded model predicts the same bits: {same}");
     Ok(())
