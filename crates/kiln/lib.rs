@@ -44,7 +44,7 @@
 //! | `cpu` | yes | the processor, which is always built: a name for crates that choose their backends by feature |
 //! | `plot` | yes | histories, confusion matrices, curves as PNG or SVG, and a run on one page of HTML |
 //! | `bayesian` | no | `search::Search::bayesian`, with six small crates |
-//! | `cuda` | no | prepared: it compiles everywhere, and [`Device::cuda`](tensor::Device::cuda) says what is missing |
+//! | `cuda` | no | NVIDIA's GPUs: it builds without CUDA, and [`Device::cuda`](tensor::Device::cuda) says what is missing (`docs/gpus.md`) |
 //! | `approx` | no | tensors in the macros of the crate `approx`: `assert_relative_eq!(a, b, max_relative = 1e-6)` |
 //!
 //! # Debug builds
