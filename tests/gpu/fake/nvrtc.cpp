@@ -282,7 +282,7 @@ std::string header_folder(const std::string& cache, const Program& program) {
 }
 
 struct Compilation {
-    std::string cache, base, library;
+    std::string cache, base, object;
     std::vector<std::string> flags;
 };
 
@@ -312,7 +312,7 @@ Compilation prepare(const Program& program, const Options& options, int architec
     std::string all = program.name + '\0' + program.source;
     for (const std::string& flag : flags) all += '\0' + flag;
     compilation.base = compilation.cache + "/" + hash(all);
-    compilation.library = compilation.base + ".so";
+    compilation.object = compilation.base + ".so";
     return compilation;
 }
 
@@ -348,7 +348,7 @@ bool compile(const Program& program, const Compilation& compilation, std::string
                 if (word == "-Wl,-z,defs") word = "-Wl,-z,undefs";
             }
         }
-        compiled = execute(command, messages) && rename(library.c_str(), compilation.library.c_str()) == 0;
+        compiled = execute(command, messages) && rename(library.c_str(), compilation.object.c_str()) == 0;
     }
     log = read(messages);
     for (const std::string& file : {source, preprocessed, library, messages}) unlink(file.c_str());
@@ -365,8 +365,8 @@ int compile_program(Program& program, int count, const char* const* texts) {
         return InvalidOption;
     }
     Compilation compilation = prepare(program, options, architecture);
-    if (!exists(compilation.library) && !compile(program, compilation, program.log)) return CompilationFailed;
-    std::string text = "architecture " + options.architecture + "\nlibrary " + compilation.library + "\n";
+    if (!exists(compilation.object) && !compile(program, compilation, program.log)) return CompilationFailed;
+    std::string text = "architecture " + options.architecture + "\nlibrary " + compilation.object + "\n";
     bool is_binary = begins_with(options.architecture, "sm_");
     program.cubin = is_binary ? "kiln-fake-cubin\n" + text : "";
     program.ptx = "// kiln-fake-ptx\n" + text;

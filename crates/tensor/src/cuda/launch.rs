@@ -172,7 +172,7 @@ impl Launch {
     /// Defines a macro that stands for an element type.
     #[must_use]
     pub fn define_type(self, name: &'static str, dtype: DType) -> Launch {
-        self.define(name, type_name(dtype))
+        self.define(name, dtype.name())
     }
 
     /// The blocks of the grid.
@@ -355,20 +355,6 @@ impl<'a> CudaCall<'a> {
     /// Appends a launch. One over an empty result does nothing and may be left out.
     pub fn launch(&mut self, launch: Launch) {
         self.launches.push(launch);
-    }
-}
-
-/// The name of an element type in a kernel's source.
-pub(crate) fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::Bool => "bool",
-        DType::U8 => "u8",
-        DType::I32 => "i32",
-        DType::I64 => "i64",
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        DType::F32 => "f32",
-        DType::F64 => "f64",
     }
 }
 

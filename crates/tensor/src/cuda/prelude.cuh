@@ -189,6 +189,16 @@ INLINE i32 divide(i32 a, i32 b, i32* left) {
     return quotient;
 }
 
+// The rows along one axis of a dense tensor: how many, their length, and the step from one element to the next.
+struct Rows {
+    i64 count, length, inner;
+    __device__ __forceinline__ i64 first(i64 row) const {
+        i64 column;
+        i64 outer = divide(row, inner, &column);
+        return outer * length * inner + column;
+    }
+};
+
 template <int RANK, int N> struct Walk {
     i64 dims[RANK];
     i64 steps[N][RANK];

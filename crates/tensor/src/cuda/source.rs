@@ -1,7 +1,7 @@
 //! CUDA C++ made of programs: what an elementwise operation computes, printed as a kernel. The same list of instructions
 //! runs as compiled code on the CPU, so nothing is written twice.
 
-use super::launch::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Place, Pointer, type_name};
+use super::launch::{BLOCK, CudaCall, CudaOperand, Launch, LaunchArgument, Place, Pointer};
 use crate::scalar::{Argument, Pointwise, Program};
 use crate::{DType, Layout, MAX_RANK, Shape};
 use smallvec::SmallVec;
@@ -54,7 +54,7 @@ pub(crate) fn pointwise(call: &mut CudaCall<'_>, program: &Pointwise) {
 /// The launch that copies operand `number` densely into `to`.
 pub(super) fn copy(x: &CudaOperand<'_>, number: usize, to: Pointer) -> Launch {
     let dtype = x.dtype();
-    // Bits are copied as the integers of their size; numbers of halves go through single precision unchanged.
+    // Each type by way of one that holds all its values.
     let compute = match dtype {
         DType::F16 | DType::BF16 | DType::F32 => DType::F32,
         DType::F64 => DType::F64,
@@ -178,10 +178,10 @@ fn text(program: &Pointwise, x: &[CudaOperand<'_>], accesses: &[Access], walk: &
     let mut text = one(program, x);
     let each = |what: &dyn Fn(usize, &str, Access) -> Option<String>| -> Vec<String> {
         let operands = x.iter().zip(accesses).enumerate();
-        operands.filter_map(|(i, (x, access))| what(i, type_name(x.dtype()), *access)).collect()
+        operands.filter_map(|(i, (x, access))| what(i, x.dtype().name(), *access)).collect()
     };
     let results = |what: &dyn Fn(usize, &str) -> String| -> Vec<String> {
-        program.outputs.iter().enumerate().map(|(i, dtype)| what(i, type_name(*dtype))).collect()
+        program.outputs.iter().enumerate().map(|(i, dtype)| what(i, dtype.name())).collect()
     };
     let parameters = each(&|i, dtype, access| match access {
         Access::Value => Some(format!("{dtype} x{i}")),
@@ -227,11 +227,11 @@ fn text(program: &Pointwise, x: &[CudaOperand<'_>], accesses: &[Access], walk: &
 
 /// The function of one element: what the operands hold, and the results.
 fn one(program: &Pointwise, x: &[CudaOperand<'_>]) -> String {
-    let compute = type_name(program.compute);
+    let compute = program.compute.name();
     let mut text = String::new();
     put!(text, "INLINE void one(i64 i");
-    x.iter().enumerate().for_each(|(i, x)| put!(text, ", {} x{i}", type_name(x.dtype())));
-    program.outputs.iter().enumerate().for_each(|(i, y)| put!(text, ", {}& y{i}", type_name(*y)));
+    x.iter().enumerate().for_each(|(i, x)| put!(text, ", {} x{i}", x.dtype().name()));
+    program.outputs.iter().enumerate().for_each(|(i, y)| put!(text, ", {}& y{i}", y.name()));
     put!(text, ") {{\n");
     let mut operand = 0;
     for (i, argument) in program.arguments.iter().enumerate() {
@@ -242,7 +242,7 @@ fn one(program: &Pointwise, x: &[CudaOperand<'_>]) -> String {
                 let key_and_first = format!("x{key}, x{}, i, x{}", key + 1, key + 2);
                 let drawn = match (distribution.parameters(), distribution.name()) {
                     (1, name) => format!("kiln::{name}({key_and_first})"),
-                    (_, name) => format!("kiln::Draw<{}>::{name}({key_and_first}, x{})", type_name(dtype), key + 3),
+                    (_, name) => format!("kiln::Draw<{}>::{name}({key_and_first}, x{})", dtype.name(), key + 3),
                 };
                 format!("kiln::load<{compute}>({drawn})")
             }
@@ -256,7 +256,7 @@ fn one(program: &Pointwise, x: &[CudaOperand<'_>]) -> String {
     }
     let results = statements(&mut text, "    ", &program.program, program.compute, "in");
     for (i, (result, dtype)) in results.iter().zip(&program.outputs).enumerate() {
-        put!(text, "    y{i} = kiln::store<{}>({result});\n", type_name(*dtype));
+        put!(text, "    y{i} = kiln::store<{}>({result});\n", dtype.name());
     }
     put!(text, "}}\n\n");
     text
@@ -379,7 +379,7 @@ fn fold_text(
     result: DType,
     across: bool,
 ) -> String {
-    let (state, accumulate, operands) = (program.start.outputs(), type_name(program.accumulate), x.len());
+    let (state, accumulate, operands) = (program.start.outputs(), program.accumulate.name(), x.len());
     let mut text = String::new();
     put!(text, "typedef {accumulate} A;\nstruct State {{ A v[{state}]; }};\n");
     let states = |text: &mut String, from: usize, name: &str| {
@@ -398,27 +398,27 @@ fn fold_text(
     states(&mut text, 0, "a");
     states(&mut text, state, "b");
     function(&mut text, &program.join);
-    put!(text, "INLINE {} finish(State a, i64 count) {{\n", type_name(result));
+    put!(text, "INLINE {} finish(State a, i64 count) {{\n", result.name());
     states(&mut text, 0, "a");
     put!(text, "    A in{state} = (A)count;\n");
     let results = statements(&mut text, "    ", &program.finish, program.accumulate, "in");
-    put!(text, "    return kiln::store<{}>({});\n}}\n", type_name(result), results.join(", "));
+    put!(text, "    return kiln::store<{}>({});\n}}\n", result.name(), results.join(", "));
     put!(text, "INLINE A front(");
-    let parameter = |(i, x): (usize, &CudaOperand<'_>)| format!("{} x{i}", type_name(x.dtype()));
+    let parameter = |(i, x): (usize, &CudaOperand<'_>)| format!("{} x{i}", x.dtype().name());
     put!(text, "{}) {{\n", x.iter().enumerate().map(parameter).collect::<Vec<_>>().join(", "));
     match &program.front {
         None => put!(text, "    return kiln::load<A>(x0);\n}}\n"),
         Some(front) => {
-            let compute = type_name(program.compute);
+            let compute = program.compute.name();
             (0..operands).for_each(|i| put!(text, "    {compute} in{i} = kiln::load<{compute}>(x{i});\n"));
             let results = statements(&mut text, "    ", front, program.compute, "in");
             put!(text, "    return (A){};\n}}\n", results.join(", "));
         }
     }
     put!(text, "#define OPERANDS {operands}\n#define KEPT kiln::Walk<{}, {operands}>\n", kept.rank());
-    put!(text, "#define FOLDED kiln::Walk<{}, {operands}>\n#define RESULT {}\n", folded.rank(), type_name(result));
+    put!(text, "#define FOLDED kiln::Walk<{}, {operands}>\n#define RESULT {}\n", folded.rank(), result.name());
     let list = |what: &dyn Fn(usize) -> String| (0..operands).map(what).collect::<Vec<_>>().join(", ");
-    put!(text, "#define POINTERS {}\n", list(&|i| format!("const {}* p{i}", type_name(x[i].dtype()))));
+    put!(text, "#define POINTERS {}\n", list(&|i| format!("const {}* p{i}", x[i].dtype().name())));
     put!(text, "#define ELEMENTS {}\n", list(&|i| format!("p{i}[base[{i}] + at[{i}]]")));
     put!(text, "#define ACROSS {}\n", u8::from(across));
     text + include_str!("fold.cu")
@@ -427,7 +427,7 @@ fn fold_text(
 /// Writes the instructions of a program as statements on variables `{input}0`, `{input}1`, … and gives the names of the
 /// results.
 fn statements(text: &mut String, indent: &str, program: &Program, compute: DType, input: &str) -> Vec<String> {
-    let compute_name = type_name(compute);
+    let compute_name = compute.name();
     program.print(
         &mut |line, is_mask| {
             let dtype = if is_mask { "bool" } else { compute_name };

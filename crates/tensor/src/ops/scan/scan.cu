@@ -1,13 +1,6 @@
 // Running folds along rows: sums, which are kept in double precision or in 64 bits, or positions of extremes.
 
-struct Rows {
-    i64 count, length, inner;
-    __device__ __forceinline__ i64 first(i64 row) const {
-        i64 column;
-        i64 outer = kiln::divide(row, inner, &column);
-        return outer * length * inner + column;
-    }
-};
+using kiln::Rows;
 
 #if ARG
 struct State {

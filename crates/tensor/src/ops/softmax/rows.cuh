@@ -3,15 +3,7 @@
 
 #define ROWS_OF_BLOCK (LANES > 32 ? 1 : 256 / LANES)
 
-// Where a row lies.
-struct Rows {
-    i64 count, length, inner;
-    __device__ __forceinline__ i64 first(i64 row) const {
-        i64 column;
-        i64 outer = kiln::divide(row, inner, &column);
-        return outer * length * inner + column;
-    }
-};
+using kiln::Rows;
 
 struct Sums {
     C top, total;
