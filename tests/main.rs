@@ -7,6 +7,7 @@ mod layers;
 mod models;
 mod ops;
 mod plan;
+mod programs;
 mod reported;
 mod resume;
 mod runs;

@@ -3,11 +3,14 @@
 
 #[path = "../cases/mod.rs"]
 mod cases;
+#[path = "../programs.rs"]
+mod programs;
 
 mod beside;
 mod driver;
 mod gather;
 mod ops;
+mod plan;
 mod recurrent;
 mod scan;
 mod softmax;

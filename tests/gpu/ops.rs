@@ -33,12 +33,13 @@ fn check_all(cases: Vec<Case>) {
     assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), chosen.len(), failures.join("\n"));
 }
 
-fn everything() -> bool {
+/// Whether a run has time for every case.
+pub fn everything() -> bool {
     std::env::var_os("KILN_GPU_ALL").is_some_and(|all| !all.is_empty())
 }
 
 /// The number of the day.
-fn today() -> usize {
+pub fn today() -> usize {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| (since.as_secs() / 86_400) as usize)
 }

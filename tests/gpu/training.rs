@@ -30,6 +30,11 @@ fn same_on_both(name: &str, make: impl Fn() -> Model, data: &Dataset, tolerance:
         (logs, model)
     };
     let ((logs, here), (logs_there, there)) = (run(make()), run(make().on(device()).unwrap()));
+    // Plans give the bits of the operations one by one.
+    assert!(there.explain().contains(", started by one call"), "{}", there.explain());
+    let (logs_of_operations, eager) = run(make().run_eagerly(true).on(device()).unwrap());
+    assert_eq!(logs_there, logs_of_operations);
+    assert!(eager.predict(data).unwrap().same_bits(&there.predict(data).unwrap()));
     assert_eq!(logs.len(), logs_there.len());
     for ((log, a), (same, b)) in logs.iter().zip(&logs_there) {
         assert_eq!(log, same);

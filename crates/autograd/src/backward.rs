@@ -161,7 +161,7 @@ impl Var {
         single("backward", self)?;
         let end = place.id + 1;
         let mut walk = Walk::new(place.tape.clone(), end, false, vec![true; end]);
-        walk.contribute(place.id, Var::new(Tensor::filled(self.tensor().spec(), 1.0)))?;
+        walk.contribute(place.id, Var::new(self.tensor().filled_like(1.0)?))?;
         let last = walk.last_steps(place.id);
         walk.run(&|_| false, &mut |walk, step, inputs| {
             for id in inputs.iter().flatten().copied().filter(|&id| last[id] == step && place.tape.is_leaf(id)) {

@@ -101,7 +101,7 @@ pub fn hvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], v: &[Tensor]) -> Res
     let refs: Vec<&Var> = vars.iter().collect();
     let y = f(&vars)?;
     single("hvp", &y).map_err(|e| e.at(at))?;
-    let one = Var::new(Tensor::filled(y.tensor().spec(), 1.0));
+    let one = Var::new(y.tensor().filled_like(1.0)?);
     let first = gradients(&[(&y, &one)], &refs, true)?;
     let mut along: Option<Var> = None;
     for (g, v) in first.iter().zip(v) {
@@ -113,7 +113,7 @@ pub fn hvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], v: &[Tensor]) -> Res
         });
     }
     let second = match along.filter(Var::is_tracked) {
-        Some(along) => gradients(&[(&along, &Var::new(Tensor::filled(along.tensor().spec(), 1.0)))], &refs, false)?,
+        Some(along) => gradients(&[(&along, &Var::new(along.tensor().filled_like(1.0)?))], &refs, false)?,
         None => vec![None; x.len()],
     };
     Ok((tensors(first, x), tensors(second, x)))

@@ -466,9 +466,13 @@ pub(crate) fn run(
     let target = |t: &Tensor| ViewMut { start: t.storage.as_ptr().cast_mut(), spec: t.spec(), life: PhantomData };
     // Few, as nearly always, stay on the stack.
     match &y[..] {
-        [y] => compute(op, &specs, &views, &mut [target(y)]),
-        all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>()),
+        [y] => compute(op, &specs, &views, &mut [target(y)])?,
+        all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>())?,
     }
+    if held.is_none() && op.device().is_none() {
+        y.as_mut_slice().iter_mut().for_each(Tensor::leave_memory);
+    }
+    Ok(())
 }
 
 #[cold]

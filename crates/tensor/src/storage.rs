@@ -3,7 +3,7 @@
 use crate::cpu::buffer::Buffer;
 use crate::cuda;
 use crate::trace::Traced;
-use crate::{DType, Device, Element};
+use crate::{DType, Device, Element, Result};
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,6 +75,17 @@ impl Storage {
         Some(Storage::Cpu(Arc::new(buffer)))
     }
 
+    /// Room for `count` elements on a device; `None` where the system has no such memory.
+    ///
+    /// # Errors
+    /// A GPU has no such memory.
+    pub(crate) fn on(device: Device, count: usize, dtype: DType) -> Result<Option<Storage>> {
+        match device {
+            Device::Cpu => Ok(Storage::cpu(count, dtype)),
+            Device::Cuda(number) => cuda::room(number, count, dtype).map(Some),
+        }
+    }
+
     /// The memory of a vector; `None` where it has none.
     pub(crate) fn taken<T: Element>(values: Vec<T>) -> Option<Storage> {
         Buffer::take_over(values).map(|buffer| Storage::Cpu(Arc::new(buffer)))
@@ -98,7 +109,6 @@ impl Storage {
     }
 
     /// The one value, if it is one that lives in no memory.
-    #[cfg(feature = "cuda")]
     pub(crate) fn uniform(&self) -> Option<&Uniform> {
         match self.untraced() {
             Storage::Uniform(uniform) => Some(uniform),

@@ -205,6 +205,18 @@ impl Tensor {
         Tensor { storage, layout: Layout::contiguous(Shape::default()), dtype: T::DTYPE }
     }
 
+    /// Takes a tensor of rank 0 out of memory, and so to every device: what was computed of such values alone is one.
+    pub(crate) fn leave_memory(&mut self) {
+        if self.rank() == 0 {
+            with_element!(self.dtype, T => {
+                let element = self.view().contiguous::<T>().map(|elements| elements[0]);
+                if let Ok(element) = element {
+                    *self = Tensor::uniform_value(element);
+                }
+            });
+        }
+    }
+
     /// One value, repeated over the shape of `spec` without memory.
     ///
     /// # Panics
@@ -212,6 +224,23 @@ impl Tensor {
     #[track_caller]
     pub fn filled(spec: Spec, value: f64) -> Tensor {
         Tensor::repeated(spec, value, Role::Elements)
+    }
+
+    /// One value over the shape of this tensor, of its type and where it is: on the CPU without memory, on a GPU with that of
+    /// one element. What is computed of it alone is then there as well.
+    ///
+    /// # Errors
+    /// There is no memory.
+    #[track_caller]
+    pub fn filled_like(&self, value: f64) -> Result<Tensor> {
+        let filled = Tensor::filled(self.spec(), value);
+        if self.device() == Device::Cpu {
+            return Ok(filled);
+        }
+        let one = with_element!(self.dtype, T => {
+            Tensor::build("filled", Shape::default(), |to: &mut [T]| to[0] = <T as Element>::from_f64(value))
+        })?;
+        Ok(Tensor { storage: one.to_device(self.device())?.storage, ..filled })
     }
 
     /// Shape and type without elements, for what need not stay in memory: an operation that reads it is an error, a view of
@@ -296,19 +325,19 @@ impl Tensor {
     pub fn to_device(&self, device: Device) -> Result<Tensor> {
         device.ensure_available()?;
         let at = Location::caller();
+        // What lives in no memory is on every device.
+        if self.storage.is_uniform() || self.device() == device {
+            return Ok(self.clone());
+        }
         self.escape();
         self.moved(device).map_err(|e| e.at(at))
     }
 
     fn moved(&self, device: Device) -> Result<Tensor> {
         match (self.storage.untraced(), device) {
-            // What lives in no memory is on every device.
-            (Storage::Uniform(_), _) => Ok(self.clone()),
             (Storage::Cpu(_), Device::Cuda(number)) => cuda::upload(number, &self.untraced().dense()?),
             (Storage::Cuda(_), Device::Cpu) => self.host(),
-            (Storage::Cuda(buffer), Device::Cuda(number)) if self.device() != device => {
-                cuda::across(number, &self.untraced(), buffer)
-            }
+            (Storage::Cuda(buffer), Device::Cuda(number)) => cuda::across(number, &self.untraced(), buffer),
             _ => Ok(self.clone()),
         }
     }

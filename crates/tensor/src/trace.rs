@@ -58,8 +58,9 @@ struct Recording {
     graph: Graph,
     /// A value was read on the host, at this line if it is known: what follows from it is not recorded.
     escape: Option<Option<&'static Location<'static>>>,
-    /// Whether something ran on a GPU.
-    is_elsewhere: bool,
+    /// Where the steps ran: the first device, and another one if there was any.
+    device: Option<Device>,
+    other: Option<Device>,
 }
 
 impl Trace {
@@ -123,10 +124,13 @@ impl Trace {
             return Err(ended().at(here));
         }
         let results: Result<Vec<Operand>> = outputs.iter().map(|x| self.operand(&mut recording.graph, x)).collect();
-        let (graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
-        if recording.is_elsewhere {
-            let text = "what was recorded ran on a GPU, of which no plan is made";
-            return Err(Error::new(ErrorKind::Escape, "trace", text).help("run it eagerly there").at(here));
+        let (mut graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
+        graph.device = recording.device.unwrap_or_default();
+        if let Some(other) = recording.other {
+            let text = format!("what was recorded ran on {} and on {other}, a plan runs on one device", graph.device);
+            return Err(Error::new(ErrorKind::Escape, "trace", text)
+                .help("record the part of each by itself")
+                .at(here));
         }
         drop(recording);
         if let Some(at) = escape {
@@ -163,7 +167,6 @@ impl Trace {
             // By another thread, since this began: nobody follows.
             return Ok(());
         }
-        recording.is_elsewhere |= y.iter().skip(first).any(|y| y.device() != Device::Cpu);
         let graph = &mut recording.graph;
         let operands = x.iter().map(|x| self.operand(graph, x)).collect::<Result<Vec<Operand>>>()?;
         let results = &mut y.as_mut_slice()[first..];
@@ -181,7 +184,19 @@ impl Trace {
             values.push(value);
         }
         graph.steps.push(Step { op: op.to_arc(), x: operands, y: values, at });
+        recording.ran_on(&y[first..]);
         Ok(())
+    }
+}
+
+impl Recording {
+    /// Takes note of where a step has run. What lives in no memory was computed of numbers, and is on every device.
+    fn ran_on(&mut self, results: &[Tensor]) {
+        for device in results.iter().filter(|y| !y.storage.is_uniform()).map(Tensor::device) {
+            if *self.device.get_or_insert(device) != device {
+                self.other = Some(device);
+            }
+        }
     }
 }
 

@@ -55,6 +55,7 @@ impl<M: Module> Model<M> {
         while most.is_none_or(|most| place.batch < most) {
             let i = place.batch;
             let Some(batch) = feed.next(&mut place)? else { break };
+            let batch = self.moved(&batch)?;
             let told = |error: Error| match error.sample(batch.len()) {
                 Some(sample) => match feed.number(sample, place) {
                     Some(number) => error.note(format_args!("of sample {number} of the data")),
@@ -141,12 +142,11 @@ impl<M: Module> Model<M> {
 
     /// Whether evaluation and prediction run each operation by itself.
     fn is_eager(&self) -> bool {
-        self.device != Device::Cpu || self.plans.is_eager_by_request()
+        self.plans.is_eager_by_request()
     }
 
-    /// A batch in the metrics, without training.
+    /// A batch, which is where the model is, in the metrics, without training.
     pub(crate) fn test_batch(&self, batch: &Batch, watch: Option<&Watch>, state: &mut MetricState) -> Result<()> {
-        let batch = &self.moved(batch)?;
         let given = |name: &str, x: &Tensor| watch.map_or_else(|| x.clone(), |watch| watch.input(name, x));
         let watched = batch.map(|name, x| Ok(given(name, x)))?;
         let weights = batch.sample_weight.as_ref().map(|w| given("the weights of samples", w));

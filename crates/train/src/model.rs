@@ -428,7 +428,7 @@ impl<M: Module> Model<M> {
         })?;
         self.device = device;
         self.on_batch = None;
-        self.plans.on(device);
+        self.plans.forget();
         Ok(())
     }
 

@@ -28,8 +28,6 @@ pub(crate) struct Plans {
     by_request: bool,
     /// Whether steps were run under a watch, of which no plan is made.
     is_watched: bool,
-    /// Whether the model is on a GPU, for which no plan is made.
-    is_elsewhere: bool,
 }
 
 /// What a step of training is given beside the model's state.
@@ -90,12 +88,6 @@ impl Plans {
         self.is_watched = true;
     }
 
-    /// The model was moved.
-    pub(crate) fn on(&mut self, device: Device) {
-        self.forget();
-        self.is_elsewhere = device != Device::Cpu;
-    }
-
     /// Why steps are run one operation at a time, unless that was asked for.
     pub(crate) fn given_up(&self) -> Option<&str> {
         self.eager.as_deref().filter(|_| !self.by_request)
@@ -109,9 +101,6 @@ impl Plans {
     pub(crate) fn explain(&self) -> String {
         match (&self.eager, &self.plans[..]) {
             (Some(why), _) => format!("no plan: each operation is run by itself, because {why}\n"),
-            (None, []) if self.is_elsewhere => {
-                "no plan: on a GPU each operation is run by itself, one after the other in its stream\n".to_owned()
-            }
             (None, []) if self.is_watched => {
                 "no plan: check_finite runs each operation by itself and looks at its result\n".to_owned()
             }
@@ -139,9 +128,14 @@ impl fmt::Debug for Plans {
 impl<M: Module> Model<M> {
     /// One step of training, and its batch in the metrics; returns the loss, which nobody has read yet.
     pub(crate) fn train_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
-        if self.device != Device::Cpu {
-            return self.eager_batch(given, state);
-        }
+        let moved;
+        let given = match self.device {
+            Device::Cpu => given,
+            Device::Cuda(_) => {
+                moved = self.there(given)?;
+                Given { batch: &moved.0, weights: moved.1.as_ref(), ..given }
+            }
+        };
         // The first step gives metrics and optimizer their tensors.
         if self.plans.eager.is_some() || state.is_fresh() || !self.optimizer.can_record() {
             return self.eager_batch(given, state);
@@ -222,10 +216,15 @@ impl<M: Module> Model<M> {
         outcome
     }
 
+    /// A batch and the weights of its samples on the model's device.
+    fn there(&self, given: Given<'_>) -> Result<(Batch, Option<Tensor>)> {
+        let weights = given.weights.map(|weights| weights.to_device(self.device)).transpose()?;
+        Ok((self.moved(given.batch)?, weights))
+    }
+
     /// A step one operation at a time.
     pub(crate) fn eager_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
-        let batch = self.moved(given.batch)?;
-        let weights = given.weights.map(|weights| weights.to_device(self.device)).transpose()?;
+        let (batch, weights) = self.there(given)?;
         let (weights, key) = (weights.as_ref(), given.key.fold(self.steps));
         let output = self.step(&batch, weights, key, state.measures_norm(), None)?;
         state.update(&batch, &output, weights)?;
@@ -237,9 +236,8 @@ impl<M: Module> Model<M> {
     pub(crate) fn watched_batch(&mut self, given: Given<'_>, state: &mut MetricState) -> Result<Tensor> {
         let watch = Watch::new();
         let mut before = Vec::new();
-        let moved = self.moved(given.batch)?;
+        let (moved, plain) = self.there(given)?;
         let batch = moved.map(|name, x| Ok(watch.input(name, x)))?;
-        let plain = given.weights.map(|weights| weights.to_device(self.device)).transpose()?;
         let weights = plain.as_ref().map(|weights| watch.input("the weights of samples", weights));
         self.visit_learned(&mut |name, tensor| {
             before.push(tensor.clone());

@@ -1,7 +1,9 @@
 //! What stands for the backend in a build without the feature `cuda`: no device is ever there, so no memory is either.
 
+use super::launch::PlannedCall;
 use crate::op::{Outputs, Specs};
-use crate::{Device, DeviceMemory, Error, ErrorKind, Op, Result, Tensor};
+use crate::storage::Storage;
+use crate::{DType, Device, DeviceMemory, Error, ErrorKind, Op, Result, Spec, Tensor};
 
 /// Memory that does not exist.
 pub(crate) enum Buffer {}
@@ -49,6 +51,27 @@ pub(crate) fn describe(number: usize) -> Result<String> {
 
 pub(crate) fn run(number: usize, _: &dyn Op, _: &[&Tensor], _: &Specs, _: &mut Outputs) -> Result<()> {
     absent(number)
+}
+
+pub(crate) fn room(number: usize, _: usize, _: DType) -> Result<Storage> {
+    absent(number)
+}
+
+/// Of a plan that is never made.
+pub(crate) enum Recorded {}
+
+impl Recorded {
+    pub(crate) fn new(number: usize, _: usize, _: &[Spec], _: Vec<PlannedCall>) -> Result<Recorded> {
+        absent(number)
+    }
+
+    pub(crate) fn run(&mut self, _: &[&Storage]) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn launches(&self) -> usize {
+        match *self {}
+    }
 }
 
 pub(crate) fn upload(number: usize, _: &Tensor) -> Result<Tensor> {

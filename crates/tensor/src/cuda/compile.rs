@@ -37,6 +37,8 @@ pub(super) struct Function(pub(super) CUfunction);
 
 // SAFETY: a handle of the driver's, which any thread may use.
 unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
 
 fn check_compiler(result: nvrtc::nvrtcResult, doing: &str) -> Result<()> {
     if result == nvrtc::nvrtcResult::NVRTC_SUCCESS {

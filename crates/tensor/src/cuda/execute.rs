@@ -1,13 +1,14 @@
 //! Running operations on a GPU, and moving tensors there and back.
 
+use super::compile::Function;
 use super::driver::check;
-use super::gpu::{Gpu, gpu};
-use super::launch::{CudaCall, CudaOperand, Launch, LaunchArgument, Place};
+use super::gpu::gpu;
+use super::launch::{Asked, CudaOperand, Launch, LaunchArgument, Place};
 use super::memory::Buffer;
 use crate::op::{Outputs, Specs};
 use crate::run::{FEW, no_memory};
 use crate::storage::Storage;
-use crate::{Device, DeviceMemory, Layout, Op, Result, Tensor};
+use crate::{DType, Device, DeviceMemory, Layout, Op, Result, Tensor};
 use cudarc::driver::sys;
 use smallvec::SmallVec;
 use std::ffi::c_void;
@@ -45,20 +46,25 @@ pub(crate) fn describe(number: usize) -> Result<String> {
     gpu(number).map(|gpu| format!("{} (sm_{})", gpu.name, gpu.architecture))
 }
 
+/// Memory for so many elements of a device.
+pub(crate) fn room(number: usize, count: usize, dtype: DType) -> Result<Storage> {
+    let bytes = count.saturating_mul(dtype.size());
+    Ok(Storage::Cuda(Arc::new(Buffer::new(gpu(number)?, bytes)?)))
+}
+
 /// Runs an operation whose operands, if they lie in memory, are on this device.
 pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mut Outputs) -> Result<()> {
     let gpu = gpu(number)?;
     let operands: SmallVec<[CudaOperand<'_>; FEW]> =
         x.iter().map(|x| CudaOperand::new(x.spec(), &x.layout, x.storage.uniform().copied())).collect();
-    let mut call = CudaCall::new(&operands, out);
-    op.cuda(&mut call)?;
+    let asked = Asked::of(op, &operands, out)?;
     let mut results: SmallVec<[Arc<Buffer>; 4]> = SmallVec::new();
     for spec in out.iter() {
         let bytes = spec.shape.count().saturating_mul(spec.dtype.size());
         results.push(Arc::new(Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name()))?));
     }
     let mut rooms: SmallVec<[Buffer; 4]> = SmallVec::new();
-    for room in &call.rooms {
+    for room in &asked.rooms {
         let buffer = Buffer::new(gpu, room.bytes).map_err(|error| error.renamed("cuda", op.name()))?;
         buffer.write(&room.content)?;
         rooms.push(buffer);
@@ -75,13 +81,16 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
     };
     gpu.enter()?;
     // Held until the launches are in the stream: whoever looks for reports waits for what came before.
-    let mut reports = call.tell.take().map(|tell| (gpu.faults(), tell));
+    let mut reports = asked.tell.map(|tell| (gpu.faults(), tell));
     let faults = match &mut reports {
         Some((faults, tell)) => faults.of(tell.clone(), gpu.stream)?,
         None => [0; 2],
     };
-    for launch in &call.launches {
-        start(gpu, launch, &address, &faults).map_err(|error| error.renamed("cuda", op.name()))?;
+    for launch in &asked.launches {
+        let function = gpu.kernels.function(launch);
+        function
+            .and_then(|function| start(gpu.stream, function, launch, &address, &faults))
+            .map_err(|error| error.renamed("cuda", op.name()))?;
     }
     for (spec, buffer) in out.iter().zip(results) {
         y.push(Tensor { storage: Storage::Cuda(buffer), layout: Layout::contiguous(spec.shape), dtype: spec.dtype });
@@ -89,9 +98,14 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
     Ok(())
 }
 
-/// Puts a launch into the stream.
-fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr, faults: &[u64; 2]) -> Result<()> {
-    let function = gpu.kernels.function(launch)?;
+/// Puts a launch of a kernel into a stream of the thread's device.
+pub(super) fn start(
+    stream: sys::CUstream,
+    function: Function,
+    launch: &Launch,
+    address: &dyn Fn(Place) -> sys::CUdeviceptr,
+    faults: &[u64; 2],
+) -> Result<()> {
     // The driver copies what these point to before it returns.
     let mut pointers: SmallVec<[sys::CUdeviceptr; 16]> = SmallVec::new();
     for argument in &launch.arguments {
@@ -121,7 +135,7 @@ fn start(gpu: &Gpu, launch: &Launch, address: &dyn Fn(Place) -> sys::CUdeviceptr
             by,
             bz,
             launch.shared,
-            gpu.stream,
+            stream,
             arguments.as_mut_ptr(),
             std::ptr::null_mut(),
         )

@@ -5,6 +5,8 @@ use super::driver::check;
 use super::launch::{Fault, Tell};
 use crate::{Error, ErrorKind, Result};
 use cudarc::driver::sys::{self, CUdeviceptr, CUstream};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 /// The report of a device, and who can tell what one means.
 #[derive(Default)]
@@ -14,12 +16,18 @@ pub(super) struct Faults {
     /// The calls that may still report, the first of which has this number.
     calls: Vec<Tell>,
     first: usize,
+    /// Steps of plans, which report under a number of their own whenever they are run, and are known for as long as their plan.
+    steps: BTreeMap<u64, Weak<dyn Fn(Fault) -> Error + Send + Sync>>,
+    /// Whether one of them was run.
+    is_replayed: bool,
 }
 
 impl Faults {
     const WORDS: usize = 4;
     /// Calls after which the device is waited for: an epoch may have millions before anybody reads.
     const MOST_CALLS: usize = 4096;
+    /// Beyond all numbers of calls.
+    const FIRST_STEP: u64 = 1 << 63;
 
     /// Memory for the report. The device is the thread's.
     pub(super) fn new(stream: CUstream) -> Result<Faults> {
@@ -50,9 +58,21 @@ impl Faults {
         Ok([self.report, (self.first + self.calls.len() - 1) as u64])
     }
 
+    /// The `kiln::Faults` of a step of a plan, for all its runs.
+    pub(super) fn of_step(&mut self, tell: &Tell) -> [u64; 2] {
+        let number = self.steps.last_key_value().map_or(Self::FIRST_STEP, |(last, _)| last + 1);
+        self.steps.insert(number, Arc::downgrade(tell));
+        [self.report, number]
+    }
+
+    /// Steps of a plan are put into the stream, before anybody looks for reports.
+    pub(super) fn replayed(&mut self) {
+        self.is_replayed = true;
+    }
+
     /// Whether a call may have reported something.
     pub(super) fn is_pending(&self) -> bool {
-        !self.calls.is_empty()
+        self.is_replayed || !self.calls.is_empty()
     }
 
     /// What was reported, when the stream has nothing left to do.
@@ -71,9 +91,14 @@ impl Faults {
             check(sys::cuStreamSynchronize(stream), "a kernel has failed")?;
         }
         let [reported, call, position, bits] = words;
-        let tell = (call as usize).checked_sub(self.first).and_then(|call| self.calls.get(call)).cloned();
+        let tell = match self.steps.get(&call) {
+            Some(step) => step.upgrade(),
+            None => (call as usize).checked_sub(self.first).and_then(|call| self.calls.get(call)).cloned(),
+        };
         self.first += self.calls.len();
         self.calls.clear();
+        self.is_replayed = false;
+        self.steps.retain(|_, step| step.strong_count() > 0);
         if reported == 0 {
             return Ok(());
         }

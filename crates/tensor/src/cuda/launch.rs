@@ -2,11 +2,12 @@
 //! looked at, kept, and run again, and says nothing of drivers: operations are written the same with and without the
 //! feature `cuda`.
 
-use crate::storage::Uniform;
-use crate::{DType, Error, ErrorKind, Layout, Shape, Spec};
+use crate::storage::{Storage, Uniform};
+use crate::{DType, Error, ErrorKind, Layout, Op, Result, Shape, Spec};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// Threads of a block where a kernel has no reason for another number.
@@ -243,6 +244,11 @@ impl Launch {
         self
     }
 
+    /// The launch of a kernel that is compiled already.
+    pub(super) fn without_source(self) -> Launch {
+        Launch { source: Cow::Borrowed(""), defines: Vec::new(), ..self }
+    }
+
     /// The text that is compiled: the macros, then the source.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -262,15 +268,58 @@ pub(crate) struct Room {
     pub(crate) content: Vec<u8>,
 }
 
+/// What an operation asks for: room, and launches in their order.
+pub(crate) struct Asked {
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) launches: Vec<Launch>,
+    pub(crate) tell: Option<Tell>,
+}
+
+impl Asked {
+    /// What `op` asks for to compute `y` from `x`.
+    ///
+    /// # Errors
+    /// It has no kernel for GPUs.
+    pub(crate) fn of(op: &dyn Op, x: &[CudaOperand<'_>], y: &[Spec]) -> Result<Asked> {
+        let mut call = CudaCall::new(x, y);
+        op.cuda(&mut call)?;
+        Ok(Asked { rooms: call.rooms, launches: call.launches, tell: call.tell })
+    }
+}
+
+/// A step of a plan on a GPU.
+pub(crate) struct PlannedCall {
+    pub(crate) op: Arc<dyn Op>,
+    /// The line that asked for it.
+    pub(crate) at: &'static Location<'static>,
+    pub(crate) asked: Asked,
+    /// Where its operands begin.
+    pub(crate) x: Vec<Source>,
+    /// Where its results begin.
+    pub(crate) y: Vec<Source>,
+    /// Where each room lies in the arena; one that has a content lies in memory of its own.
+    pub(crate) rooms: Vec<usize>,
+}
+
+/// Where a step of a plan finds a value.
+pub(crate) enum Source {
+    /// What a run is given, first its inputs and then the memory of its results, by number; from so many bytes on.
+    Given(usize, usize),
+    /// From this byte of the arena on.
+    Arena(usize),
+    /// In memory of its own, from so many bytes on.
+    Constant(Storage, usize),
+}
+
 /// A call of an operation on a GPU that its [`Op::cuda`](crate::Op::cuda) turns into launches. They run in order.
 pub struct CudaCall<'a> {
     x: &'a [CudaOperand<'a>],
     y: &'a [Spec],
-    pub(crate) rooms: Vec<Room>,
-    pub(crate) launches: Vec<Launch>,
+    rooms: Vec<Room>,
+    pub(super) launches: Vec<Launch>,
     /// The dense copies that have been asked for.
     copies: Vec<(usize, Pointer)>,
-    pub(crate) tell: Option<Tell>,
+    tell: Option<Tell>,
 }
 
 impl fmt::Debug for CudaCall<'_> {

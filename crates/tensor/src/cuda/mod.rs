@@ -20,6 +20,8 @@ mod gpu;
 mod library;
 #[cfg(feature = "cuda")]
 mod memory;
+#[cfg(feature = "cuda")]
+mod recorded;
 
 #[cfg(not(feature = "cuda"))]
 pub(crate) use absent::*;
@@ -29,7 +31,9 @@ pub(crate) use execute::*;
 pub(crate) use gpu::count;
 #[cfg(feature = "cuda")]
 pub(crate) use memory::Buffer;
+#[cfg(feature = "cuda")]
+pub(crate) use recorded::Recorded;
 
-pub(crate) use launch::no_kernel;
+pub(crate) use launch::{Asked, PlannedCall, Source, no_kernel};
 pub use launch::{BLOCK, CudaCall, CudaOperand, Fault, Launch, LaunchArgument, Pointer};
-pub(crate) use source::{FoldProgram, fold, pointwise};
+pub(crate) use source::{FoldProgram, Group, GroupOperand, fold, pointwise};

@@ -1,9 +1,9 @@
 //! What a plan does, to be read.
 
 use super::memory::Place;
-use super::{Operand, Origin, Plan};
+use super::{Machine, Operand, Origin, Plan};
 use crate::error::short_path;
-use crate::{Layout, Op};
+use crate::{Device, Layout, Op};
 use std::fmt::{self, Write};
 
 /// What a plan needs of memory, in bytes.
@@ -69,12 +69,19 @@ impl Explained<'_> {
             Size(sum),
             Size(least)
         )?;
+        if let Machine::Cuda(recorded) = &self.plan.machine {
+            let kernels = Counted(recorded.launches(), "kernel");
+            writeln!(f, "on {}: {kernels}, started by one call from the second run on", graph.device)?;
+        }
         for (i, (step, call)) in graph.steps.iter().zip(calls).enumerate() {
             let chain = self.plan.chains.iter().find(|chain| chain.steps.contains(&i));
             if let Some(chain) = chain.filter(|chain| chain.steps.start == i) {
                 let steps = Counted(chain.steps.len(), "step");
                 let (pieces, most) = (Counted(chain.pieces.count(), "piece"), chain.pieces.largest());
-                writeln!(f, "{steps} together, in {pieces} of {most} elements at most:")?;
+                match graph.device {
+                    Device::Cpu => writeln!(f, "{steps} together, in {pieces} of {most} elements at most:")?,
+                    Device::Cuda(_) => writeln!(f, "{steps} together, in one kernel:")?,
+                }
             }
             f.write_str(if chain.is_some() { "  " } else { "" })?;
             let names = |values: &[usize]| values.iter().map(|&value| self.name(value)).collect::<Vec<_>>().join(", ");
@@ -85,7 +92,8 @@ impl Explained<'_> {
                 match (memory.places[y], memory.shares[i][output]) {
                     (_, Some(input)) => write!(f, " in place of {}", self.name(step.x[input].value))?,
                     (Place::Arena(offset), None) => write!(f, " at byte {offset} of the arena")?,
-                    (Place::Piece(_), None) => f.write_str(" in pieces alone")?,
+                    (Place::Piece(_), None) if graph.device == Device::Cpu => f.write_str(" in pieces alone")?,
+                    (Place::Piece(_), None) => f.write_str(" in registers alone")?,
                     _ => {}
                 }
             }

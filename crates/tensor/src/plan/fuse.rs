@@ -144,6 +144,63 @@ pub(super) fn chains(graph: &Graph, most: usize, least: usize) -> Vec<Chain> {
     chains
 }
 
+/// The most instructions of steps that one kernel of a GPU runs together, and the most that these read and give: what its
+/// registers hold.
+const MOST_INSTRUCTIONS: usize = 200;
+const MOST_OPERANDS: usize = 40;
+
+/// Steps of so few elements go together even where none reads what another does: to start a kernel takes longer.
+const FEW: usize = 1 << 16;
+
+/// The steps that one kernel of a GPU runs together: pointwise ones of one shape that follow on each other. There is one
+/// piece, the whole.
+pub(super) fn groups(graph: &Graph) -> Vec<Chain> {
+    let Graph { steps, values, .. } = graph;
+    let sizes: Vec<Option<(Shape, usize)>> = steps.iter().map(|step| step.pointwise_size(values)).collect();
+    let (mut groups, mut start) = (Vec::new(), 0);
+    while start < steps.len() {
+        let mut end = start + 1;
+        if let Some((shape, mut instructions)) = sizes[start] {
+            let mut operands = steps[start].x.len() + steps[start].y.len();
+            let outside = |group: Range<usize>, step: &Step| {
+                step.x.iter().filter(|x| !gives(&steps[group.clone()], x.value)).count()
+            };
+            while let Some(step) = steps.get(end)
+                && let Some((same, more)) = sizes[end]
+                && same == shape
+                && joins(&steps[start..end], step, values, shape.count() <= FEW)
+            {
+                instructions += more;
+                operands += outside(start..end, step) + step.y.len();
+                if instructions > MOST_INSTRUCTIONS || operands > MOST_OPERANDS {
+                    break;
+                }
+                end += 1;
+            }
+            if end - start > 1 {
+                let shape = if shape.rank() > 0 { shape } else { Shape::from_slice(&[1]) };
+                groups.push(Chain { steps: start..end, pieces: Pieces::new(shape, usize::MAX) });
+            }
+        }
+        start = end;
+    }
+    groups
+}
+
+/// Whether a step can run with those of a group, which it follows: it reads what they give as it lies. It has to read
+/// something of theirs, unless it need not be related.
+fn joins(group: &[Step], step: &Step, values: &[Value], is_few: bool) -> bool {
+    let reads = |value: usize| group.iter().any(|step| step.x.iter().any(|x| x.value == value));
+    let is_related = |x: &Operand| gives(group, x.value) || (!x.is_number && reads(x.value));
+    let is_whole = |x: &Operand| !gives(group, x.value) || x.is_whole(&values[x.value]);
+    (is_few || step.x.iter().any(is_related)) && step.x.iter().all(is_whole)
+}
+
+/// Whether one of the steps gives a value.
+fn gives(steps: &[Step], value: usize) -> bool {
+    steps.iter().any(|step| step.y.contains(&value))
+}
+
 /// Whether a step reads what the chain gives, all of it as it lies.
 fn continues(graph: &Graph, chain: Range<usize>, next: usize) -> bool {
     let given = |x: &&Operand| graph.steps[chain.clone()].iter().any(|step| step.y.contains(&x.value));
@@ -166,6 +223,15 @@ fn piecewise(step: &Step, values: &[Value], least: usize) -> Option<Shape> {
 }
 
 impl Step {
+    /// The shape of all results of a pointwise step, and its number of instructions.
+    fn pointwise_size(&self, values: &[Value]) -> Option<(Shape, usize)> {
+        let shape = values[*self.y.first()?].shape;
+        let specs: Vec<Spec> = self.x.iter().map(Operand::spec).collect();
+        let pointwise = self.op.pointwise(&specs)?;
+        let alike = self.y.iter().all(|&y| values[y].shape == shape);
+        (alike && shape.count() > 0).then(|| (shape, pointwise.program.len()))
+    }
+
     /// Whether the operation gives pieces from pieces, as it must when it gives the whole from the whole.
     fn fits(&self, pieces: &Pieces, values: &[Value]) -> bool {
         [0, pieces.count() - 1].into_iter().all(|number| {

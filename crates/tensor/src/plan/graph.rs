@@ -1,8 +1,8 @@
 //! What a recording holds: values, and the steps between them; and its simplification.
 
-use super::fuse::gather;
+use super::fuse::{Chain, gather};
 use crate::storage::Storage;
-use crate::{DType, Layout, Op, Shape, Spec};
+use crate::{DType, Device, Layout, Op, Shape, Spec};
 use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub(crate) struct Graph {
     pub(crate) inputs: Vec<Spec>,
     pub(crate) values: Vec<Value>,
     pub(crate) steps: Vec<Step>,
+    /// Where they run.
+    pub(crate) device: Device,
     /// Which values are constants.
     constants: Vec<usize>,
 }
@@ -103,6 +105,16 @@ impl Graph {
         let value = self.add(Value { origin: Origin::Constant(storage.clone()), shape: Shape::default(), dtype });
         self.constants.push(value);
         value
+    }
+
+    /// What each step works in on the CPU, in bytes. Pieces of a chain run on several threads at once: its steps have asked for
+    /// nothing, and get nothing if they ask now.
+    pub(super) fn workspaces(&self, chains: &[Chain]) -> Vec<usize> {
+        let asks = |(i, step): (usize, &Step)| {
+            let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
+            if chains.iter().any(|chain| chain.steps.contains(&i)) { 0 } else { step.op.workspace(&specs) }
+        };
+        self.steps.iter().enumerate().map(asks).collect()
     }
 
     /// Removes steps that compute what an earlier one has; returns how many.

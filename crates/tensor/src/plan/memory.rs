@@ -2,7 +2,7 @@
 
 use super::fuse::Chain;
 use super::graph::{Graph, Operand, Origin, Step, Value};
-use crate::Spec;
+use crate::Device;
 use crate::cpu::buffer::ALIGNMENT;
 use std::ops::Range;
 
@@ -62,15 +62,26 @@ struct Block {
 }
 
 impl Memory {
-    /// The first `others` steps may not overwrite what came in.
-    pub(super) fn new(graph: &Graph, chains: &[Chain], outputs: &[Operand], others: usize) -> Memory {
+    /// The first `others` steps may not overwrite what came in; `workspaces` are the bytes that each step wants beside its
+    /// results.
+    pub(super) fn new(
+        graph: &Graph,
+        chains: &[Chain],
+        outputs: &[Operand],
+        others: usize,
+        workspaces: &[usize],
+    ) -> Memory {
         let mut lives = Lives::new(graph, chains, outputs, others);
         for (i, step) in graph.steps.iter().enumerate() {
             let mut shares = vec![None; step.y.len()];
             (0..step.y.len()).for_each(|output| lives.settle(i, output, &mut shares));
             lives.memory.shares.push(shares);
         }
-        let workspaces: Vec<Block> = (0..graph.steps.len()).map(|i| lives.workspace(i)).collect();
+        let workspaces: Vec<Block> = workspaces
+            .iter()
+            .enumerate()
+            .map(|(i, &bytes)| Block { chain: None, bytes, first: i, last: i, offset: 0 })
+            .collect();
         let Lives { mut memory, mut blocks, block_of, .. } = lives;
         let of_values = blocks.len();
         blocks.extend(workspaces);
@@ -181,15 +192,6 @@ impl Lives<'_> {
         })
     }
 
-    /// What a step works in. Pieces of a chain run on several threads at once: its steps have asked for nothing, and get nothing
-    /// if they ask now.
-    fn workspace(&self, i: usize) -> Block {
-        let step = &self.graph.steps[i];
-        let specs: Vec<Spec> = step.x.iter().map(Operand::spec).collect();
-        let bytes = if self.chain(i).is_none() { step.op.workspace(&specs) } else { 0 };
-        Block { chain: None, bytes, first: i, last: i, offset: 0 }
-    }
-
     /// Finds a place for a result of a step: `shares` learns whose it takes, if it is an operand's.
     fn settle(&mut self, i: usize, output: usize, shares: &mut [Option<usize>]) {
         let step = &self.graph.steps[i];
@@ -231,14 +233,20 @@ impl Lives<'_> {
 fn can_share(graph: &Graph, step: &Step, input: usize, output: usize) -> bool {
     let (x, y) = (&step.x[input], &graph.values[step.y[output]]);
     let value = &graph.values[x.value];
+    // The promise behind aliases is that of a kernel for the CPU; on a GPU only pointwise ones keep it.
+    let can_alias = || match graph.device {
+        Device::Cpu => true,
+        Device::Cuda(_) => step.op.pointwise(&step.x.iter().map(Operand::spec).collect::<Vec<_>>()).is_some(),
+    };
     step.op.aliases().allow(input, output)
+        && can_alias()
         && x.is_whole(value)
         && (value.shape, value.dtype) == (y.shape, y.dtype)
         && step.x.iter().filter(|other| other.value == x.value).count() == 1
 }
 
 /// Bytes that a block takes up.
-fn rounded(bytes: usize) -> usize {
+pub(super) fn rounded(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT)
 }
 

@@ -1,5 +1,6 @@
 //! A recorded computation as a plan: simplified, every value placed in memory, and run again as often as wanted.
 
+mod elsewhere;
 mod explain;
 mod fuse;
 mod graph;
@@ -10,7 +11,7 @@ pub use explain::PlanMemory;
 pub(crate) use graph::{Graph, Operand, Origin, Step, Value};
 
 use crate::cpu::buffer::Buffer;
-use crate::{Error, ErrorKind, Layout, Result, Spec, Tensor, Trace};
+use crate::{Device, Error, ErrorKind, Layout, Result, Spec, Tensor, Trace, cuda};
 use fuse::Chain;
 use memory::Memory;
 use run::{Bases, Results};
@@ -37,12 +38,20 @@ pub struct Plan {
     chains: Vec<Chain>,
     outputs: Vec<Operand>,
     memory: Memory,
-    arena: Buffer,
+    machine: Machine,
     bases: Bases,
     results: Results,
     /// Operations that were left out because nothing needs them, or because an earlier one is the same.
     dead: usize,
     repeated: usize,
+}
+
+/// What runs the steps.
+enum Machine {
+    /// The processor, with the arena.
+    Cpu(Buffer),
+    /// A GPU, with the launches.
+    Cuda(cuda::Recorded),
 }
 
 /// The operands and results of a step as its kernel sees them.
@@ -84,26 +93,35 @@ impl Plan {
     fn in_pieces(mut graph: Graph, mut outputs: Vec<Operand>, piece: usize, least: usize) -> Result<Plan> {
         let repeated = graph.remove_repeats(&mut outputs);
         let dead = graph.remove_dead(&outputs);
+        // To a GPU a kernel less is always a gain.
+        let least = if graph.device == Device::Cpu { least } else { 1 };
         let others = graph.put_leaving_last(least);
-        let chains = fuse::chains(&graph, piece, least);
-        let memory = Memory::new(&graph, &chains, &outputs, others);
-        let Some(arena) = Buffer::new(memory.bytes) else {
-            let text = format!("there is no memory for intermediate results: {:.1} GB", memory.bytes as f64 / 1e9);
-            return Err(Error::new(ErrorKind::Memory, "plan", text).help("use a smaller batch"));
-        };
+        let (chains, memory, machine);
+        match graph.device {
+            Device::Cpu => {
+                chains = fuse::chains(&graph, piece, least);
+                memory = Memory::new(&graph, &chains, &outputs, others, &graph.workspaces(&chains));
+                machine = Machine::on_cpu(&memory)?;
+            }
+            Device::Cuda(number) => {
+                (chains, memory, machine) = Machine::on_gpu(&graph, number, &outputs, others)?;
+            }
+        }
         let calls = graph.steps.iter().map(|step| Call::new(step, &graph.values)).collect();
-        Ok(Plan {
-            graph,
-            calls,
-            chains,
-            outputs,
-            memory,
-            arena,
-            bases: Bases::default(),
-            results: Results::default(),
-            dead,
-            repeated,
-        })
+        let (bases, results) = (Bases::default(), Results::default());
+        Ok(Plan { graph, calls, chains, outputs, memory, machine, bases, results, dead, repeated })
+    }
+}
+
+impl Machine {
+    fn on_cpu(memory: &Memory) -> Result<Machine> {
+        match Buffer::new(memory.bytes) {
+            Some(arena) => Ok(Machine::Cpu(arena)),
+            None => {
+                let text = format!("there is no memory for intermediate results: {:.1} GB", memory.bytes as f64 / 1e9);
+                Err(Error::new(ErrorKind::Memory, "plan", text).help("use a smaller batch"))
+            }
+        }
     }
 }
 

@@ -2,19 +2,27 @@
 
 use super::fuse::{Chain, Piece, Pieces};
 use super::memory::Place;
-use super::{Call, Origin, Plan, Read};
+use super::{Call, Machine, Origin, Plan, Read};
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::run::{Copies, FEW, View, ViewMut, call_kernel, no_memory};
 use crate::storage::Storage;
-use crate::{DType, Error, Layout, Result, Spec, Tensor, Watch};
+use crate::{DType, Error, ErrorKind, Layout, Result, Spec, Tensor, Watch};
 use smallvec::SmallVec;
 use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
 
-/// Where each value begins in the run that is going on; kept from run to run for its memory alone.
-#[derive(Default)]
-pub(super) struct Bases(Vec<*mut u8>);
+/// Where the arena and each value begin in the run that is going on; kept from run to run for its memory alone.
+pub(super) struct Bases {
+    arena: *mut u8,
+    values: Vec<*mut u8>,
+}
+
+impl Default for Bases {
+    fn default() -> Bases {
+        Bases { arena: std::ptr::null_mut(), values: Vec::new() }
+    }
+}
 
 /// The memory of results.
 #[derive(Default)]
@@ -95,6 +103,28 @@ impl Plan {
             input.escape();
             *input = input.untraced().dense()?;
         }
+        self.find_results(inputs)?;
+        if let Machine::Cuda(recorded) = &mut self.machine {
+            let storages = inputs.iter().map(|input| &input.storage).chain(&self.results.storages);
+            recorded.run(&storages.collect::<Vec<_>>())?;
+        } else {
+            self.find_bases(inputs);
+            self.run_steps()?;
+        }
+        for output in &self.outputs {
+            let storage = match (self.memory.places[output.value], &self.graph.values[output.value].origin) {
+                (Place::Input(number), _) => tensors[number].storage.clone(),
+                (Place::Result(number), _) => self.results.storages[number].clone(),
+                (_, Origin::Constant(storage)) => storage.clone(),
+                _ => unreachable!("a result lies in no arena"),
+            };
+            tensors.push(Tensor { storage, layout: output.layout, dtype: output.dtype });
+        }
+        Ok(())
+    }
+
+    /// The memory of each result: an input's where nobody else holds that, that of the last run, or new memory.
+    fn find_results(&mut self, inputs: &mut [Tensor]) -> Result<()> {
         let Results { storages: results, spare } = &mut self.results;
         spare.resize(self.memory.results.len(), None);
         for (result, spare) in self.memory.results.iter().zip(&mut **spare) {
@@ -104,25 +134,35 @@ impl Plan {
             let storage = match (donated, free) {
                 (Some(input), _) => inputs[input].storage.clone(),
                 (None, Some(free)) => free,
-                (None, None) => {
-                    Storage::cpu(value.shape.count(), value.dtype).ok_or_else(|| no_memory("plan", value.spec()))?
-                }
+                (None, None) => Storage::on(self.graph.device, value.shape.count(), value.dtype)
+                    .map_err(|error| error.renamed("cuda", "plan"))?
+                    .ok_or_else(|| no_memory("plan", value.spec()))?,
             };
             // What may take an input's place will be an input of the next run, and has to be nobody else's then.
             *spare = result.donor.is_none().then(|| storage.clone());
             results.push(storage);
         }
-        self.bases.0.clear();
+        Ok(())
+    }
+
+    /// Where each value begins in this run, in the processor's memory.
+    fn find_bases(&mut self, inputs: &[Tensor]) {
+        let Machine::Cpu(arena) = &self.machine else { return };
+        self.bases.arena = arena.as_ptr();
+        self.bases.values.clear();
         for (value, place) in self.graph.values.iter().zip(&self.memory.places) {
-            self.bases.0.push(match (*place, &value.origin) {
+            self.bases.values.push(match (*place, &value.origin) {
                 (Place::Input(number), _) => inputs[number].storage.as_ptr().cast_mut(),
                 (Place::Constant, Origin::Constant(storage)) => storage.as_ptr().cast_mut(),
                 // SAFETY: offsets lie inside the arena.
-                (Place::Arena(offset), _) => unsafe { self.arena.as_ptr().add(offset) },
-                (Place::Result(number), _) => results[number].as_ptr().cast_mut(),
+                (Place::Arena(offset), _) => unsafe { arena.as_ptr().add(offset) },
+                (Place::Result(number), _) => self.results.storages[number].as_ptr().cast_mut(),
                 (Place::Constant | Place::Piece(_) | Place::Nowhere, _) => std::ptr::null_mut(),
             });
         }
+    }
+
+    fn run_steps(&self) -> Result<()> {
         let (mut i, mut chain) = (0, 0);
         while i < self.calls.len() {
             match self.chains.get(chain).filter(|chain| chain.steps.start == i) {
@@ -135,15 +175,6 @@ impl Plan {
                     i += 1;
                 }
             }
-        }
-        for output in &self.outputs {
-            let storage = match (self.memory.places[output.value], &self.graph.values[output.value].origin) {
-                (Place::Input(number), _) => tensors[number].storage.clone(),
-                (Place::Result(number), _) => self.results.storages[number].clone(),
-                (_, Origin::Constant(storage)) => storage.clone(),
-                _ => unreachable!("a result lies in no arena"),
-            };
-            tensors.push(Tensor { storage, layout: output.layout, dtype: output.dtype });
         }
         Ok(())
     }
@@ -162,13 +193,18 @@ impl Plan {
                 let text = format!("input {i} is {}, but the plan was made for {}", kind(&input.spec()), kind(spec));
                 return Err(Error::shape("plan", text).help("record another plan for other shapes or types"));
             }
+            let is_there = input.storage.is_uniform() || input.device() == self.graph.device;
+            if !is_there && !self.graph.steps.is_empty() {
+                let text = format!("input {i} is on {}, but the plan runs on {}", input.device(), self.graph.device);
+                return Err(Error::new(ErrorKind::Device, "plan", text).help("move it with .to_device(…)"));
+            }
         }
         Ok(())
     }
 
     /// Runs one kernel.
     fn step(&self, i: usize) -> Result<()> {
-        let (step, Call { operands, results }, bases) = (&self.graph.steps[i], &self.calls[i], &self.bases.0);
+        let (step, Call { operands, results }, bases) = (&self.graph.steps[i], &self.calls[i], &self.bases.values);
         let mut x: SmallVec<[View<'_>; FEW]> = SmallVec::new();
         for Read { value, bytes, layout, spec } in operands {
             // SAFETY: `check` and `replay` have seen that an input lies dense and has the elements that were recorded;
@@ -207,7 +243,7 @@ impl Plan {
         let start = |value: usize, offset: isize| unsafe {
             match self.memory.places[value] {
                 Place::Piece(at) => room.add(at),
-                _ => self.bases.0[value].offset(offset),
+                _ => self.bases.values[value].offset(offset),
             }
         };
         let mut layouts: SmallVec<[(isize, Layout); FEW]> = SmallVec::new();
@@ -260,7 +296,7 @@ impl Plan {
         let workspace = &self.memory.workspaces[i];
         // SAFETY: this part of the arena is the step's alone; steps of a chain have none.
         let workspace =
-            unsafe { std::slice::from_raw_parts_mut(self.arena.as_ptr().add(workspace.start), workspace.len()) };
+            unsafe { std::slice::from_raw_parts_mut(self.bases.arena.add(workspace.start), workspace.len()) };
         // As many as the gradient of an LSTM has stay on the stack.
         let outcome = match step.y.len() {
             1 => call_kernel(&*step.op, &x, &mut [target(0)], workspace),

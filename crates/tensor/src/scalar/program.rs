@@ -98,6 +98,11 @@ impl Program {
         self.inputs
     }
 
+    /// Number of instructions.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Number of results.
     pub(crate) fn outputs(&self) -> usize {
         self.outputs.len()

@@ -163,7 +163,7 @@ impl<'m, 'a, M: Module> Run<'m, 'a, M> {
             };
             let mut state = self.model.metric_state().with_gradient_norm(self.fit.log_gradient_norm);
             if let Some(batch) = batch.filter(|_| self.cursor.batch > 0) {
-                self.model.test_batch(&batch, None, &mut state)?;
+                self.model.test_batch(&self.model.moved(&batch)?, None, &mut state)?;
                 checkpoint.fill(&mut state)?;
                 state.to(self.model.device())?;
             }
