@@ -61,6 +61,21 @@ fn gather() {
 }
 
 #[test]
+fn linalg() {
+    check_all(cases::linalg::all());
+}
+
+#[test]
+fn composed() {
+    check_all(cases::attention::all());
+    check_all(cases::columns::all());
+    check_all(cases::losses::all());
+    check_all(cases::normalization::all());
+    check_all(cases::products::all());
+    check_all(cases::sampling::all());
+}
+
+#[test]
 fn conv() {
     check_all(cases::conv::all().into_iter().map(Case::fused).collect());
 }

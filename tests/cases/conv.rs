@@ -146,6 +146,28 @@ fn surface() -> Vec<Case> {
                 );
                 Array { dims: vec![2, 6, 2], ..forward(&flat_line, &x, &w) }
             }),
+        Case::new(
+            "conv2d of a lone image, with a bias",
+            vec![numbers(&[4, 5, 3], 1), numbers(&[3, 3, 3, 4], 2), numbers(&[4], 3)],
+            move |x| x[0].conv2d((&x[1], &x[2]), &same),
+        )
+        .slack(64.0)
+        .reference(move |x| {
+            let y = forward(&padded, &Array { dims: vec![1, 4, 5, 3], ..x[0].clone() }, &x[1]);
+            Array::build(&y.dims[1..], |at| y.at(&[&[0], at].concat()) + x[2].at(&at[2..]))
+        }),
+        Case::new(
+            "conv1d_transpose of a lone sequence, channels first, with a bias",
+            vec![numbers(&[2, 5], 1), numbers(&[2, 3, 3], 2), numbers(&[3], 3)],
+            |x| x[0].conv1d_transpose((&x[1], Some(&x[2])), &Conv1dOptions::new().channels_first().stride([2]), 1),
+        )
+        .slack(64.0),
+        Case::new(
+            "conv3d of a lone volume, with a bias",
+            vec![numbers(&[3, 2, 3, 2], 1), numbers(&[2, 1, 2, 2, 3], 2), numbers(&[3], 3)],
+            |x| x[0].conv3d((&x[1], &x[2]), &Conv3dOptions::new()),
+        )
+        .slack(64.0),
         Case::new("conv2d of an image with itself", vec![numbers(&[2, 2, 2, 2], 1)], |x| {
             x[0].conv2d(&x[0], &Conv2dOptions::new())
         }),
@@ -312,7 +334,7 @@ fn mistakes_with_volumes_are_errors() {
         y.conv3d_transpose(&w, &options.padding(Padding::symmetric([2, 0, 0])), [0; 3]).is_err(),
         "nothing is left"
     );
-    let text = numbers(&[4, 4, 4, 2], 1).conv3d(&w, &options).unwrap_err().to_string();
+    let text = numbers(&[4, 4, 2], 1).conv3d(&w, &options).unwrap_err().to_string();
     assert!(
         text.starts_with("conv3d: needs an input [N, D, H, W, C] and weights [KD, KH, KW, C / groups, O]"),
         "{text}"

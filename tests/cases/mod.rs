@@ -1,18 +1,25 @@
 //! What the operations are tested with: a file for each room of the tensor crate's `ops`, each with a table of cases.
 
+pub mod attention;
 pub mod cast;
+pub mod columns;
 pub mod concat;
 pub mod conv;
 pub mod cross_entropy;
 pub mod einsum;
 pub mod elementwise;
 pub mod gather;
+pub mod linalg;
+pub mod losses;
 pub mod matmul;
+pub mod normalization;
 pub mod pool;
+pub mod products;
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
+pub mod sampling;
 pub mod scan;
 pub mod softmax;
 pub mod sort;

@@ -110,6 +110,7 @@ pub fn all() -> Vec<Case> {
     cases.push(Case::new("max_pool1d", vec![numbers(&[2, 7, 3], 1)], move |x| x[0].max_pool1d(&line)));
     cases.push(Case::new("average_pool1d", vec![numbers(&[2, 7, 3], 1)], move |x| x[0].average_pool1d(&line)));
     cases.extend(volumes());
+    cases.extend(composed());
     cases
 }
 
@@ -235,6 +236,81 @@ fn volumes() -> Vec<Case> {
     cases
 }
 
+/// Each of the stretches of a line, by a function of its elements.
+fn stretches(x: &Array, size: usize, f: impl Fn(&[f64]) -> f64) -> Array {
+    Array::build(&[x.dims[0], size, x.dims[2]], |at| {
+        let (start, end) = (at[1] * x.dims[1] / size, ((at[1] + 1) * x.dims[1]).div_ceil(size));
+        f(&(start..end).map(|i| x.at(&[at[0], i, at[2]])).collect::<Vec<_>>())
+    })
+}
+
+/// Pools of a wanted size, of powers, and back.
+fn composed() -> Vec<Case> {
+    let line = || vec![numbers(&[2, 7, 3], 1)];
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let most = |x: &[f64]| x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let windows = Pool2dOptions::new([2, 3]).stride([1, 2]);
+    let mut cases = vec![
+        Case::new("adaptive_average_pool", line(), |x| x[0].adaptive_average_pool([3], false))
+            .slack(64.0)
+            .reference(move |x| stretches(&x[0], 3, mean)),
+        Case::new("adaptive_average_pool that enlarges", line(), |x| x[0].adaptive_average_pool([9], false))
+            .slack(64.0)
+            .reference(move |x| stretches(&x[0], 9, mean)),
+        Case::new("adaptive_max_pool", line(), |x| x[0].adaptive_max_pool([3], false))
+            .reference(move |x| stretches(&x[0], 3, most)),
+        Case::new("adaptive_average_pool of volumes", vec![numbers(&[2, 2, 3, 4, 5], 1)], |x| {
+            x[0].adaptive_average_pool([2, 3, 1], true)
+        })
+        .slack(64.0),
+        Case::many("adaptive_max_pool of a lone image", vec![numbers(&[2, 5, 4], 1)], |x| {
+            x[0].adaptive_max_pool_with_indices([3, 2], true).map(|(y, at)| vec![y, at])
+        }),
+        Case::new("adaptive_average_pool to nothing", line(), |x| x[0].adaptive_average_pool([0], false)),
+        Case::new("lp_pool2d", vec![numbers(&[2, 3, 5, 2], 1)], move |x| x[0].square()?.lp_pool2d(1.5, &windows))
+            .slack(64.0),
+        Case::new("lp_pool1d", line(), |x| x[0].lp_pool1d(2.0, &Pool1dOptions::new([3]).ceil_mode(true))).slack(64.0),
+        Case::new("lp_pool3d", vec![numbers(&[3, 4, 2, 1], 1)], |x| {
+            x[0].lp_pool3d(2.0, &Pool3dOptions::new([2, 2, 1]))
+        })
+        .slack(64.0)
+        .reference(|x| {
+            Array::build(&[1, 2, 2, 1], |at| {
+                let pairs = (0..2).flat_map(|i| (0..2).map(move |j| (i, j)));
+                pairs.map(|(i, j)| x[0].at(&[i, 2 * at[1] + j, at[2], 0]).powi(2)).sum::<f64>().sqrt()
+            })
+        }),
+        Case::new("max_pool2d of a lone image", vec![numbers(&[4, 4, 2], 1)], |x| {
+            x[0].max_pool2d(&Pool2dOptions::new([2, 2]))
+        }),
+    ];
+    for first in [false, true] {
+        let f = move |x: &[kiln_autograd::Var]| {
+            let options = Pool2dOptions::new([2, 2]);
+            let options = if first { options.channels_first() } else { options };
+            let (y, at) = x[0].max_pool2d_with_indices(&options)?;
+            y.max_unpool(&at, [4, 4], first)
+        };
+        cases.push(Case::new(format!("max_unpool {first}"), vec![numbers(&[2, 4, 4, 4], 1)], f));
+    }
+    cases
+}
+
+#[test]
+fn sizes_that_cannot_be() {
+    let told = |x: kiln_autograd::Result<kiln_autograd::Tensor>, part: &str| {
+        let text = x.unwrap_err().to_string();
+        assert!(text.contains(part) && text.contains("pool.rs"), "{text}");
+    };
+    let x = numbers(&[2, 4, 3], 1);
+    told(x.adaptive_average_pool([2, 2, 2], false), "adaptive_average_pool: needs a batch with 3 dimensions");
+    told(numbers(&[2, 0, 3], 1).adaptive_max_pool([1], false), "dimension 1 of [2, 0, 3] has no elements");
+    let at = kiln_autograd::Tensor::new([[[9]]]);
+    told(numbers(&[1, 1, 1], 1).max_unpool(&at, [4], false), "max_unpool: scatter_add: index 9");
+    told(x.max_unpool(&at, [4], false), "max_unpool: needs elements and their positions");
+    told(x.lp_pool1d(0.0, &Pool1dOptions::new([2])), "there is no norm of order 0");
+}
+
 #[test]
 fn ties_go_to_the_first() {
     use kiln_autograd::{Tape, Tensor};
@@ -283,6 +359,6 @@ fn mistakes_are_errors() {
     }
     assert!(x.average_pool3d(&plain.divisor(0)).is_err());
     assert!(x.average_pool3d(&plain.dilation([2, 1, 1])).is_err());
-    let text = numbers(&[4, 4, 4, 2], 1).max_pool3d(&plain).unwrap_err().to_string();
-    assert!(text.starts_with("max_pool3d: needs volumes [N, D, H, W, C], found [4, 4, 4, 2]"), "{text}");
+    let text = numbers(&[4, 4, 2], 1).max_pool3d(&plain).unwrap_err().to_string();
+    assert!(text.starts_with("max_pool3d: needs volumes [N, D, H, W, C], found [4, 4, 2]"), "{text}");
 }

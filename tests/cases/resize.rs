@@ -68,6 +68,7 @@ pub fn all() -> Vec<Case> {
         // Positions far from 0 are rounded, and weights are made of differences of them.
         cases.push(case.slack(512.0).large(many).reference(move |x| naive(method, &x[0], [30, 70])));
     }
+    cases.extend(interpolations());
     cases
 }
 
@@ -80,6 +81,42 @@ fn pixels_that_are_not_finite_stay_where_they_are() {
         let y = x.resize([12, 12], method).unwrap().to_vec::<f64>().unwrap();
         assert!(y[0].is_nan() && (y[143] - 1.0).abs() < 1e-12, "{method:?}");
     }
+}
+
+fn interpolations() -> Vec<Case> {
+    use InterpolateMode::{Area, Cubic, Linear, Nearest, NearestExact};
+    let mut cases = Vec::new();
+    for (mode, aligned, smooth) in [
+        (Nearest, false, false),
+        (NearestExact, false, false),
+        (Area, false, false),
+        (Linear, false, false),
+        (Linear, true, false),
+        (Linear, false, true),
+        (Cubic, false, false),
+        (Cubic, true, false),
+        (Cubic, false, true),
+    ] {
+        let to = Interpolate::to(mode, &[5, 3]).align_corners(aligned).antialias(smooth);
+        let f = move |x: &[kiln_autograd::Var]| x[0].interpolate(&to);
+        let case = Case::new(format!("interpolate {mode:?} {aligned} {smooth}"), vec![numbers(&[2, 3, 7, 2], 1)], f);
+        cases.push(case.slack(64.0));
+        let by = Interpolate::by(mode, &[1.7]).align_corners(aligned).antialias(smooth).channels_first();
+        let f = move |x: &[kiln_autograd::Var]| x[0].interpolate(&by);
+        cases.push(Case::new(format!("interpolate by {mode:?} {aligned} {smooth}"), vec![numbers(&[2, 2, 5], 1)], f));
+    }
+    let middle = Case::new("interpolate aligned", vec![numbers(&[1, 3, 1], 1)], |x| {
+        x[0].interpolate(&Interpolate::to(Linear, &[5]).align_corners(true))
+    });
+    cases.push(
+        middle.reference(|x| {
+            Array::build(&[1, 5, 1], |at| (x[0].values[at[1] / 2] + x[0].values[at[1].div_ceil(2)]) / 2.0)
+        }),
+    );
+    let volume = Interpolate::to(Linear, &[2, 3, 4]).channels_first();
+    cases
+        .push(Case::new("interpolate volumes", vec![numbers(&[1, 2, 3, 2, 3], 1)], move |x| x[0].interpolate(&volume)));
+    cases
 }
 
 #[test]
@@ -98,4 +135,12 @@ fn mistakes_are_errors() {
     assert!(numbers(&[1, 0, 3, 1], 1).resize([2, 2], Resize::Nearest).is_err());
     let text = numbers(&[3, 3, 1], 1).resize([2, 2], Resize::Nearest).unwrap_err().to_string();
     assert!(text.starts_with("resize: needs images [N, H, W, C], found [3, 3, 1]"), "{text}");
+    for (options, part) in [
+        (Interpolate::to(InterpolateMode::Linear, &[2]), "1 lengths or factors do not fit [1, 3, 3, 1]"),
+        (Interpolate::to(InterpolateMode::Linear, &[2, 0]), "a dimension of 3 elements cannot become one of 0"),
+        (Interpolate::by(InterpolateMode::Area, &[0.2, 1.0]), "a dimension of 3 elements cannot become one of 0"),
+    ] {
+        let text = x.interpolate(&options).unwrap_err().to_string();
+        assert!(text.starts_with("interpolate: ") && text.contains(part) && text.contains("resize.rs"), "{text}");
+    }
 }

@@ -27,7 +27,7 @@ pub(super) fn operations() -> Vec<Mistake> {
         "the elements of a view beyond all memory" => { zeros(&[1])?.expand([1 << 46])?.to_vec::<f32>()? }
         "a GPU without its backend" => { zeros(&[1])?.to_device(Device::Cuda(0))? }
         "more elements than the shape holds" => { Tensor::from_vec(vec![1.0, 2.0, 3.0], [2, 2])? }
-        "a convolution of images without a batch" => { zeros(&[8, 8, 3])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())? }
+        "a convolution of an image without channels" => { zeros(&[8, 8])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())? }
         "a convolution with channels at the wrong place" => {
             zeros(&[1, 3, 8, 8])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())?
         }

@@ -20,7 +20,30 @@ macro_rules! families {
         }
     )*};
 }
-families! { cast concat conv cross_entropy einsum elementwise gather matmul pool random recurrent reduce resize scan softmax sort views }
+families! {
+    attention cast columns concat conv cross_entropy einsum elementwise gather losses matmul normalization pool products
+    random recurrent reduce resize sampling scan softmax sort views
+}
+
+/// Linear algebra has no kernels, and says so instead of computing elsewhere.
+#[test]
+fn linalg() {
+    let _shared = crate::beside::shared();
+    let mut refused = 0;
+    for case in cases::linalg::all() {
+        let moved: Vec<Tensor> = case.inputs.iter().map(|x| x.to_device(device()).unwrap()).collect();
+        match values_and_gradients(&case, &moved) {
+            // Norms of sums and powers are made of other operations.
+            Ok(_) => {}
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.kind(), kiln_autograd::ErrorKind::Device, "{}: {error}", case.name);
+                assert!(error.to_string().contains("has no CUDA kernel"), "{}: {error}", case.name);
+            }
+        }
+    }
+    assert!(refused > 50, "{refused}");
+}
 
 fn check_all(cases: Vec<Case>) {
     let _shared = crate::beside::shared();

@@ -145,6 +145,15 @@ impl Error {
         self
     }
 
+    /// As the error of an operation, called at a place, that is made of the one that failed.
+    pub(crate) fn within(mut self, op: &str, at: &'static Location<'static>) -> Error {
+        if self.detail.op != op {
+            self.detail.message = format!("{}: {}", self.detail.op, self.detail.message);
+            op.clone_into(&mut self.detail.op);
+        }
+        self.unplaced().at(at)
+    }
+
     /// The same once more, for whoever asks again. Its cause becomes part of the sentence.
     #[cfg(feature = "cuda")]
     pub(crate) fn again(&self) -> Error {

@@ -6,6 +6,7 @@ mod conv;
 mod cross_entropy;
 mod elementwise;
 mod gather;
+mod linalg;
 mod matmul;
 mod pool;
 mod random;

@@ -1,6 +1,8 @@
 //! What can be computed: one room for each operation or family, holding its value, its kernels and its method.
 
+mod attention;
 mod cast;
+mod columns;
 mod concat;
 pub mod conv;
 mod create;
@@ -8,14 +10,19 @@ mod cross_entropy;
 mod einsum;
 mod elementwise;
 mod gather;
+mod linalg;
+pub mod losses;
 mod matmul;
+mod normalization;
 mod operators;
 pub mod pool;
 pub mod prelude;
+mod products;
 pub mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sampling;
 mod scan;
 mod softmax;
 mod sort;
@@ -24,26 +31,32 @@ mod views;
 mod window;
 
 pub use crate::axes::{Axes, IntoAxes, keep};
+pub use attention::{AttentionOps, AttentionOptions, MultiHead};
 pub use cast::*;
+pub use columns::ColumnOps;
 pub use concat::*;
 pub use conv::{
     Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Conv3dOptions, ConvOps, ConvOptions,
-    Padding,
+    Filters, Padding,
 };
 pub use create::{Between, Create, Diagonal, Steps};
 pub use cross_entropy::*;
 pub use einsum::einsum;
 pub use elementwise::*;
 pub use gather::*;
+pub use linalg::*;
 pub use matmul::{MatMul, MatMulOps};
+pub use normalization::{ChannelNorm, NormalizationOps, RunningStatistics};
 pub use pool::{
-    AveragePool2d, AveragePool2dGrad, Divisor, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions, Pool2dOptions,
-    Pool3dOptions, PoolOps, PoolOptions, Window2d,
+    AdaptivePoolOps, AveragePool2d, AveragePool2dGrad, Divisor, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions,
+    Pool2dOptions, Pool3dOptions, PoolOps, PoolOptions, Window2d,
 };
+pub use products::{ProductOps, multi_dot};
 pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};
 pub use reduce::*;
-pub use resize::{Resize, ResizeOps};
+pub use resize::{Interpolate, InterpolateMode, Resize, ResizeOps};
+pub use sampling::{GridMode, GridPadding, GridSample, SamplingOps};
 pub use scan::*;
 pub use softmax::{Softmax, SoftmaxOps};
 pub use sort::*;
@@ -61,6 +74,7 @@ value::families! {
     CrossEntropyOps
     DropoutOps
     GatherOps
+    LinalgOps
     MatMulOps
     MathOps
     NegationOps

@@ -2,7 +2,7 @@
 
 use super::window::LARGEST;
 use super::{ArithmeticOps, CastOps, GatherOps, Value};
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Error, Result, Shape, Tensor};
 use std::panic::Location;
 
 /// How the pixels between pixels are made up. Pixels are squares around their centres, as in TensorFlow 2 and Keras 3: pixel
@@ -47,6 +47,29 @@ pub trait ResizeOps: Value + CastOps + GatherOps {
         let at = Location::caller();
         resized(self, size, method).map_err(|e| e.unplaced().at(at))
     }
+
+    /// Sequences, images or volumes of another size, by PyTorch's conventions.
+    ///
+    /// # Shapes
+    /// `[N, L, C]`, `[N, H, W, C]` or `[N, D, H, W, C]`, with other lengths between the first dimension and the last; with
+    /// [`channels_first`](Interpolate::channels_first) the channels come before these.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let row = Tensor::new([0.0, 4.0]).reshape([1, 2, 1])?;
+    /// let wide = Interpolate::to(InterpolateMode::Linear, &[3]).align_corners(true);
+    /// assert_eq!(row.interpolate(&wide)?.to_vec::<f64>()?, [0.0, 2.0, 4.0]);
+    /// assert_eq!(row.interpolate(&Interpolate::by(InterpolateMode::Nearest, &[1.5]))?.to_vec::<f64>()?, [0.0, 0.0, 4.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Another rank; not a length or factor for each dimension; a length of 0, before or after.
+    #[track_caller]
+    fn interpolate(&self, options: &Interpolate) -> Result<Self> {
+        let at = Location::caller();
+        interpolated(self, options).map_err(|e| e.within("interpolate", at))
+    }
 }
 impl<V: Value + CastOps + GatherOps> ResizeOps for V {}
 
@@ -82,7 +105,7 @@ fn resized<V: ResizeOps>(x: &V, size: [usize; 2], method: Resize) -> Result<V> {
 }
 
 /// The sum over what each new position sees along an axis, times its weights.
-fn along<V: ResizeOps>(x: &V, axis: isize, seen: &[Vec<(usize, f64)>]) -> Result<V> {
+pub(super) fn along<V: ResizeOps>(x: &V, axis: isize, seen: &[Vec<(usize, f64)>]) -> Result<V> {
     let most = seen.iter().map(Vec::len).max().unwrap_or(0);
     let mut sum: Option<V> = None;
     for tap in 0..most {
@@ -92,7 +115,7 @@ fn along<V: ResizeOps>(x: &V, axis: isize, seen: &[Vec<(usize, f64)>]) -> Result
         let mut part = x.index_select(axis, &x.beside(places)?)?;
         let weights: Vec<f64> = seen.iter().map(|seen| seen.get(tap).map_or(0.0, |tap| tap.1)).collect();
         if weights.iter().any(|&weight| weight != 1.0) {
-            let dims = if axis == 1 { [seen.len(), 1, 1] } else { [1, seen.len(), 1] };
+            let dims = Shape::new(&vec![1; Value::shape(x).rank()])?.with(axis as usize, seen.len());
             let weights = Tensor::from_vec(weights, dims)?.cast(Value::dtype(x))?;
             part = part.mul(&x.beside(weights)?)?;
         }
@@ -153,4 +176,174 @@ fn cubic(distance: f64) -> f64 {
 fn lanczos(distance: f64, radius: f64) -> f64 {
     let angle = std::f64::consts::PI * distance;
     if distance == 0.0 { 1.0 } else { radius * angle.sin() * (angle / radius).sin() / (angle * angle) }
+}
+
+/// How [`ResizeOps::interpolate`] makes up what lies between elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterpolateMode {
+    /// The element `⌊i · n / m⌋` for `i` of `m` new among `n` old ones. The element type stays.
+    Nearest,
+    /// The element `⌊(i + 1/2) · n / m⌋`. The element type stays.
+    NearestExact,
+    /// The two elements around, by their distance; in several dimensions one after the other (bilinear, trilinear).
+    Linear,
+    /// Four elements around, by the cubic of Keys (1981) with `a = -3/4`; with smoothing `a = -1/2`.
+    Cubic,
+    /// The mean of all elements that a new one covers in part.
+    Area,
+}
+
+/// What [`ResizeOps::interpolate`] shall do. Elements are squares around their centres unless their corners are aligned, and
+/// what lies beyond the ends is the last element.
+///
+/// ```
+/// use kiln_tensor::ops::{InterpolateMode, Interpolate};
+/// let options = Interpolate::to(InterpolateMode::Cubic, &[64, 64]).antialias(true).channels_first();
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interpolate {
+    mode: InterpolateMode,
+    lengths: Vec<usize>,
+    factors: Vec<f64>,
+    align_corners: bool,
+    antialias: bool,
+    recompute: bool,
+    channels_first: bool,
+}
+
+impl Interpolate {
+    /// To these lengths.
+    pub fn to(mode: InterpolateMode, lengths: &[usize]) -> Interpolate {
+        let (lengths, factors) = (lengths.to_vec(), Vec::new());
+        let (align_corners, antialias, recompute, channels_first) = (false, false, false, false);
+        Interpolate { mode, lengths, factors, align_corners, antialias, recompute, channels_first }
+    }
+
+    /// To lengths that are so many times the present ones, rounded down. Positions are computed with the factors as they
+    /// are.
+    pub fn by(mode: InterpolateMode, factors: &[f64]) -> Interpolate {
+        Interpolate { factors: factors.to_vec(), ..Interpolate::to(mode, &[]) }
+    }
+
+    /// Whether the first and last elements stay where they are, and the others lie evenly between (linear and cubic).
+    #[must_use]
+    pub fn align_corners(self, align_corners: bool) -> Self {
+        Self { align_corners, ..self }
+    }
+
+    /// Whether what is made smaller is smoothed before (linear and cubic).
+    #[must_use]
+    pub fn antialias(self, antialias: bool) -> Self {
+        Self { antialias, ..self }
+    }
+
+    /// Whether positions are computed with the quotient of the lengths instead of the factor that was given.
+    #[must_use]
+    pub fn recompute_scale_factor(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// Channels before the other dimensions: PyTorch's order.
+    #[must_use]
+    pub fn channels_first(self) -> Self {
+        Self { channels_first: true, ..self }
+    }
+
+    /// What each new element sees along dimension `i` of those that change, of length `from`.
+    fn seen(&self, i: usize, from: usize) -> Result<Vec<Vec<(usize, f64)>>> {
+        let factor = self.factors.get(i).copied();
+        let to = match factor {
+            Some(factor) => (from as f64 * factor).floor() as usize,
+            None => self.lengths[i],
+        };
+        if from == 0 || to == 0 || to > LARGEST {
+            return Err(Error::argument(
+                "interpolate",
+                format!("a dimension of {from} elements cannot become one of {to}"),
+            ));
+        }
+        let scale = factor.filter(|_| !self.recompute).map_or(from as f64 / to as f64, |factor| 1.0 / factor);
+        // PyTorch computes these positions in single precision.
+        let nearest = |o: usize, shift: f32| vec![((((o as f32) + shift) * scale as f32).floor() as usize, 1.0)];
+        let (aligned, last) = (self.align_corners, from - 1);
+        let step = if aligned && to > 1 { last as f64 / (to - 1) as f64 } else { scale };
+        let centre = |o: usize| match aligned {
+            true if to > 1 => o as f64 * step,
+            true => 0.0,
+            false => (o as f64 + 0.5) * scale - 0.5,
+        };
+        let one = |o: usize| match (self.mode, self.antialias) {
+            (InterpolateMode::Nearest, _) => nearest(o, 0.0),
+            (InterpolateMode::NearestExact, _) => nearest(o, 0.5),
+            (InterpolateMode::Area, _) => {
+                let (start, end) = stretch(o, from, to);
+                (start..end).map(|i| (i, 1.0 / (end - start) as f64)).collect()
+            }
+            (InterpolateMode::Linear, true) => smoothed(from, o, step, 1.0, |d| 1.0 - d),
+            (InterpolateMode::Cubic, true) => smoothed(from, o, step, 2.0, cubic),
+            (InterpolateMode::Linear, false) => taps(centre(o).max(0.0), &[|t| 1.0 - t, |t| t], 0),
+            (InterpolateMode::Cubic, false) => {
+                let curve = [|t| sharp(1.0 + t), |t| sharp(t), |t| sharp(1.0 - t), |t| sharp(2.0 - t)];
+                taps(centre(o), &curve, -1)
+            }
+        };
+        // What lies beyond the ends is the last element.
+        let inside = |seen: Vec<(usize, f64)>| seen.into_iter().map(|(i, weight)| (i.min(last), weight)).collect();
+        Ok((0..to).map(|o| inside(one(o))).collect())
+    }
+}
+
+/// The elements around a position with the weights that functions make of how far it lies behind one; before the first
+/// element is the first.
+fn taps(position: f64, weights: &[fn(f64) -> f64], first: isize) -> Vec<(usize, f64)> {
+    let (below, part) = (position.floor(), position - position.floor());
+    let place = |i: usize| (below as isize + first + i as isize).max(0).unsigned_abs();
+    weights.iter().enumerate().map(|(i, weight)| (place(i), weight(part))).collect()
+}
+
+/// The elements under a curve that is as many times wider as the new elements are.
+fn smoothed(from: usize, o: usize, step: f64, radius: f64, weight: fn(f64) -> f64) -> Vec<(usize, f64)> {
+    let (wide, centre) = (step.max(1.0), step * (o as f64 + 0.5));
+    let reach = radius * wide;
+    let first = (centre - reach + 0.5).max(0.0) as usize;
+    let end = ((centre + reach + 0.5) as usize).min(from);
+    let distance = |i: usize| ((i as f64 - centre + 0.5) / wide).abs();
+    let curve = |i: usize| if distance(i) < radius { weight(distance(i)) } else { 0.0 };
+    let sum: f64 = (first..end).map(curve).sum();
+    (first..end).map(|i| (i, if sum == 0.0 { 0.0 } else { curve(i) / sum })).collect()
+}
+
+/// Cubic convolution with `a = -3/4`.
+fn sharp(distance: f64) -> f64 {
+    let d = distance;
+    if d < 1.0 { (1.25 * d - 2.25) * d * d + 1.0 } else { ((-0.75 * d + 3.75) * d - 6.0) * d + 3.0 }
+}
+
+/// The first element of stretch `o` of the `to` that cover `from` elements, and the one after its last: neighbours share an
+/// element where lengths do not divide.
+pub(super) fn stretch(o: usize, from: usize, to: usize) -> (usize, usize) {
+    (o * from / to, ((o + 1) * from).div_ceil(to))
+}
+
+fn interpolated<V: ResizeOps>(x: &V, options: &Interpolate) -> Result<V> {
+    let shape = *Value::shape(x);
+    let given = options.lengths.len().max(options.factors.len());
+    if !(3..=5).contains(&shape.rank()) || given + 2 != shape.rank() {
+        let text = format!("{given} lengths or factors do not fit {shape}");
+        let help = "give one for each dimension but the first and that of the channels";
+        return Err(Error::shape("interpolate", text).help(help));
+    }
+    let whole = matches!(options.mode, InterpolateMode::Nearest | InterpolateMode::NearestExact);
+    let dtype = if whole { Value::dtype(x) } else { Value::dtype(x).to_float() };
+    let is_half = matches!(dtype, DType::F16 | DType::BF16) && !whole;
+    let mut y = x.cast(if is_half { DType::F32 } else { dtype })?;
+    let first = if options.channels_first { 2 } else { 1 };
+    for i in 0..given {
+        let seen = options.seen(i, shape[first + i])?;
+        // Where each sees itself alone there is nothing to do.
+        if seen.len() != shape[first + i] || seen.iter().enumerate().any(|(o, seen)| seen[..] != [(o, 1.0)]) {
+            y = along(&y, (first + i) as isize, &seen)?;
+        }
+    }
+    y.cast(dtype)
 }

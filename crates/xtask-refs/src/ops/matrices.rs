@@ -1,13 +1,11 @@
-//! Products of matrices and vectors.
+//! Products of matrices and vectors, and linear algebra.
 
 use super::Row;
 use super::call::{Call, one};
-use crate::Stop;
-use kiln::autograd::Var;
 use kiln::autograd::ops::*;
 
 pub(super) fn row(op: &str) -> Option<Row> {
-    products(op).or_else(|| sums(op)).or_else(|| layers(op))
+    products(op).or_else(|| sums(op)).or_else(|| algebra(op))
 }
 
 fn products(op: &str) -> Option<Row> {
@@ -16,104 +14,103 @@ fn products(op: &str) -> Option<Row> {
         "mm" | "bmm" => |c| one(c.x()?.matmul(&c.var("mat2")?)),
         "mv" => |c| one(c.x()?.matmul(&c.var("vec")?)),
         "dot" | "vdot" => |c| one(c.x()?.matmul(&c.maybe("tensor")?.map_or_else(|| c.var("other"), Ok)?)),
-        "outer" | "ger" => |c| one(c.x()?.unsqueeze(1)?.mul(&c.var("vec2")?)),
-        "inner" => |c| {
-            let (a, b) = (c.x()?, c.var("other")?);
-            match a.shape().rank().min(b.shape().rank()) {
-                0 => one(a.mul(&b)),
-                _ if b.shape().rank() == 1 => one(a.matmul(&b)),
-                // Every row of the one with every row of the other.
-                _ => {
-                    let (rows, columns) = (*a.shape(), *b.shape());
-                    let n = rows[rows.rank() - 1];
-                    let flat = |x: &Var, dims: &[usize]| x.reshape([dims[..dims.len() - 1].iter().product(), n]);
-                    let y = flat(&a, &rows)?.matmul(&flat(&b, &columns)?.t()?)?;
-                    one(y.reshape([&rows[..rows.rank() - 1], &columns[..columns.rank() - 1]].concat()))
-                }
-            }
-        },
-        "linalg.multi_dot" => |c| {
-            let all = c.vars("tensors")?;
-            let mut y = all[0].clone();
-            for x in &all[1..] {
-                y = y.matmul(x)?;
-            }
-            Ok(vec![y])
-        },
-        "kron" => |c| {
-            let (a, b) = (c.x()?, c.var("other")?);
-            let rank = a.shape().rank().max(b.shape().rank());
-            let dims = |x: &Var| [vec![1; rank - x.shape().rank()], x.shape().to_vec()].concat();
-            let (p, q) = (dims(&a), dims(&b));
-            let between = |d: &[usize], first: bool| -> Vec<usize> {
-                d.iter().flat_map(|&d| if first { [d, 1] } else { [1, d] }).collect()
-            };
-            let y = a.reshape(between(&p, true))?.mul(&b.reshape(between(&q, false))?)?;
-            one(y.reshape(p.iter().zip(&q).map(|(p, q)| p * q).collect::<Vec<_>>()))
-        },
+        "outer" | "ger" => |c| one(c.x()?.outer(&c.var("vec2")?)),
+        "inner" => |c| one(c.x()?.inner(&c.var("other")?)),
+        "tensordot" => |c| one(c.var("a")?.tensordot(&c.var("b")?, &met(c, 0)?, &met(c, 1)?)),
+        "linalg.multi_dot" => |c| one(multi_dot(&c.vars("tensors")?.iter().collect::<Vec<_>>())),
+        "kron" => |c| one(c.x()?.kron(&c.var("other")?)),
         "cross" | "linalg.cross" => |c| {
-            let (a, b) = (c.x()?, c.var("other")?);
-            let dim = match c.get("dim") {
-                Some(_) => c.int("dim")?,
-                None => a.shape().iter().position(|&d| d == 3).unwrap_or(0) as isize,
-            };
-            let turned = |x: &Var, by: usize| -> Result<Var, Stop> {
-                Ok(x.index_select(dim, &super::call::positions((0..3).map(|i| (i + by) % 3))?)?)
-            };
-            one(turned(&a, 1)?.mul(&turned(&b, 2)?)?.sub(&turned(&a, 2)?.mul(&turned(&b, 1)?)?))
+            let a = c.x()?;
+            let first = a.shape().iter().position(|&d| d == 3).unwrap_or(0) as isize;
+            one(a.cross(&c.var("other")?, c.int_or("dim", first)?))
         },
-        "cdist" => |c| {
-            let (a, b) = (c.var("x1")?.unsqueeze(-2)?, c.var("x2")?.unsqueeze(-3)?);
-            one(a.sub(&b)?.norm(c.number_or("p", 2.0)?, -1))
-        },
+        "cdist" => |c| one(c.var("x1")?.cdist(&c.var("x2")?, c.number_or("p", 2.0)?)),
+        "matrix_power" | "linalg.matrix_power" => |c| one(matrix(c)?.matrix_power(c.int("n")? as i32)),
         _ => return None,
     })
 }
 
-/// `beta · input + alpha · product`.
-fn plus(c: &Call, product: Var) -> Result<Vec<Var>, Stop> {
-    let scaled = |x: Var, name: &str| -> Result<Var, Stop> {
-        let factor = c.number_or(name, 1.0)?;
-        Ok(if factor == 1.0 { x } else { x.mul(factor)? })
-    };
-    one(scaled(c.x()?, "beta")?.add(&scaled(product, "alpha")?))
+/// The axes of the first or second operand that meet: from a list for each, or so many last and first ones.
+fn met(c: &Call, operand: usize) -> Result<Vec<isize>, crate::Stop> {
+    if let Some(lists) = c.get("dims").and_then(|dims| dims.as_array()).map(Vec::as_slice) {
+        let list = lists.get(operand).and_then(crate::files::numbers).unwrap_or_default();
+        return Ok(list.into_iter().map(|axis| axis as isize).collect());
+    }
+    let count = c.int_or("dims", 2)?;
+    Ok(if operand == 0 { (-count..0).collect() } else { (0..count).collect() })
+}
+
+/// The factors of a sum with a product.
+fn factors(c: &Call) -> Result<(f64, f64), crate::Stop> {
+    Ok((c.number_or("beta", 1.0)?, c.number_or("alpha", 1.0)?))
 }
 
 fn sums(op: &str) -> Option<Row> {
     Some(match op {
-        "addmm" => |c| plus(c, c.var("mat1")?.matmul(&c.var("mat2")?)?),
-        "addmv" => |c| plus(c, c.var("mat")?.matmul(&c.var("vec")?)?),
-        "baddbmm" => |c| plus(c, c.var("batch1")?.matmul(&c.var("batch2")?)?),
-        "addbmm" => |c| plus(c, c.var("batch1")?.matmul(&c.var("batch2")?)?.sum(0)?),
-        "addr" => |c| plus(c, c.var("vec1")?.unsqueeze(1)?.mul(&c.var("vec2")?)?),
-        "einsum" => |c| {
-            let operands = c.vars("operands")?;
-            one(einsum(c.word("equation"), &operands.iter().collect::<Vec<_>>()))
+        "addmm" => |c| {
+            let (beta, alpha) = factors(c)?;
+            one(c.x()?.addmm(&c.var("mat1")?, &c.var("mat2")?, beta, alpha))
+        },
+        "addmv" => |c| {
+            let (beta, alpha) = factors(c)?;
+            one(c.x()?.addmv(&c.var("mat")?, &c.var("vec")?, beta, alpha))
+        },
+        "baddbmm" => |c| {
+            let (beta, alpha) = factors(c)?;
+            one(c.x()?.baddbmm(&c.var("batch1")?, &c.var("batch2")?, beta, alpha))
+        },
+        "addbmm" => |c| {
+            let (beta, alpha) = factors(c)?;
+            one(c.x()?.addbmm(&c.var("batch1")?, &c.var("batch2")?, beta, alpha))
+        },
+        "addr" => |c| {
+            let (beta, alpha) = factors(c)?;
+            one(c.x()?.addr(&c.var("vec1")?, &c.var("vec2")?, beta, alpha))
+        },
+        "einsum" => |c| one(einsum(c.word("equation"), &c.vars("operands")?.iter().collect::<Vec<_>>())),
+        "nn.functional.linear" => |c| one(c.x()?.linear(&c.var("weight")?, c.maybe("bias")?.as_ref())),
+        "nn.functional.bilinear" => |c| {
+            let bias = c.maybe("bias")?;
+            one(c.var("input1")?.bilinear(&c.var("input2")?, &c.var("weight")?, bias.as_ref()))
         },
         _ => return None,
     })
 }
 
-fn layers(op: &str) -> Option<Row> {
+fn algebra(op: &str) -> Option<Row> {
+    let op = op.strip_prefix("linalg.").unwrap_or(op);
     Some(match op {
-        "nn.functional.linear" => |c| {
-            let w = c.var("weight")?;
-            let y = if w.shape().rank() == 2 { c.x()?.matmul(&w.t()?)? } else { c.x()?.matmul(&w)? };
-            match c.maybe("bias")? {
-                Some(bias) => one(y.add(&bias)),
-                None => Ok(vec![y]),
-            }
+        "solve" => |c| one(c.var("A")?.solve(&c.var("B")?)),
+        "solve_triangular" => |c| {
+            let triangle = if c.flag("upper") { Triangle::Upper } else { Triangle::Lower };
+            let a = matrix(c)?;
+            one(a.solve_triangular(&c.var("B")?, triangle, c.flag("unitriangular")))
         },
-        "nn.functional.bilinear" => |c| {
-            let (a, b, w) = (c.var("input1")?, c.var("input2")?, c.var("weight")?);
-            // For each output the sum over all pairs of features.
-            let products = a.unsqueeze(-2)?.unsqueeze(-1)?.mul(&b.unsqueeze(-2)?.unsqueeze(-3)?.mul(&w)?)?;
-            let y = products.sum([-2, -1])?;
-            match c.maybe("bias")? {
-                Some(bias) => one(y.add(&bias)),
-                None => Ok(vec![y]),
-            }
+        "inv" | "inverse" => |c| one(matrix(c)?.inv()),
+        "det" => |c| one(matrix(c)?.det()),
+        "slogdet" => |c| Ok(<[_; 2]>::from(matrix(c)?.slogdet()?).to_vec()),
+        "logdet" => |c| Ok(vec![matrix(c)?.slogdet()?.1]),
+        "cholesky" => |c| one(matrix(c)?.cholesky(if c.flag("upper") { Triangle::Upper } else { Triangle::Lower })),
+        "qr" => |c| Ok(<[_; 2]>::from(matrix(c)?.qr()?).to_vec()),
+        "eigh" => |c| Ok(<[_; 2]>::from(matrix(c)?.eigh()?).to_vec()),
+        "eigvalsh" => |c| Ok(vec![matrix(c)?.eigh()?.0]),
+        "svd" => |c| Ok(<[_; 3]>::from(matrix(c)?.svd()?).to_vec()),
+        "svdvals" => |c| Ok(vec![matrix(c)?.svd()?.1]),
+        "pinv" => |c| one(matrix(c)?.pinv(c.get("rtol").or(c.get("rcond")).and_then(|value| value.as_f64()))),
+        "lstsq" => |c| one(matrix(c)?.lstsq(&c.var("B")?)),
+        "matrix_norm" => |c| {
+            let norm = match c.word("ord") {
+                "nuc" => MatrixNorm::Nuclear,
+                _ if c.get("ord").is_none_or(|ord| ord.is_string()) => MatrixNorm::Frobenius,
+                _ => MatrixNorm::Order(c.number("ord")?),
+            };
+            one(matrix(c)?.matrix_norm(norm, c.flag("keepdim")))
         },
         _ => return None,
     })
+}
+
+/// The only matrix of a call: `A`, or `input`.
+fn matrix(c: &Call) -> Result<kiln::autograd::Var, crate::Stop> {
+    c.maybe("A")?.map_or_else(|| c.x(), Ok)
 }

@@ -1,134 +1,78 @@
 //! Normalizations, dropout where it does nothing or everything, attention, recurrent cells.
 
 use super::Row;
-use super::call::{Call, constant, one};
-use super::shapes::axis;
+use super::call::{Call, one};
 use crate::Stop;
 use kiln::autograd::ops::*;
-use kiln::autograd::{DType, Tensor, Var};
+use kiln::autograd::{DType, Var};
 
 pub(super) fn row(op: &str) -> Option<Row> {
     scaled(op).or_else(|| others(op)).or_else(|| recurrent(op))
 }
 
-/// `x · weight + bias`, each broadcast from `dims`.
-fn affine(c: &Call, x: Var, dims: &[usize]) -> Result<Var, Stop> {
-    let x = match c.maybe("weight")? {
-        Some(weight) => x.mul(&weight.reshape(dims)?)?,
-        None => x,
+/// A normalization of channels, which are in dimension 1.
+fn by_channel(
+    c: &Call,
+    training: &str,
+    normalize: impl Fn(&Var, Option<&RunningStatistics<Var>>, bool, &ChannelNorm<'_, Var>) -> Normalized,
+) -> Result<Vec<Var>, Stop> {
+    let (x, weight, bias) = (c.x()?, c.maybe("weight")?, c.maybe("bias")?);
+    let running = match (c.maybe("running_mean")?, c.maybe("running_var")?) {
+        (Some(mean), Some(variance)) => Some(RunningStatistics { mean, variance }),
+        _ => None,
     };
-    match c.maybe("bias")? {
-        Some(bias) => Ok(x.add(&bias.reshape(dims)?)?),
-        None => Ok(x),
+    let options = ChannelNorm {
+        axis: if x.shape().rank() < 2 { 0 } else { 1 },
+        weight: weight.as_ref(),
+        bias: bias.as_ref(),
+        eps: c.number_or("eps", 1e-5)?,
+        momentum: c.number_or("momentum", 0.1)?,
+    };
+    let training = c.get(training).map_or(training == "use_input_stats", |flag| flag == true);
+    let (y, after) = normalize(&x, running.as_ref(), training, &options)?;
+    if let Some(after) = after {
+        c.mutate("running_mean", &after.mean);
+        c.mutate("running_var", &after.variance);
     }
+    Ok(vec![y])
 }
 
-/// `(x - mean) / √(variance + ε)` over some axes.
-fn standardized(x: &Var, axes: &[isize], eps: f64) -> Result<Var, Stop> {
-    let centered = x.sub(&x.mean(keep(axes))?)?;
-    Ok(centered.mul(&x.var(keep(axes), 0.0)?.add(eps)?.rsqrt()?)?)
-}
+type Normalized = kiln::autograd::Result<(Var, Option<RunningStatistics<Var>>)>;
 
-/// `running` moved towards `batch`.
-fn moved(c: &Call, name: &str, batch: &Var) -> Result<(), Stop> {
-    if let Some(running) = c.maybe(name)? {
-        let momentum = c.number_or("momentum", 0.1)?;
-        c.mutate(name, &running.mul(1.0 - momentum)?.add(&batch.mul(momentum)?)?);
-    }
-    Ok(())
-}
-
-/// Dimensions of ones but for the channels.
-fn channels(x: &Var) -> Vec<usize> {
-    let mut dims = vec![1; x.shape().rank()];
-    if dims.len() < 2 {
-        return x.shape().to_vec();
-    }
-    dims[1] = x.shape()[1];
-    dims
+fn lengths(c: &Call) -> Result<Vec<usize>, Stop> {
+    Ok(c.ints("normalized_shape")?.into_iter().map(|d| d as usize).collect())
 }
 
 fn scaled(op: &str) -> Option<Row> {
     Some(match op {
-        "nn.functional.batch_norm" => |c| {
-            let (x, eps) = (c.x()?, c.number_or("eps", 1e-5)?);
-            let dims = channels(&x);
-            let y = match c.flag("training") {
-                true => {
-                    let axes: Vec<isize> = (0..x.shape().rank() as isize).filter(|&a| a != 1).collect();
-                    moved(c, "running_mean", &x.mean(&axes)?)?;
-                    moved(c, "running_var", &x.var(&axes, 1.0)?)?;
-                    standardized(&x, &axes, eps)?
-                }
-                false => {
-                    let (mean, var) = (c.var("running_mean")?.reshape(&dims)?, c.var("running_var")?.reshape(&dims)?);
-                    x.sub(&mean)?.mul(&var.add(eps)?.rsqrt()?)?
-                }
-            };
-            Ok(vec![affine(c, y, &dims)?])
-        },
-        "nn.functional.instance_norm" => |c| {
-            let x = c.x()?;
-            let axes: Vec<isize> = (2..x.shape().rank() as isize).collect();
-            moved(c, "running_mean", &x.mean(&axes)?.mean(0)?)?;
-            moved(c, "running_var", &x.var(&axes, 1.0)?.mean(0)?)?;
-            let y = standardized(&x, &axes, c.number_or("eps", 1e-5)?)?;
-            Ok(vec![affine(c, y, &channels(&x))?])
+        "nn.functional.batch_norm" => |c| by_channel(c, "training", Var::batch_norm),
+        "nn.functional.instance_norm" => |c| by_channel(c, "use_input_stats", Var::instance_norm),
+        "nn.functional.group_norm" => |c| {
+            let groups = c.int("num_groups")? as usize;
+            by_channel(c, "training", |x, _, _, options| Ok((x.group_norm(groups, options)?, None)))
         },
         "nn.functional.layer_norm" => |c| {
-            let (x, dims) = (c.x()?, c.ints("normalized_shape")?);
-            let axes: Vec<isize> = (1..=dims.len() as isize).map(|a| -a).collect();
-            let dims: Vec<usize> = dims.into_iter().map(|d| d as usize).collect();
-            Ok(vec![affine(c, standardized(&x, &axes, c.number_or("eps", 1e-5)?)?, &dims)?])
-        },
-        "nn.functional.group_norm" => |c| {
-            let (x, groups) = (c.x()?, c.int("num_groups")? as usize);
-            let split = x.unflatten(1, &[groups, x.shape()[1] / groups])?;
-            let axes: Vec<isize> = (2..split.shape().rank() as isize).collect();
-            let y = standardized(&split, &axes, c.number_or("eps", 1e-5)?)?.reshape(x.shape())?;
-            Ok(vec![affine(c, y, &channels(&x))?])
+            let (weight, bias, eps) = (c.maybe("weight")?, c.maybe("bias")?, c.number_or("eps", 1e-5)?);
+            one(c.x()?.layer_norm(&lengths(c)?, weight.as_ref(), bias.as_ref(), eps))
         },
         "nn.functional.rms_norm" => |c| {
-            let (x, dims) = (c.x()?, c.ints("normalized_shape")?);
-            let axes: Vec<isize> = (1..=dims.len() as isize).map(|a| -a).collect();
-            let dims: Vec<usize> = dims.into_iter().map(|d| d as usize).collect();
-            let smallest = if x.dtype() == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
-            let y = x.mul(&x.square()?.mean(keep(&axes))?.add(c.number_or("eps", smallest)?)?.rsqrt()?)?;
-            Ok(vec![affine(c, y, &dims)?])
+            let eps = c.get("eps").map(|_| c.number("eps")).transpose()?;
+            one(c.x()?.rms_norm(&lengths(c)?, c.maybe("weight")?.as_ref(), eps))
         },
+        "nn.functional.local_response_norm" => |c| {
+            let (alpha, beta, k) = (c.number_or("alpha", 1e-4)?, c.number_or("beta", 0.75)?, c.number_or("k", 1.0)?);
+            one(c.x()?.local_response_norm(c.int("size")? as usize, 1, alpha, beta, k))
+        },
+        "nn.functional.normalize" => {
+            |c| one(c.x()?.normalize(c.number_or("p", 2.0)?, c.int_or("dim", 1)?, c.number_or("eps", 1e-12)?))
+        }
+        "renorm" => |c| one(c.x()?.renorm(c.number("p")?, c.int("dim")?, c.number("maxnorm")?)),
         _ => return None,
     })
 }
 
 fn others(op: &str) -> Option<Row> {
     Some(match op {
-        "nn.functional.local_response_norm" => |c| {
-            let (x, size) = (c.x()?, c.int("size")? as usize);
-            // A mean of squares over neighbouring channels, zeros beyond the ends included.
-            let mut pairs = vec![(0, 0); x.shape().rank()];
-            pairs[1] = ((size / 2) as isize, ((size - 1) / 2) as isize);
-            let wide = x.square()?.pad(&pairs, 0.0)?;
-            let count = x.shape()[1];
-            let mut sum = wide.stride(1, Stride { start: 0, length: count, step: 1 })?;
-            for start in 1..size {
-                sum = sum.add(&wide.stride(1, Stride { start, length: count, step: 1 })?)?;
-            }
-            let scale = sum.mul(c.number_or("alpha", 1e-4)? / size as f64)?.add(c.number_or("k", 1.0)?)?;
-            one(x.div(&scale.pow(c.number_or("beta", 0.75)?)?))
-        },
-        "nn.functional.normalize" => |c| {
-            let x = c.x()?;
-            let norm = x.norm(c.number_or("p", 2.0)?, keep(c.int_or("dim", 1)?))?;
-            one(x.div(&norm.clamp(c.number_or("eps", 1e-12)?, f64::INFINITY)?))
-        },
-        "renorm" => |c| {
-            let (x, dim) = (c.x()?, c.int("dim")?);
-            let dim = axis(&x, dim);
-            let axes: Vec<isize> = (0..x.shape().rank()).filter(|&a| a != dim).map(|a| a as isize).collect();
-            let (norm, most) = (x.norm(c.number("p")?, keep(&axes))?, c.number("maxnorm")?);
-            let scale = constant(most, &x).div(&norm.add(1e-7)?)?;
-            one(x.mul(&norm.gt(most)?.select(&scale, &constant(1.0, &x))?))
-        },
         "nn.functional.dropout"
         | "nn.functional.dropout1d"
         | "nn.functional.dropout2d"
@@ -140,79 +84,42 @@ fn others(op: &str) -> Option<Row> {
                 _ => Stop::unsupported("dropout by PyTorch's random numbers"),
             }
         },
-        "nn.functional.scaled_dot_product_attention" => |c| Ok(vec![attention(c)?]),
+        "nn.functional.scaled_dot_product_attention" => |c| {
+            let mask = c.maybe("attn_mask")?;
+            let scale = c.get("scale").map(|_| c.number("scale")).transpose()?;
+            let options = AttentionOptions { mask: mask.as_ref(), causal: c.flag("is_causal"), scale };
+            one(c.var("query")?.scaled_dot_product_attention(&c.var("key")?, &c.var("value")?, &options))
+        },
         "custom.multi_head_attention" => multi_head,
         _ => return None,
     })
 }
 
-/// A mask of truths as numbers to add: 0 where it holds, else -∞.
-fn as_bias(mask: &Var, holds: bool, like: &Var) -> Result<Var, Stop> {
-    if mask.dtype() != DType::Bool {
-        return Ok(mask.clone());
-    }
-    let (open, shut) = (constant(0.0, like), constant(f64::NEG_INFINITY, like));
-    Ok(if holds { mask.select(&open, &shut)? } else { mask.select(&shut, &open)? })
-}
-
-/// Keys or values of which each head serves a group of the queries' heads, repeated for each of the group.
-fn for_heads_of(q: &Var, x: Var) -> Result<Var, Stop> {
-    let rank = x.shape().rank();
-    if rank < 3 || q.shape().rank() != rank || q.shape()[rank - 3] == x.shape()[rank - 3] {
-        return Ok(x);
-    }
-    let group = q.shape()[rank - 3] / x.shape()[rank - 3].max(1);
-    let mut dims = x.shape().to_vec();
-    dims.insert(rank - 2, group);
-    Ok(x.unsqueeze(-3)?.expand(dims)?.flatten(-4, -3)?)
-}
-
-fn attention(c: &Call) -> Result<Var, Stop> {
-    let (q, k, v) = (c.var("query")?, c.var("key")?, c.var("value")?);
-    let (k, v) = (for_heads_of(&q, k)?, for_heads_of(&q, v)?);
-    let width = q.shape()[q.shape().rank() - 1] as f64;
-    let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul(c.number_or("scale", 1.0 / width.sqrt())?)?;
-    let [rows, columns] = [q.shape()[q.shape().rank() - 2], k.shape()[k.shape().rank() - 2]];
-    if c.flag("is_causal") {
-        let mask = (0..rows * columns).map(|i| i % columns <= i / columns).collect::<Vec<bool>>();
-        scores = scores.add(&as_bias(&Var::new(Tensor::from_vec(mask, [rows, columns])?), true, &q)?)?;
-    }
-    if let Some(mask) = c.maybe("attn_mask")? {
-        scores = scores.add(&as_bias(&mask, true, &q)?)?;
-    }
-    let open = scores.detach().gt(f64::NEG_INFINITY)?.any(keep(-1))?;
-    // A row that may look at nothing sees nothing.
-    let weights = open.select(&open.select(&scores, &constant(0.0, &q))?.softmax(-1)?, &constant(0.0, &q))?;
-    Ok(weights.matmul(&v)?)
+/// A mask that says what is hidden as one that says what is seen.
+fn seen(c: &Call, name: &str) -> Result<Option<Var>, Stop> {
+    Ok(match c.maybe(name)? {
+        Some(mask) if mask.dtype() == DType::Bool => Some(mask.logical_not()?),
+        mask => mask,
+    })
 }
 
 fn multi_head(c: &Call) -> Result<Vec<Var>, Stop> {
-    let (q, k, v) = (c.var("query")?, c.var("key")?, c.var("value")?);
-    let (width, heads) = (q.shape()[2], c.int("num_heads")? as usize);
-    let weights = c.var("in_proj_weight")?.split(&[width; 3], 0)?;
-    let biases = c.maybe("in_proj_bias")?.map(|b| b.split(&[width; 3], 0)).transpose()?;
-    let project = |x: &Var, i: usize| -> Result<Var, Stop> {
-        let y = x.matmul(&weights[i].t()?)?;
-        let y = if let Some(biases) = &biases { y.add(&biases[i])? } else { y };
-        // [B, T, heads · D] as [B, heads, T, D].
-        Ok(y.unflatten(-1, &[heads, width / heads])?.transpose(1, 2)?)
+    let (mask, key_mask) = (seen(c, "attn_mask")?, seen(c, "key_padding_mask")?);
+    let (in_bias, out_bias) = (c.maybe("in_proj_bias")?, c.maybe("out_proj_bias")?);
+    let projections = MultiHead {
+        heads: c.int("num_heads")? as usize,
+        in_weight: &c.var("in_proj_weight")?,
+        in_bias: in_bias.as_ref(),
+        out_weight: &c.var("out_proj_weight")?,
+        out_bias: out_bias.as_ref(),
+        key_mask: key_mask.as_ref(),
     };
-    let (q, k, v) = (project(&q, 0)?, project(&k, 1)?, project(&v, 2)?);
-    let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul(1.0 / ((width / heads) as f64).sqrt())?;
-    if let Some(mask) = c.maybe("attn_mask")? {
-        scores = scores.add(&as_bias(&mask, false, &q)?)?;
-    }
-    if let Some(mask) = c.maybe("key_padding_mask")? {
-        scores = scores.add(&as_bias(&mask, false, &q)?.unsqueeze(1)?.unsqueeze(1)?)?;
-    }
-    let weights = scores.softmax(-1)?;
-    let y = weights.matmul(&v)?.transpose(1, 2)?.flatten(2, 3)?;
-    let y = y.matmul(&c.var("out_proj_weight")?.t()?)?;
-    let y = if let Some(bias) = c.maybe("out_proj_bias")? { y.add(&bias)? } else { y };
+    let options = AttentionOptions { mask: mask.as_ref(), ..AttentionOptions::default() };
+    let (y, shares) = c.var("query")?.multi_head_attention(&c.var("key")?, &c.var("value")?, &projections, &options)?;
     Ok(match (c.flag("need_weights"), c.flag("average_attn_weights")) {
         (false, _) => vec![y],
-        (true, true) => vec![y, weights.mean(1)?],
-        (true, false) => vec![y, weights],
+        (true, true) => vec![y, shares.mean(1)?],
+        (true, false) => vec![y, shares],
     })
 }
 

@@ -11,7 +11,7 @@ mod volumes;
 mod windows;
 
 pub use options::{Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, Padding};
-pub use surface::ConvOps;
+pub use surface::{ConvOps, Filters};
 
 use crate::cpu::single::in_float;
 use crate::ops::window::{LARGEST, reach};

@@ -4,11 +4,12 @@ use super::{
     Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv3dOptions, ConvOptions, Padding, order, volumes,
 };
 use crate::ops::window::reach;
-use crate::ops::{Apply, CastOps, Concat, Value, ViewOps};
+use crate::ops::{Apply, ArithmeticOps, CastOps, Concat, Value, ViewOps};
 use crate::{Error, Result, Shape};
 use std::panic::Location;
 
-/// Convolutions.
+/// Convolutions. The weights can come with a bias for each channel of the output, which is added: `x.conv2d((&w, &b), …)`.
+/// An input without the first dimension is a batch of one, and its result has none either.
 pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad> {
     /// Each window of the images times the weights: the cross-correlation that deep learning calls convolution.
     ///
@@ -31,12 +32,9 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
     /// Shapes that do not fit each other, a kernel that does not fit the image, a stride, dilation or number of groups
     /// of 0.
     #[track_caller]
-    fn conv2d(&self, weight: &Self, options: &Conv2dOptions) -> Result<Self> {
-        let (x, w) = operands("conv2d", self, weight, options)?;
-        let (from, kernel) = (*Value::shape(&x), *Value::shape(&w));
-        let reach = reach([kernel[0], kernel[1]], options.dilation);
-        let conv = resolved(options, options.padding.resolve([from[1], from[2]], reach, options.stride));
-        channels_back(Self::apply_one(conv, &[&x, &w])?, options)
+    fn conv2d(&self, weight: impl Filters<Self>, options: &Conv2dOptions) -> Result<Self> {
+        let at = Location::caller();
+        biased(self, weight, options, |x, w| conv2d(x, w, options)).map_err(|e| e.within("conv2d", at))
     }
 
     /// The transposed convolution: the gradient of [`ConvOps::conv2d`] with respect to its input, as an operation of its
@@ -52,14 +50,15 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
     /// # Errors
     /// As [`ConvOps::conv2d`]; an output padding that is not smaller than stride or dilation; an output of no pixels.
     #[track_caller]
-    fn conv2d_transpose(&self, weight: &Self, options: &Conv2dOptions, output_padding: [usize; 2]) -> Result<Self> {
-        let (x, w) = operands("conv2d_transpose", self, weight, options)?;
-        let Enlarged { padding, input, beyond: [down, across] } =
-            Enlarged::new("conv2d_transpose", &x, &w, options, output_padding)?;
-        let op = Conv2dInputGrad { conv: resolved(options, padding), input };
-        let y = Self::apply_one(op, &[&x, &w]).map_err(|e| e.renamed("conv2d_input_grad", "conv2d_transpose"))?;
-        let y = if [down, across] == [0, 0] { y } else { y.pad(&[(0, 0), (0, down), (0, across), (0, 0)], 0.0)? };
-        channels_back(y, options)
+    fn conv2d_transpose(
+        &self,
+        weight: impl Filters<Self>,
+        options: &Conv2dOptions,
+        output_padding: [usize; 2],
+    ) -> Result<Self> {
+        let at = Location::caller();
+        biased(self, weight, options, |x, w| conv2d_transpose(x, w, options, output_padding))
+            .map_err(|e| e.within("conv2d_transpose", at))
     }
 
     /// [`ConvOps::conv2d`] along one dimension.
@@ -71,14 +70,9 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
     /// # Errors
     /// As [`ConvOps::conv2d`].
     #[track_caller]
-    fn conv1d(&self, weight: &Self, options: &Conv1dOptions) -> Result<Self> {
-        let (x, w) = (*Value::shape(self), *Value::shape(weight));
-        if x.rank() != 3 || w.rank() != 3 {
-            return Err(wrong_rank("conv1d", x, w, options));
-        }
-        let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
-        let y = self.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat());
-        y.map_err(|e| e.renamed("conv2d", "conv1d"))?.squeeze(image)
+    fn conv1d(&self, weight: impl Filters<Self>, options: &Conv1dOptions) -> Result<Self> {
+        let at = Location::caller();
+        biased(self, weight, options, |x, w| conv1d(x, w, options)).map_err(|e| e.within("conv1d", at))
     }
 
     /// [`ConvOps::conv2d_transpose`] along one dimension.
@@ -86,15 +80,15 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
     /// # Errors
     /// As there.
     #[track_caller]
-    fn conv1d_transpose(&self, weight: &Self, options: &Conv1dOptions, output_padding: usize) -> Result<Self> {
-        let (x, w) = (*Value::shape(self), *Value::shape(weight));
-        if x.rank() != 3 || w.rank() != 3 {
-            return Err(wrong_rank("conv1d_transpose", x, w, options));
-        }
-        let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
-        let images = self.unsqueeze(image)?;
-        let y = images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding]);
-        y.map_err(|e| e.renamed("conv2d_transpose", "conv1d_transpose"))?.squeeze(image)
+    fn conv1d_transpose(
+        &self,
+        weight: impl Filters<Self>,
+        options: &Conv1dOptions,
+        output_padding: usize,
+    ) -> Result<Self> {
+        let at = Location::caller();
+        biased(self, weight, options, |x, w| conv1d_transpose(x, w, options, output_padding))
+            .map_err(|e| e.within("conv1d_transpose", at))
     }
     /// [`ConvOps::conv2d`] of volumes: each window over depth, height and width times the weights.
     ///
@@ -117,11 +111,9 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
     /// # Errors
     /// As [`ConvOps::conv2d`].
     #[track_caller]
-    fn conv3d(&self, weight: &Self, options: &Conv3dOptions) -> Result<Self> {
+    fn conv3d(&self, weight: impl Filters<Self>, options: &Conv3dOptions) -> Result<Self> {
         let at = Location::caller();
-        let (x, w) = operands("conv3d", self, weight, options)?;
-        let y = volumes::convolve(&x, &w, options).map_err(|e| e.renamed("conv2d", "conv3d").unplaced().at(at))?;
-        channels_back(y, options)
+        biased(self, weight, options, |x, w| conv3d(x, w, options)).map_err(|e| e.within("conv3d", at))
     }
 
     /// [`ConvOps::conv2d_transpose`] of volumes: the gradient of [`ConvOps::conv3d`] with respect to its input.
@@ -143,16 +135,114 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
     /// # Errors
     /// As [`ConvOps::conv2d_transpose`].
     #[track_caller]
-    fn conv3d_transpose(&self, weight: &Self, options: &Conv3dOptions, output_padding: [usize; 3]) -> Result<Self> {
+    fn conv3d_transpose(
+        &self,
+        weight: impl Filters<Self>,
+        options: &Conv3dOptions,
+        output_padding: [usize; 3],
+    ) -> Result<Self> {
         let at = Location::caller();
-        let (x, w) = operands("conv3d_transpose", self, weight, options)?;
-        let enlarged = Enlarged::new("conv3d_transpose", &x, &w, options, output_padding)?;
-        let y = volumes::enlarge(&x, &w, options, enlarged);
-        let y = y.map_err(|e| e.renamed("conv2d_input_grad", "conv3d_transpose").unplaced().at(at))?;
-        channels_back(y, options)
+        biased(self, weight, options, |x, w| conv3d_transpose(x, w, options, output_padding))
+            .map_err(|e| e.within("conv3d_transpose", at))
     }
 }
 impl<V> ConvOps for V where V: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad> {}
+
+/// Weights, alone or with a bias for each of the output's channels: `&w`, `(&w, &b)`, `(&w, Some(&b))`.
+pub trait Filters<V> {
+    /// The weights, and the bias `[O]`.
+    fn filters(self) -> (V, Option<V>);
+}
+
+impl<V: Value> Filters<V> for &V {
+    fn filters(self) -> (V, Option<V>) {
+        (self.clone(), None)
+    }
+}
+
+impl<V: Value> Filters<V> for (&V, &V) {
+    fn filters(self) -> (V, Option<V>) {
+        (self.0.clone(), Some(self.1.clone()))
+    }
+}
+
+impl<V: Value> Filters<V> for (&V, Option<&V>) {
+    fn filters(self) -> (V, Option<V>) {
+        (self.0.clone(), self.1.cloned())
+    }
+}
+
+/// A convolution of a batch, or of a lone input, which is a batch of one; with the bias added.
+fn biased<V: ConvOps, const N: usize>(
+    x: &V,
+    weight: impl Filters<V>,
+    options: &ConvOptions<N>,
+    convolve: impl FnOnce(&V, &V) -> Result<V>,
+) -> Result<V> {
+    let (weight, bias) = weight.filters();
+    let is_alone = Value::shape(x).rank() == N + 1;
+    let mut y = convolve(&if is_alone { x.unsqueeze(0)? } else { x.clone() }, &weight)?;
+    if let Some(bias) = bias {
+        let mut dims = vec![1; N + 2];
+        let axis = if options.channels_first { 1 } else { N + 1 };
+        dims[axis] = Value::shape(&y)[axis];
+        y = y.add(&bias.reshape(dims)?)?;
+    }
+    if is_alone { y.squeeze(0) } else { Ok(y) }
+}
+
+fn conv2d<V: ConvOps>(x: &V, weight: &V, options: &Conv2dOptions) -> Result<V> {
+    let (x, w) = operands("conv2d", x, weight, options)?;
+    let (from, kernel) = (*Value::shape(&x), *Value::shape(&w));
+    let reach = reach([kernel[0], kernel[1]], options.dilation);
+    let conv = resolved(options, options.padding.resolve([from[1], from[2]], reach, options.stride));
+    channels_back(V::apply_one(conv, &[&x, &w])?, options)
+}
+
+fn conv2d_transpose<V: ConvOps>(x: &V, weight: &V, options: &Conv2dOptions, output_padding: [usize; 2]) -> Result<V> {
+    let (x, w) = operands("conv2d_transpose", x, weight, options)?;
+    let Enlarged { padding, input, beyond: [down, across] } =
+        Enlarged::new("conv2d_transpose", &x, &w, options, output_padding)?;
+    let op = Conv2dInputGrad { conv: resolved(options, padding), input };
+    let y = V::apply_one(op, &[&x, &w]).map_err(|e| e.renamed("conv2d_input_grad", "conv2d_transpose"))?;
+    let y = if [down, across] == [0, 0] { y } else { y.pad(&[(0, 0), (0, down), (0, across), (0, 0)], 0.0)? };
+    channels_back(y, options)
+}
+
+fn conv1d<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions) -> Result<V> {
+    let (from, kernel) = (*Value::shape(x), *Value::shape(weight));
+    if from.rank() != 3 || kernel.rank() != 3 {
+        return Err(wrong_rank("conv1d", from, kernel, options));
+    }
+    let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
+    let y = x.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat());
+    y.map_err(|e| e.renamed("conv2d", "conv1d"))?.squeeze(image)
+}
+
+fn conv1d_transpose<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions, output_padding: usize) -> Result<V> {
+    let (from, kernel) = (*Value::shape(x), *Value::shape(weight));
+    if from.rank() != 3 || kernel.rank() != 3 {
+        return Err(wrong_rank("conv1d_transpose", from, kernel, options));
+    }
+    let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
+    let images = x.unsqueeze(image)?;
+    let y = images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding]);
+    y.map_err(|e| e.renamed("conv2d_transpose", "conv1d_transpose"))?.squeeze(image)
+}
+
+fn conv3d<V: ConvOps>(x: &V, weight: &V, options: &Conv3dOptions) -> Result<V> {
+    let (x, w) = operands("conv3d", x, weight, options)?;
+    let y = volumes::convolve(&x, &w, options).map_err(|e| e.renamed("conv2d", "conv3d"))?;
+    channels_back(y, options)
+}
+
+fn conv3d_transpose<V: ConvOps>(x: &V, weight: &V, options: &Conv3dOptions, output_padding: [usize; 3]) -> Result<V> {
+    let (x, w) = operands("conv3d_transpose", x, weight, options)?;
+    let enlarged = Enlarged::new("conv3d_transpose", &x, &w, options, output_padding)?;
+    let y = volumes::enlarge(&x, &w, options, enlarged);
+    let y = y.map_err(|e| e.renamed("conv2d_input_grad", "conv3d_transpose"))?;
+    channels_back(y, options)
+}
 
 /// What a transposed convolution makes, in each dimension.
 pub(super) struct Enlarged<const N: usize> {
@@ -165,7 +255,6 @@ pub(super) struct Enlarged<const N: usize> {
 }
 
 impl<const N: usize> Enlarged<N> {
-    #[track_caller]
     fn new<V: Value>(
         name: &str,
         x: &V,
@@ -192,7 +281,7 @@ impl<const N: usize> Enlarged<N> {
                     "output padding {output_padding:?} must be smaller than stride {stride:?} or dilation {dilation:?}"
                 );
                 let error = Error::argument(name, text).help("with Padding::Same it must be 0");
-                return Err(error.at(Location::caller()));
+                return Err(error);
             }
         }
         Ok(Enlarged { padding, input, beyond })
@@ -204,7 +293,6 @@ fn resolved(options: &Conv2dOptions, padding: [[usize; 2]; 2]) -> Conv2d {
 }
 
 /// Input and weights of one floating-point type, channels last.
-#[track_caller]
 fn operands<V: ViewOps + CastOps, const N: usize>(
     name: &str,
     x: &V,
@@ -226,19 +314,14 @@ fn operands<V: ViewOps + CastOps, const N: usize>(
     Ok((x.permute(&last)?, w.permute(&weights)?))
 }
 
-#[track_caller]
 fn channels_back<V: ViewOps, const N: usize>(y: V, options: &ConvOptions<N>) -> Result<V> {
     let space = 1..=N as isize;
     let first: Vec<isize> = [0, N as isize + 1].into_iter().chain(space).collect();
     if options.channels_first { y.permute(&first) } else { Ok(y) }
 }
 
-#[track_caller]
 fn wrong_rank<const N: usize>(name: &str, x: Shape, w: Shape, options: &ConvOptions<N>) -> Error {
     let (images, weights) = order(N, options.channels_first);
     let text = format!("needs an input {images} and weights {weights}, found {x} and {w}");
-    let single = ["sequence", "image", "volume"][N.clamp(1, 3) - 1];
-    Error::shape(name, text)
-        .help(format!("a single {single} needs a leading dimension: .unsqueeze(0)"))
-        .at(Location::caller())
+    Error::shape(name, text).help("of a single input the first dimension can be left out")
 }

@@ -7,7 +7,7 @@ use crate::ops::{Apply, CastOps, Value, ViewOps};
 use crate::{DType, Error, Result};
 use std::panic::Location;
 
-/// Pools over windows.
+/// Pools over windows. An input without the first dimension is a batch of one, and its result has none either.
 pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d> {
     /// The largest element of each window; NaN wins, and of equal elements the first gets the gradient. Integers stay
     /// integers, exact up to 2⁵³.
@@ -36,16 +36,20 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// As there.
     #[track_caller]
     fn max_pool2d_with_indices(&self, options: &Pool2dOptions) -> Result<(Self, Self)> {
-        // In doubles integers are compared exactly as far as these hold them.
-        let wide = if Value::dtype(self).is_float() { self.clone() } else { self.cast(DType::F64)? };
-        let (x, window) = operand("max_pool2d", &wide, options)?;
-        let mut y = Self::apply_op(MaxPool2d { window }, &[&x])?.into_iter();
-        let (Some(values), Some(positions)) = (y.next(), y.next()) else {
-            unreachable!("a maximum pool has two outputs")
-        };
-        let positions = Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?);
-        let values = values.cast(Value::dtype(self))?;
-        Ok((channels_back(values, options)?, channels_back(positions, options)?))
+        let at = Location::caller();
+        let pooled = batched::<_, 2, _>(self, |x| {
+            // In doubles integers are compared exactly as far as these hold them.
+            let wide = if Value::dtype(x).is_float() { x.clone() } else { x.cast(DType::F64)? };
+            let (wide, window) = operand("max_pool2d", &wide, options)?;
+            let mut y = Self::apply_op(MaxPool2d { window }, &[&wide])?.into_iter();
+            let (Some(values), Some(positions)) = (y.next(), y.next()) else {
+                unreachable!("a maximum pool has two outputs")
+            };
+            let positions = Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?);
+            let values = values.cast(Value::dtype(x))?;
+            Ok([channels_back(values, options)?, channels_back(positions, options)?])
+        });
+        pooled.map(|[y, positions]| (y, positions)).map_err(|e| e.unplaced().at(at))
     }
 
     /// The mean of each window. Padding does not count, unless
@@ -58,13 +62,17 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// As there; a dilation; a divisor of 0.
     #[track_caller]
     fn average_pool2d(&self, options: &Pool2dOptions) -> Result<Self> {
-        let (x, window) = operand("average_pool2d", self, options)?;
+        let at = Location::caller();
         let divisor = match (options.divisor, options.count_include_pad) {
             (Some(number), _) => Divisor::Fixed(number),
             (None, true) => Divisor::Padded,
             (None, false) => Divisor::Valid,
         };
-        channels_back(Self::apply_one(AveragePool2d { window, divisor }, &[&x])?, options)
+        let pooled = batched::<_, 2, _>(self, |x| {
+            let (x, window) = operand("average_pool2d", x, options)?;
+            Ok([channels_back(Self::apply_one(AveragePool2d { window, divisor }, &[&x])?, options)?])
+        });
+        pooled.map(|[y]| y).map_err(|e| e.unplaced().at(at))
     }
 
     /// [`PoolOps::max_pool2d`] along one dimension.
@@ -85,10 +93,14 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// As there.
     #[track_caller]
     fn max_pool1d_with_indices(&self, options: &Pool1dOptions) -> Result<(Self, Self)> {
-        let (x, axis) = as_images("max_pool1d", self, options)?;
-        let found = x.max_pool2d_with_indices(&options.flat());
-        let (y, positions) = found.map_err(|e| e.renamed("max_pool2d", "max_pool1d"))?;
-        Ok((y.squeeze(axis)?, positions.squeeze(axis)?))
+        let at = Location::caller();
+        let pooled = batched::<_, 1, _>(self, |x| {
+            let (x, axis) = as_images("max_pool1d", x, options)?;
+            let (y, positions) = x.max_pool2d_with_indices(&options.flat())?;
+            Ok([y.squeeze(axis)?, positions.squeeze(axis)?])
+        });
+        let pooled = pooled.map(|[y, positions]| (y, positions));
+        pooled.map_err(|e| e.renamed("max_pool2d", "max_pool1d").unplaced().at(at))
     }
 
     /// [`PoolOps::average_pool2d`] along one dimension.
@@ -100,9 +112,12 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// As [`PoolOps::average_pool2d`].
     #[track_caller]
     fn average_pool1d(&self, options: &Pool1dOptions) -> Result<Self> {
-        let (x, axis) = as_images("average_pool1d", self, options)?;
-        let y = x.average_pool2d(&options.flat());
-        y.map_err(|e| e.renamed("average_pool2d", "average_pool1d"))?.squeeze(axis)
+        let at = Location::caller();
+        let pooled = batched::<_, 1, _>(self, |x| {
+            let (x, axis) = as_images("average_pool1d", x, options)?;
+            Ok([x.average_pool2d(&options.flat())?.squeeze(axis)?])
+        });
+        pooled.map(|[y]| y).map_err(|e| e.renamed("average_pool2d", "average_pool1d").unplaced().at(at))
     }
 
     /// [`PoolOps::max_pool2d`] of volumes: the largest element of each box. The largest of a box is the largest over its
@@ -124,7 +139,8 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     #[track_caller]
     fn max_pool3d(&self, options: &Pool3dOptions) -> Result<Self> {
         let at = Location::caller();
-        volumes::max(self, options).map_err(|e| e.renamed("max_pool2d", "max_pool3d").unplaced().at(at))
+        let pooled = batched::<_, 3, _>(self, |x| Ok([volumes::max(x, options)?]));
+        pooled.map(|[y]| y).map_err(|e| e.renamed("max_pool2d", "max_pool3d").unplaced().at(at))
     }
 
     /// [`PoolOps::max_pool3d`] and the position `(d · H + h) · W + w` of each element in its volume, as `i64`; -1 where a
@@ -135,8 +151,8 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     #[track_caller]
     fn max_pool3d_with_indices(&self, options: &Pool3dOptions) -> Result<(Self, Self)> {
         let at = Location::caller();
-        let found = volumes::max_with_indices(self, options);
-        found.map_err(|e| e.renamed("max_pool2d", "max_pool3d").unplaced().at(at))
+        let pooled = batched::<_, 3, _>(self, |x| volumes::max_with_indices(x, options).map(|(y, at)| [y, at]));
+        pooled.map(|[y, positions]| (y, positions)).map_err(|e| e.renamed("max_pool2d", "max_pool3d").unplaced().at(at))
     }
 
     /// [`PoolOps::average_pool2d`] of volumes: the mean of each box, which is the mean over its depths of the means in each.
@@ -156,19 +172,34 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     #[track_caller]
     fn average_pool3d(&self, options: &Pool3dOptions) -> Result<Self> {
         let at = Location::caller();
-        volumes::average(self, options).map_err(|e| e.renamed("average_pool2d", "average_pool3d").unplaced().at(at))
+        let pooled = batched::<_, 3, _>(self, |x| Ok([volumes::average(x, options)?]));
+        pooled.map(|[y]| y).map_err(|e| e.renamed("average_pool2d", "average_pool3d").unplaced().at(at))
     }
 }
 impl<V: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AveragePool2d>> PoolOps for V {}
 
+pub(super) const ALONE: &str = "of a single input the first dimension can be left out";
+
+/// A pool of a batch, or of a lone input, which is a batch of one.
+pub(super) fn batched<V: ViewOps, const N: usize, const OUT: usize>(
+    x: &V,
+    pool: impl FnOnce(&V) -> Result<[V; OUT]>,
+) -> Result<[V; OUT]> {
+    if Value::shape(x).rank() != N + 1 {
+        return pool(x);
+    }
+    let y = pool(&x.unsqueeze(0)?)?;
+    let y = y.iter().map(|y| y.squeeze(0)).collect::<Result<Vec<_>>>()?;
+    Ok(y.try_into().unwrap_or_else(|_| unreachable!("as many as there were")))
+}
+
 /// Images with channels last, and the windows.
-#[track_caller]
 fn operand<V: ViewOps + CastOps>(name: &str, x: &V, options: &Pool2dOptions) -> Result<(V, Window2d)> {
     let shape = *Value::shape(x);
     if shape.rank() != 4 {
         let order = if options.channels_first { "[N, C, H, W]" } else { "[N, H, W, C]" };
         let error = Error::shape(name, format!("needs images {order}, found {shape}"));
-        return Err(error.help("a single image needs a leading dimension: .unsqueeze(0)").at(Location::caller()));
+        return Err(error.help(ALONE));
     }
     let x = x.cast(Value::dtype(x).to_float())?;
     let x = if options.channels_first { x.permute(&[0, 2, 3, 1])? } else { x };
@@ -178,18 +209,16 @@ fn operand<V: ViewOps + CastOps>(name: &str, x: &V, options: &Pool2dOptions) -> 
     Ok((x, Window2d { kernel, stride, padding, dilation, ceil: options.ceil_mode }))
 }
 
-#[track_caller]
 fn channels_back<V: ViewOps>(y: V, options: &Pool2dOptions) -> Result<V> {
     if options.channels_first { y.permute(&[0, 3, 1, 2]) } else { Ok(y) }
 }
 
 /// Sequences as images of height 1, and the axis of that height.
-#[track_caller]
 fn as_images<V: ViewOps>(name: &str, x: &V, options: &Pool1dOptions) -> Result<(V, isize)> {
     if Value::shape(x).rank() != 3 {
         let order = if options.channels_first { "[N, C, L]" } else { "[N, L, C]" };
         let error = Error::shape(name, format!("needs sequences {order}, found {}", Value::shape(x)));
-        return Err(error.help("a single sequence needs a leading dimension: .unsqueeze(0)").at(Location::caller()));
+        return Err(error.help(ALONE));
     }
     let axis = if options.channels_first { 2 } else { 1 };
     Ok((x.unsqueeze(axis)?, axis))

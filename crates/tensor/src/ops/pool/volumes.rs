@@ -78,7 +78,7 @@ fn operand<V: PoolOps>(name: &str, x: &V, options: &Pool3dOptions) -> Result<(V,
     if shape.rank() != 5 {
         let order = if options.channels_first { "[N, C, D, H, W]" } else { "[N, D, H, W, C]" };
         let error = Error::shape(name, format!("needs volumes {order}, found {shape}"));
-        return Err(error.help("a single volume needs a leading dimension: .unsqueeze(0)"));
+        return Err(error.help(super::surface::ALONE));
     }
     let x = if options.channels_first { x.permute(&[0, 2, 3, 4, 1])? } else { x.clone() };
     let PoolOptions { kernel, stride, dilation, .. } = *options;
