@@ -29,6 +29,13 @@ fn views() {
 }
 
 #[test]
+fn rearrange() {
+    check_all(cases::diagonal::all());
+    check_all(cases::padding::all());
+    check_all(cases::rearrange::all());
+}
+
+#[test]
 fn matmul() {
     check_all(cases::matmul::all().into_iter().map(Case::fused).collect());
 }
@@ -53,6 +60,12 @@ fn softmax() {
 fn sort() {
     check_all(cases::sort::all());
     check_all(cases::scan::all());
+    check_all(cases::search::all());
+}
+
+#[test]
+fn order() {
+    check_all(cases::order::all());
 }
 
 #[test]
@@ -73,6 +86,11 @@ fn composed() {
     check_all(cases::normalization::all());
     check_all(cases::products::all());
     check_all(cases::sampling::all());
+}
+
+#[test]
+fn index() {
+    check_all(cases::index::all());
 }
 
 #[test]

@@ -36,6 +36,25 @@ pub fn all() -> Vec<Case> {
             })
         }));
     }
+    // Of several for one place the last stays, and it alone has a gradient.
+    for (x, index, axis) in [(&[3, 4][..], &[2, 3][..], 1usize), (&[5], &[9], 0), (&[2, 3], &[0, 3], 0)] {
+        let inputs = vec![numbers(x, 1), indices(index, x[axis] as i64), numbers(index, 2)];
+        let case = Case::new(format!("scatter {x:?} at {index:?}"), inputs, move |x| {
+            x[0].scatter(axis as isize, &x[1], &x[2])
+        });
+        cases.push(case.reference(move |x| {
+            Array::build(&x[0].dims, |place| {
+                let sources = (0..x[1].values.len()).map(|flat| super::unravel(flat, &x[1].dims));
+                let last = sources.rev().find(|i| with(i, axis, x[1].at(i)) == place);
+                last.map_or(x[0].at(place), |i| x[2].at(&i))
+            })
+        }));
+    }
+    let scalar = vec![numbers(&[], 1), Tensor::new([0i64])];
+    cases.push(
+        Case::new("gather from a scalar", scalar, |x| x[0].gather(0, &x[1]))
+            .reference(|x| Array { dims: vec![1], values: x[0].values.clone() }),
+    );
     let larger = vec![numbers(&[3, 4], 1), indices(&[2, 2], 3), numbers(&[5, 6], 2)];
     cases.push(Case::new("scatter_add from a larger source", larger, |x| x[0].scatter_add(0, &x[1], &x[2])));
     for (x, count, axis) in

@@ -29,6 +29,10 @@ fn folds() -> Vec<(&'static str, Fold, fn(&[f64]) -> f64)> {
         ("prod", |x, a, k| x.reduce(Prod, axes_of(a, k)), |v| v.iter().product()),
         ("amax", |x, a, k| x.reduce(Max, axes_of(a, k)), largest),
         ("amin", |x, a, k| x.reduce(Min, axes_of(a, k)), |v| -largest(&v.iter().map(|x| -x).collect::<Vec<_>>())),
+        ("nansum", |x, a, k| x.nansum(axes_of(a, k)), |v| known(v).iter().sum()),
+        ("nanmean", |x, a, k| x.nanmean(axes_of(a, k)), |v| known(v).iter().sum::<f64>() / known(v).len() as f64),
+        ("nanmax", |x, a, k| x.nanmax(axes_of(a, k)), |v| v.iter().copied().fold(f64::NAN, f64::max)),
+        ("nanmin", |x, a, k| x.nanmin(axes_of(a, k)), |v| v.iter().copied().fold(f64::NAN, f64::min)),
         ("mean", |x, a, k| x.mean(axes_of(a, k)), |v| v.iter().sum::<f64>() / v.len() as f64),
         ("var", |x, a, k| x.var(axes_of(a, k), 0.0), |v| variance(v, 0.0)),
         (
@@ -52,6 +56,11 @@ fn folds() -> Vec<(&'static str, Fold, fn(&[f64]) -> f64)> {
             |v| -largest(&v.iter().map(|x| -x.abs()).collect::<Vec<_>>()),
         ),
     ]
+}
+
+/// Those that are numbers.
+fn known(v: &[f64]) -> Vec<f64> {
+    v.iter().copied().filter(|x| !x.is_nan()).collect()
 }
 
 fn counts() -> Vec<(&'static str, Fold, fn(&[f64]) -> f64)> {
@@ -163,4 +172,19 @@ fn arg() -> Vec<Case> {
         }
     }
     cases
+}
+
+#[test]
+fn statistics_in_pairs() {
+    let x = numbers(&[3, 4], 1);
+    let (var, mean) = x.var_mean(0, 1.0).unwrap();
+    assert!(var.same_bits(&x.var(0, 1.0).unwrap()) && mean.same_bits(&x.mean(0).unwrap()));
+    let (std, mean) = x.std_mean(keep(1), 0.0).unwrap();
+    assert_eq!((std.shape().dims(), mean.shape().dims()), (&[3, 1][..], &[3, 1][..]));
+    let distance = Tensor::new([1.0, 2.0]).dist(&Tensor::new([4.0, 6.0]), 2.0).unwrap();
+    assert_eq!(distance.item().unwrap(), 5.0);
+    let none = Tensor::new([[f64::NAN, 1.0], [f64::NAN, 2.0]]);
+    assert!(none.nanmax(0).unwrap().to_vec::<f64>().unwrap()[0].is_nan());
+    assert_eq!(Tensor::new([1, 2]).nanmean(..).unwrap().item().unwrap(), 1.5);
+    assert_eq!(Tensor::new([1, 2]).nanmax(..).unwrap().to_vec::<i32>().unwrap(), [2]);
 }

@@ -21,8 +21,9 @@ macro_rules! families {
     )*};
 }
 families! {
-    attention cast columns concat conv cross_entropy einsum elementwise gather losses matmul normalization pool products
-    random recurrent reduce resize sampling scan softmax sort views
+    attention cast columns concat conv cross_entropy diagonal einsum elementwise gather
+    index losses matmul normalization order padding pool products random rearrange
+    recurrent reduce resize sampling scan search softmax sort views
 }
 
 /// Linear algebra has no kernels, and says so instead of computing elsewhere.

@@ -35,6 +35,22 @@ impl Axes {
         self.chosen.is_none()
     }
 
+    /// The one axis that is named; `None` for all, as in `..`.
+    ///
+    /// # Errors
+    /// An axis that does not exist; more than one, or none.
+    #[track_caller]
+    pub(crate) fn single(&self, op: &str, shape: &Shape) -> Result<Option<usize>> {
+        match self.chosen.as_deref() {
+            None => Ok(None),
+            Some(&[axis]) => shape.axis(op, axis).map(Some),
+            Some(chosen) => {
+                let text = format!("looks along one axis or all, not along {} of them", chosen.len());
+                Err(Error::argument(op, text).help("flatten them into one: .flatten(…)").at(Location::caller()))
+            }
+        }
+    }
+
     /// A flag for each axis of `shape`.
     ///
     /// # Errors

@@ -302,6 +302,7 @@ WIDE(ln, log)
 WIDE(ln_1p, log1p)
 WIDE(tanh, tanh)
 WIDE(erf, erf)
+WIDE(erfc, erfc)
 #undef BOTH
 #undef WIDE
 
@@ -407,6 +408,7 @@ INLINE f32 erf(f32 x) {
     f32 far = ::copysignf(1.0f - near_exp(q), x);
     return abs(x) < 1.0f ? near : far;
 }
+INLINE f32 erfc(f32 x) { return (f32)erfc((f64)x); }
 template <class C> INLINE C sigmoid(C x) { return div((C)1, add((C)1, exp(neg(x)))); }
 template <class C> INLINE C softplus(C x) { return add((C)0 < x ? x : (C)0, ln_1p(exp(neg(abs(x))))); }
 
@@ -429,6 +431,24 @@ INLINE f32 hypot(f32 a, f32 b) {
 }
 INLINE f64 hypot(f64 a, f64 b) { return ::hypot(a, b); }
 INLINE i64 hypot(i64 a, i64 b) { return As<i64>::of(::hypot((f64)a, (f64)b)); }
+INLINE f32 next_after(f32 x, f32 end) { return ::nextafterf(x, end); }
+INLINE f64 next_after(f64 x, f64 end) { return ::nextafter(x, end); }
+INLINE i64 next_after(i64 x, i64 end) { return add(x, (i64)(end > x) - (i64)(end < x)); }
+// Bits of integers; other numbers give the bits of their whole parts.
+INLINE i64 bit_and(i64 a, i64 b) { return a & b; }
+INLINE i64 bit_or(i64 a, i64 b) { return a | b; }
+INLINE i64 bit_xor(i64 a, i64 b) { return a ^ b; }
+INLINE i64 shift_left(i64 a, i64 b) { return b >= 0 && b < 64 ? (i64)((u64)a << b) : 0; }
+INLINE i64 shift_right(i64 a, i64 b) { return a >> (b >= 0 && b < 64 ? b : 63); }
+#define BITS(name) \
+    INLINE f32 name(f32 a, f32 b) { return (f32)name(As<i64>::of(a), As<i64>::of(b)); } \
+    INLINE f64 name(f64 a, f64 b) { return (f64)name(As<i64>::of(a), As<i64>::of(b)); }
+BITS(bit_and)
+BITS(bit_or)
+BITS(bit_xor)
+BITS(shift_left)
+BITS(shift_right)
+#undef BITS
 
 // ---- Random draws: Philox4x32-10 (Salmon et al. 2011). Which bits an element gets is said in `ops/random`.
 

@@ -7,23 +7,29 @@ mod concat;
 pub mod conv;
 mod create;
 mod cross_entropy;
+mod diagonal;
 mod einsum;
 mod elementwise;
 mod gather;
 mod linalg;
 pub mod losses;
+mod index;
 mod matmul;
 mod normalization;
 mod operators;
+mod order;
+mod padding;
 pub mod pool;
 pub mod prelude;
 mod products;
 pub mod random;
+mod rearrange;
 mod recurrent;
 mod reduce;
 mod resize;
 mod sampling;
 mod scan;
+mod search;
 mod softmax;
 mod sort;
 mod value;
@@ -32,6 +38,7 @@ mod window;
 
 pub use crate::axes::{Axes, IntoAxes, keep};
 pub use attention::{AttentionOps, AttentionOptions, MultiHead};
+pub use crate::s;
 pub use cast::*;
 pub use columns::ColumnOps;
 pub use concat::*;
@@ -39,25 +46,31 @@ pub use conv::{
     Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Conv3dOptions, ConvOps, ConvOptions,
     Filters, Padding,
 };
-pub use create::{Between, Create, Diagonal, Steps};
+pub use create::{Between, Create, Diagonal, LikeOps, Steps};
 pub use cross_entropy::*;
+pub use diagonal::DiagonalOps;
 pub use einsum::einsum;
 pub use elementwise::*;
 pub use gather::*;
 pub use linalg::*;
 pub use matmul::{MatMul, MatMulOps};
 pub use normalization::{ChannelNorm, NormalizationOps, RunningStatistics};
+pub use index::{Ellipsis, Index, IndexOps, NewAxis, ScatterReduce};
+pub use order::{Interpolation, OrderOps, Unique};
+pub use padding::{PadMode, PaddingOps};
 pub use pool::{
     AdaptivePoolOps, AveragePool2d, AveragePool2dGrad, Divisor, MaxPool2d, MaxPool2dGrad, MaxPool2dPick, Pool1dOptions,
     Pool2dOptions, Pool3dOptions, PoolOps, PoolOptions, Window2d,
 };
 pub use products::{ProductOps, multi_dot};
 pub use random::{Distribution, Dropout, DropoutOps, Random};
+pub use rearrange::RearrangeOps;
 pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};
 pub use reduce::*;
 pub use resize::{Interpolate, InterpolateMode, Resize, ResizeOps};
 pub use sampling::{GridMode, GridPadding, GridSample, SamplingOps};
 pub use scan::*;
+pub use search::{SearchOps, SearchSorted};
 pub use softmax::{Softmax, SoftmaxOps};
 pub use sort::*;
 pub use value::{Apply, Operand, Value};
@@ -72,22 +85,30 @@ value::families! {
     ComparisonOps
     ConvOps
     CrossEntropyOps
+    DiagonalOps
     DropoutOps
     GatherOps
+    IndexOps
+    LikeOps
     LinalgOps
     MatMulOps
     MathOps
     NegationOps
+    OrderOps
+    PaddingOps
     ParametricActivationOps
     PoolOps
     PowOps
+    RearrangeOps
     RecurrentOps
     ReduceOps
     ResizeOps
     ScanOps
+    SearchOps
     SelectOps
     SoftmaxOps
     SortOps
+    SpecialOps
     StatisticsOps
     ViewOps
 }

@@ -118,6 +118,7 @@ impl<S: Scalar> Scalar for Dual<S> {
         acosh: |x, y| one::<S>() / (x.clone() * x - one()).sqrt();
         atanh: |x, y| one::<S>() / (one::<S>() - x.clone() * x);
         erf: |x, y| S::lit(std::f64::consts::FRAC_2_SQRT_PI) * (-(x.clone() * x)).exp();
+        erfc: |x, y| S::lit(-std::f64::consts::FRAC_2_SQRT_PI) * (-(x.clone() * x)).exp();
         sigmoid: |x, y| y.clone() * (one::<S>() - y);
         softplus: |x, y| x.sigmoid();
     }
@@ -198,6 +199,31 @@ impl<S: Scalar> Scalar for Dual<S> {
     fn fmod(self, d: Self) -> Self {
         let quotient = (self.value.clone() / d.value.clone()).trunc();
         Dual { value: self.value.fmod(d.value), tangent: self.tangent - quotient.times_tangent(d.tangent) }
+    }
+
+    #[inline(always)]
+    fn bit_and(self, o: Self) -> Self {
+        Dual::constant(self.value.bit_and(o.value))
+    }
+    #[inline(always)]
+    fn bit_or(self, o: Self) -> Self {
+        Dual::constant(self.value.bit_or(o.value))
+    }
+    #[inline(always)]
+    fn bit_xor(self, o: Self) -> Self {
+        Dual::constant(self.value.bit_xor(o.value))
+    }
+    #[inline(always)]
+    fn shift_left(self, o: Self) -> Self {
+        Dual::constant(self.value.shift_left(o.value))
+    }
+    #[inline(always)]
+    fn shift_right(self, o: Self) -> Self {
+        Dual::constant(self.value.shift_right(o.value))
+    }
+    #[inline(always)]
+    fn next_after(self, o: Self) -> Self {
+        Dual { value: self.value.next_after(o.value), tangent: self.tangent }
     }
 
     #[inline(always)]

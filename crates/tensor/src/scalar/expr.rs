@@ -59,7 +59,7 @@ macro_rules! unary_functions {
 unary_functions! {
     Abs abs Sign sign Floor floor Ceil ceil Round round Trunc trunc Sqrt sqrt Exp exp Exp2 exp2 ExpM1 exp_m1 Ln ln
     Log2 log2 Log10 log10 Ln1p ln_1p Sin sin Cos cos Tan tan Asin asin Acos acos Atan atan Sinh sinh Cosh cosh
-    Tanh tanh Asinh asinh Acosh acosh Atanh atanh Erf erf Sigmoid sigmoid Softplus softplus
+    Tanh tanh Asinh asinh Acosh acosh Atanh atanh Erf erf Erfc erfc Sigmoid sigmoid Softplus softplus
 }
 
 /// The same for two arguments; operators stand for their own methods.
@@ -90,7 +90,8 @@ macro_rules! binary_functions {
 binary_functions! {
     Binary -> S;
     Add add Sub sub Mul mul Div div;
-    TimesTangent times_tangent Pow pow Hypot hypot Atan2 atan2 Fmod fmod Max max Min min
+    TimesTangent times_tangent Pow pow Hypot hypot Atan2 atan2 Fmod fmod Max max Min min BitAnd bit_and BitOr bit_or
+    BitXor bit_xor ShiftLeft shift_left ShiftRight shift_right NextAfter next_after
 }
 binary_functions! { Compare -> S::Mask; ; Lt lt Le le Equals equals }
 
@@ -231,7 +232,10 @@ impl<const SIMPLIFIED: bool> Scalar for Expr<SIMPLIFIED> {
         Expr::new(Node::Literal(value))
     }
     unary_methods!();
-    binary_methods!(Hypot hypot Pow pow Atan2 atan2 Fmod fmod Max max Min min);
+    binary_methods!(
+        Hypot hypot Pow pow Atan2 atan2 Fmod fmod Max max Min min BitAnd bit_and BitOr bit_or BitXor bit_xor
+        ShiftLeft shift_left ShiftRight shift_right NextAfter next_after
+    );
     comparisons!(Lt lt Le le Equals equals);
     fn times_tangent(self, tangent: Self) -> Self {
         match (self.literal(), tangent.literal()) {

@@ -272,6 +272,41 @@ macro_rules! float_scalar {
                 $erf(self)
             }
             #[inline(always)]
+            fn erfc(self) -> $t {
+                libm::erfc(f64::from(self)) as $t
+            }
+            #[inline(always)]
+            fn bit_and(self, other: $t) -> $t {
+                Integer(self as i64).bit_and(Integer(other as i64)).0 as $t
+            }
+            #[inline(always)]
+            fn bit_or(self, other: $t) -> $t {
+                Integer(self as i64).bit_or(Integer(other as i64)).0 as $t
+            }
+            #[inline(always)]
+            fn bit_xor(self, other: $t) -> $t {
+                Integer(self as i64).bit_xor(Integer(other as i64)).0 as $t
+            }
+            #[inline(always)]
+            fn shift_left(self, bits: $t) -> $t {
+                Integer(self as i64).shift_left(Integer(bits as i64)).0 as $t
+            }
+            #[inline(always)]
+            fn shift_right(self, bits: $t) -> $t {
+                Integer(self as i64).shift_right(Integer(bits as i64)).0 as $t
+            }
+            #[inline(always)]
+            fn next_after(self, end: $t) -> $t {
+                let next = if (end > self) == (self > 0.0) {
+                    self.to_bits().wrapping_add(1)
+                } else {
+                    self.to_bits().wrapping_sub(1)
+                };
+                let next = if self == 0.0 { <$t>::from_bits(1).copysign(end) } else { <$t>::from_bits(next) };
+                let next = if self == end { end } else { next };
+                if self.is_nan() | end.is_nan() { <$t>::NAN } else { next }
+            }
+            #[inline(always)]
             fn pow(self, exponent: $t) -> $t {
                 $t::powf(self, exponent)
             }
@@ -402,7 +437,7 @@ impl Scalar for Integer {
     fn trunc(self) -> Integer {
         self
     }
-    through_double!(sqrt exp exp2 exp_m1 ln log2 log10 ln_1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf);
+    through_double!(sqrt exp exp2 exp_m1 ln log2 log10 ln_1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc);
     fn pow(self, exponent: Integer) -> Integer {
         if exponent.0 < 0 {
             return Integer((self.0 as f64).powf(exponent.0 as f64) as i64);
@@ -422,6 +457,30 @@ impl Scalar for Integer {
     }
     fn atan2(self, x: Integer) -> Integer {
         Integer((self.0 as f64).atan2(x.0 as f64) as i64)
+    }
+    #[inline(always)]
+    fn bit_and(self, other: Integer) -> Integer {
+        Integer(self.0 & other.0)
+    }
+    #[inline(always)]
+    fn bit_or(self, other: Integer) -> Integer {
+        Integer(self.0 | other.0)
+    }
+    #[inline(always)]
+    fn bit_xor(self, other: Integer) -> Integer {
+        Integer(self.0 ^ other.0)
+    }
+    #[inline(always)]
+    fn shift_left(self, bits: Integer) -> Integer {
+        Integer(if (0..64).contains(&bits.0) { self.0 << bits.0 } else { 0 })
+    }
+    #[inline(always)]
+    fn shift_right(self, bits: Integer) -> Integer {
+        Integer(self.0 >> if (0..64).contains(&bits.0) { bits.0 } else { 63 })
+    }
+    #[inline(always)]
+    fn next_after(self, end: Integer) -> Integer {
+        Integer(self.0 + (end.0 > self.0) as i64 - (end.0 < self.0) as i64)
     }
     #[inline(always)]
     fn fmod(self, divisor: Integer) -> Integer {

@@ -75,6 +75,24 @@ macro_rules! scalar_trait {
             /// The remainder of truncating division: it has the sign of `self`.
             #[must_use]
             fn fmod(self, divisor: Self) -> Self;
+            /// The bits that both have, of integers. This and the other functions of bits have no slope.
+            #[must_use]
+            fn bit_and(self, other: Self) -> Self;
+            /// The bits that one has, or both.
+            #[must_use]
+            fn bit_or(self, other: Self) -> Self;
+            /// The bits that just one has.
+            #[must_use]
+            fn bit_xor(self, other: Self) -> Self;
+            /// Times 2 to the power of `bits`; 0 from 64 bits on, or of fewer than none.
+            #[must_use]
+            fn shift_left(self, bits: Self) -> Self;
+            /// Over 2 to the power of `bits`, rounded down; of more than 63 bits, or fewer than none, as of 63.
+            #[must_use]
+            fn shift_right(self, bits: Self) -> Self;
+            /// The next number of the type on the way to `end`, and the number itself at the end. Its slope is 1.
+            #[must_use]
+            fn next_after(self, end: Self) -> Self;
             /// `self < other`.
             fn lt(self, other: Self) -> Self::Mask;
             /// `self <= other`.
@@ -206,6 +224,8 @@ scalar_trait! {
     atanh
     /// The error function.
     erf
+    /// One less the error function, without cancellation.
+    erfc
 }
 
 /// A reading that computes: the type a kernel calculates in.
@@ -243,6 +263,7 @@ mod tests {
             ("acosh", S::acosh, 1.7),
             ("atanh", S::atanh, 0.7),
             ("erf", S::erf, 0.7),
+            ("erfc", S::erfc, 0.7),
             ("sigmoid", S::sigmoid, 0.7),
             ("softplus", S::softplus, 0.7),
             ("floor", S::floor, 0.7),

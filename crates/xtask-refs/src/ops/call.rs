@@ -80,6 +80,15 @@ impl Call {
         }
     }
 
+    /// A tensor, or a number that adapts to the type of what it stands beside.
+    pub(crate) fn bound(&self, name: &str) -> Result<Var, Stop> {
+        match self.maybe(name)? {
+            Some(var) => Ok(var),
+            None if self.need(name)?.is_i64() => Ok(Var::new(Tensor::number(self.number(name)? as i64))),
+            None => Ok(Var::new(Tensor::number(self.number(name)?))),
+        }
+    }
+
     /// A list of tensors; a single one counts as a list.
     pub(crate) fn vars(&self, name: &str) -> Result<Vec<Var>, Stop> {
         match self.need(name)? {
@@ -123,6 +132,16 @@ impl Call {
     /// The argument `dim` as axes, which stay where `keepdim` says so. In PyTorch an empty list means all.
     pub(crate) fn axes(&self) -> Result<Axes, Stop> {
         Ok(all_or(&self.ints("dim")?).keep_dims(self.flag("keepdim")))
+    }
+
+    /// The argument `dim` as one axis, which stays where `keepdim` says so.
+    pub(crate) fn axis(&self) -> Result<Axes, Stop> {
+        Ok(Axes::of(self.int_or("dim", -1)?).keep_dims(self.flag("keepdim")))
+    }
+
+    /// Sizes and counts.
+    pub(crate) fn counts(&self, name: &str) -> Result<Vec<usize>, Stop> {
+        Ok(self.ints(name)?.into_iter().map(|x| x as usize).collect())
     }
 
     /// `N` sizes from a list of as many, from a single number for all, or `default` where there is none.
@@ -190,6 +209,11 @@ pub(crate) fn one(y: kiln::autograd::Result<Var>) -> Result<Vec<Var>, Stop> {
 /// A number as a constant of the type of `like`.
 pub(crate) fn constant(value: f64, like: &Var) -> Var {
     Var::new(Tensor::scalar(value, like.dtype()))
+}
+
+/// Two outputs.
+pub(crate) fn pair((a, b): (Var, Var)) -> Result<Vec<Var>, Stop> {
+    Ok(vec![a, b])
 }
 
 /// Integers as a constant vector.

@@ -1,7 +1,7 @@
 //! Functions of each element; comparisons; choices.
 
 use super::Row;
-use super::call::{constant, one};
+use super::call::one;
 use kiln::autograd::DType;
 use kiln::autograd::ops::*;
 
@@ -37,7 +37,9 @@ fn unaries(op: &str) -> Option<Row> {
         "acos" acos "atan" atan "sinh" sinh "cosh" cosh "tanh" tanh "asinh" asinh "acosh" acosh "atanh" atanh "erf" erf
         "erfinv" erfinv "sigmoid" sigmoid "floor" floor "ceil" ceil "round" round "trunc" trunc "sign" sign
         "isnan" is_nan "isinf" is_inf "isfinite" is_finite "logical_not" logical_not
-        "special.erfinv" erfinv "special.expit" sigmoid "special.exp2" exp2 "special.expm1" expm1 "special.log1p" log1p)
+        "special.erfinv" erfinv "special.expit" sigmoid "special.exp2" exp2 "special.expm1" expm1 "special.log1p" log1p "frac" frac "deg2rad" deg2rad "rad2deg" rad2deg
+        "erfc" erfc "special.erfc" erfc "lgamma" lgamma "special.gammaln" lgamma "digamma" digamma "special.digamma" digamma
+        "special.psi" digamma "i0" i0 "special.i0" i0 "sinc" sinc "special.sinc" sinc "bitwise_not" bitwise_not)
 }
 
 fn binaries(op: &str) -> Option<Row> {
@@ -46,60 +48,32 @@ fn binaries(op: &str) -> Option<Row> {
         "div.floor_rounding" floor_divide "floor_divide" floor_divide "remainder" remainder "fmod" fmod
         "maximum" maximum "minimum" minimum "max.binary" maximum "min.binary" minimum "fmax" fmax "fmin" fmin
         "hypot" hypot "xlogy" xlogy "atan2" atan2 "copysign" copysign "eq" eq "ne" ne "lt" lt "le" le "gt" gt "ge" ge
-        "logical_and" logical_and "logical_or" logical_or "logical_xor" logical_xor "special.xlogy" xlogy)
+        "logical_and" logical_and "logical_or" logical_or "logical_xor" logical_xor "special.xlogy" xlogy
+        "special.xlog1py" xlog1py "logaddexp" logaddexp "logaddexp2" logaddexp2 "ldexp" ldexp "nextafter" nextafter
+        "bitwise_and" bitwise_and "bitwise_or" bitwise_or "bitwise_xor" bitwise_xor
+        "bitwise_left_shift" bitwise_left_shift "bitwise_right_shift" bitwise_right_shift
+        "__lshift__" bitwise_left_shift "__rshift__" bitwise_right_shift)
 }
 
 fn others(op: &str) -> Option<Row> {
     Some(match op {
         "clone" => |c| Ok(vec![c.x()?]),
         "positive" => |c| Ok(vec![c.x()?]),
-        "frac" => |c| one(c.x()?.sub(&c.x()?.trunc()?)),
-        "deg2rad" => |c| one(c.x()?.mul(std::f64::consts::PI / 180.0)),
-        "rad2deg" => |c| one(c.x()?.mul(180.0 / std::f64::consts::PI)),
-        "erfc" => |c| one(constant(1.0, &c.x()?).sub(&c.x()?.erf()?)),
         "logit" | "special.logit" => |c| match c.get("eps") {
-            Some(_) => {
-                let eps = c.number("eps")?;
-                // The lower bound is looked at first, also where it is the higher.
-                let x = c.x()?;
-                let inside = x.lt(eps)?.select(&constant(eps, &x), &x.clamp(f64::NEG_INFINITY, 1.0 - eps)?)?;
-                one(inside.logit())
-            }
+            Some(_) => one(c.x()?.logit_eps(c.number("eps")?)),
             None => one(c.x()?.logit()),
         },
         "nan_to_num" => |c| {
-            let x = c.x()?;
-            let largest = match x.dtype() {
-                DType::F64 => f64::MAX,
-                _ => f64::from(f32::MAX),
-            };
-            one(x.nan_to_num(
-                c.number_or("nan", 0.0)?,
-                c.number_or("posinf", largest)?,
-                c.number_or("neginf", -largest)?,
-            ))
+            let [posinf, neginf] = ["posinf", "neginf"].map(|name| c.get(name).map(|_| c.number(name)).transpose());
+            one(c.x()?.nan_to_num(c.number_or("nan", 0.0)?, posinf?, neginf?))
         },
-        "clamp_min" => |c| match c.maybe("min")? {
-            Some(min) => one(c.x()?.maximum(&min)),
-            None => one(c.x()?.clamp(c.number("min")?, f64::INFINITY)),
-        },
-        "clamp_max" => |c| match c.maybe("max")? {
-            Some(max) => one(c.x()?.minimum(&max)),
-            None => one(c.x()?.clamp(f64::NEG_INFINITY, c.number("max")?)),
-        },
-        "clamp" | "clip" => |c| {
-            let (min, max) = (c.maybe("min")?, c.maybe("max")?);
-            if min.is_none() && max.is_none() {
-                return one(c.x()?.clamp(c.number_or("min", f64::NEG_INFINITY)?, c.number_or("max", f64::INFINITY)?));
-            }
-            let x = match min {
-                Some(min) => c.x()?.maximum(&min)?,
-                None => c.x()?.clamp(c.number_or("min", f64::NEG_INFINITY)?, f64::INFINITY)?,
-            };
-            match max {
-                Some(max) => one(x.minimum(&max)),
-                None => one(x.clamp(f64::NEG_INFINITY, c.number_or("max", f64::INFINITY)?)),
-            }
+        "heaviside" => |c| one(c.x()?.heaviside(&c.var("values")?)),
+        "clamp_min" => |c| one(c.x()?.clamp_min(&c.bound("min")?)),
+        "clamp_max" => |c| one(c.x()?.clamp_max(&c.bound("max")?)),
+        "clamp" | "clip" => |c| match (c.get("min"), c.get("max")) {
+            (Some(_), Some(_)) => one(c.x()?.clamp(&c.bound("min")?, &c.bound("max")?)),
+            (Some(_), None) => one(c.x()?.clamp_min(&c.bound("min")?)),
+            _ => one(c.x()?.clamp_max(&c.bound("max")?)),
         },
         "add" => |c| one(c.x()?.add(&c.operand("other", c.x()?.dtype())?.mul(c.number_or("alpha", 1.0)?)?)),
         "sub" => |c| one(c.x()?.sub(&c.operand("other", c.x()?.dtype())?.mul(c.number_or("alpha", 1.0)?)?)),
@@ -124,8 +98,8 @@ fn others(op: &str) -> Option<Row> {
             one(c.var("condition")?.select(&c.operand("input", dtype)?, &c.operand("other", dtype)?))
         },
         "lerp" => |c| one(c.x()?.lerp(&c.var("end")?, &c.operand("weight", c.x()?.dtype())?)),
-        "addcmul" => |c| one(c.x()?.add(&c.var("tensor1")?.mul(&c.var("tensor2")?)?.mul(c.number_or("value", 1.0)?)?)),
-        "addcdiv" => |c| one(c.x()?.add(&c.var("tensor1")?.div(&c.var("tensor2")?)?.mul(c.number_or("value", 1.0)?)?)),
+        "addcmul" => |c| one(c.x()?.addcmul(&c.var("tensor1")?, &c.var("tensor2")?, c.number_or("value", 1.0)?)),
+        "addcdiv" => |c| one(c.x()?.addcdiv(&c.var("tensor1")?, &c.var("tensor2")?, c.number_or("value", 1.0)?)),
         _ => return None,
     })
 }

@@ -4,7 +4,8 @@ use super::Row;
 use super::call::{Call, one, positions};
 use crate::Stop;
 use kiln::autograd::ops::*;
-use kiln::autograd::{DType, Shape, Tensor, Var};
+use kiln::autograd::{DType, Tensor, Var};
+use std::ops::Bound;
 
 pub(super) fn row(op: &str) -> Option<Row> {
     views(op)
@@ -36,19 +37,7 @@ fn views(op: &str) -> Option<Row> {
             let name = if c.get("dim0").is_some() { ["dim0", "dim1"] } else { ["axis0", "axis1"] };
             one(c.x()?.transpose(c.int(name[0])?, c.int(name[1])?))
         },
-        "movedim" => |c| {
-            let x = c.x()?;
-            let (from, to) = (c.ints("source")?, c.ints("destination")?);
-            let mut order = vec![usize::MAX; x.shape().rank()];
-            from.iter().zip(&to).for_each(|(&f, &t)| order[axis(&x, t)] = axis(&x, f));
-            let mut rest =
-                (0..order.len()).filter(|a| !from.iter().any(|&f| axis(&x, f) == *a)).collect::<Vec<_>>().into_iter();
-            let order: Vec<isize> = order
-                .into_iter()
-                .map(|o| if o == usize::MAX { rest.next().unwrap_or(0) as isize } else { o as isize })
-                .collect();
-            one(x.permute(&order))
-        },
+        "movedim" | "moveaxis" => |c| one(c.x()?.movedim(&c.ints("source")?, &c.ints("destination")?)),
         "t" => |c| one(c.x()?.t()),
         "flatten" | "ravel" => |c| one(c.x()?.flatten(c.int_or("start_dim", 0)?, c.int_or("end_dim", -1)?)),
         "unflatten" => |c| {
@@ -76,262 +65,110 @@ fn views(op: &str) -> Option<Row> {
         "fliplr" => |c| one(c.x()?.flip(1)),
         "flipud" => |c| one(c.x()?.flip(0)),
         "rot90" => |c| {
-            let (x, dims) = (c.x()?, c.ints("dims")?);
-            match c.int_or("k", 1)?.rem_euclid(4) {
-                0 => Ok(vec![x]),
-                1 => one(x.transpose(dims[0], dims[1])?.flip(&dims[..1])),
-                2 => one(x.flip(&dims)),
-                _ => one(x.transpose(dims[0], dims[1])?.flip(&dims[1..])),
-            }
+            let dims = c.ints("dims")?;
+            one(c.x()?.rot90(c.int_or("k", 1)?, [dims[0], dims[1]]))
         },
         "select" => |c| one(c.x()?.index(c.int("dim")?, c.int("index")?)),
         "narrow" => |c| {
-            let (x, dim) = (c.x()?, c.int("dim")?);
-            let length = x.shape()[axis(&x, dim)] as isize;
             // A number, or a tensor of one.
             let start = c.int("start").or_else(|_| Ok::<_, Stop>(c.var("start")?.tensor().item()? as isize))?;
-            one(x.stride(
-                dim,
-                Stride { start: start.rem_euclid(length.max(1)) as usize, length: c.int("length")? as usize, step: 1 },
-            ))
+            one(c.x()?.narrow(c.int("dim")?, start, c.int("length")? as usize))
         },
-        "slice" => |c| {
-            let (x, dim) = (c.x()?, c.int_or("dim", 0)?);
-            let bounds =
-                [c.get("start").map(|_| c.int("start")).transpose()?, c.get("end").map(|_| c.int("end")).transpose()?];
-            let length = x.shape()[axis(&x, dim)];
-            one(x.stride(dim, range(bounds[0], bounds[1], c.int_or("step", 1)?, length)))
-        },
+        "slice" => |c| one(c.x()?.slice_by(c.int_or("dim", 0)?, range(c)?, c.int_or("step", 1)?)),
         _ => return None,
     })
 }
 
-/// Python's slice of a dimension.
-pub(super) fn range(start: Option<isize>, end: Option<isize>, step: isize, length: usize) -> Stride {
-    let bound = |i: isize| (if i < 0 { i + length as isize } else { i }).clamp(0, length as isize);
-    let (start, end) = (bound(start.unwrap_or(0)), bound(end.unwrap_or(isize::MAX)));
-    Stride { start: start as usize, length: ((end - start).max(0) as usize).div_ceil(step as usize), step }
+/// The bounds of a slice.
+pub(super) fn range(c: &Call) -> Result<(Bound<isize>, Bound<isize>), Stop> {
+    let start = c.get("start").map(|_| c.int("start")).transpose()?;
+    let end = c.get("end").map(|_| c.int("end")).transpose()?;
+    Ok((start.map_or(Bound::Unbounded, Bound::Included), end.map_or(Bound::Unbounded, Bound::Excluded)))
 }
 
 fn repeats(op: &str) -> Option<Row> {
     Some(match op {
-        "repeat" | "tile" => |c| {
-            let name = if c.get("repeats").is_some() { "repeats" } else { "dims" };
-            let x = c.x()?;
-            let mut times: Vec<usize> = c.ints(name)?.into_iter().map(|t| t as usize).collect();
-            let rank = x.shape().rank().max(times.len());
-            times.splice(0..0, vec![1; rank - times.len()]);
-            let dims = [vec![1; rank - x.shape().rank()], x.shape().to_vec()].concat();
-            let between: Vec<usize> = dims.iter().flat_map(|&d| [1, d]).collect();
-            let wide: Vec<usize> = dims.iter().zip(&times).flat_map(|(&d, &t)| [t, d]).collect();
-            if wide.len() > kiln::autograd::MAX_RANK {
-                return Stop::unsupported("repeat of more than four dimensions");
-            }
-            let whole: Vec<usize> = dims.iter().zip(&times).map(|(d, t)| d * t).collect();
-            one(x.reshape(between)?.expand(wide)?.reshape(whole))
-        },
+        "repeat" => |c| one(c.x()?.tile(&c.counts("repeats")?)),
+        "tile" => |c| one(c.x()?.tile(&c.counts("dims")?)),
         "repeat_interleave" => |c| {
-            let x = c.x()?;
-            let (x, dim) = if c.get("dim").is_some() { (x, c.int("dim")?) } else { (x.flatten(0, -1)?, 0) };
-            let length = x.shape()[axis(&x, dim)];
-            let times: Vec<usize> = match c.maybe("repeats")? {
+            let times = match c.maybe("repeats")? {
                 Some(times) => times.tensor().to_vec_as::<i64>().into_iter().map(|t| t as usize).collect(),
-                None => vec![c.int("repeats")? as usize],
+                None => c.counts("repeats")?,
             };
-            let times = (0..length).map(|i| times[if times.len() == 1 { 0 } else { i }]);
-            one(x.index_select(dim, &positions(times.enumerate().flat_map(|(i, t)| vec![i; t]))?))
-        },
-        "roll" => |c| {
-            let (mut x, shifts, dims) = (c.x()?, c.ints("shifts")?, c.ints("dims")?);
-            let shape = *x.shape();
-            if dims.is_empty() {
-                x = x.flatten(0, -1)?;
+            match c.get("dim") {
+                Some(_) => one(c.x()?.repeat_interleave(&times, c.int("dim")?)),
+                None => one(c.x()?.repeat_interleave(&times, ..)),
             }
-            for (i, &shift) in shifts.iter().enumerate() {
-                let dim = dims.get(i).copied().unwrap_or(0);
-                let length = x.shape()[axis(&x, dim)];
-                let from = |i: usize| (i as isize - shift).rem_euclid(length as isize) as usize;
-                x = x.index_select(dim, &positions((0..length).map(from))?)?;
-            }
-            one(x.reshape(shape))
         },
+        "roll" => |c| one(c.x()?.roll(&c.ints("shifts")?, &c.ints("dims")?)),
         "meshgrid.variadic_tensors" | "meshgrid" | "meshgrid.list_of_tensors" => |c| {
-            let all = c.vars("tensors")?;
-            let mut dims: Vec<usize> = all.iter().map(|x| x.tensor().count()).collect();
-            let swap = c.word("indexing") == "xy" && dims.len() > 1;
-            if swap {
-                dims.swap(0, 1);
-            }
-            let place = |i: usize| if swap && i < 2 { 1 - i } else { i };
-            let grid = |(i, x): (usize, &Var)| -> Result<Var, Stop> {
-                let own: Vec<usize> = (0..dims.len()).map(|a| if a == place(i) { dims[a] } else { 1 }).collect();
-                Ok(x.reshape(own)?.expand(&dims)?)
-            };
-            all.iter().enumerate().map(grid).collect()
+            let indexing = if c.word("indexing") == "xy" { Indexing::Xy } else { Indexing::Ij };
+            Ok(meshgrid(&c.vars("tensors")?.iter().collect::<Vec<_>>(), indexing)?)
         },
         _ => return None,
     })
 }
 
-fn join(all: &[Var], dim: isize) -> Result<Vec<Var>, Stop> {
+/// Joins by a function of the library.
+fn join(c: &Call, f: impl Fn(&[&Var]) -> kiln::autograd::Result<Var>) -> Result<Vec<Var>, Stop> {
+    let all = c.vars("tensors")?;
     // An empty vector joins anything, a relic that PyTorch keeps.
     let some: Vec<&Var> = all.iter().filter(|x| x.shape().to_vec() != [0]).collect();
-    if some.is_empty() { one(concat(&all.iter().collect::<Vec<_>>(), dim)) } else { one(concat(&some, dim)) }
+    if some.is_empty() { one(f(&all.iter().collect::<Vec<_>>())) } else { one(f(&some)) }
 }
 
 fn pieces(op: &str) -> Option<Row> {
     Some(match op {
-        "cat" | "concat" | "concatenate" => |c| join(&c.vars("tensors")?, c.int_or("dim", 0)?),
+        "cat" | "concat" | "concatenate" => |c| join(c, |x| concat(x, c.int_or("dim", 0).unwrap_or(0))),
         "stack" => |c| one(stack(&c.vars("tensors")?.iter().collect::<Vec<_>>(), c.int_or("dim", 0)?)),
-        "hstack" => |c| {
-            let all = raised(c, 1)?;
-            join(&all, isize::from(all[0].shape().rank() > 1))
-        },
-        "vstack" => |c| join(&raised(c, 2)?, 0),
-        "dstack" => |c| join(&raised(c, 3)?, 2),
+        "hstack" => |c| join(c, hstack),
+        "vstack" => |c| join(c, vstack),
+        "dstack" => |c| join(c, dstack),
         "split" | "split.list_args" | "split_with_sizes" => |c| {
-            let (x, dim) = (c.x()?, c.int_or("dim", 0)?);
-            let length = x.shape()[axis(&x, dim)];
+            let dim = c.int_or("dim", 0)?;
             let name = if c.get("split_size").is_some() { "split_size" } else { "split_sizes" };
-            let sizes: Vec<usize> = c.ints(name)?.into_iter().map(|s| s as usize).collect();
-            let sizes = match (sizes[..].first(), c.get(name).is_some_and(serde_json::Value::is_array)) {
-                (Some(&size), false) => {
-                    (0..length.div_ceil(size.max(1))).map(|i| size.min(length - i * size)).collect()
-                }
-                _ => sizes,
-            };
-            Ok(x.split(&sizes, dim)?)
+            let sizes = c.counts(name)?;
+            match c.get(name).is_some_and(serde_json::Value::is_array) {
+                true => Ok(c.x()?.split(&sizes, dim)?),
+                false => Ok(c.x()?.split_every(sizes[0], dim)?),
+            }
         },
         "chunk" => |c| Ok(c.x()?.chunk(c.int("chunks")? as usize, c.int_or("dim", 0)?)?),
-        "unbind" => |c| {
-            let (x, dim) = (c.x()?, c.int_or("dim", 0)?);
-            (0..x.shape()[axis(&x, dim)] as isize).map(|i| Ok(x.index(dim, i)?)).collect()
-        },
+        "unbind" => |c| Ok(c.x()?.unbind(c.int_or("dim", 0)?)?),
         "tensor_split" => |c| {
-            let (x, dim) = (c.x()?, c.int_or("dim", 0)?);
-            let length = x.shape()[axis(&x, dim)];
-            let mut sections = c.get("sections").map(|_| c.int("sections")).transpose()?;
-            let mut cuts = c.ints("indices")?;
+            let dim = c.int_or("dim", 0)?;
             if let Some(given) = c.maybe("tensor_indices_or_sections")? {
                 let numbers: Vec<isize> = given.tensor().to_vec_as::<i64>().into_iter().map(|i| i as isize).collect();
-                if given.shape().rank() == 0 { sections = numbers.first().copied() } else { cuts = numbers }
+                return match given.shape().rank() {
+                    0 => Ok(c.x()?.tensor_split(numbers[0] as usize, dim)?),
+                    _ => Ok(c.x()?.tensor_split_at(&numbers, dim)?),
+                };
             }
-            let sizes: Vec<usize> = match sections {
-                Some(n) => {
-                    (0..n as usize).map(|i| length / n as usize + usize::from(i < length % n as usize)).collect()
-                }
-                None => {
-                    let bound =
-                        |i: isize| (if i < 0 { i + length as isize } else { i }).clamp(0, length as isize) as usize;
-                    let ends: Vec<usize> = cuts.into_iter().map(bound).chain([length]).collect();
-                    ends.iter().scan(0, |start, &end| Some(end - std::mem::replace(start, end))).collect()
-                }
-            };
-            Ok(x.split(&sizes, dim)?)
+            match c.get("sections") {
+                Some(_) => Ok(c.x()?.tensor_split(c.int("sections")? as usize, dim)?),
+                None => Ok(c.x()?.tensor_split_at(&c.ints("indices")?, dim)?),
+            }
         },
         _ => return None,
     })
 }
 
-/// The tensors with at least so many dimensions, added as NumPy does.
-fn raised(c: &Call, rank: usize) -> Result<Vec<Var>, Stop> {
-    let raise = |mut x: Var| -> Result<Var, Stop> {
-        while x.shape().rank() < rank {
-            x = if x.shape().rank() < 2 && rank > 1 && x.shape().rank() == 1 {
-                x.unsqueeze(0)?
-            } else {
-                x.unsqueeze(-1)?
-            };
-        }
-        Ok(x)
-    };
-    c.vars("tensors")?.into_iter().map(raise).collect()
-}
-
-/// The elements with equal coordinates in two dimensions, up to an offset, as the last dimension.
-fn diagonal(x: &Var, offset: isize, dim1: isize, dim2: isize) -> Result<Var, Stop> {
-    let (a, b) = (axis(x, dim1), axis(x, dim2));
-    let order: Vec<isize> =
-        (0..x.shape().rank()).filter(|d| ![a, b].contains(d)).chain([a, b]).map(|d| d as isize).collect();
-    let x = x.permute(&order)?;
-    let dims = x.shape().to_vec();
-    let (lead, [rows, columns]) = (&dims[..dims.len() - 2], [dims[dims.len() - 2], dims[dims.len() - 1]]);
-    let flat = x.reshape([lead, &[rows * columns]].concat())?;
-    Ok(flat.stride(-1, diagonal_of(rows, columns, offset))?)
-}
-
-/// Where a diagonal lies in a matrix in row-major order.
-fn diagonal_of(rows: usize, columns: usize, offset: isize) -> Stride {
-    let (down, right) = ((-offset).max(0) as usize, offset.max(0) as usize);
-    let length = rows.saturating_sub(down).min(columns.saturating_sub(right));
-    let start = if length == 0 { 0 } else { down * columns + right };
-    Stride { start, length, step: columns as isize + 1 }
-}
-
-/// Square matrices with a vector each on a diagonal, in two dimensions.
-fn diagonal_matrix(x: &Var, offset: isize, dim1: isize, dim2: isize) -> Result<Var, Stop> {
-    let dims = x.shape().to_vec();
-    let (lead, length) = (&dims[..dims.len() - 1], dims[dims.len() - 1]);
-    let n = length + offset.unsigned_abs();
-    let mut ranges: Vec<Stride> = lead.iter().map(|&d| Stride::full(d)).collect();
-    ranges.push(diagonal_of(n, n, offset));
-    let shape = Shape::new(&[lead, &[n * n]].concat())?;
-    let flat = Var::apply_one(Embed { shape, ranges, fill: 0.0 }, &[x])?;
-    let y = flat.reshape([lead, &[n, n]].concat())?;
-    let (a, b) = (axis(&y, dim1), axis(&y, dim2));
-    let mut rest = 0..lead.len() as isize;
-    let order: Vec<isize> = (0..dims.len() + 1)
-        .map(|d| match () {
-            () if d == a => lead.len() as isize,
-            () if d == b => lead.len() as isize + 1,
-            () => rest.next().unwrap_or(0),
-        })
-        .collect();
-    Ok(y.permute(&order)?)
-}
-
-fn triangle(c: &Call, keep: fn(isize) -> bool) -> Result<Vec<Var>, Stop> {
-    let (x, k) = (c.x()?, c.int_or("diagonal", 0)?);
-    let dims = x.shape().to_vec();
-    let [rows, columns] = [dims[dims.len() - 2], dims[dims.len() - 1]];
-    let mask =
-        (0..rows * columns).map(|i| keep((i % columns) as isize - (i / columns) as isize - k)).collect::<Vec<bool>>();
-    let mask = Var::new(Tensor::from_vec(mask, [rows, columns])?);
-    one(mask.select(&x, &super::call::constant(0.0, &x)))
-}
-
 fn diagonals(op: &str) -> Option<Row> {
     Some(match op {
-        "diagonal" | "linalg.diagonal" => {
-            |c| Ok(vec![diagonal(&c.x()?, c.int_or("offset", 0)?, c.int_or("dim1", 0)?, c.int_or("dim2", 1)?)?])
+        "diagonal" => |c| one(c.x()?.diagonal(c.int_or("offset", 0)?, c.int_or("dim1", 0)?, c.int_or("dim2", 1)?)),
+        "linalg.diagonal" => {
+            |c| one(c.x()?.diagonal(c.int_or("offset", 0)?, c.int_or("dim1", -2)?, c.int_or("dim2", -1)?))
         }
-        "diag" => |c| {
-            let (x, k) = (c.x()?, c.int_or("diagonal", 0)?);
-            Ok(vec![if x.shape().rank() == 1 { diagonal_matrix(&x, k, -2, -1)? } else { diagonal(&x, k, 0, 1)? }])
-        },
-        "diag_embed" => |c| {
-            Ok(vec![diagonal_matrix(&c.x()?, c.int_or("offset", 0)?, c.int_or("dim1", -2)?, c.int_or("dim2", -1)?)?])
-        },
-        "trace" => |c| one(diagonal(&c.x()?, 0, 0, 1)?.sum(..)),
-        "tril" => |c| triangle(c, |above| above <= 0),
-        "triu" => |c| triangle(c, |above| above >= 0),
+        "diag" => |c| one(c.x()?.diag(c.int_or("diagonal", 0)?)),
+        "diag_embed" => {
+            |c| one(c.x()?.diag_embed(c.int_or("offset", 0)?, c.int_or("dim1", -2)?, c.int_or("dim2", -1)?))
+        }
+        "trace" => |c| one(c.x()?.trace()),
+        "tril" => |c| one(c.x()?.tril(c.int_or("diagonal", 0)?)),
+        "triu" => |c| one(c.x()?.triu(c.int_or("diagonal", 0)?)),
         "diff" => |c| {
-            let (x, dim) = (c.x()?, c.int_or("dim", -1)?);
-            if c.int_or("n", 1)? == 0 {
-                return Ok(vec![x]);
-            }
-            let ends = [c.maybe("prepend")?, Some(x), c.maybe("append")?];
-            let all: Vec<&Var> = ends.iter().flatten().collect();
-            let mut x = concat(&all, dim)?;
-            for _ in 0..c.int_or("n", 1)? {
-                let length = x.shape()[axis(&x, dim)];
-                if length == 0 {
-                    break;
-                }
-                let part = |start: usize| x.stride(dim, Stride { start, length: length - 1, step: 1 });
-                x = part(length.min(1))?.sub(&part(0)?)?;
-            }
-            Ok(vec![x])
+            let ends = [c.maybe("prepend")?, c.maybe("append")?];
+            one(c.x()?.diff(c.int_or("n", 1)? as usize, c.int_or("dim", -1)?, ends[0].as_ref(), ends[1].as_ref()))
         },
         _ => return None,
     })
@@ -343,90 +180,23 @@ pub(super) fn windows(x: &Var, dim: usize, starts: &[usize], size: usize, dilati
     Ok(x.index_select(dim as isize, &at)?.unflatten(dim as isize, &[starts.len(), size])?)
 }
 
-/// Each dimension read at the positions that `source` gives: how PyTorch pads by reflecting or wrapping.
-fn padded(c: &Call, source: fn(isize, isize) -> isize, cut_first: bool) -> Result<Vec<Var>, Stop> {
-    let mut x = c.x()?;
-    let rank = x.shape().rank();
-    for (i, pair) in c.ints("pad")?.chunks(2).enumerate() {
-        let dim = rank - 1 - i;
-        let mut pair = [pair[0], pair[1]];
-        if cut_first {
-            let cut = pair.map(|p| p.min(0));
-            x = x.slice(dim as isize, -cut[0]..x.shape()[dim] as isize + cut[1])?;
-            pair = pair.map(|p| p.max(0));
-        }
-        let length = x.shape()[dim] as isize;
-        let at = (-pair[0]..length + pair[1]).map(|p| source(p, length) as usize);
-        x = x.index_select(dim as isize, &positions(at)?)?;
-    }
-    Ok(vec![x])
+/// PyTorch's pairs, which begin at the last dimension.
+fn padding(c: &Call) -> Result<Vec<(isize, isize)>, Stop> {
+    let mut pairs = vec![(0, 0); c.x()?.shape().rank()];
+    pairs.iter_mut().rev().zip(c.ints("pad")?.chunks(2)).for_each(|(pair, given)| *pair = (given[0], given[1]));
+    Ok(pairs)
 }
 
 fn blocks(op: &str) -> Option<Row> {
     Some(match op {
-        "unfold" => |c| {
-            let x = c.x()?;
-            if x.shape().rank() == 0 {
-                return one(x.reshape([1]));
-            }
-            let (dim, size, step) = (axis(&x, c.int("dimension")?), c.int("size")? as usize, c.int("step")? as usize);
-            let starts: Vec<usize> = (0..=x.shape()[dim] - size).step_by(step).collect();
-            let y = windows(&x, dim, &starts, size, 1)?;
-            let rank = y.shape().rank();
-            let order: Vec<isize> = (0..rank).filter(|&d| d != dim + 1).chain([dim + 1]).map(|d| d as isize).collect();
-            one(y.permute(&order))
-        },
-        "nn.functional.pad.constant" => |c| {
-            let x = c.x()?;
-            let mut pairs = vec![(0, 0); x.shape().rank()];
-            let rank = pairs.len();
-            c.ints("pad")?.chunks(2).enumerate().for_each(|(i, p)| pairs[rank - 1 - i] = (p[0], p[1]));
-            one(x.pad(&pairs, c.number_or("value", 0.0)?))
-        },
-        "nn.functional.pad.reflect" => |c| {
-            padded(
-                c,
-                |p, n| {
-                    if p < 0 {
-                        -p
-                    } else if p >= n {
-                        2 * (n - 1) - p
-                    } else {
-                        p
-                    }
-                },
-                false,
-            )
-        },
-        "nn.functional.pad.replicate" => |c| padded(c, |p, n| p.clamp(0, n - 1), false),
-        // What negative padding cuts off does not come round again.
-        "nn.functional.pad.circular" => |c| padded(c, isize::rem_euclid, true),
-        "nn.functional.pixel_shuffle" => |c| {
-            let (x, r) = (c.x()?, c.int("upscale_factor")? as usize);
-            let dims = x.shape().to_vec();
-            let (lead, [ch, h, w]) =
-                (&dims[..dims.len() - 3], [dims[dims.len() - 3], dims[dims.len() - 2], dims[dims.len() - 1]]);
-            let y = x.reshape([lead, &[ch / (r * r), r, r, h, w]].concat())?;
-            let n = lead.len() as isize;
-            let order: Vec<isize> = (0..n).chain([n, n + 3, n + 1, n + 4, n + 2]).collect();
-            one(y.permute(&order)?.reshape([lead, &[ch / (r * r), h * r, w * r]].concat()))
-        },
-        "nn.functional.pixel_unshuffle" => |c| {
-            let (x, r) = (c.x()?, c.int("downscale_factor")? as usize);
-            let dims = x.shape().to_vec();
-            let (lead, [ch, h, w]) =
-                (&dims[..dims.len() - 3], [dims[dims.len() - 3], dims[dims.len() - 2], dims[dims.len() - 1]]);
-            let y = x.reshape([lead, &[ch, h / r, r, w / r, r]].concat())?;
-            let n = lead.len() as isize;
-            let order: Vec<isize> = (0..n).chain([n, n + 2, n + 4, n + 1, n + 3]).collect();
-            one(y.permute(&order)?.reshape([lead, &[ch * r * r, h / r, w / r]].concat()))
-        },
-        "nn.functional.channel_shuffle" => |c| {
-            let (x, groups) = (c.x()?, c.int("groups")? as usize);
-            let channels = x.shape()[1];
-            let y = x.unflatten(1, &[groups, channels / groups])?.transpose(1, 2)?;
-            one(y.reshape(x.shape()))
-        },
+        "unfold" => |c| one(c.x()?.unfold(c.int("dimension")?, c.int("size")? as usize, c.int("step")? as usize)),
+        "nn.functional.pad.constant" => |c| one(c.x()?.pad(&padding(c)?, c.number_or("value", 0.0)?)),
+        "nn.functional.pad.reflect" => |c| one(c.x()?.pad_with(&padding(c)?, PadMode::Reflect)),
+        "nn.functional.pad.replicate" => |c| one(c.x()?.pad_with(&padding(c)?, PadMode::Replicate)),
+        "nn.functional.pad.circular" => |c| one(c.x()?.pad_with(&padding(c)?, PadMode::Circular)),
+        "nn.functional.pixel_shuffle" => |c| one(c.x()?.pixel_shuffle(c.int("upscale_factor")? as usize)),
+        "nn.functional.pixel_unshuffle" => |c| one(c.x()?.pixel_unshuffle(c.int("downscale_factor")? as usize)),
+        "nn.functional.channel_shuffle" => |c| one(c.x()?.channel_shuffle(c.int("groups")? as usize)),
         _ => return None,
     })
 }
@@ -456,6 +226,19 @@ fn creation(op: &str) -> Option<Row> {
             let n = c.int("n")? as usize;
             let y = Tensor::eye(n, c.int_or("m", n as isize)? as usize)?;
             one(Var::new(y).cast(c.dtype().unwrap_or(DType::F32)))
+        },
+        "logspace" => |c| {
+            let (start, end, steps) = (c.number("start")?, c.number("end")?, c.int("steps")? as usize);
+            let y = Tensor::logspace::<f64>(start, end, steps, c.number_or("base", 10.0)?)?;
+            one(Var::new(y).cast(c.dtype().unwrap_or(DType::F32)))
+        },
+        "tril_indices" => |c| {
+            let (rows, columns) = (c.int("row")? as usize, c.int("col")? as usize);
+            one(Tensor::tril_indices(rows, columns, c.int_or("offset", 0)?).map(Var::new))
+        },
+        "triu_indices" => |c| {
+            let (rows, columns) = (c.int("row")? as usize, c.int("col")? as usize);
+            one(Tensor::triu_indices(rows, columns, c.int_or("offset", 0)?).map(Var::new))
         },
         "zeros" => |c| created(c, 0.0),
         "ones" => |c| created(c, 1.0),

@@ -144,3 +144,94 @@ pub fn stack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V], axis: isize
     }
     concat(&raised.iter().collect::<Vec<_>>(), axis)
 }
+
+/// The tensors side by side: along the columns, vectors one after the other. Scalars count as vectors of one.
+///
+/// # Errors
+/// As [`concat`].
+#[track_caller]
+pub fn hstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<V> {
+    let all = raised(x, 1)?;
+    let axis = isize::from(all.first().is_some_and(|x| Value::shape(x).rank() > 1));
+    concat(&all.iter().collect::<Vec<_>>(), axis).map_err(|e| e.renamed("concat", "hstack"))
+}
+
+/// The tensors below each other: along the rows. Vectors count as rows.
+///
+/// ```
+/// use kiln_tensor::{Tensor, ops::vstack};
+/// let y = vstack(&[&Tensor::new([1, 2]), &Tensor::new([3, 4])])?;
+/// assert_eq!(y.shape().dims(), [2, 2]);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`concat`].
+#[track_caller]
+pub fn vstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<V> {
+    concat(&raised(x, 2)?.iter().collect::<Vec<_>>(), 0).map_err(|e| e.renamed("concat", "vstack"))
+}
+
+/// The tensors behind each other: along a third dimension, which matrices get, and vectors as rows.
+///
+/// # Errors
+/// As [`concat`].
+#[track_caller]
+pub fn dstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<V> {
+    concat(&raised(x, 3)?.iter().collect::<Vec<_>>(), 2).map_err(|e| e.renamed("concat", "dstack"))
+}
+
+/// The tensors with at least so many dimensions, added as NumPy does: a vector becomes a row.
+#[track_caller]
+fn raised<V: ViewOps>(x: &[&V], rank: usize) -> Result<Vec<V>> {
+    let mut all = Vec::with_capacity(x.len());
+    for &x in x {
+        let mut dims = Value::shape(x).to_vec();
+        if dims.len() == 1 && rank > 1 {
+            dims.insert(0, 1);
+        }
+        dims.resize(dims.len().max(rank), 1);
+        all.push(x.reshape(dims)?);
+    }
+    Ok(all)
+}
+
+/// Which dimension of a grid the first vector runs along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Indexing {
+    /// The first: rows, as in a matrix.
+    Ij,
+    /// The second: columns, as the `x` of a picture.
+    Xy,
+}
+
+/// The coordinates of all points of a grid: a tensor for each vector, with its numbers along its own dimension, without a
+/// copy. Scalars count as vectors of one.
+///
+/// # Shapes
+/// `[2]` and `[3]` give two tensors `[2, 3]`, or `[3, 2]` with [`Indexing::Xy`].
+///
+/// # Errors
+/// Tensors of more than one dimension; too many of them.
+#[track_caller]
+pub fn meshgrid<V: ViewOps>(x: &[&V], indexing: Indexing) -> Result<Vec<V>> {
+    let at = std::panic::Location::caller();
+    if let Some(odd) = x.iter().find(|x| Value::shape(**x).rank() > 1) {
+        let text = format!("the coordinates of a grid are vectors, found {}", Value::shape(*odd));
+        return Err(Error::shape("meshgrid", text).at(at));
+    }
+    let mut dims: Vec<usize> = x.iter().map(|x| Value::shape(*x).count()).collect();
+    let swap = indexing == Indexing::Xy && dims.len() > 1;
+    if swap {
+        dims.swap(0, 1);
+    }
+    let shape = Shape::new(&dims).map_err(|e| e.renamed("shape", "meshgrid").at(at))?;
+    let mut grids = Vec::with_capacity(x.len());
+    for (i, x) in x.iter().enumerate() {
+        let place = if swap && i < 2 { 1 - i } else { i };
+        let mut own = vec![1; dims.len()];
+        own[place] = dims[place];
+        grids.push(x.reshape(own)?.expand(shape)?);
+    }
+    Ok(grids)
+}

@@ -2,7 +2,7 @@
 //! needs no operation: it lives in no memory (`Tensor::filled`).
 
 use super::elementwise::{check_numbers, create, typed};
-use super::{Apply, Elementwise, Function, Kind};
+use super::{Apply, CastOps, Elementwise, Function, Kind, PowOps, Value};
 use crate::run::infer;
 use crate::scalar::Program;
 use crate::{
@@ -156,6 +156,16 @@ impl Tensor {
         created(Between, [count], T::DTYPE, &numbers)
     }
 
+    /// `count` numbers from `base` to the power `start` to `base` to the power `end`, with evenly spaced exponents.
+    ///
+    /// # Errors
+    /// As [`Tensor::linspace`] of the exponents.
+    #[track_caller]
+    pub fn logspace<T: Element>(start: f64, end: f64, count: usize, base: f64) -> Result<Tensor> {
+        let exponents = Tensor::linspace(start, end, count).map_err(|e| e.renamed("linspace", "logspace"))?;
+        Tensor::number(base).pow(&exponents)?.cast(T::DTYPE)
+    }
+
     /// The `rows` by `columns` matrix with ones on the diagonal, `f32`.
     ///
     /// # Errors
@@ -165,6 +175,28 @@ impl Tensor {
         created(Diagonal, [rows, columns], DType::F32, &[Tensor::number(columns as f64)])
     }
 }
+
+/// Tensors of the shape and type of another, filled with one number. They take no memory, and carry no gradient.
+pub trait LikeOps: Value {
+    /// A value of this one's shape and type, filled with a number.
+    #[must_use]
+    fn full_like(&self, value: f64) -> Self {
+        Self::constant(Tensor::filled(Spec::new(*self.shape(), self.dtype()), value))
+    }
+
+    /// Zeros in this value's shape and type.
+    #[must_use]
+    fn zeros_like(&self) -> Self {
+        self.full_like(0.0)
+    }
+
+    /// Ones in this value's shape and type.
+    #[must_use]
+    fn ones_like(&self) -> Self {
+        self.full_like(1.0)
+    }
+}
+impl<V: Value> LikeOps for V {}
 
 #[track_caller]
 fn created<F: Function<1>>(function: F, shape: impl IntoShape, dtype: DType, numbers: &[Tensor]) -> Result<Tensor> {

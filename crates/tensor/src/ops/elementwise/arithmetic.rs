@@ -21,6 +21,19 @@ fn floor_quotient<S: Scalar>(a: S, b: S) -> S {
     S::select(b.clone().equals(zero()), (a / b).floor(), q)
 }
 
+/// `ln(exp(unit · a) + exp(unit · b)) / unit`: the larger, and a little that the smaller adds.
+#[inline(always)]
+fn log_add_exp<S: Scalar>(a: S, b: S, unit: f64) -> S {
+    // The distance of equal infinities is no number.
+    let together = a.clone().equals(b.clone()).and(a.clone().abs().equals(S::lit(f64::INFINITY)));
+    let from = |high: S, low: S| {
+        let way = S::select(together.clone(), S::lit(0.0), low - high.clone());
+        let added = way.scaled(unit).softplus().scaled(1.0 / unit);
+        S::select(together.clone(), high.clone(), high + added)
+    };
+    S::select(a.clone().lt(b.clone()), from(b.clone(), a.clone()), from(a, b))
+}
+
 binary_functions! {
     /// Arithmetic on two operands, with broadcasting and type promotion.
     ArithmeticOps;
@@ -62,6 +75,15 @@ binary_functions! {
         let zero = a.clone().equals(S::lit(0.0)).and(b.clone().is_nan().not());
         S::select(zero, S::lit(0.0), a * b.ln())
     };
+    /// `a · ln (1 + b)`, exact for small `b`, and 0 where `a` is 0 unless `b` is NaN.
+    xlog1py Xlog1py Float |a, b| {
+        let zero = a.clone().equals(S::lit(0.0)).and(b.clone().is_nan().not());
+        S::select(zero, S::lit(0.0), a * b.ln_1p())
+    };
+    /// `ln(exp(a) + exp(b))` without overflow.
+    logaddexp LogAddExp Float |a, b| log_add_exp(a, b, 1.0);
+    /// `log2(2^a + 2^b)` without overflow.
+    logaddexp2 LogAddExp2 Float |a, b| log_add_exp(a, b, std::f64::consts::LN_2);
     /// The magnitude of the first operand with the sign of the second.
     copysign Copysign Float |a, b| {
         // A zero shows its sign only through its reciprocal.

@@ -333,6 +333,14 @@ mod tests {
         comparisons::ComparisonOps(&Agreement);
         comparisons::NegationOps(&Agreement);
         math::MathOps(&Agreement);
+        Agreement.visit(LnGamma);
+        Agreement.visit(Digamma);
+        Agreement.visit(BesselI0);
+        Agreement.visit(Sinc);
+        Agreement.visit(NextAfter);
+        for op in [Bitwise::And, Bitwise::Or, Bitwise::Xor, Bitwise::Left, Bitwise::Right] {
+            Agreement.visit(op);
+        }
     }
 
     #[test]

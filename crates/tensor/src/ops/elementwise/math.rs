@@ -3,7 +3,7 @@
 use super::arithmetic::check_number;
 use super::{compiled_here, unary_functions};
 use crate::ops::{Function, Kind, Operand, Value};
-use crate::{Mask, Result, Scalar};
+use crate::{DType, Mask, Result, Scalar, Tensor};
 
 /// The inverse of the error function: Giles' single-precision polynomials, then two steps of Newton's method.
 #[inline(always)]
@@ -111,6 +111,8 @@ unary_functions! {
     atanh Atanh Float |x| x.atanh();
     /// The error function.
     erf Erf Float |x| x.erf();
+    /// One less the error function, exact also where the difference would cancel.
+    erfc Erfc Float |x| x.erfc();
     /// The inverse of the error function.
     erfinv Erfinv Float |x| erf_inverse(x);
     /// The logarithm of the odds, `ln(x / (1 - x))`.
@@ -199,15 +201,52 @@ pub trait BoundOps: Value {
         Self::elementwise(Clamp, [self, &min, &max]).map(|[y]| y)
     }
 
-    /// Puts `nan`, `posinf` and `neginf` in the place of NaN, +∞ and -∞.
+    /// No less than `min`, a number or a value that broadcasts: [`BoundOps::clamp`] without an upper bound.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn clamp_min(&self, min: impl Operand<Self>) -> Result<Self> {
+        let min = min.operand();
+        check_number("clamp_min", min.tensor(), self.dtype())?;
+        let none = no_bound([self, &min], f64::INFINITY, i64::MAX);
+        Self::elementwise(Clamp, [self, &min, &none]).map(|[y]| y)
+    }
+
+    /// No more than `max`: [`BoundOps::clamp`] without a lower bound.
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn clamp_max(&self, max: impl Operand<Self>) -> Result<Self> {
+        let max = max.operand();
+        check_number("clamp_max", max.tensor(), self.dtype())?;
+        let none = no_bound([self, &max], f64::NEG_INFINITY, i64::MIN);
+        Self::elementwise(Clamp, [self, &none, &max]).map(|[y]| y)
+    }
+
+    /// Puts `nan`, `posinf` and `neginf` in the place of NaN, +∞ and -∞; `None` is the largest finite number of the type, or
+    /// the smallest. Integers stay.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]).nan_to_num(0.0, None, -1.0)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, f32::MAX, -1.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
     ///
     /// # Errors
     /// None beyond those of memory.
     #[track_caller]
-    fn nan_to_num(&self, nan: f64, posinf: f64, neginf: f64) -> Result<Self> {
-        if !self.dtype().is_float() {
-            return Ok(self.clone());
-        }
+    fn nan_to_num(&self, nan: f64, posinf: impl Into<Option<f64>>, neginf: impl Into<Option<f64>>) -> Result<Self> {
+        let largest = match self.dtype() {
+            DType::F64 => f64::MAX,
+            DType::F16 => crate::f16::MAX.to_f64(),
+            DType::BF16 => crate::bf16::MAX.to_f64(),
+            DType::F32 => f64::from(f32::MAX),
+            _ => return Ok(self.clone()),
+        };
+        let (posinf, neginf) = (posinf.into().unwrap_or(largest), neginf.into().unwrap_or(-largest));
         Self::elementwise(NanToNum { nan, posinf, neginf }, [self]).map(|[y]| y)
     }
 
@@ -221,3 +260,9 @@ pub trait BoundOps: Value {
     }
 }
 impl<V: Value> BoundOps for V {}
+
+/// A bound that bounds nothing, in the type that the others meet in.
+fn no_bound<V: Value>(others: [&V; 2], float: f64, whole: i64) -> V {
+    let is_float = others.iter().any(|x| x.dtype().is_float());
+    V::constant(if is_float { Tensor::number(float) } else { Tensor::number(whole) })
+}

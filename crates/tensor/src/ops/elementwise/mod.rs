@@ -10,6 +10,7 @@ mod math;
 mod run;
 mod runs;
 mod signature;
+mod special;
 
 pub(crate) use compiled::compiled_here;
 pub(crate) use run::{computed_in, create};
@@ -21,6 +22,7 @@ pub use comparisons::*;
 pub use function::{Elementwise, ElementwiseOp, Function, Itself, Kind};
 pub use gradient::{ElementwiseGrad, Formula, GradientOp};
 pub use math::*;
+pub use special::*;
 
 /// Defines functions of one argument, a row each, and the trait with their methods. A row may end with the derivative
 /// as a function of the result, where that is cheaper.

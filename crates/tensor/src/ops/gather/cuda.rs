@@ -1,6 +1,6 @@
 //! Reading and writing at indices on a GPU.
 
-use super::{Gather, IndexAdd, IndexSelect, ScatterAdd, around, out_of_range};
+use super::{Gather, IndexAdd, IndexSelect, around, out_of_range};
 use crate::ops::sort::{PAIR, PAIRS, sort_pairs};
 use crate::{CudaCall, CudaOperand, DType, Launch, LaunchArgument, Layout, Pointer};
 
@@ -103,14 +103,15 @@ pub(super) fn index_add(op: &IndexAdd, call: &mut CudaCall<'_>) {
     let launch = keys("row_keys").define("ROW_KEYS", "1").define_type("I", index.dtype()).over(count);
     call.launch(launch.arg(count).arg(length).arg(inner).arg(at).arg(pairs).arg(faults));
     let source = call.dense(2);
-    add(call, pairs, source, [length, inner, count, count * inner]);
+    join_sorted(call, "add", pairs, source, [length, inner, count, count * inner]);
 }
 
-pub(super) fn scatter_add(op: &ScatterAdd, call: &mut CudaCall<'_>) {
+/// Joins elements at indices by a function of the kernels'.
+pub(super) fn scatter(call: &mut CudaCall<'_>, op: &'static str, axis: usize, join: &'static str) {
     let [x, index] = [call.inputs()[0], call.inputs()[1]];
     let (shape, count) = (*index.shape(), index.shape().count());
-    let (length, step, rest) = without(&Layout::contiguous(*x.shape()), op.axis);
-    let faults = faults(call, "scatter_add", length);
+    let (length, step, rest) = without(&Layout::contiguous(*x.shape()), axis);
+    let faults = faults(call, op, length);
     if x.shape().count() == 0 {
         return check(call, length, faults);
     }
@@ -125,16 +126,22 @@ pub(super) fn scatter_add(op: &ScatterAdd, call: &mut CudaCall<'_>) {
         .arg(step as i64)
         .walk(shape, &[Layout { shape, ..rest }, Layout { shape, ..layout }]);
     call.launch(launch.arg(at).arg(pairs).arg(faults));
-    add(call, pairs, source, [x.shape().count(), 1, count, 0]);
+    join_sorted(call, join, pairs, source, [x.shape().count(), 1, count, 0]);
 }
 
 fn keys(entry: &'static str) -> Launch {
     Launch::new([PAIRS, SOURCE].concat(), entry)
 }
 
-/// Sorts the keys and adds by them: the length of the axis that they count, what is adjacent, how many there are, and
+/// Sorts the keys and joins by them: the length of the axis that they count, what is adjacent, how many there are, and
 /// the source's step from one group of slices to the next.
-fn add(call: &mut CudaCall<'_>, pairs: Pointer, source: Pointer, [length, inner, keys_count, step]: [usize; 4]) {
+fn join_sorted(
+    call: &mut CudaCall<'_>,
+    join: &'static str,
+    pairs: Pointer,
+    source: Pointer,
+    [length, inner, keys_count, step]: [usize; 4],
+) {
     let x = call.inputs()[0];
     let count = x.shape().count();
     let pairs = if keys_count > 0 { sort_pairs(call, 1, keys_count, pairs) } else { pairs };
@@ -143,6 +150,6 @@ fn add(call: &mut CudaCall<'_>, pairs: Pointer, source: Pointer, [length, inner,
     call.launch(launch.arg(length).arg(keys_count).arg(pairs).arg(starts));
     let (from, y) = (call.dense(0), call.output(0));
     let sum = if x.dtype().is_float() { DType::F64 } else { DType::I64 };
-    let launch = keys("add").define_type("T", x.dtype()).define_type("SUM", sum).over(count);
+    let launch = keys("join").define_type("T", x.dtype()).define_type("SUM", sum).define("JOIN", join).over(count);
     call.launch(launch.arg([count, length, inner, step]).arg(from).arg(starts).arg(pairs).arg(source).arg(y));
 }

@@ -46,8 +46,8 @@ KERNEL __launch_bounds__(256)
 }
 #endif
 
-// Adding at indices takes the indices in the order of what they name, with where each stood: then each element of the result
-// adds those that name it in their order. No sum depends on which thread comes first.
+// Joining at indices takes the indices in the order of what they name, with where each stood: then each element of the result
+// joins those that name it in their order. No sum depends on which thread comes first.
 
 #ifdef ROW_KEYS
 KERNEL __launch_bounds__(256)
@@ -95,10 +95,14 @@ struct Addition {
     i64 count, length, inner, outer_step;
 };
 
-// The sum is kept in double precision and rounded once: of the many that may meet in one element, in half precision 2048
+namespace kiln {
+template <class C> INLINE C last(C, C b) { return b; }
+}
+
+// A sum is kept in double precision and rounded once: of the many that may meet in one element, in half precision 2048
 // and 1 are 2048. Where all indices are equal, the threads of one row add them all while the others have nothing to do.
 KERNEL __launch_bounds__(256)
-    add(Addition a, const T* x, const i64* starts, const Pair* pairs, const T* source, T* y) {
+    join(Addition a, const T* x, const i64* starts, const Pair* pairs, const T* source, T* y) {
     for (i64 i = THREAD; i < a.count; i += THREADS) {
         i64 within, row;
         i64 outer = kiln::divide(kiln::divide(i, a.inner, &within), a.length, &row);
@@ -106,7 +110,7 @@ KERNEL __launch_bounds__(256)
         SUM sum = kiln::load<SUM>(x[i]);
         const i64 end = starts[row + 1];
         for (i64 pair = starts[row]; pair < end; pair++)
-            sum = kiln::add(sum, kiln::load<SUM>(from[pairs[pair].at]));
+            sum = kiln::JOIN(sum, kiln::load<SUM>(from[pairs[pair].at]));
         y[i] = kiln::store<T>(sum);
     }
 }

@@ -9,8 +9,8 @@ use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::run::no_indices;
 use crate::{
-    Arity, CpuCall, CudaCall, DType, Device, Element, Error, Layout, Op, Result, Shape, Spec, Specs, Tensor, View,
-    with_element,
+    Arity, CpuCall, CudaCall, DType, Device, Element, Error, Layout, Op, Result, Scalar, Shape, Spec, Specs, Tensor,
+    View, ViewMut, with_element,
 };
 
 /// `y[i][j][k] = x[index[i][j][k]][j][k]` along axis 0, and likewise along the others.
@@ -26,6 +26,28 @@ pub struct Gather {
 pub struct ScatterAdd {
     /// The axis that the indices run along.
     pub axis: usize,
+}
+
+/// How elements that meet in one place are joined, with what stood there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// The last of them, in row-major order of the indices.
+    Last,
+    /// Their product.
+    Prod,
+    /// The largest; NaN wins.
+    Max,
+    /// The smallest; NaN wins.
+    Min,
+}
+
+/// A copy of the first operand with the elements of the third joined to it at the indices of the second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScatterJoin {
+    /// The axis that the indices run along.
+    pub axis: usize,
+    /// How.
+    pub joining: Joining,
 }
 
 /// The slices of `x` along one axis that a vector of indices names.
@@ -151,45 +173,121 @@ impl Op for ScatterAdd {
     }
 
     fn infer(&self, x: &[Spec]) -> Result<Specs> {
-        x[0].shape.check_axis(self.name(), self.axis)?;
-        check_index("scatter_add", x[1])?;
-        check_inside("scatter_add", &x[1].shape, &x[0].shape, self.axis)?;
-        check_inside("scatter_add", &x[1].shape, &x[2].shape, x[2].shape.rank())?;
-        if x[0].dtype != x[2].dtype {
-            return Err(Error::dtype("scatter_add", format!("cannot add {} to {}", x[2].dtype, x[0].dtype)));
-        }
-        Ok(x[0].into())
+        infer_scatter(self.name(), self.axis, x)
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let shape = *x[0].shape();
-        let at = checked_indices("scatter_add", &x[1], shape.get(self.axis).copied().unwrap_or(1))?;
-        let index = x[1].shape();
-        // Only the corner of the source that the indices cover is read: as a whole it may be larger than memory.
-        let corner = (0..index.rank()).fold(x[2].layout(), |corner, axis| corner.narrow(axis, 0, index[axis]));
-        // SAFETY: `infer` has seen that the corner is a part of the operand.
-        let source = unsafe { x[2].with_layout(&corner) };
-        with_element!(x[0].dtype(), T => {
-            let y = y[0].slice::<T>()?;
-            y.copy_from_slice(&x[0].contiguous::<T>()?);
-            let source = source.contiguous::<T>()?;
-            let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, self.axis, &at).zip(0..).collect();
-            add_rows(y, &source, &mut pairs, 1);
-        });
-        Ok(())
+        scatter(self.name(), self.axis, x, &mut y[0], Sums)
     }
 
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
-        cuda::scatter_add(self, call);
+        cuda::scatter(call, "scatter_add", self.axis, "add");
         Ok(())
     }
 }
 
-/// Adds rows of `source` to rows of `y`, by pairs of where in `y` and where in `source` they begin; `width` is their length.
-/// Of the many that may meet in one row, the sum is kept in double precision and rounded once: in half precision 2048 and
+impl Op for ScatterJoin {
+    fn name(&self) -> &str {
+        "scatter"
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(3)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        infer_scatter(self.name(), self.axis, x)
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        scatter(self.name(), self.axis, x, &mut y[0], self.joining)
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let join = match self.joining {
+            Joining::Last => "last",
+            Joining::Prod => "mul",
+            Joining::Max => "max",
+            Joining::Min => "min",
+        };
+        cuda::scatter(call, "scatter", self.axis, join);
+        Ok(())
+    }
+}
+
+fn infer_scatter(name: &str, axis: usize, x: &[Spec]) -> Result<Specs> {
+    x[0].shape.check_axis(name, axis)?;
+    check_index(name, x[1])?;
+    check_inside(name, &x[1].shape, &x[0].shape, axis)?;
+    check_inside(name, &x[1].shape, &x[2].shape, x[2].shape.rank())?;
+    if x[0].dtype != x[2].dtype {
+        return Err(Error::dtype(name, format!("cannot join {} to {}", x[2].dtype, x[0].dtype)));
+    }
+    Ok(x[0].into())
+}
+
+fn scatter(name: &str, axis: usize, x: &[View<'_>], y: &mut ViewMut<'_>, join: impl Join) -> Result<()> {
+    let shape = *x[0].shape();
+    let at = checked_indices(name, &x[1], shape.get(axis).copied().unwrap_or(1))?;
+    let index = x[1].shape();
+    // Only the corner of the source that the indices cover is read: as a whole it may be larger than memory.
+    let corner = (0..index.rank()).fold(x[2].layout(), |corner, axis| corner.narrow(axis, 0, index[axis]));
+    // SAFETY: `infer` has seen that the corner is a part of the operand.
+    let source = unsafe { x[2].with_layout(&corner) };
+    with_element!(x[0].dtype(), T => {
+        let y = y.slice::<T>()?;
+        y.copy_from_slice(&x[0].contiguous::<T>()?);
+        let source = source.contiguous::<T>()?;
+        let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, axis, &at).zip(0..).collect();
+        join_rows(y, &source, &mut pairs, 1, join);
+    });
+    Ok(())
+}
+
+/// How what meets in one place is joined.
+trait Join: Copy {
+    fn real(self, a: f64, b: f64) -> f64;
+    fn whole(self, a: i64, b: i64) -> i64;
+}
+
+/// [`ScatterAdd`] and [`IndexAdd`].
+#[derive(Clone, Copy)]
+struct Sums;
+
+impl Join for Sums {
+    fn real(self, a: f64, b: f64) -> f64 {
+        a + b
+    }
+    fn whole(self, a: i64, b: i64) -> i64 {
+        a.wrapping_add(b)
+    }
+}
+
+impl Join for Joining {
+    fn real(self, a: f64, b: f64) -> f64 {
+        match self {
+            Joining::Last => b,
+            Joining::Prod => a * b,
+            Joining::Max => Scalar::max(a, b),
+            Joining::Min => Scalar::min(a, b),
+        }
+    }
+    fn whole(self, a: i64, b: i64) -> i64 {
+        match self {
+            Joining::Last => b,
+            Joining::Prod => a.wrapping_mul(b),
+            Joining::Max => a.max(b),
+            Joining::Min => a.min(b),
+        }
+    }
+}
+
+/// Joins rows of `source` to rows of `y`, by pairs of where in `y` and where in `source` they begin; `width` is their length.
+/// Of the many that may meet in one row, a sum is kept in double precision and rounded once: in half precision 2048 and
 /// 1 are 2048.
-fn add_rows<T: Element>(y: &mut [T], source: &[T], pairs: &mut [(usize, usize)], width: usize) {
+fn join_rows<T: Element>(y: &mut [T], source: &[T], pairs: &mut [(usize, usize)], width: usize, join: impl Join) {
     // Stable, so that the order of additions is that of the indices.
     pairs.sort_by_key(|&(to, _)| to);
     let (mut sums, mut whole) = (vec![0f64; width], vec![0i64; width]);
@@ -198,13 +296,13 @@ fn add_rows<T: Element>(y: &mut [T], source: &[T], pairs: &mut [(usize, usize)],
         if T::DTYPE.is_float() {
             sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_f64());
             for &(_, from) in group {
-                sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum += x.to_f64());
+                sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.real(*sum, x.to_f64()));
             }
             y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
         } else {
             whole.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_i64());
             for &(_, from) in group {
-                whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = sum.wrapping_add(x.to_i64()));
+                whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.whole(*sum, x.to_i64()));
             }
             y.iter_mut().zip(&whole).for_each(|(y, &sum)| *y = T::from_i64(sum));
         }
@@ -317,7 +415,7 @@ impl Op for IndexAdd {
             if !source.is_empty() {
                 let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
                 let mut pairs: Vec<(usize, usize)> = pieces.zip((0..).step_by(inner)).collect();
-                add_rows(y, &source, &mut pairs, inner);
+                join_rows(y, &source, &mut pairs, inner, Sums);
             }
         });
         Ok(())
@@ -331,16 +429,21 @@ impl Op for IndexAdd {
 
 /// Reading and writing at indices.
 pub trait GatherOps:
-    Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd>
+    Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<ScatterJoin> + Apply<IndexSelect> + Apply<IndexAdd>
 {
-    /// The element at `index` along `axis`, for each element of `index`, whose other coordinates stay.
+    /// The element at `index` along `axis`, for each element of `index`, whose other coordinates stay. A scalar counts as a
+    /// vector of one, here and for the slices of [`GatherOps::index_select`].
     ///
     /// # Errors
     /// Indices that are no integers or out of range; shapes that do not fit.
     #[track_caller]
     fn gather(&self, axis: isize, index: &Self) -> Result<Self> {
         let axis = Value::shape(self).axis("gather", axis)?;
-        Self::apply_one(Gather { axis }, &[self, index])
+        match (Value::shape(self).rank(), Value::shape(index).rank()) {
+            (0, 1) => Self::apply_one(Gather { axis }, &[&self.reshape([1])?, index]),
+            (1, 0) => Self::apply_one(Gather { axis }, &[self, &index.reshape([1])?])?.reshape(()),
+            _ => Self::apply_one(Gather { axis }, &[self, index]),
+        }
     }
 
     /// These numbers with those of `source` added at `index` along `axis`; repeated indices add up.
@@ -351,6 +454,24 @@ pub trait GatherOps:
     fn scatter_add(&self, axis: isize, index: &Self, source: &Self) -> Result<Self> {
         let axis = Value::shape(self).axis("scatter_add", axis)?;
         Self::apply_one(ScatterAdd { axis }, &[self, index, source])
+    }
+
+    /// These numbers with those of `source` in their place at `index` along `axis`: of several for one place the last, in
+    /// row-major order of the indices. Source and indices may be smaller; what is not named stays.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([1, 2, 3]).scatter(0, &Tensor::new([2, 0]), &Tensor::new([8, 9]))?;
+    /// assert_eq!(y.to_vec::<i32>()?, [9, 2, 8]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Indices that are no integers or out of range; shapes that do not fit; types that differ.
+    #[track_caller]
+    fn scatter(&self, axis: isize, index: &Self, source: &Self) -> Result<Self> {
+        let axis = Value::shape(self).axis("scatter", axis)?;
+        Self::apply_one(ScatterJoin { axis, joining: Joining::Last }, &[self, index, source])
     }
 
     /// The slices along `axis` that a vector of indices names, in its order.
@@ -367,6 +488,9 @@ pub trait GatherOps:
     #[track_caller]
     fn index_select(&self, axis: isize, index: &Self) -> Result<Self> {
         let axis = Value::shape(self).axis("index_select", axis)?;
+        if Value::shape(self).rank() == 0 && Value::shape(index).count() == 1 {
+            return self.gather(0, &index.reshape(())?).map_err(|e| e.renamed("gather", "index_select"));
+        }
         Self::apply_one(IndexSelect { axis }, &[self, index])
     }
 
@@ -386,7 +510,7 @@ pub trait GatherOps:
     }
 }
 impl<V> GatherOps for V where
-    V: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<IndexSelect> + Apply<IndexAdd>
+    V: Value + ViewOps + Apply<Gather> + Apply<ScatterAdd> + Apply<ScatterJoin> + Apply<IndexSelect> + Apply<IndexAdd>
 {
 }
 

@@ -12,7 +12,6 @@ use crate::{
     Axes, BLOCK, CpuCall, CudaCall, DType, Element, Error, IntoAxes, Launch, Layout, MAX_RANK, Op, Result, Shape, Spec,
     Specs, with_element,
 };
-use std::panic::Location;
 
 /// The index of the largest or smallest element along one axis, or in row-major order of all.
 #[derive(Debug, Clone, PartialEq)]
@@ -282,17 +281,8 @@ impl<V: Value> ArgReduceOps for V {}
 #[track_caller]
 fn arg_reduce<V: Value>(x: &V, largest: bool, axes: Axes) -> Result<V> {
     let (name, rank) = (if largest { "argmax" } else { "argmin" }, Value::shape(x).rank());
-    let flags = axes.flags(name, Value::shape(x))?;
-    let named: Vec<usize> = (0..rank).filter(|&a| flags[a]).collect();
     // A scalar has the one axis in name only.
-    let axis = match named[..] {
-        _ if axes.is_all() || rank == 0 => None,
-        [axis] => Some(axis),
-        _ => {
-            let text = format!("looks along one axis or all, not along {} of them", named.len());
-            return Err(Error::argument(name, text).help("flatten them into one: .flatten(…)").at(Location::caller()));
-        }
-    };
+    let axis = axes.single(name, Value::shape(x))?.filter(|_| rank > 0);
     let y = crate::Tensor::apply_one(ArgReduce { largest, axis, keep_dims: axes.are_kept() }, &[x.tensor()])?;
     Ok(V::constant(y))
 }

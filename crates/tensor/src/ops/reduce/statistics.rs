@@ -39,6 +39,85 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
         spread(self, "std", axes.into_axes(), Spread { correction, root: true })
     }
 
+    /// The variance and the mean: [`StatisticsOps::var`] and [`StatisticsOps::mean`].
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn var_mean(&self, axes: impl IntoAxes, correction: f64) -> Result<(Self, Self)> {
+        let axes = axes.into_axes();
+        Ok((self.var(axes.clone(), correction)?, self.mean(axes)?))
+    }
+
+    /// The standard deviation and the mean: [`StatisticsOps::std`] and [`StatisticsOps::mean`].
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn std_mean(&self, axes: impl IntoAxes, correction: f64) -> Result<(Self, Self)> {
+        let axes = axes.into_axes();
+        Ok((self.std(axes.clone(), correction)?, self.mean(axes)?))
+    }
+
+    /// The sum of the elements that are not NaN.
+    ///
+    /// # Errors
+    /// An axis that does not exist or is named twice.
+    #[track_caller]
+    fn nansum(&self, axes: impl IntoAxes) -> Result<Self> {
+        in_place_of_nan(self, 0.0)?.sum(axes)
+    }
+
+    /// The mean of the elements that are not NaN; NaN where there is no other.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// assert_eq!(Tensor::new([1.0, f64::NAN, 3.0]).nanmean(..)?.item()?, 2.0);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist or is named twice.
+    #[track_caller]
+    fn nanmean(&self, axes: impl IntoAxes) -> Result<Self> {
+        let axes = axes.into_axes();
+        in_single(self, |x| {
+            let count = x.detach().is_nan()?.logical_not()?.reduce(Sum, axes.clone())?.cast(Value::dtype(x))?;
+            in_place_of_nan(x, 0.0)?.reduce(Sum, axes.clone())?.div(&count)
+        })
+    }
+
+    /// The largest of the elements that are not NaN; NaN where there is no other. Equal ones share the gradient.
+    ///
+    /// # Errors
+    /// An axis that does not exist or is named twice, or one of length 0.
+    #[track_caller]
+    fn nanmax(&self, axes: impl IntoAxes) -> Result<Self> {
+        let axes = axes.into_axes();
+        let y = in_place_of_nan(self, f64::NEG_INFINITY)?.reduce(Max, axes.clone())?;
+        or_nan(self, &y, axes)
+    }
+
+    /// The smallest of the elements that are not NaN, as [`StatisticsOps::nanmax`].
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn nanmin(&self, axes: impl IntoAxes) -> Result<Self> {
+        let axes = axes.into_axes();
+        let y = in_place_of_nan(self, f64::INFINITY)?.reduce(Min, axes.clone())?;
+        or_nan(self, &y, axes)
+    }
+
+    /// The `p`-norm of the difference of two values that broadcast together: their distance.
+    ///
+    /// # Errors
+    /// As [`StatisticsOps::norm`]; shapes that do not broadcast together.
+    #[track_caller]
+    fn dist(&self, other: &Self, p: f64) -> Result<Self> {
+        self.sub(other)?.norm(p, ..)
+    }
+
     /// `ln Σ exp(x)` without overflow.
     ///
     /// # Errors
@@ -162,6 +241,18 @@ fn in_single<V: StatisticsOps>(x: &V, f: impl FnOnce(&V) -> Result<V>) -> Result
         DType::F16 | DType::BF16 => f(&x.cast(DType::F32)?)?.cast(dtype),
         _ => f(&x.cast(dtype)?),
     }
+}
+
+/// The elements, and a number where they are NaN. Integers never are.
+#[track_caller]
+fn in_place_of_nan<V: StatisticsOps>(x: &V, number: f64) -> Result<V> {
+    if Value::dtype(x).is_float() { x.detach().is_nan()?.select(number, x) } else { Ok(x.clone()) }
+}
+
+/// The result, and NaN where no element is a number.
+#[track_caller]
+fn or_nan<V: StatisticsOps>(x: &V, y: &V, axes: Axes) -> Result<V> {
+    if Value::dtype(x).is_float() { x.detach().is_nan()?.all(axes)?.select(f64::NAN, y) } else { Ok(y.clone()) }
 }
 
 /// How many elements are not 0.

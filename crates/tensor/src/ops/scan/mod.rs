@@ -1,9 +1,9 @@
-//! Running folds along one axis: sums, and positions of the extremes so far.
+//! Running folds along one axis: sums, recurrences and what is made of them, and positions of the extremes so far.
 
 mod cuda;
 
-use super::{Apply, CastOps, GatherOps, Value};
-use crate::{CpuCall, CudaCall, DType, Element, Op, Result, Spec, Specs, Tensor, View, with_element};
+use super::{Apply, ArithmeticOps, CastOps, ComparisonOps, GatherOps, MathOps, SelectOps, Stride, Value, ViewOps};
+use crate::{Arity, CpuCall, CudaCall, DType, Element, Error, Op, Result, Spec, Specs, Tensor, View, with_element};
 
 /// The sum of all elements up to each, along one axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,16 @@ pub struct CumArg {
     pub axis: usize,
     /// The largest, or the smallest.
     pub largest: bool,
+}
+
+/// `h[i] = a[i] · h[i - 1] + b[i]` along one axis, from `h = b` at the first place on: a recurrence of first order. Its
+/// gradient is one too, from the other end, and so are products and sums of exponentials that run along.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recurrence {
+    /// The axis.
+    pub axis: usize,
+    /// From the end instead.
+    pub reverse: bool,
 }
 
 impl Op for CumSum {
@@ -62,7 +72,63 @@ impl Op for CumSum {
 
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
         let compute = if call.inputs()[0].dtype().is_float() { DType::F64 } else { DType::I64 };
-        cuda::scan(call, self.axis, compute, [("ARG", false), ("LARGEST", false), ("REVERSE", self.reverse)]);
+        cuda::scan(call, self.axis, compute, &[("REVERSE", self.reverse)]);
+        Ok(())
+    }
+}
+
+impl Op for Recurrence {
+    fn name(&self) -> &str {
+        "recurrence"
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        x[0].shape.check_axis(self.name(), self.axis)?;
+        match (x[0].shape == x[1].shape, x[0].dtype == x[1].dtype && x[0].dtype != DType::Bool) {
+            (true, true) => Ok(x[0].into()),
+            (false, _) => {
+                let text = format!("factors {} and terms {} differ in shape", x[0].shape, x[1].shape);
+                Err(Error::shape(self.name(), text))
+            }
+            (true, false) => {
+                let text = format!("needs numbers of one type, found factors {} and terms {}", x[0].dtype, x[1].dtype);
+                Err(Error::dtype(self.name(), text))
+            }
+        }
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, y) = call.parts();
+        let rows = Rows::of(&x[0], self.axis);
+        with_element!(x[0].dtype(), T => {
+            let (a, b) = (x[0].contiguous::<T>()?, x[1].contiguous::<T>()?);
+            let y = y[0].slice::<T>()?;
+            for start in rows.starts() {
+                let (mut h, mut whole) = (0f64, 0i64);
+                for i in 0..rows.length {
+                    let at = start + rows.inner * if self.reverse { rows.length - 1 - i } else { i };
+                    // As for sums, in double, and rounded once each. Nothing comes before the first.
+                    if T::DTYPE.is_float() {
+                        h = if i == 0 { b[at].to_f64() } else { a[at].to_f64() * h + b[at].to_f64() };
+                        y[at] = <T as Element>::from_f64(h);
+                    } else {
+                        let carried = if i == 0 { 0 } else { a[at].to_i64().wrapping_mul(whole) };
+                        whole = carried.wrapping_add(b[at].to_i64());
+                        y[at] = T::from_i64(whole);
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        let compute = if call.inputs()[0].dtype().is_float() { DType::F64 } else { DType::I64 };
+        cuda::scan(call, self.axis, compute, &[("RECURRENCE", true), ("REVERSE", self.reverse)]);
         Ok(())
     }
 }
@@ -102,7 +168,7 @@ impl Op for CumArg {
             dtype if dtype.is_float() => DType::F32,
             _ => DType::I64,
         };
-        cuda::scan(call, self.axis, compute, [("ARG", true), ("LARGEST", self.largest), ("REVERSE", false)]);
+        cuda::scan(call, self.axis, compute, &[("ARG", true), ("LARGEST", self.largest)]);
         Ok(())
     }
 }
@@ -140,7 +206,7 @@ impl Rows {
 }
 
 /// Running folds.
-pub trait ScanOps: Value + CastOps + GatherOps + Apply<CumSum> {
+pub trait ScanOps: Value + CastOps + GatherOps + Apply<CumSum> + Apply<Recurrence> {
     /// The sum of all elements up to and with each, along `axis`. Integers and booleans are summed as `i64`.
     ///
     /// ```
@@ -155,6 +221,67 @@ pub trait ScanOps: Value + CastOps + GatherOps + Apply<CumSum> {
     fn cumsum(&self, axis: isize) -> Result<Self> {
         let axis = Value::shape(self).axis("cumsum", axis)?;
         Self::apply_one(CumSum { axis, reverse: false }, &[self])
+    }
+
+    /// The product of all elements up to and with each, along `axis`. Integers and booleans are multiplied as `i64`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// assert_eq!(Tensor::new([2, 3, 4]).cumprod(0)?.to_vec::<i64>()?, [2, 6, 24]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn cumprod(&self, axis: isize) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let at = shape.axis("cumprod", axis)?;
+        let x = if Value::dtype(self).is_float() { self.clone() } else { self.cast(DType::I64)? };
+        if shape.count() == 0 || shape.rank() == 0 {
+            return Ok(x);
+        }
+        // All but the first are factors of what came before.
+        let mut rest = vec![(0, 0); shape.rank()];
+        rest[at].1 = shape[at] as isize - 1;
+        let first = x.stride(at as isize, Stride::full(1))?.pad(&rest, 0.0)?;
+        Self::apply_one(Recurrence { axis: at, reverse: false }, &[&x, &first])
+    }
+
+    /// `ln Σ exp(x)` over all elements up to and with each along `axis`, without overflow and in one pass.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn logcumsumexp(&self, axis: isize) -> Result<Self> {
+        let shape = *Value::shape(self);
+        let at = shape.axis("logcumsumexp", axis)?;
+        let dtype = Value::dtype(self).to_float();
+        if shape.count() == 0 || shape.rank() == 0 {
+            return self.cast(dtype);
+        }
+        match dtype {
+            DType::F16 | DType::BF16 => log_sums(&self.cast(DType::F32)?, at)?.cast(dtype),
+            _ => log_sums(&self.cast(dtype)?, at),
+        }
+    }
+
+    /// `h[i] = factors[i] · h[i - 1] + self[i]` along `axis`, from `h[0] = self[0]` on: a moving average that forgets, a
+    /// discounted sum. Sums are kept in double precision.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([1.0, 1.0, 1.0]).recurrence(&Tensor::new([0.0, 0.5, 0.5]), 0)?;
+    /// assert_eq!(y.to_vec::<f64>()?, [1.0, 1.5, 1.75]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Shapes or types that differ; booleans; an axis that does not exist.
+    #[track_caller]
+    fn recurrence(&self, factors: &Self, axis: isize) -> Result<Self> {
+        let axis = Value::shape(self).axis("recurrence", axis)?;
+        Self::apply_one(Recurrence { axis, reverse: false }, &[factors, self])
     }
 
     /// The largest element up to each along `axis`, and its position: the last of equal ones; NaN wins.
@@ -175,7 +302,32 @@ pub trait ScanOps: Value + CastOps + GatherOps + Apply<CumSum> {
         extremes(self, axis, false)
     }
 }
-impl<V: Value + CastOps + GatherOps + Apply<CumSum>> ScanOps for V {}
+impl<V: Value + CastOps + GatherOps + Apply<CumSum> + Apply<Recurrence>> ScanOps for V {}
+
+/// The logarithm of a running sum of exponentials: each is taken relative to the largest so far, and what was summed before
+/// it is scaled down when that grows.
+#[track_caller]
+fn log_sums<V: ScanOps>(x: &V, axis: usize) -> Result<V> {
+    let largest = extremes(&x.detach(), axis as isize, true)?.0;
+    // Relative to infinity there is no number; nothing at all has a logarithm of -∞ whatever it is relative to.
+    let finite = largest.is_finite()?.logical_or(&largest.is_nan()?)?;
+    let top = finite.select(&largest, 0.0)?.cast(Value::dtype(x))?;
+    let before = |x: &V, fill: f64| shifted(x, axis, 1, fill);
+    let nothing = before(&largest, f64::NEG_INFINITY)?.eq(f64::NEG_INFINITY)?;
+    let shrink = nothing.select(0.0, &before(&top, 0.0)?.sub(&top)?.exp()?)?.cast(Value::dtype(x))?;
+    let sums = V::apply_one(Recurrence { axis, reverse: false }, &[&shrink, &x.sub(&top)?.exp()?])?;
+    // What is no sum yet is kept from the logarithm, whose slope there would be infinite.
+    let none = sums.detach().eq(0.0)?;
+    none.select(f64::NEG_INFINITY, &none.select(1.0, &sums)?.log()?.add(&top)?)?.cast(Value::dtype(x))
+}
+
+/// The elements moved along an axis, by places that are filled: to the end, or to the beginning.
+#[track_caller]
+fn shifted<V: ViewOps>(x: &V, axis: usize, by: isize, fill: f64) -> Result<V> {
+    let mut padding = vec![(0, 0); Value::shape(x).rank()];
+    padding[axis] = (by, -by);
+    x.pad(&padding, fill)
+}
 
 #[track_caller]
 fn extremes<V: ScanOps>(x: &V, axis: isize, largest: bool) -> Result<(V, V)> {

@@ -5,7 +5,9 @@ use crate::{CudaCall, Launch, Pointer};
 
 /// The C++ struct `Pair`, for kernels that make or read what is sorted.
 pub(crate) const PAIRS: &str = include_str!("pairs.cuh");
-const SOURCE: &str = concat!(include_str!("pairs.cuh"), include_str!("sort.cu"));
+/// The C++ function `rank`, the order of elements of type `T`, which are floating-point numbers where `FLOAT` says so.
+pub(crate) const RANK: &str = include_str!("rank.cuh");
+const SOURCE: &str = concat!(include_str!("pairs.cuh"), include_str!("rank.cuh"), include_str!("sort.cu"));
 /// Bytes of a pair.
 pub(crate) const PAIR: usize = 16;
 /// Pairs that a block sorts in shared memory at most.

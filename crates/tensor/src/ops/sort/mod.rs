@@ -2,7 +2,7 @@
 
 mod cuda;
 
-pub(crate) use cuda::{PAIR, PAIRS, sort_pairs};
+pub(crate) use cuda::{PAIR, PAIRS, RANK, sort_pairs};
 
 use super::{Apply, ArgReduceOps, GatherOps, Value, ViewOps};
 use crate::cpu::parallel;
@@ -62,7 +62,7 @@ impl Op for ArgSort {
 }
 
 /// A number in the order of the elements, whatever their type: the two zeros have the same, and NaN the largest.
-fn rank<T: Element>(x: T) -> u64 {
+pub(crate) fn rank<T: Element>(x: T) -> u64 {
     const SIGN: u64 = 1 << 63;
     if !T::DTYPE.is_float() {
         return x.to_i64() as u64 ^ SIGN;

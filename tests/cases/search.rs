@@ -1,0 +1,65 @@
+//! Searching sorted numbers, and counting.
+
+use super::{Array, Case, numbers, ties};
+use kiln_autograd::ops::*;
+use kiln_autograd::{DType, Tensor};
+
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let before =
+        |row: &[f64], x: f64, right: bool| row.iter().filter(|&&y| if right { y <= x } else { y < x }).count() as f64;
+    for right in [false, true] {
+        let sorted = Tensor::new([-1.0, 0.0, 0.0, 1.0]);
+        for values in [ties(&[3, 4]), numbers(&[5], 1), numbers(&[], 2), numbers(&[0, 2], 1)] {
+            let inputs = vec![sorted.clone(), values];
+            let case = Case::new(format!("searchsorted {right}"), inputs, move |x| x[0].searchsorted(&x[1], right));
+            cases.push(case.no_gradient().reference(move |x| x[1].map(|v| before(&x[0].values, v, right))));
+        }
+        let rows = vec![Tensor::new([[-1.0, 0.0, 2.0], [0.0, 0.5, 1.0]]), ties(&[2, 4])];
+        let case = Case::new(format!("searchsorted rows {right}"), rows, move |x| x[0].searchsorted(&x[1], right));
+        cases.push(case.no_gradient().reference(move |x| {
+            Array::build(&[2, 4], |i| before(&x[0].values[3 * i[0]..3 * i[0] + 3], x[1].at(i), right))
+        }));
+    }
+    cases.push(
+        Case::new("isin", vec![ties(&[3, 4]), Tensor::new([2.0, -1.0])], |x| x[0].isin(&x[1], false))
+            .no_gradient()
+            .reference(|x| x[0].map(|v| f64::from(u8::from(x[1].values.contains(&v))))),
+    );
+    cases
+}
+
+#[test]
+fn counting() {
+    let x = Tensor::new([3, 1, 3, 0]);
+    assert_eq!(x.bincount(None, 0).unwrap().to_vec::<i64>().unwrap(), [1, 1, 0, 2]);
+    assert_eq!(x.bincount(None, 6).unwrap().count(), 6);
+    let weights = Tensor::new([0.5, 1.0, 0.25, 2.0]);
+    assert_eq!(x.bincount(Some(&weights), 0).unwrap().to_vec::<f64>().unwrap(), [2.0, 1.0, 0.0, 0.75]);
+    assert_eq!(Tensor::full([0], 1i64).unwrap().bincount(None, 0).unwrap().count(), 0);
+    assert!(Tensor::new([-1]).bincount(None, 0).is_err() && Tensor::new([0.5]).bincount(None, 0).is_err());
+    assert!(x.bincount(Some(&Tensor::new([1.0])), 0).unwrap_err().to_string().starts_with("bincount: 1 weights"));
+    let x = Tensor::new([0.0, 0.1, 0.5, 1.0, 2.0, f64::NAN]);
+    let (counts, edges) = x.histogram(2, Some([0.0, 1.0]), None).unwrap();
+    assert_eq!(
+        (counts.to_vec::<f64>().unwrap(), edges.to_vec::<f64>().unwrap()),
+        (vec![2.0, 2.0], vec![0.0, 0.5, 1.0])
+    );
+    let (counts, edges) = Tensor::new([5, 5]).histogram(1, None, None).unwrap();
+    assert_eq!((counts.to_vec::<f32>().unwrap(), edges.to_vec::<f32>().unwrap()), (vec![2.0], vec![4.5, 5.5]));
+    assert!(x.histogram(0, Some([0.0, 1.0]), None).is_err() && x.histogram(2, Some([1.0, 0.0]), None).is_err());
+}
+
+#[test]
+fn sets() {
+    let x = Tensor::new([1.0, f64::NAN, 3.0]);
+    let test = Tensor::new([f64::NAN, 3.0]);
+    assert_eq!(x.isin(&test, false).unwrap().to_vec::<bool>().unwrap(), [false, false, true]);
+    assert_eq!(x.isin(&test, true).unwrap().to_vec::<bool>().unwrap(), [true, true, false]);
+    let none = Tensor::zeros([0]).unwrap();
+    assert_eq!(x.isin(&none, true).unwrap().to_vec::<bool>().unwrap(), [true; 3]);
+    assert_eq!(Tensor::new([1, 5]).bucketize(&Tensor::new([1.0, 4.0]), true).unwrap().to_vec::<i64>().unwrap(), [1, 2]);
+    assert!(x.bucketize(&Tensor::scalar(1.0, DType::F64), false).is_err());
+    let text = numbers(&[2, 3], 1).searchsorted(&numbers(&[3, 3], 1), false).unwrap_err().to_string();
+    assert!(text.starts_with("searchsorted: values [3, 3] need a sorted row for all"), "{text}");
+}
