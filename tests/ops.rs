@@ -91,6 +91,7 @@ fn composed() {
 #[test]
 fn index() {
     check_all(cases::index::all());
+    check_all(cases::embedding::all());
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod cross_entropy;
 pub mod diagonal;
 pub mod einsum;
 pub mod elementwise;
+pub mod embedding;
 pub mod gather;
 pub mod linalg;
 pub mod losses;

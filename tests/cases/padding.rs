@@ -57,4 +57,5 @@ fn more_than_once_around() {
     assert!(text.starts_with("pad_with: [2, 0] has nothing along axis 1"), "{text}");
     assert!(x.pad_with(&[], PadMode::Replicate).is_err() && x.pad_with(&[(-3, 0)], PadMode::Replicate).is_err());
     assert!(x.pad_with(&[(isize::MAX, isize::MAX)], PadMode::Replicate).is_err());
+    assert!(x.pad_with(&[(isize::MAX >> 6, 0)], PadMode::Replicate).is_err());
 }

@@ -21,9 +21,9 @@ macro_rules! families {
     )*};
 }
 families! {
-    attention cast columns concat conv cross_entropy diagonal einsum elementwise gather
-    index losses matmul normalization order padding pool products random rearrange
-    recurrent reduce resize sampling scan search softmax sort views
+    attention cast columns concat conv cross_entropy diagonal einsum elementwise embedding
+    gather index losses matmul normalization order padding pool products random
+    rearrange recurrent reduce resize sampling scan search softmax sort views
 }
 
 /// Linear algebra has no kernels, and says so instead of computing elsewhere.

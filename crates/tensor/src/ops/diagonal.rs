@@ -1,7 +1,8 @@
 //! Diagonals and triangles of matrices, put together from views and masks.
 
 use super::{ArithmeticOps, ComparisonOps, Embed, ReduceOps, SelectOps, Stride, Value, ViewOps};
-use crate::{Error, Result, Shape, Tensor};
+use crate::tensor::room;
+use crate::{DType, Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
 
 /// Diagonals and triangles. The main diagonal has offset 0; those above it count up, those below down.
@@ -133,7 +134,8 @@ impl Tensor {
     /// A size beyond memory.
     #[track_caller]
     pub fn tril_indices(rows: usize, columns: usize, offset: isize) -> Result<Tensor> {
-        triangle(rows, columns, |above| above <= offset)
+        // So many of each row, from its first.
+        triangle("tril_indices", rows, columns, |i| (0, i.saturating_add(offset).saturating_add(1)))
     }
 
     /// The rows and columns of the elements on and above a diagonal, as [`Tensor::tril_indices`].
@@ -142,17 +144,25 @@ impl Tensor {
     /// As there.
     #[track_caller]
     pub fn triu_indices(rows: usize, columns: usize, offset: isize) -> Result<Tensor> {
-        triangle(rows, columns, |above| above >= offset)
+        triangle("triu_indices", rows, columns, |i| (i.saturating_add(offset), isize::MAX))
     }
 }
 
+/// The coordinates of the elements of each row between two bounds, which may lie outside.
 #[track_caller]
-fn triangle(rows: usize, columns: usize, holds: impl Fn(isize) -> bool) -> Result<Tensor> {
-    Shape::new(&[2, rows, columns])?;
-    let all = || (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j)));
-    let chosen: Vec<(usize, usize)> = all().filter(|&(i, j)| holds(j as isize - i as isize)).collect();
-    let numbers = chosen.iter().map(|&(i, _)| i as i64).chain(chosen.iter().map(|&(_, j)| j as i64)).collect();
-    Tensor::from_vec(numbers, [2, chosen.len()])
+fn triangle(op: &str, rows: usize, columns: usize, bounds: impl Fn(isize) -> (isize, isize)) -> Result<Tensor> {
+    let at = Location::caller();
+    let spec = Spec::new(Shape::new(&[2, rows, columns]).map_err(|e| e.at(at))?, DType::I64);
+    let within = |i: usize| {
+        let bound = |j: isize| j.clamp(0, columns as isize) as i64;
+        let (start, end) = bounds(i as isize);
+        bound(start)..bound(end)
+    };
+    let count = (0..if columns == 0 { 0 } else { rows }).fold(0, |count, i| count + within(i).count());
+    let mut numbers = room(op, 2 * count, spec).map_err(|e| e.at(at))?;
+    (0..rows).for_each(|i| numbers.extend(within(i).map(|_| i as i64)));
+    (0..rows).for_each(|i| numbers.extend(within(i)));
+    Tensor::from_vec(numbers, [2, count])
 }
 
 #[track_caller]

@@ -461,8 +461,9 @@ fn placed<V: IndexOps>(x: &V, op: &str, axis: usize, stride: Stride, source: &V)
     let mut ranges: Vec<Stride> = shape.iter().map(|&d| Stride::full(d)).collect();
     ranges[axis] = stride;
     let embed = Embed { shape, ranges, fill: 0.0 };
-    let there = V::constant(Tensor::filled(Spec::new(*Value::shape(source), DType::Bool), 1.0));
-    let mask = V::apply_one(embed.clone(), &[&there])?;
+    // Of a number without memory nothing says on which device it is embedded.
+    let there = Tensor::filled(Spec::new(*Value::shape(source), DType::Bool), 1.0);
+    let mask = x.beside(Tensor::apply_one(embed.clone(), &[&there])?)?;
     mask.select(&V::apply_one(embed, &[&source.cast(Value::dtype(x))?])?, x)
 }
 

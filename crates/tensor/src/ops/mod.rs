@@ -10,6 +10,7 @@ mod cross_entropy;
 mod diagonal;
 mod einsum;
 mod elementwise;
+mod embedding;
 mod gather;
 mod linalg;
 pub mod losses;
@@ -51,6 +52,7 @@ pub use cross_entropy::*;
 pub use diagonal::DiagonalOps;
 pub use einsum::einsum;
 pub use elementwise::*;
+pub use embedding::{Bag, EmbeddingOps};
 pub use gather::*;
 pub use linalg::*;
 pub use matmul::{MatMul, MatMulOps};
@@ -87,6 +89,7 @@ value::families! {
     CrossEntropyOps
     DiagonalOps
     DropoutOps
+    EmbeddingOps
     GatherOps
     IndexOps
     LikeOps

@@ -130,7 +130,7 @@ pub trait OrderOps: Value + SortOps + ScanOps + CastOps + Apply<Concat> {
         let mut dims = vec![1; Value::shape(&sorted).rank()];
         dims[axis as usize] = lines.length;
         let places = self.beside(Tensor::arange(0i64, n as i64, 1)?)?.reshape(dims)?;
-        let first = Self::constant(Tensor::filled(lines.places(), 1.0)).cast(DType::Bool)?;
+        let first = Self::constant(Tensor::filled(Spec::new(lines.places().shape, DType::Bool), 1.0));
         let new = concat(&[&first, &sorted.slice(axis, 1..)?.ne(&sorted.slice(axis, ..n - 1)?)?], axis)?;
         let start = new.select(&places, 0)?.cummax(axis)?.0;
         let place = places.sub(&start)?.argmax(keep(axis))?;

@@ -1,6 +1,7 @@
 //! Padding with what a tensor has itself: reflected, its edge, or its other end. (`ViewOps::pad` has a constant.)
 
 use super::{GatherOps, Value};
+use crate::tensor::room;
 use crate::{Error, Result, Tensor};
 use std::panic::Location;
 
@@ -74,8 +75,9 @@ pub trait PaddingOps: Value + GatherOps {
                 let text = format!("{shape} has nothing along axis {axis} to pad with");
                 return Err(Error::shape("pad_with", text).at(Location::caller()));
             }
-            let places: Vec<i64> =
-                (-before..length as isize + after).map(|place| mode.source(place, length as isize) as i64).collect();
+            let mut places = room("pad_with", whole, x.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+            let all = -before..length as isize + after;
+            places.extend(all.map(|place| mode.source(place, length as isize) as i64));
             x = x.index_select(axis as isize, &x.beside(Tensor::from_vec(places, [whole])?)?)?;
         }
         Ok(x)

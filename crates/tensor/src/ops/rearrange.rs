@@ -2,6 +2,7 @@
 //! differences of neighbours. All of it is put together from views, which copy nothing, and from joining and reading.
 
 use super::{Apply, ArithmeticOps, CastOps, ComparisonOps, Concat, GatherOps, Stride, Value, concat};
+use crate::tensor::room;
 use crate::{DType, Error, IntoAxes, Result, Shape, Tensor};
 use std::panic::Location;
 
@@ -129,9 +130,10 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
             let text = format!("{} repeats for axis {axis} of {}", repeats.len(), Value::shape(self));
             return Err(Error::argument("repeat_interleave", text).at(Location::caller()));
         }
-        let times = (0..length).map(|i| repeats[if repeats.len() == 1 { 0 } else { i }]);
-        let at: Vec<i64> = times.enumerate().flat_map(|(i, times)| std::iter::repeat_n(i as i64, times)).collect();
-        let count = at.len();
+        let times = |i: usize| repeats[if repeats.len() == 1 { 0 } else { i }];
+        let count = (0..length).fold(0usize, |count, i| count.saturating_add(times(i)));
+        let mut at = room("repeat_interleave", count, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        (0..length).for_each(|i| at.extend(std::iter::repeat_n(i as i64, times(i))));
         let at = self.beside(Tensor::from_vec(at, [count])?)?;
         let x = if Value::shape(self).rank() == 0 { self.reshape([1])? } else { self.clone() };
         x.index_select(axis as isize, &at)
@@ -175,7 +177,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         let Some(&length) = shape.get(at) else {
             return Err(Error::shape("unbind", "a scalar has no slices").at(Location::caller()));
         };
-        let mut all = Vec::new();
+        let mut all = room("unbind", length, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
         for i in 0..length as isize {
             all.push(self.index(axis, i)?);
         }
@@ -194,7 +196,8 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
             return Err(Error::argument("split_every", "pieces of size 0 are none").at(Location::caller()));
         }
         let count = length.div_ceil(size.max(1)).max(1);
-        let sizes: Vec<usize> = (0..count).map(|i| size.min(length - i * size)).collect();
+        let mut sizes = room("split_every", count, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        sizes.extend((0..count).map(|i| size.min(length - i * size)));
         self.split(&sizes, axis)
     }
 
@@ -209,7 +212,8 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         if sections == 0 {
             return Err(Error::argument("tensor_split", "no section was asked for").at(Location::caller()));
         }
-        let sizes: Vec<usize> = (0..sections).map(|i| length / sections + usize::from(i < length % sections)).collect();
+        let mut sizes = room("tensor_split", sections, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        sizes.extend((0..sections).map(|i| length / sections + usize::from(i < length % sections)));
         self.split(&sizes, axis)
     }
 
@@ -250,8 +254,10 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         }
         let starts = (0..=length - size).step_by(step);
         let count = (length - size) / step + 1;
-        let places: Vec<i64> = starts.flat_map(|start| (start..start + size).map(|i| i as i64)).collect();
-        let places = x.beside(Tensor::from_vec(places, [count * size])?)?;
+        let whole = count.saturating_mul(size);
+        let mut places = room("unfold", whole, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        starts.for_each(|start| places.extend((start..start + size).map(|i| i as i64)));
+        let places = x.beside(Tensor::from_vec(places, [whole])?)?;
         let y = x.index_select(at as isize, &places)?;
         if Value::shape(self).rank() == 0 {
             return Ok(y);
@@ -269,13 +275,14 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
     #[track_caller]
     fn pixel_shuffle(&self, r: usize) -> Result<Self> {
         let (lead, [c, h, w]) = image("pixel_shuffle", Value::shape(self))?;
-        if r == 0 || !c.is_multiple_of(r.saturating_mul(r)) {
+        let square = r.checked_mul(r).filter(|&square| square > 0 && c.is_multiple_of(square));
+        let Some(square) = square else {
             let text = format!("{c} channels of {} are no multiple of {r} · {r}", Value::shape(self));
             return Err(Error::shape("pixel_shuffle", text).at(Location::caller()));
-        }
-        let (n, out) = (lead.iter().product::<usize>(), c / (r * r));
+        };
+        let (n, out) = (lead.iter().product::<usize>(), c / square);
         let y = self.reshape([n, out, r, r, h, w])?.permute(&[0, 1, 4, 2, 5, 3])?;
-        y.reshape([&lead[..], &[out, h * r, w * r]].concat())
+        y.reshape([&lead[..], &[out, h.saturating_mul(r), w.saturating_mul(r)]].concat())
     }
 
     /// The reverse of [`RearrangeOps::pixel_shuffle`].
@@ -294,7 +301,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         }
         let n = lead.iter().product::<usize>();
         let y = self.reshape([n, c, h / r, r, w / r, r])?.permute(&[0, 1, 3, 5, 2, 4])?;
-        y.reshape([&lead[..], &[c * r * r, h / r, w / r]].concat())
+        y.reshape([&lead[..], &[c.saturating_mul(r).saturating_mul(r), h / r, w / r]].concat())
     }
 
     /// The channels of `groups` groups dealt out in turn (Zhang et al. 2018).
@@ -340,7 +347,8 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         }
         let ends: Vec<&Self> = [before, Some(self), behind].into_iter().flatten().collect();
         let mut x = if ends.len() == 1 { self.clone() } else { concat(&ends, axis)? };
-        for _ in 0..n {
+        // Of nothing there are no differences either, however often.
+        for _ in 0..n.min(Value::shape(&x)[at].max(1)) {
             let length = Value::shape(&x)[at];
             let left = length.saturating_sub(1);
             let [low, high] = [0, length.min(1)].map(|start| Stride { start, length: left, step: 1 });

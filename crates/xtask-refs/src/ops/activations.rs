@@ -49,7 +49,7 @@ fn parametric(op: &str) -> Option<Row> {
         "glu" => |c| one(c.x()?.glu(c.int_or("dim", -1)?)),
         "softmax" => |c| one(c.in_dtype(c.x()?)?.softmax(c.int("dim")?)),
         "log_softmax" => |c| one(c.in_dtype(c.x()?)?.log_softmax(c.int("dim")?)),
-        "softmin" => |c| one(MathOps::neg(&c.in_dtype(c.x()?)?)?.softmax(c.int("dim")?)),
+        "softmin" => |c| one(c.in_dtype(c.x()?)?.softmin(c.int("dim")?)),
         _ => return None,
     })
 }

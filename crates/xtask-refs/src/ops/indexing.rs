@@ -23,15 +23,10 @@ fn reading(op: &str) -> Option<Row> {
         "take" => |c| one(c.x()?.take(&c.var("index")?)),
         "__getitem__" => |c| one(c.x()?.at(&items(c)?)),
         "nn.functional.embedding" => |c| {
-            let (at, table) = (c.x()?, c.var("weight")?);
-            let Some(_) = c.get("padding_idx") else { return one(table.rows(&at)) };
-            // The padding's row gets no gradient.
-            let n = table.shape()[0];
-            let padding = c.int("padding_idx")?.rem_euclid(n as isize) as usize;
-            let mask = Tensor::from_vec((0..n).map(|i| i == padding).collect(), [n, 1])?;
-            one(Var::new(mask).select(&table.detach(), &table)?.rows(&at))
+            let (table, at) = (shortened(c)?, c.x()?);
+            one(table.embedding(&at, c.get("padding_idx").map(|_| c.int("padding_idx")).transpose()?))
         },
-        "nn.functional.embedding_bag" => |c| Ok(vec![embedding_bag(c)?]),
+        "nn.functional.embedding_bag" => embedding_bag,
         "masked_fill" => |c| one(c.x()?.masked_fill(&c.var("mask")?, &c.operand("value", c.x()?.dtype())?)),
         "masked_scatter" => |c| one(c.x()?.masked_scatter(&c.var("mask")?, &c.var("source")?)),
         "masked_select" => |c| one(c.x()?.masked_select(&c.var("mask")?)),
@@ -39,36 +34,30 @@ fn reading(op: &str) -> Option<Row> {
     })
 }
 
-/// The embeddings of each bag, weighted and added by one product of matrices.
-fn embedding_bag(c: &Call) -> Result<Var, Stop> {
-    let (at, table) = (c.x()?, c.var("weight")?);
-    let starts: Vec<usize> = match c.maybe("offsets")? {
-        Some(offsets) => offsets.tensor().to_vec_as::<i64>().into_iter().map(|i| i as usize).collect(),
-        None => (0..at.shape()[0]).map(|i| i * at.shape()[1]).collect(),
+/// The table of a lookup, whose rows PyTorch shortens first where `max_norm` says so.
+fn shortened(c: &Call) -> Result<Var, Stop> {
+    let table = c.var("weight")?;
+    if c.get("max_norm").is_none() {
+        return Ok(table);
+    }
+    let table = table.renorm_rows(&c.x()?, c.number("max_norm")?, c.number_or("norm_type", 2.0)?)?;
+    c.mutate("weight", &table);
+    Ok(table)
+}
+
+fn embedding_bag(c: &Call) -> Result<Vec<Var>, Stop> {
+    let bag = match c.word("mode") {
+        "sum" => Bag::Sum,
+        "max" => Bag::Max,
+        _ => Bag::Mean,
     };
-    if !matches!(c.word("mode"), "sum" | "mean") || c.flag("include_last_offset") {
-        return Stop::unsupported("embedding_bag of the largest");
+    let mut offsets = c.maybe("offsets")?;
+    if let (Some(given), true) = (&offsets, c.flag("include_last_offset")) {
+        offsets = Some(given.slice_by(0, ..-1, 1)?);
     }
-    let indices = at.tensor().to_vec_as::<i64>();
-    let padding = c
-        .get("padding_idx")
-        .map(|_| c.int("padding_idx"))
-        .transpose()?
-        .map(|p| p.rem_euclid(table.shape()[0] as isize) as i64);
-    let (bags, n) = (starts.len(), indices.len());
-    let mut membership = vec![0.0; bags * n];
-    for bag in 0..bags {
-        let members = starts[bag]..starts.get(bag + 1).copied().unwrap_or(n);
-        let counted: Vec<usize> = members.filter(|&i| Some(indices[i]) != padding).collect();
-        let share = if c.word("mode") == "mean" { 1.0 / counted.len() as f64 } else { 1.0 };
-        counted.into_iter().for_each(|i| membership[bag * n + i] = share);
-    }
-    let membership = super::call::filled(membership, &[bags, n], &table)?;
-    let mut rows = table.rows(&at.flatten(0, -1)?)?;
-    if let Some(weights) = c.maybe("per_sample_weights")? {
-        rows = rows.mul(&weights.reshape([n, 1])?)?;
-    }
-    Ok(membership.matmul(&rows)?)
+    let padding = c.get("padding_idx").map(|_| c.int("padding_idx")).transpose()?;
+    let weights = c.maybe("per_sample_weights")?;
+    one(shortened(c)?.embedding_bag(&c.x()?, offsets.as_ref(), bag, weights.as_ref(), padding))
 }
 
 /// What Python writes in brackets.
@@ -150,13 +139,8 @@ fn writing(op: &str) -> Option<Row> {
 fn counting(op: &str) -> Option<Row> {
     Some(match op {
         "nn.functional.one_hot" => |c| {
-            let labels = c.x()?;
-            let most = labels.tensor().to_vec_as::<i64>().into_iter().max().unwrap_or(-1);
-            let classes = match c.int_or("num_classes", -1)? {
-                -1 => (most + 1) as usize,
-                n => n as usize,
-            };
-            one(one_hot(labels.tensor(), classes, DType::I64).map(Var::new))
+            let classes = usize::try_from(c.int_or("num_classes", -1)?).ok();
+            one(one_hot(c.x()?.tensor(), classes, DType::I64).map(Var::new))
         },
         "bincount" => |c| one(c.x()?.bincount(c.maybe("weights")?.as_ref(), c.int_or("minlength", 0)? as usize)),
         "isin" => |c| one(c.var("elements")?.isin(&c.var("test_elements")?, c.flag("invert"))),

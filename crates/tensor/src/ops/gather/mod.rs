@@ -3,7 +3,7 @@
 
 mod cuda;
 
-use super::{Apply, Value, ViewOps};
+use super::{Apply, ReduceOps, Value, ViewOps};
 use crate::cpu::load::prefetch;
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
@@ -523,11 +523,18 @@ impl<V> GatherOps for V where
 /// # Ok::<(), kiln_tensor::Error>(())
 /// ```
 ///
+/// Without a number of classes, `None`, the largest label is read, and is the last.
+///
 /// # Errors
 /// Numbers that are no integers, or not below `classes`.
 #[track_caller]
-pub fn one_hot(labels: &Tensor, classes: usize, dtype: DType) -> Result<Tensor> {
+pub fn one_hot(labels: &Tensor, classes: impl Into<Option<usize>>, dtype: DType) -> Result<Tensor> {
     let at = std::panic::Location::caller();
+    let classes = match classes.into() {
+        Some(classes) => classes,
+        None if labels.count() == 0 => 0,
+        None => (labels.amax(..)?.item()? + 1.0).max(0.0) as usize,
+    };
     if labels.device() != Device::Cpu {
         let zeros = Tensor::filled(Spec::new(shape_of_one_hot(labels, classes).map_err(|e| e.at(at))?, dtype), 0.0);
         let ones = Tensor::filled(Spec::new(*labels.unsqueeze(-1)?.shape(), dtype), 1.0);

@@ -184,7 +184,7 @@ pub trait SearchOps: Value + SortOps + GatherOps + CastOps + ViewOps {
         };
         // A single value has bins around it, as in NumPy.
         let [low, high] = if low == high { [low - 0.5, high + 0.5] } else { [low, high] };
-        if bins == 0 || !(low < high && low.is_finite() && high.is_finite()) {
+        if bins == 0 || bins > isize::MAX as usize || !(low < high && low.is_finite() && high.is_finite()) {
             let text = format!("{bins} bins from {low:?} to {high:?} are none");
             return Err(Error::argument("histogram", text).at(Location::caller()));
         }

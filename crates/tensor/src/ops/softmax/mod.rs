@@ -7,7 +7,7 @@ mod sparse;
 pub(crate) use cpu::{Row, for_rows};
 pub(crate) use cuda::over_rows;
 
-use super::{Apply, CastOps, Ops, Value};
+use super::{Apply, CastOps, MathOps, Ops, Value};
 use crate::{CpuCall, CudaCall, DType, Error, Op, Result, Spec, Specs};
 use std::panic::Location;
 
@@ -76,6 +76,15 @@ pub trait SoftmaxOps: Value + Apply<Softmax> + CastOps {
     fn log_softmax(&self, axis: isize) -> Result<Self> {
         let axis = Value::shape(self).axis("log_softmax", axis)?;
         Self::apply_one(Softmax { axis, log: true }, &[&self.cast(Value::dtype(self).to_float())?])
+    }
+
+    /// The softmax of the negative: the smallest gets the most.
+    ///
+    /// # Errors
+    /// An axis that does not exist.
+    #[track_caller]
+    fn softmin(&self, axis: isize) -> Result<Self> {
+        MathOps::neg(self)?.softmax(axis).map_err(|e| e.renamed("softmax", "softmin"))
     }
 
     /// The point nearest to `x` of those that are not negative and add up to 1 along `axis`: like a softmax, with zeros
