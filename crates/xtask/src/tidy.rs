@@ -40,7 +40,22 @@ const NO_OPERATION: &[&str] = &["mod", "value", "operators", "prelude", "window"
 const NO_DERIVATIVE: &[&str] = &["search", "sort"];
 
 /// Rooms of functions that are written in operations of other rooms, whose rules are theirs.
-const COMPOSED: &[&str] = &["attention", "columns", "diagonal", "einsum", "embedding", "index", "losses", "normalization", "order", "padding", "products", "rearrange", "resize", "sampling"];
+const COMPOSED: &[&str] = &[
+    "attention",
+    "columns",
+    "diagonal",
+    "einsum",
+    "embedding",
+    "index",
+    "losses",
+    "normalization",
+    "order",
+    "padding",
+    "products",
+    "rearrange",
+    "resize",
+    "sampling",
+];
 
 /// Checks every rule and prints what breaks one.
 pub fn run() -> ExitCode {

@@ -206,26 +206,9 @@ pub(crate) fn one(y: kiln::autograd::Result<Var>) -> Result<Vec<Var>, Stop> {
     Ok(vec![y?])
 }
 
-/// A number as a constant of the type of `like`.
-pub(crate) fn constant(value: f64, like: &Var) -> Var {
-    Var::new(Tensor::scalar(value, like.dtype()))
-}
-
 /// Two outputs.
 pub(crate) fn pair((a, b): (Var, Var)) -> Result<Vec<Var>, Stop> {
     Ok(vec![a, b])
-}
-
-/// Integers as a constant vector.
-pub(crate) fn positions(values: impl IntoIterator<Item = usize>) -> Result<Var, Stop> {
-    let values: Vec<i64> = values.into_iter().map(|i| i as i64).collect();
-    let count = values.len();
-    Ok(Var::new(Tensor::from_vec(values, count)?))
-}
-
-/// A constant of a shape from doubles, in the type of `like`.
-pub(crate) fn filled(values: Vec<f64>, dims: &[usize], like: &Var) -> Result<Var, Stop> {
-    Ok(Var::new(Tensor::from_vec(values, dims)?.cast(like.dtype())?))
 }
 
 /// The axes of a list, all where it is empty.

@@ -1,7 +1,7 @@
 //! Views, joining and splitting, diagonals and triangles, padding, creation.
 
 use super::Row;
-use super::call::{Call, one, positions};
+use super::call::{Call, one};
 use crate::Stop;
 use kiln::autograd::ops::*;
 use kiln::autograd::{DType, Tensor, Var};
@@ -172,12 +172,6 @@ fn diagonals(op: &str) -> Option<Row> {
         },
         _ => return None,
     })
-}
-
-/// One dimension as windows: `windows` of `size` positions, each `dilation` apart, in two dimensions in its place.
-pub(super) fn windows(x: &Var, dim: usize, starts: &[usize], size: usize, dilation: usize) -> Result<Var, Stop> {
-    let at = positions(starts.iter().flat_map(|s| (0..size).map(move |i| s + i * dilation)))?;
-    Ok(x.index_select(dim as isize, &at)?.unflatten(dim as isize, &[starts.len(), size])?)
 }
 
 /// PyTorch's pairs, which begin at the last dimension.
