@@ -168,6 +168,47 @@ fn norms() -> Vec<Case> {
             );
         }
     }
+    for norm in [1.0, 2.0, -2.0].map(MatrixNorm::Order).into_iter().chain([MatrixNorm::Frobenius]) {
+        let f = move |x: &[Var]| x[0].cond(norm);
+        all.push(Case::new(format!("cond {norm:?}"), vec![regular(&[2, 3, 3], 15)], f).wide_only().slack(256.0));
+    }
+    for size in [0.1, 1.0, 3.0] {
+        let f = move |x: &[Var]| x[0].mul(size)?.matrix_exp();
+        all.push(
+            Case::new(format!("matrix_exp {size}"), vec![numbers(&[2, 3, 3], 16)], f)
+                .wide_only()
+                .slack(1024.0)
+                .reference(move |x| {
+                    // Sums up in so many small steps.
+                    let (n, _, all) = matrices(&x[0]);
+                    let steps = 1 << 10;
+                    let values = all.iter().flat_map(|a| {
+                        let mut y: Vec<f64> = (0..n * n).map(|at| f64::from(at / n == at % n)).collect();
+                        let times = |y: &[f64]| -> Vec<f64> {
+                            let sum = |at: usize| (0..n).map(|k| a[at / n * n + k] * y[k * n + at % n]).sum::<f64>();
+                            (0..n * n).map(|at| sum(at) * size / f64::from(steps)).collect()
+                        };
+                        for _ in 0..steps {
+                            let mut term = y.clone();
+                            for order in 1..9 {
+                                term = times(&term).iter().map(|x| x / f64::from(order)).collect();
+                                y.iter_mut().zip(&term).for_each(|(y, x)| *y += x);
+                            }
+                        }
+                        y
+                    });
+                    Array { dims: x[0].dims.clone(), values: values.collect() }
+                }),
+        );
+    }
+    for triangle in [Triangle::Lower, Triangle::Upper] {
+        let inputs = vec![numbers(&[2, 3, 3], 6), numbers(&[2, 3, 2], 7)];
+        let f = move |x: &[Var]| positive(&x[0])?.cholesky(triangle)?.cholesky_solve(&x[1], triangle);
+        all.push(Case::new(format!("cholesky_solve {triangle:?}"), inputs, f).slack(256.0));
+        let f = move |x: &[Var]| positive(&x[0])?.cholesky(triangle)?.cholesky_inverse(triangle);
+        all.push(Case::new(format!("cholesky_inverse {triangle:?}"), vec![numbers(&[3, 3], 6)], f).slack(256.0));
+    }
+    all.push(Case::new("logdet", vec![numbers(&[3, 3], 6)], |x| positive(&x[0])?.logdet()).slack(256.0));
     for n in [-2, -1, 0, 1, 2, 3, 5] {
         let f = move |x: &[Var]| x[0].matrix_power(n);
         all.push(Case::new(format!("matrix_power {n}"), vec![regular(&[2, 3, 3], 14)], f).wide_only().slack(256.0));
@@ -273,6 +314,11 @@ fn mistakes_are_errors() {
     told(a.matrix_norm(MatrixNorm::Order(3.0), false), "there is no norm of order 3");
     told(a.matrix_power(2), "matrix_power: needs square matrices");
     told(a.lstsq(&numbers(&[3], 1)), "lstsq");
+    assert_eq!(
+        Tensor::new([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]).matrix_rank(None).unwrap().to_vec::<i64>().unwrap(),
+        [1]
+    );
+    assert!(Tensor::new([[-1.0]]).logdet().unwrap().item().unwrap().is_nan());
     // Integers are numbers too.
     assert_eq!(Tensor::new([[1, 2], [3, 4]]).det().unwrap().item().unwrap(), -2.0);
     assert_eq!(Tensor::new([[1, 2], [3, 4]]).inv().unwrap().dtype(), DType::F32);

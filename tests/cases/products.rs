@@ -55,6 +55,13 @@ fn vectors() -> Vec<Case> {
         let case = Case::new(format!("cdist {p}"), inputs(&[&[2, 3, 5], &[2, 4, 5]]), move |x| x[0].cdist(&x[1], p));
         all.push(case.slack(64.0).reference(distance(p)));
     }
+    all.push(Case::new("pdist", inputs(&[&[4, 3]]), |x| x[0].pdist(2.0)).slack(64.0).reference(|x| {
+        let pairs = (0..4).flat_map(|i| (i + 1..4).map(move |j| (i, j)));
+        let distance = |(i, j)| (0..3).map(|k| (x[0].at(&[i, k]) - x[0].at(&[j, k])).powi(2)).sum::<f64>().sqrt();
+        Array { dims: vec![6], values: pairs.map(distance).collect() }
+    }));
+    all.push(Case::new("pdist of one row", inputs(&[&[1, 3]]), |x| x[0].pdist(1.0)));
+    all.push(Case::new("vecdot", inputs(&[&[2, 3, 4], &[3, 1]]), |x| x[0].vecdot(&x[1], 1)).slack(64.0));
     all.push(Case::new("cdist of nothing", inputs(&[&[0, 5], &[4, 5]]), |x| x[0].cdist(&x[1], 2.0)));
     all
 }

@@ -127,6 +127,87 @@ fn at_all_sizes(
     cases
 }
 
+/// Inputs, first states and PyTorch's weights of a stack.
+fn stack_inputs(options: RecurrentStack, gates: usize, states: usize) -> Vec<Tensor> {
+    let (units, features, directions) = (2, 3, if options.bidirectional { 2 } else { 1 });
+    let first = if options.batch_first { [2, 4, features] } else { [4, 2, features] };
+    let mut shapes = vec![first.to_vec()];
+    shapes.extend(vec![vec![options.layers * directions, 2, units]; states]);
+    for layer in 0..options.layers {
+        for _ in 0..directions {
+            let wide = if layer == 0 { features } else { directions * units };
+            shapes.extend([vec![gates * units, wide], vec![gates * units, units]]);
+            shapes.extend(vec![vec![gates * units]; if options.biases { 2 } else { 0 }]);
+        }
+    }
+    shapes.iter().zip(1..).map(|(dims, seed)| numbers(dims, seed)).collect()
+}
+
+/// Stacks by PyTorch's formulas, step by step; their numbers are PyTorch's in `xtask refs`.
+fn stacks() -> Vec<Case> {
+    let plain = RecurrentStack::default();
+    let deep = RecurrentStack { layers: 2, bidirectional: true, biases: false, batch_first: true };
+    let mut cases = Vec::new();
+    for options in [plain, deep] {
+        let f = move |x: &[Var]| {
+            let (y, h, c) = x[0].lstm_stack(&x[1], &x[2], &x[3..].iter().collect::<Vec<_>>(), &options)?;
+            Ok(vec![y, h, c])
+        };
+        cases.push(Case::many(format!("lstm_stack {options:?}"), stack_inputs(options, 4, 2), f).slack(64.0));
+        let f = move |x: &[Var]| {
+            let (y, h) = x[0].rnn_stack(&x[1], &x[2..].iter().collect::<Vec<_>>(), &options)?;
+            Ok(vec![y, h])
+        };
+        cases.push(Case::many(format!("rnn_stack {options:?}"), stack_inputs(options, 1, 1), f).slack(64.0));
+        let f = move |x: &[Var]| {
+            let (y, h) = x[0].gru_stack(&x[1], &x[2..].iter().collect::<Vec<_>>(), &options)?;
+            Ok(vec![y, h])
+        };
+        cases.push(Case::many(format!("gru_stack {options:?}"), stack_inputs(options, 3, 1), f).slack(64.0));
+    }
+    let gru = |x: &[Var]| Ok(x[0].gru_stack(&x[1], &x[2..].iter().collect::<Vec<_>>(), &RecurrentStack::default())?.0);
+    let reference = |x: &[Array]| {
+        let [x, h, w, u, b, d] = x else { panic!("six inputs") };
+        let mut y = Array::build(&[4, 2, 2], |_| 0.0);
+        let mut state = Array { dims: vec![2, 2], values: h.values.clone() };
+        for t in 0..4 {
+            let part = |sample: usize, row: usize, state: &Array| {
+                let inner: f64 = (0..3).map(|k| x.at(&[t, sample, k]) * w.at(&[row, k])).sum();
+                let own: f64 = (0..2).map(|k| state.at(&[sample, k]) * u.at(&[row, k])).sum();
+                (inner + b.at(&[row]), own + d.at(&[row]))
+            };
+            let next = Array::build(&[2, 2], |at| {
+                let gate = |number: usize| part(at[0], 2 * number + at[1], &state);
+                let (r, z, n) = (gate(0), gate(1), gate(2));
+                let (r, z) = (sigmoid(r.0 + r.1), sigmoid(z.0 + z.1));
+                (1.0 - z) * (n.0 + r * n.1).tanh() + z * state.at(at)
+            });
+            y.values[4 * t..4 * t + 4].copy_from_slice(&next.values);
+            state = next;
+        }
+        y
+    };
+    cases.push(Case::new("gru_stack by hand", stack_inputs(plain, 3, 1), gru).slack(64.0).reference(reference));
+    cases.push(
+        Case::many("lstm_cell", [[2, 3], [2, 2], [2, 2], [8, 3], [8, 2]].map(|dims| numbers(&dims, 3)).to_vec(), |x| {
+            let (h, c) = x[0].lstm_cell(&x[1], &x[2], &[&x[3], &x[4]])?;
+            Ok(vec![h, c])
+        })
+        .slack(64.0),
+    );
+    cases
+}
+
+#[test]
+fn stacks_count_their_weights() {
+    let x: Vec<Tensor> = stack_inputs(RecurrentStack::default(), 1, 1);
+    let text = x[0].rnn_stack(&x[1], &[&x[2], &x[3]], &RecurrentStack::default()).unwrap_err().to_string();
+    assert!(
+        text.contains("rnn_stack: recurrent: 2 weights for 1 layers in 1 directions, each of which has 4"),
+        "{text}"
+    );
+}
+
 pub fn all() -> Vec<Case> {
     let mut cases =
         at_all_sizes("lstm", lstm_inputs, |x| x[0].lstm(&x[1], &x[2], &x[3], x.get(4)).map(|(h, c)| vec![h, c]), lstm);
@@ -151,5 +232,6 @@ pub fn all() -> Vec<Case> {
     });
     cases.push(same.slack(64.0));
     cases.push(again.references(|x| lstm(&[x, &[x[2].clone()]].concat())).slack(64.0));
+    cases.extend(stacks());
     cases
 }

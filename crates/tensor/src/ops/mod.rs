@@ -67,7 +67,9 @@ pub use pool::{
 pub use products::{ProductOps, multi_dot};
 pub use random::{Distribution, Dropout, DropoutOps, Random};
 pub use rearrange::RearrangeOps;
-pub use recurrent::{Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, SimpleRnn, SimpleRnnGrad};
+pub use recurrent::{
+    Gru, GruGrad, Lstm, LstmGrad, RecurrentOps, RecurrentStack, RecurrentStackOps, SimpleRnn, SimpleRnnGrad,
+};
 pub use reduce::*;
 pub use resize::{Interpolate, InterpolateMode, Resize, ResizeOps};
 pub use sampling::{GridMode, GridPadding, GridSample, SamplingOps};

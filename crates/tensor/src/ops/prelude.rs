@@ -7,7 +7,8 @@ pub use super::{
     GridPadding, GridSample, IndexOps, Indexing, Interpolate, InterpolateMode, Interpolation, IntoAxes, Kind, LikeOps,
     LinalgOps, MatMulOps, MathOps, MatrixNorm, MultiHead, NegationOps, NewAxis, NormalizationOps, Ops, OrderOps,
     PadMode, Padding, PaddingOps, ParametricActivationOps, Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOps,
-    PowOps, ProductOps, RearrangeOps, RecurrentOps, ReduceOps, Resize, ResizeOps, RunningStatistics, SamplingOps,
-    ScanOps, ScatterReduce, SearchOps, SelectOps, SoftmaxOps, SortOps, SpecialOps, StatisticsOps, Stride, Triangle,
-    Value, ViewOps, concat, dstack, einsum, hstack, keep, meshgrid, multi_dot, one_hot, s, stack, vstack,
+    PowOps, ProductOps, RearrangeOps, RecurrentOps, RecurrentStack, RecurrentStackOps, ReduceOps, Resize, ResizeOps,
+    RunningStatistics, SamplingOps, ScanOps, ScatterReduce, SearchOps, SelectOps, SoftmaxOps, SortOps, SpecialOps,
+    StatisticsOps, Stride, Triangle, Value, ViewOps, concat, dstack, einsum, hstack, keep, meshgrid, multi_dot,
+    one_hot, s, stack, vstack,
 };

@@ -67,6 +67,23 @@ pub trait ProductOps: Ops {
         tensordot(self, other, axes, other_axes).map_err(|e| e.within("tensordot", at))
     }
 
+    /// The sums of products along an axis of both, whose other dimensions broadcast.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(x.vecdot(&Tensor::new([1.0, 10.0]), -1)?.to_vec::<f64>()?, [21.0, 43.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Shapes that do not broadcast together; an axis that does not exist.
+    #[track_caller]
+    fn vecdot(&self, other: &Self, axis: isize) -> Result<Self> {
+        let at = Location::caller();
+        self.mul(other).and_then(|product| product.sum(axis)).map_err(|e| e.within("vecdot", at))
+    }
+
     /// Kronecker's product: each element of these numbers times all of `other`, side by side.
     ///
     /// # Shapes
@@ -153,6 +170,31 @@ pub trait ProductOps: Ops {
         }
         let distances = || self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?.norm(p, -1);
         distances().map_err(|e: Error| e.within("cdist", at))
+    }
+
+    /// The distances of all pairs of different rows, the first with each later one, then the second: the upper triangle of
+    /// [`ProductOps::cdist`] with itself.
+    ///
+    /// # Shapes
+    /// `[n, d]` gives `[n · (n - 1) / 2]`.
+    ///
+    /// # Errors
+    /// No matrix.
+    #[track_caller]
+    fn pdist(&self, p: f64) -> Result<Self> {
+        let at = Location::caller();
+        let shape = *Self::shape(self);
+        if shape.rank() != 2 {
+            return Err(Error::shape("pdist", format!("needs rows [n, d], found {shape}")).at(at));
+        }
+        let distances = || {
+            let pairs = (0..shape[0] as i64).flat_map(|i| (i + 1..shape[0] as i64).map(move |j| (i, j)));
+            let (first, second): (Vec<i64>, Vec<i64>) = pairs.unzip();
+            let count = first.len();
+            let rows = |at: Vec<i64>| self.index_select(0, &self.beside(Tensor::from_vec(at, count)?)?);
+            rows(first)?.sub(&rows(second)?)?.norm(p, -1)
+        };
+        distances().map_err(|e: Error| e.within("pdist", at))
     }
 
     /// `beta · self + alpha · a · b` for a matrix product. A `beta` of 0 leaves these numbers out, whatever they are.

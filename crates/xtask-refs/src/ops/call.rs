@@ -2,7 +2,7 @@
 
 use crate::Stop;
 use crate::files::{Manifest, number, text};
-use kiln::autograd::ops::{CastOps, Value as _};
+use kiln::autograd::ops::CastOps;
 use kiln::autograd::{Axes, DType, Shape, Tape, Tensor, Var};
 use serde_json::{Map, Value};
 use std::cell::RefCell;

@@ -25,6 +25,8 @@ fn products(op: &str) -> Option<Row> {
             one(a.cross(&c.var("other")?, c.int_or("dim", first)?))
         },
         "cdist" => |c| one(c.var("x1")?.cdist(&c.var("x2")?, c.number_or("p", 2.0)?)),
+        "pdist" | "nn.functional.pdist" => |c| one(c.x()?.pdist(c.number_or("p", 2.0)?)),
+        "linalg.vecdot" => |c| one(c.var("x")?.vecdot(&c.var("y")?, c.int_or("dim", -1)?)),
         "matrix_power" | "linalg.matrix_power" => |c| one(matrix(c)?.matrix_power(c.int("n")? as i32)),
         _ => return None,
     })
@@ -81,15 +83,16 @@ fn algebra(op: &str) -> Option<Row> {
     let op = op.strip_prefix("linalg.").unwrap_or(op);
     Some(match op {
         "solve" => |c| one(c.var("A")?.solve(&c.var("B")?)),
-        "solve_triangular" => |c| {
-            let triangle = if c.flag("upper") { Triangle::Upper } else { Triangle::Lower };
-            let a = matrix(c)?;
-            one(a.solve_triangular(&c.var("B")?, triangle, c.flag("unitriangular")))
-        },
+        "solve_triangular" => |c| one(matrix(c)?.solve_triangular(&c.var("B")?, triangle(c), c.flag("unitriangular"))),
         "inv" | "inverse" => |c| one(matrix(c)?.inv()),
         "det" => |c| one(matrix(c)?.det()),
         "slogdet" => |c| Ok(<[_; 2]>::from(matrix(c)?.slogdet()?).to_vec()),
-        "logdet" => |c| Ok(vec![matrix(c)?.slogdet()?.1]),
+        "logdet" => |c| one(matrix(c)?.logdet()),
+        "cholesky_solve" => |c| one(c.var("input2").or_else(|_| c.var("L"))?.cholesky_solve(&c.x()?, triangle(c))),
+        "cholesky_inverse" => |c| one(c.x()?.cholesky_inverse(triangle(c))),
+        "matrix_exp" => |c| one(matrix(c)?.matrix_exp()),
+        "matrix_rank" => |c| one(matrix(c)?.matrix_rank(c.get("rtol").and_then(|value| value.as_f64()))),
+        "cond" => |c| one(matrix(c)?.cond(if c.get("p").is_none() { MatrixNorm::Order(2.0) } else { norm(c, "p")? })),
         "cholesky" => |c| one(matrix(c)?.cholesky(if c.flag("upper") { Triangle::Upper } else { Triangle::Lower })),
         "qr" => |c| Ok(<[_; 2]>::from(matrix(c)?.qr()?).to_vec()),
         "eigh" => |c| Ok(<[_; 2]>::from(matrix(c)?.eigh()?).to_vec()),
@@ -99,14 +102,23 @@ fn algebra(op: &str) -> Option<Row> {
         "pinv" => |c| one(matrix(c)?.pinv(c.get("rtol").or(c.get("rcond")).and_then(|value| value.as_f64()))),
         "lstsq" => |c| one(matrix(c)?.lstsq(&c.var("B")?)),
         "matrix_norm" => |c| {
-            let norm = match c.word("ord") {
-                "nuc" => MatrixNorm::Nuclear,
-                _ if c.get("ord").is_none_or(|ord| ord.is_string()) => MatrixNorm::Frobenius,
-                _ => MatrixNorm::Order(c.number("ord")?),
-            };
+            let norm = norm(c, "ord")?;
             one(matrix(c)?.matrix_norm(norm, c.flag("keepdim")))
         },
         _ => return None,
+    })
+}
+
+fn triangle(c: &Call) -> Triangle {
+    if c.flag("upper") { Triangle::Upper } else { Triangle::Lower }
+}
+
+fn norm(c: &Call, name: &str) -> Result<MatrixNorm, crate::Stop> {
+    Ok(match c.get(name) {
+        Some(order) if order == "nuc" => MatrixNorm::Nuclear,
+        None => MatrixNorm::Frobenius,
+        Some(order) if order.is_string() => MatrixNorm::Frobenius,
+        Some(_) => MatrixNorm::Order(c.number(name)?),
     })
 }
 

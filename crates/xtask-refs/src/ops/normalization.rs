@@ -123,77 +123,39 @@ fn multi_head(c: &Call) -> Result<Vec<Var>, Stop> {
     })
 }
 
-/// `x · wᵀ + b`.
-fn linear(x: &Var, w: &Var, b: Option<&Var>) -> Result<Var, Stop> {
-    let y = x.matmul(&w.t()?)?;
-    Ok(if let Some(b) = b { y.add(b)? } else { y })
-}
-
-/// One step of an LSTM from the sums before its gates, in the order i f g o.
-fn lstm_step(gates: &Var, cell: &Var) -> Result<(Var, Var), Stop> {
-    let parts = gates.chunk(4, -1)?;
-    let cell = parts[1].sigmoid()?.mul(cell)?.add(&parts[0].sigmoid()?.mul(&parts[2].tanh()?)?)?;
-    Ok((parts[3].sigmoid()?.mul(&cell.tanh()?)?, cell))
-}
-
 fn recurrent(op: &str) -> Option<Row> {
     Some(match op {
         "custom.lstm_cell" => |c| {
-            let (b_ih, b_hh) = (c.maybe("b_ih")?, c.maybe("b_hh")?);
-            let gates = linear(&c.x()?, &c.var("w_ih")?, b_ih.as_ref())?;
-            let gates = gates.add(&linear(&c.var("h")?, &c.var("w_hh")?, b_hh.as_ref())?)?;
-            let (h, cell) = lstm_step(&gates, &c.var("c")?)?;
+            let biases = [c.maybe("b_ih")?, c.maybe("b_hh")?].into_iter().flatten();
+            let weights: Vec<Var> = [c.var("w_ih")?, c.var("w_hh")?].into_iter().chain(biases).collect();
+            let (h, cell) = c.x()?.lstm_cell(&c.var("h")?, &c.var("c")?, &weights.iter().collect::<Vec<_>>())?;
             Ok(vec![h, cell])
         },
-        "custom.lstm" => |c| layers(c, true),
-        "custom.rnn_tanh" => |c| layers(c, false),
+        "custom.lstm" => |c| {
+            let weights = c.vars("weights")?;
+            let weights: Vec<&Var> = weights.iter().collect();
+            let (y, h, cell) = c.x()?.lstm_stack(&c.var("h0")?, &c.var("c0")?, &weights, &layers(c)?)?;
+            Ok(vec![y, h, cell])
+        },
+        "custom.rnn_tanh" => |c| {
+            let (y, h) =
+                c.x()?.rnn_stack(&c.var("h0")?, &c.vars("weights")?.iter().collect::<Vec<_>>(), &layers(c)?)?;
+            Ok(vec![y, h])
+        },
+        "custom.gru" => |c| {
+            let (y, h) =
+                c.x()?.gru_stack(&c.var("h0")?, &c.vars("weights")?.iter().collect::<Vec<_>>(), &layers(c)?)?;
+            Ok(vec![y, h])
+        },
         _ => return None,
     })
 }
 
-/// Recurrent layers, each in one or two directions over the steps of the one before.
-fn layers(c: &Call, lstm: bool) -> Result<Vec<Var>, Stop> {
-    let first = c.flag("batch_first");
-    let mut x = if first { c.x()?.transpose(0, 1)? } else { c.x()? };
-    let (weights, h0) = (c.vars("weights")?, c.var("h0")?);
-    let c0 = if lstm { Some(c.var("c0")?) } else { None };
-    let per = if c.flag("has_biases") { 4 } else { 2 };
-    let directions = if c.flag("bidirectional") { 2 } else { 1 };
-    let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
-    for layer in 0..c.int("num_layers")? as usize {
-        let mut sides = Vec::new();
-        for direction in 0..directions {
-            let index = layer * directions + direction;
-            let w = &weights[index * per..(index + 1) * per];
-            let (mut h, mut cell) =
-                (h0.index(0, index as isize)?, c0.as_ref().map(|c| c.index(0, index as isize)).transpose()?);
-            let steps = x.shape()[0] as isize;
-            let mut outputs = Vec::new();
-            for step in 0..steps {
-                let at = if direction == 0 { step } else { steps - 1 - step };
-                let sums = linear(&x.index(0, at)?, &w[0], w.get(2))?.add(&linear(&h, &w[1], w.get(3))?)?;
-                match &cell {
-                    Some(old) => {
-                        let (new_h, new_cell) = lstm_step(&sums, old)?;
-                        (h, cell) = (new_h, Some(new_cell));
-                    }
-                    None => h = sums.tanh()?,
-                }
-                outputs.push(h.clone());
-            }
-            if direction == 1 {
-                outputs.reverse();
-            }
-            sides.push(stack(&outputs.iter().collect::<Vec<_>>(), 0)?);
-            last_h.push(h);
-            last_c.extend(cell);
-        }
-        x = concat(&sides.iter().collect::<Vec<_>>(), -1)?;
-    }
-    let y = if first { x.transpose(0, 1)? } else { x };
-    let mut all = vec![y, stack(&last_h.iter().collect::<Vec<_>>(), 0)?];
-    if lstm {
-        all.push(stack(&last_c.iter().collect::<Vec<_>>(), 0)?);
-    }
-    Ok(all)
+fn layers(c: &Call) -> Result<RecurrentStack, Stop> {
+    Ok(RecurrentStack {
+        layers: c.int("num_layers")? as usize,
+        bidirectional: c.flag("bidirectional"),
+        biases: c.flag("has_biases"),
+        batch_first: c.flag("batch_first"),
+    })
 }

@@ -1,7 +1,10 @@
 //! Linear algebra as methods.
 
 use super::{Cholesky, Det, Eigh, Pinv, Qr, SlogDet, Solve, SolveTriangular, Svd, Triangle};
-use crate::ops::{Apply, CastOps, MatMulOps, StatisticsOps, Value, ViewOps};
+use crate::ops::{
+    Apply, ArithmeticOps, CastOps, ComparisonOps, MatMulOps, MathOps, ReduceOps, SelectOps, StatisticsOps, Value,
+    ViewOps, keep,
+};
 use crate::{Axes, DType, Error, Result, Shape, Tensor};
 use std::panic::Location;
 
@@ -140,6 +143,62 @@ pub trait LinalgOps:
         if triangle == Triangle::Lower { Ok(l) } else { l.transpose(-1, -2) }
     }
 
+    /// The `x` with `l · lᵀ · x = b` for the triangle of these matrices that [`LinalgOps::cholesky`] gave.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let a = Tensor::new([[4.0, 2.0], [2.0, 5.0]]);
+    /// let l = a.cholesky(Triangle::Lower)?;
+    /// assert_eq!(l.cholesky_solve(&Tensor::new([2.0, 5.0]), Triangle::Lower)?.to_vec::<f64>()?, [0.0, 1.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LinalgOps::solve_triangular`].
+    #[track_caller]
+    fn cholesky_solve(&self, b: &Self, triangle: Triangle) -> Result<Self> {
+        let at = Location::caller();
+        let solve = || {
+            let (l, up) = match triangle {
+                Triangle::Lower => (self.clone(), self.transpose(-1, -2)?),
+                Triangle::Upper => (self.transpose(-1, -2)?, self.clone()),
+            };
+            let middle = l.solve_triangular(b, Triangle::Lower, false)?;
+            up.solve_triangular(&middle, Triangle::Upper, false)
+        };
+        solve().map_err(|e: Error| e.within("cholesky_solve", at))
+    }
+
+    /// The inverse of `l · lᵀ` for the triangle of these matrices that [`LinalgOps::cholesky`] gave.
+    ///
+    /// # Errors
+    /// As [`LinalgOps::solve_triangular`].
+    #[track_caller]
+    fn cholesky_inverse(&self, triangle: Triangle) -> Result<Self> {
+        let at = Location::caller();
+        let invert = || {
+            let x = floating(self)?;
+            let (_, n) = super::squares("cholesky_inverse", x.tensor().spec())?;
+            let one = x.beside(Tensor::eye(n, n)?.cast(Value::dtype(&x))?)?.expand(*Value::shape(&x))?;
+            x.cholesky_solve(&one, triangle)
+        };
+        invert().map_err(|e: Error| e.within("cholesky_inverse", at))
+    }
+
+    /// The logarithms of the determinants; NaN for negative ones, -∞ for 0.
+    ///
+    /// # Errors
+    /// As [`LinalgOps::det`].
+    #[track_caller]
+    fn logdet(&self) -> Result<Self> {
+        let at = Location::caller();
+        let log = || {
+            let (sign, log) = self.slogdet()?;
+            sign.lt(0.0)?.select(f64::NAN, &log)
+        };
+        log().map_err(|e: Error| e.within("logdet", at))
+    }
+
     /// `q` and `r` with `q · r` these matrices, orthonormal columns of `q`, and an upper triangular `r`. The gradient is that of
     /// matrices whose first columns are independent, and an error for others.
     ///
@@ -220,9 +279,7 @@ pub trait LinalgOps:
     fn pinv(&self, rcond: Option<f64>) -> Result<Self> {
         let at = Location::caller();
         let x = floating(self)?;
-        let longest = Value::shape(&x).iter().rev().take(2).max().copied().unwrap_or(1);
-        let precision = if Value::dtype(&x) == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
-        let rcond = rcond.unwrap_or(precision * longest as f64);
+        let rcond = rcond.unwrap_or_else(|| precision(&x));
         Self::apply_one(Pinv { rcond }, &[&x]).map_err(|e| e.unplaced().at(at))
     }
 
@@ -247,6 +304,72 @@ pub trait LinalgOps:
         let at = Location::caller();
         let y = self.pinv(None).and_then(|inverse| inverse.matmul(b));
         y.map_err(|e| e.renamed("pinv", "lstsq").renamed("matmul", "lstsq").unplaced().at(at))
+    }
+
+    /// How many singular values are larger than `rcond` times the largest, as `i64`; by default as in [`LinalgOps::pinv`]. A
+    /// count has no derivative.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// assert_eq!(Tensor::new([[1.0, 2.0], [2.0, 4.0]]).matrix_rank(None)?.to_vec::<i64>()?, [1]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No matrices.
+    #[track_caller]
+    fn matrix_rank(&self, rcond: Option<f64>) -> Result<Self> {
+        let at = Location::caller();
+        let rank = || {
+            let x = floating(&self.detach())?;
+            let rcond = rcond.unwrap_or_else(|| precision(&x));
+            let (_, s, _) = x.svd()?;
+            if Value::shape(&s).last() == Some(&0) {
+                return s.sum(-1)?.cast(DType::I64);
+            }
+            s.gt(&s.amax(keep(-1))?.mul(rcond)?)?.sum(-1)
+        };
+        rank().map_err(|e: Error| e.within("matrix_rank", at))
+    }
+
+    /// How much an equation with these matrices makes errors grow: the norm of the matrix times that of its inverse, for the
+    /// order 2 the largest singular value divided by the smallest.
+    ///
+    /// # Errors
+    /// As [`LinalgOps::matrix_norm`]; for other orders than 2, matrices that are not square, or singular.
+    #[track_caller]
+    fn cond(&self, norm: MatrixNorm) -> Result<Self> {
+        let at = Location::caller();
+        let number = || match norm {
+            MatrixNorm::Order(2.0) => {
+                let (_, s, _) = self.svd()?;
+                s.amax(-1)?.div(&s.amin(-1)?)
+            }
+            MatrixNorm::Order(-2.0) => {
+                let (_, s, _) = self.svd()?;
+                s.amin(-1)?.div(&s.amax(-1)?)
+            }
+            norm => self.matrix_norm(norm, false)?.mul(&self.inv()?.matrix_norm(norm, false)?),
+        };
+        number().map_err(|e: Error| e.within("cond", at))
+    }
+
+    /// The exponentials of matrices, `Σ xⁿ / n!`: by the series of a matrix that is halved until it is small, and squares
+    /// (Moler and Van Loan 2003, method 3).
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let y = Tensor::new([[0.0, 1.0], [0.0, 0.0]]).matrix_exp()?;
+    /// assert_eq!(y.to_vec::<f64>()?, [1.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Matrices that are not square.
+    #[track_caller]
+    fn matrix_exp(&self) -> Result<Self> {
+        let at = Location::caller();
+        exponential(self).map_err(|e| e.within("matrix_exp", at))
     }
 
     /// The norms of matrices, of the last two dimensions; with `keep_dims` these stay, with length 1.
@@ -326,6 +449,34 @@ impl<V> LinalgOps for V where
 
 fn floating<V: CastOps>(x: &V) -> Result<V> {
     x.cast(Value::dtype(x).to_float())
+}
+
+/// The precision of the element type times the longer side of a matrix.
+fn precision<V: Value>(x: &V) -> f64 {
+    let longest = Value::shape(x).iter().rev().take(2).max().copied().unwrap_or(1);
+    longest as f64 * if Value::dtype(x) == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) }
+}
+
+fn exponential<V: LinalgOps>(x: &V) -> Result<V> {
+    let x = floating(x)?;
+    let (_, n) = super::squares("matrix_exp", x.tensor().spec())?;
+    if Value::shape(&x).count() == 0 {
+        return Ok(x);
+    }
+    // Matrices that sum up to at most a half need no more terms for double precision.
+    const TERMS: usize = 16;
+    let size = x.tensor().abs()?.sum(-1)?.amax(..)?.item()?;
+    let halvings = if size.is_finite() { (2.0 * size).max(1.0).log2().ceil() as i32 } else { 0 };
+    let small = x.mul(0.5f64.powi(halvings))?;
+    let one = x.beside(Tensor::eye(n, n)?.cast(Value::dtype(&x))?)?;
+    let mut sum = small.mul(1.0 / TERMS as f64)?.add(&one)?;
+    for term in (1..TERMS).rev() {
+        sum = small.matmul(&sum)?.mul(1.0 / term as f64)?.add(&one)?;
+    }
+    for _ in 0..halvings {
+        sum = sum.matmul(&sum)?;
+    }
+    Ok(sum)
 }
 
 fn two<V>(y: crate::Outputs<V>) -> (V, V) {

@@ -7,10 +7,12 @@
 mod cpu;
 mod cuda;
 mod gru;
+mod layers;
 mod lstm;
 mod simple;
 
 pub use gru::{Gru, GruGrad};
+pub use layers::{RecurrentStack, RecurrentStackOps};
 pub use lstm::{Lstm, LstmGrad};
 pub use simple::{SimpleRnn, SimpleRnnGrad};
 
