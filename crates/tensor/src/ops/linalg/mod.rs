@@ -2,11 +2,12 @@
 //! the methods, in `surface.rs`.
 
 mod cpu;
+mod cuda;
 mod surface;
 
 pub use surface::{LinalgOps, MatrixNorm};
 
-use crate::{Arity, CpuCall, DType, Error, Op, Result, Shape, Spec, Specs};
+use crate::{Arity, CpuCall, CudaCall, DType, Error, Op, Result, Shape, Spec, Specs};
 
 /// Which part of a matrix counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,11 @@ impl Op for Solve {
             }
         }
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::solve(call, None);
+        Ok(())
+    }
 }
 
 impl Op for SolveTriangular {
@@ -170,6 +176,11 @@ impl Op for SolveTriangular {
             Some(number) => Err(fails(self.name(), number, *x[0].shape(), "is singular: its diagonal has a 0")),
         }
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::solve(call, Some(self));
+        Ok(())
+    }
 }
 
 impl Op for Det {
@@ -186,6 +197,11 @@ impl Op for Det {
         let (x, y) = call.parts();
         let n = x[0].shape()[x[0].shape().rank() - 1];
         cpu::each(x, y, n * n * n, |[a], [y]| cpu::determinant(n, a, |pivots| y[0] = pivots.product())).map(|_| ())
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::determinant(call);
+        Ok(())
     }
 }
 
@@ -212,6 +228,11 @@ impl Op for SlogDet {
         };
         cpu::each(x, y, n * n * n, signed).map(|_| ())
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::determinant(call);
+        Ok(())
+    }
 }
 
 impl Op for Cholesky {
@@ -232,6 +253,11 @@ impl Op for Cholesky {
             Some(number) => Err(fails("cholesky", number, *x[0].shape(), "is not positive definite")
                 .help("of rounded covariances: add a small number to the diagonal")),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::cholesky(call);
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ pub enum MatrixNorm {
 }
 
 /// Linear algebra. Everything is computed in double precision, whatever the element type, and each matrix of a batch by
-/// itself. On a GPU there is no kernel for these operations, which is an error that names them.
+/// itself. On a GPU there are no kernels for `qr`, `svd`, `eigh` and `pinv`, which is an error that names them.
 pub trait LinalgOps:
     Value
     + ViewOps
