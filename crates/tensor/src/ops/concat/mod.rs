@@ -148,7 +148,7 @@ pub fn stack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V], axis: isize
 /// The tensors side by side: along the columns, vectors one after the other. Scalars count as vectors of one.
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`concat`](fn@concat).
 #[track_caller]
 pub fn hstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<V> {
     let all = raised(x, 1)?;
@@ -166,7 +166,7 @@ pub fn hstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<
 /// ```
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`concat`](fn@concat).
 #[track_caller]
 pub fn vstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<V> {
     concat(&raised(x, 2)?.iter().collect::<Vec<_>>(), 0).map_err(|e| e.renamed("concat", "vstack"))
@@ -175,7 +175,7 @@ pub fn vstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<
 /// The tensors behind each other: along a third dimension, which matrices get, and vectors as rows.
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`concat`](fn@concat).
 #[track_caller]
 pub fn dstack<V: Value + Apply<Concat> + CastOps + ViewOps>(x: &[&V]) -> Result<V> {
     concat(&raised(x, 3)?.iter().collect::<Vec<_>>(), 2).map_err(|e| e.renamed("concat", "dstack"))
