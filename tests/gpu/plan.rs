@@ -106,6 +106,12 @@ fn a_plan_runs_where_it_was_recorded() {
     assert_eq!(error.kind(), ErrorKind::Device);
     let text = error.to_string();
     assert!(text.contains("input 0 is on cpu, but the plan runs on cuda:0"), "{text}");
+    // Views are no steps.
+    let x = normal(2, &[2, 3]);
+    let mut views = Plan::of(|x| Ok(vec![x[0].t()?]), std::slice::from_ref(&x)).unwrap();
+    for _ in 0..3 {
+        assert_same(&views.run(&[&x]).unwrap(), &[x.t().unwrap()], "a view");
+    }
     let both = |x: &[Tensor]| Ok(vec![x[0].exp()?, x[1].exp()?]);
     let error = Plan::of(both, &[normal(1, &[3]), Tensor::new([1.0f32])]).unwrap_err().to_string();
     assert!(error.contains("ran on cuda:0 and on cpu, a plan runs on one device"), "{error}");

@@ -1,7 +1,10 @@
 //! Whole runs of training on the device, beside the same runs on the CPU.
 
 use crate::beside::{device, shared};
+use kiln::nn::Optimizer;
+use kiln::nn::schedules::CosineDecay;
 use kiln::prelude::*;
+use optimizers::{AdamW, IntoOptimizer, SGD};
 
 /// Samples of `classes` kinds, each with its own place in the mean.
 fn samples(shape: &[usize], classes: usize, count: usize) -> Dataset {
@@ -18,10 +21,15 @@ fn samples(shape: &[usize], classes: usize, count: usize) -> Dataset {
 
 /// Trains the same model here and there, and compares what is logged and predicted, and what a file holds.
 fn same_on_both(name: &str, make: impl Fn() -> Model, data: &Dataset, tolerance: f64) {
+    same_with(Fit::new, name, make, data, tolerance);
+}
+
+/// [`same_on_both`] with more settings of a run.
+fn same_with<'a>(fit: impl Fn() -> Fit<'a>, name: &str, make: impl Fn() -> Model, data: &'a Dataset, tolerance: f64) {
     let _device = shared();
     let run = |mut model: Model| {
-        let fit = Fit::new().epochs(3).batch_size(16).validation_data(data).verbose(Verbosity::Silent);
-        let history = model.fit(data, fit).unwrap();
+        let history =
+            model.fit(data, fit().epochs(3).batch_size(16).validation_data(data).verbose(Verbosity::Silent)).unwrap();
         let logs: Vec<(String, f64)> = history
             .names()
             .flat_map(|name| history.get(name).into_iter().flatten().map(|value| (name.to_owned(), *value)))
@@ -118,6 +126,34 @@ fn a_transformer() {
             .unwrap()
     };
     same_on_both("transformer", make, &Dataset::new(tokens, labels).unwrap(), 2e-3);
+}
+
+/// All that changes from step to step beside parameters and batches, in half precision.
+#[test]
+fn all_that_a_step_can_have() {
+    let rate = || CosineDecay::new(0.0, 12).warmup_target(Some(0.02)).warmup_steps(3);
+    let adam = || AdamW::new(rate()).weight_decay(0.01).global_clipnorm(1.0).use_ema(true).ema_momentum(0.9);
+    let sgd = || SGD::new(0.05).momentum(0.9).nesterov(true).gradient_accumulation_steps(2).clipvalue(0.5);
+    let layers = || {
+        Sequential::new([6, 4])
+            .add(GaussianNoise::new(0.1))
+            .add(Conv1D::new(5, 3).activation("gelu"))
+            .add(LayerNormalization::new())
+            .add(SpatialDropout1D::new(0.2))
+            .add(Flatten::new())
+            .add(Dense::new(3).activation("softmax"))
+    };
+    let data = samples(&[6, 4], 3, 70);
+    let fit = || Fit::new().class_weight(ClassWeight::Balanced).log_gradient_norm(true).log_learning_rate(true);
+    let compile = |layers: Sequential, optimizer: Optimizer| {
+        layers.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"]).unwrap()
+    };
+    let half = || compile(layers().mixed_float16(), adam().into_optimizer().unwrap());
+    same_with(fit, "mixed-f16", half, &data, 0.05);
+    let brain = || compile(layers().mixed_bfloat16(), sgd().into_optimizer().unwrap());
+    same_with(fit, "mixed-bf16", brain, &data, 0.2);
+    let parts = || compile(layers(), adam().into_optimizer().unwrap().part("dense/*", SGD::new(0.05)).unwrap());
+    same_with(fit, "parts", parts, &data, 5e-3);
 }
 
 #[test]

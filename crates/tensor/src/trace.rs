@@ -58,6 +58,8 @@ struct Recording {
     graph: Graph,
     /// A value was read on the host, at this line if it is known: what follows from it is not recorded.
     escape: Option<Option<&'static Location<'static>>>,
+    /// Where the inputs are, those that are somewhere.
+    inputs_on: Option<Device>,
     /// Where the steps ran: the first device, and another one if there was any.
     device: Option<Device>,
     other: Option<Device>,
@@ -86,6 +88,9 @@ impl Trace {
         let mut recording = self.recording();
         if self.is_finished() {
             return Err(ended().at(Location::caller()));
+        }
+        if !x.storage.is_uniform() {
+            recording.inputs_on.get_or_insert(x.device());
         }
         let graph = &mut recording.graph;
         let origin = Origin::Input(graph.inputs.len());
@@ -125,7 +130,7 @@ impl Trace {
         }
         let results: Result<Vec<Operand>> = outputs.iter().map(|x| self.operand(&mut recording.graph, x)).collect();
         let (mut graph, escape) = (std::mem::take(&mut recording.graph), recording.escape);
-        graph.device = recording.device.unwrap_or_default();
+        graph.device = recording.device.or(recording.inputs_on).unwrap_or_default();
         if let Some(other) = recording.other {
             let text = format!("what was recorded ran on {} and on {other}, a plan runs on one device", graph.device);
             return Err(Error::new(ErrorKind::Escape, "trace", text)

@@ -83,13 +83,14 @@ impl RecordedUpdate {
 }
 
 impl Optimizer {
-    /// Whether [`Optimizer::record`] can: every tensor that is kept from step to step exists.
+    /// Whether [`Optimizer::record`] can: every tensor that is kept from step to step exists, and an average is begun.
     pub fn can_record(&self) -> bool {
         self.all().all(|one| {
             let is_complete = |entry: &Entry| {
                 (entry.accumulated.is_some() || one.window() == 1) && (entry.average.is_some() || !one.settings.use_ema)
             };
-            one.entries.iter().all(is_complete)
+            // The first update makes the average what it is, as no later one does; a step that was skipped is none.
+            one.entries.iter().all(is_complete) && (one.iterations > 0 || !one.settings.use_ema)
         })
     }
 

@@ -53,7 +53,7 @@ struct Step {
     rooms: Vec<CUdeviceptr>,
     faults: [u64; 2],
     /// Who tells what they mean, for as long as the plan lives.
-    _tell: Option<Tell>,
+    tell: Option<Tell>,
 }
 
 #[derive(Clone, Copy)]
@@ -111,11 +111,14 @@ impl Recorded {
     }
 
     fn run_at(&mut self, addresses: &[CUdeviceptr]) -> Result<()> {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let gpu = self.gpu;
         // Held until the launches are in the stream: whoever looks for reports waits for what came before.
-        let reports = self.steps.iter().any(|step| step._tell.is_some()).then(|| self.gpu.faults());
-        if let Some(mut faults) = reports {
+        let mut reports = self.steps.iter().any(|step| step.tell.is_some()).then(|| gpu.faults());
+        if let Some(faults) = &mut reports {
             faults.replayed();
-            return self.launch(addresses);
         }
         self.launch(addresses)
     }
@@ -193,7 +196,7 @@ impl Step {
         }
         let faults = asked.tell.as_ref().map_or([0; 2], |tell| gpu.faults().of_step(tell));
         let (x, y) = (x.into_iter().map(find).collect(), y.into_iter().map(find).collect());
-        Ok(Step { op, at, launches, x, y, rooms: places, faults, _tell: asked.tell })
+        Ok(Step { op, at, launches, x, y, rooms: places, faults, tell: asked.tell })
     }
 }
 
