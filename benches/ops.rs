@@ -82,6 +82,26 @@ fn products(c: &mut Criterion) {
     measure(c, "max_pool2d 32x30x30x16", x.count(), || x.max_pool2d(&Pool2dOptions::new([2, 2])));
 }
 
+fn attention(c: &mut Criterion) {
+    for [batch, heads, time] in [[16, 4, 128], [1, 4, 2048]] {
+        let x = [1, 2, 3].map(|_| normal(&[batch, heads, time, 64]));
+        let size = format!("{batch}x{heads}x{time}x64");
+        measure(c, &format!("causal attention {size}"), x[0].count(), || {
+            let options = AttentionOptions { causal: true, ..AttentionOptions::default() };
+            x[0].scaled_dot_product_attention(&x[1], &x[2], &options)
+        });
+        c.bench_function(&format!("causal attention with gradients {size}"), |b| {
+            b.iter(|| {
+                let loss = |v: &[Var]| {
+                    let options = AttentionOptions { causal: true, ..AttentionOptions::default() };
+                    v[0].scaled_dot_product_attention(&v[1], &v[2], &options)?.sum(..)
+                };
+                black_box(grad(loss, &x).expect("the shapes fit"))
+            });
+        });
+    }
+}
+
 fn recurrent(c: &mut Criterion) {
     let [batch, time, units] = [64, 64, 128];
     let x = normal(&[batch, time, units]);
@@ -122,7 +142,7 @@ fn training(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, elementwise, reductions, indexing, products, recurrent, training);
+criterion_group!(benches, elementwise, reductions, indexing, products, attention, recurrent, training);
 
 fn main() {
     limit::limited(benches);

@@ -111,6 +111,56 @@ fn a_query_that_sees_nothing_passes_nothing_on() {
     assert!(dx.iter().flatten().all(|dx| dx.tensor().to_vec_as::<f64>().iter().all(|x| x.is_finite())));
 }
 
+/// More queries and keys than a tile has, one attention and many, operands that lie otherwise or broadcast: what is
+/// computed tile by tile against the shares in memory.
+#[test]
+fn tiles_give_what_shares_give() {
+    let numbers = |dims: &[usize], seed| numbers(dims, seed).cast(DType::F64).unwrap();
+    let close = |what: &str, a: &Tensor, b: &Tensor| {
+        let apart = a.sub(b).unwrap().abs().unwrap().amax(..).unwrap().item().unwrap();
+        assert!(a.shape() == b.shape() && apart < 1e-10, "{what}: {apart}");
+    };
+    for (lead, rows, columns) in [(vec![], 70, 300), (vec![3], 130, 129), (vec![2, 5], 65, 140), (vec![2], 1, 1)] {
+        let of = |rows: usize, width: usize, seed| numbers(&[&lead[..], &[rows, width]].concat(), seed);
+        let (q, k, v) = (of(rows, 9, 1), of(9, columns, 2).transpose(-1, -2).unwrap(), numbers(&[columns, 5], 3));
+        let hidden = |at: usize| at % 7 != 3 && at / columns != 2 % rows;
+        let hidden = Tensor::from_vec((0..rows * columns).map(hidden).collect(), [rows, columns]).unwrap();
+        let added = numbers(&[rows, 1], 4);
+        for (mask, causal) in [(None, false), (None, true), (Some(&hidden), true), (Some(&added), false)] {
+            let what = format!("{lead:?}, {rows}, {columns}, {mask:?}, {causal}");
+            let run = |tiled: bool| {
+                let tape = Tape::new();
+                let x = [&q, &k, &v].map(|x| tape.watch(x));
+                let mask = mask.map(|mask| Var::new(mask.clone()));
+                let options = AttentionOptions { mask: mask.as_ref(), causal, scale: Some(0.4) };
+                let y = match tiled {
+                    true => x[0].scaled_dot_product_attention(&x[1], &x[2], &options),
+                    false => x[0].attention_shares(&x[1], &options).and_then(|p| p.matmul(&x[2])),
+                };
+                let y = y.unwrap();
+                let seed = Var::new(numbers(y.tensor().shape(), 8));
+                let dx = gradients(&[(&y, &seed)], &[&x[0], &x[1], &x[2]], false).unwrap();
+                [y].into_iter().chain(dx.into_iter().flatten()).map(Var::into_tensor).collect::<Vec<_>>()
+            };
+            for (a, b) in run(true).iter().zip(&run(false)) {
+                close(&what, a, b);
+            }
+        }
+    }
+}
+
+/// The logarithms of the sums are a result as well, with a gradient.
+#[test]
+fn sums_of_scores_have_gradients() {
+    let scale = 0.5;
+    let f = |x: &[Var]| {
+        let outputs = Var::apply_op(Attend { scale, causal: true }, &[&x[0], &x[1], &x[2]])?;
+        outputs[0].square()?.sum(..)?.add(&outputs[1].exp()?.sum(..)?)
+    };
+    let x: Vec<Tensor> = inputs().iter().map(|x| x.cast(DType::F64).unwrap()).collect();
+    kiln_autograd::GradCheck::new().run(f, &x).unwrap();
+}
+
 #[test]
 fn mistakes_are_errors() {
     let told = |x: kiln_autograd::Result<Tensor>, part: &str| {
@@ -118,7 +168,10 @@ fn mistakes_are_errors() {
         assert!(text.contains(part) && text.contains("attention.rs"), "{text}");
     };
     let (q, k) = (numbers(&[2, 3, 4], 1), numbers(&[2, 5, 3], 2));
-    told(q.scaled_dot_product_attention(&k, &k, &AttentionOptions::default()), "found [2, 3, 4] and [2, 5, 3]");
+    told(
+        q.scaled_dot_product_attention(&k, &k, &AttentionOptions::default()),
+        "found [2, 3, 4], [2, 5, 3] and [2, 5, 3]",
+    );
     let (q, k) = (numbers(&[1, 4, 2, 2], 1), numbers(&[1, 3, 2, 2], 2));
     told(
         q.scaled_dot_product_attention(&k, &k, &AttentionOptions::default()),

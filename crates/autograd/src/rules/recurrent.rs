@@ -1,10 +1,9 @@
 //! Recurrent layers: the gradient of each is an operation of its own, which walks back through time. What that one's
 //! gradient is follows from the same walk in ordinary operations, step by step.
 
-use super::only;
-use crate::backward::gradients;
+use super::{derived_again, only};
 use crate::ops::{
-    Apply, ArithmeticOps, Gru, GruGrad, Lstm, LstmGrad, MatMulOps, MathOps, ReduceOps, Reshape, SelectOps, SimpleRnn,
+    Apply, ArithmeticOps, Gru, GruGrad, Lstm, LstmGrad, MatMulOps, MathOps, ReduceOps, SelectOps, SimpleRnn,
     SimpleRnnGrad, Value, ViewOps, concat, stack,
 };
 use crate::{Differentiable, Keep, Result, Tensor, Var};
@@ -222,27 +221,4 @@ fn over_steps(h: &Var, first: &Var, dz: &Var) -> Result<Var> {
     let steps = Value::shape(h)[0] * Value::shape(h)[1];
     let before = concat(&[&first.unsqueeze(1)?, &h.slice(1, ..-1)?], 1)?;
     before.reshape([steps, units])?.transpose(-1, -2)?.matmul(&dz.reshape([steps, width])?)
-}
-
-/// The gradients of `f`, made of ordinary operations, with respect to operands that may depend on each other.
-fn derived_again(
-    x: &[Var],
-    dy: &[Option<Var>],
-    need: &[bool],
-    f: impl Fn(&[Var]) -> Result<Vec<Var>>,
-) -> Result<Vec<Option<Var>>> {
-    let outer = x.iter().chain(dy.iter().flatten()).find_map(Var::tape);
-    let tape = outer.cloned().unwrap_or_default();
-    let own = |(x, need): (&Var, &bool)| match (x.is_tracked(), need) {
-        // A value of its own, behind which the walk does not go on into the other operands.
-        (true, _) => Var::apply_one(Reshape { shape: *Value::shape(x) }, &[x]),
-        (false, true) => Ok(tape.watch(x.tensor())),
-        (false, false) => Ok(x.clone()),
-    };
-    let x: Vec<Var> = x.iter().zip(need).map(own).collect::<Result<_>>()?;
-    let y = f(&x)?;
-    let outputs: Vec<(&Var, &Var)> = y.iter().zip(dy).filter_map(|(y, dy)| Some((y, dy.as_ref()?))).collect();
-    let wanted: Vec<&Var> = x.iter().zip(need).filter(|(_, need)| **need).map(|(x, _)| x).collect();
-    let mut dx = gradients(&outputs, &wanted, outer.is_some())?.into_iter();
-    Ok(need.iter().map(|need| if *need { dx.next().flatten() } else { None }).collect())
 }

@@ -1,6 +1,8 @@
 //! How kernels that are written for `f32` and `f64` take half precision: converted to single, and rounded once.
 
+use crate::cpu::float::Float;
 use crate::cpu::scratch::Scratch;
+use crate::scalar::Real;
 use crate::{DType, Element, Elements, Result, View, ViewMut, with_element};
 
 /// The elements in single precision.
@@ -22,6 +24,32 @@ pub(crate) fn in_single(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Resul
         y.slice::<T>()?.iter_mut().zip(&*wide).for_each(|(y, &v)| *y = T::from_f32(v));
     });
     Ok(())
+}
+
+/// What a kernel computes in that is written for both: half precision by way of single.
+pub(crate) trait Number: Float + Real + Element {
+    /// An operand's elements, converted where they have another type.
+    fn read<'a>(x: &View<'a>) -> Result<Elements<'a, Self>>;
+    /// Room for a result's elements, which are converted where they are to have another type.
+    fn write(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [Self]) -> Result<()>) -> Result<()>;
+}
+
+impl Number for f32 {
+    fn read<'a>(x: &View<'a>) -> Result<Elements<'a, f32>> {
+        as_single(x)
+    }
+    fn write(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+        in_single(y, f)
+    }
+}
+
+impl Number for f64 {
+    fn read<'a>(x: &View<'a>) -> Result<Elements<'a, f64>> {
+        x.contiguous()
+    }
+    fn write(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f64]) -> Result<()>) -> Result<()> {
+        f(y.slice()?)
+    }
 }
 
 /// Runs a kernel in `f64`, or in `f32`, which half precision is converted to and rounded from once: the operands are

@@ -39,7 +39,7 @@ mod window;
 
 pub use crate::axes::{Axes, IntoAxes, keep};
 pub use crate::s;
-pub use attention::{AttentionOps, AttentionOptions, MultiHead};
+pub use attention::{Attend, AttendGrad, AttentionOps, AttentionOptions, MultiHead};
 pub use cast::*;
 pub use columns::ColumnOps;
 pub use concat::*;

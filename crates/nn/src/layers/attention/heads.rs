@@ -5,7 +5,9 @@ use crate::layer::{AnyLayer, Weight, Weights, activity};
 use crate::layers::merge::sample_axis;
 use crate::layers::settings::{Setting, described, settings};
 use crate::{Activation, AxisList, Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
-use kiln_autograd::ops::{ArithmeticOps, ComparisonOps, MatMulOps, MathOps, Value, ViewOps};
+use kiln_autograd::ops::{
+    ArithmeticOps, AttentionOps, AttentionOptions, ComparisonOps, MatMulOps, MathOps, Value, ViewOps,
+};
 use kiln_autograd::{DType, Shape, Tensor, Var};
 use serde_json::Value as Json;
 
@@ -327,14 +329,19 @@ impl Heads {
         let key = self.shared(self.by_heads(&axes, inputs.key, "key", weights, pass)?)?;
         let value = self.shared(self.by_heads(&axes, inputs.value, "value", weights, pass)?)?;
         let query = query.mul(1.0 / (self.key_dim as f64).sqrt())?;
-        let scores = query.matmul(&key.transpose(-1, -2)?)?;
         // Keras has two ways to the result, which differ where a step sees none; the one with scores in hand gives 0.
         let has_scores = self.dropout > 0.0 || self.returns_scores || rows.rank() != 2;
         let blind = if has_scores { Blind::None } else { Blind::Even };
         let mask = self.mask(&inputs, &axes, [&rows, &columns])?;
-        let scores = shares(mask, &scores, self.causal, blind)?;
-        let scores = dropped(&scores, self.dropout, pass)?;
-        let mut y = scores.matmul(&value)?;
+        let drops = self.dropout > 0.0 && pass.is_training();
+        let (mut y, scores) = if drops || self.returns_scores || (mask.is_some() && blind != Blind::None) {
+            let scores = query.matmul(&key.transpose(-1, -2)?)?;
+            let scores = dropped(&shares(mask, &scores, self.causal, blind)?, self.dropout, pass)?;
+            (scores.matmul(&value)?, Some(scores))
+        } else {
+            let options = AttentionOptions { mask: mask.as_ref(), causal: self.causal, scale: Some(1.0) };
+            (query.scaled_dot_product_attention(&key, &value, &options)?, None)
+        };
         if let Some(gate) = gate {
             y = y.mul(&gate)?;
         }
@@ -342,8 +349,9 @@ impl Heads {
         let y = axes.side_by_side(&y, &rows)?;
         let y = self.projected(&y, 2, weights.within("attention_output"), pass)?;
         self.note(&y, pass)?;
-        let scores = if self.returns_scores { axes.apart(&scores, [&rows, &columns])? } else { scores };
-        Ok(results(y, scores, self.returns_scores, x[0].mask.clone()))
+        let scores = scores.filter(|_| self.returns_scores);
+        let scores = scores.map(|scores| axes.apart(&scores, [&rows, &columns])).transpose()?;
+        Ok(results(y, scores, x[0].mask.clone()))
     }
 
     /// Which step of the value each step of the query may see, as what broadcasts to the scores.

@@ -128,9 +128,8 @@ fn sequences(class: &str, inputs: &[Shape]) -> Result<[[usize; 2]; 3]> {
 }
 
 /// The result and, where asked for, the scores.
-fn results(y: Var, scores: Var, returns_scores: bool, mask: Option<Var>) -> Vec<Signal> {
-    let scores = returns_scores.then(|| Signal::new(scores));
-    [Signal::new(y).masked(mask)].into_iter().chain(scores).collect()
+fn results(y: Var, scores: Option<Var>, mask: Option<Var>) -> Vec<Signal> {
+    [Signal::new(y).masked(mask)].into_iter().chain(scores.map(Signal::new)).collect()
 }
 
 /// Layers whose scores are made of queries and keys without projections.
@@ -176,7 +175,7 @@ macro_rules! plain_attention {
                 if let Some(mask) = &mask {
                     y = y.mul(&mask.unsqueeze(-1)?.cast(Value::dtype(&y))?)?;
                 }
-                Ok(results(y, scores, self.return_attention_scores, mask))
+                Ok(results(y, Some(scores).filter(|_| self.return_attention_scores), mask))
             }
         }
     };

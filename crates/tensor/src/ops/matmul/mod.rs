@@ -138,7 +138,7 @@ impl<T> Address<T> {
 }
 
 /// The layout of the leading dimensions, broadcast to `lead`, and the strides of rows and columns.
-fn split(layout: &Layout, lead: Shape) -> (Layout, [isize; 2]) {
+pub(super) fn split(layout: &Layout, lead: Shape) -> (Layout, [isize; 2]) {
     let rank = layout.shape.rank();
     let strides = layout.strides();
     let batch = Layout::new(Shape::from_slice(&layout.shape[..rank - 2]), &strides[..rank - 2], 0);

@@ -5,42 +5,14 @@
 //! work for all steps. Each element is then computed in the same order by whichever thread.
 
 use super::Sizes;
-use crate::cpu::float::Float;
 use crate::cpu::gemm::{Strided, gemm, pack_strips, strip_width};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{self, Isa, dispatch_vectors};
-use crate::cpu::single::{as_single, in_single};
+use crate::cpu::single::Number;
 use crate::cpu::tile::{Product, Row, TileKernel};
-use crate::scalar::Real;
-use crate::{Element, Elements, Result, View, ViewMut, with_element};
+use crate::{Elements, Result, View, with_element};
 use std::ops::Range;
-
-/// What a layer computes in: half precision by way of single.
-pub(super) trait Number: Float + Real + Element {
-    /// An operand's elements, converted where they have another type.
-    fn read<'a>(x: &View<'a>) -> Result<Elements<'a, Self>>;
-    /// Room for a result's elements, which are converted where they are to have another type.
-    fn write(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [Self]) -> Result<()>) -> Result<()>;
-}
-
-impl Number for f32 {
-    fn read<'a>(x: &View<'a>) -> Result<Elements<'a, f32>> {
-        as_single(x)
-    }
-    fn write(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
-        in_single(y, f)
-    }
-}
-
-impl Number for f64 {
-    fn read<'a>(x: &View<'a>) -> Result<Elements<'a, f64>> {
-        x.contiguous()
-    }
-    fn write(y: &mut ViewMut<'_>, f: impl FnOnce(&mut [f64]) -> Result<()>) -> Result<()> {
-        f(y.slice()?)
-    }
-}
 
 /// The elements of an operand in whose place a result may lie: read through a pointer, or in a copy.
 pub(super) struct Source<'a, T> {

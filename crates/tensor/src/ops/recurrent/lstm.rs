@@ -2,15 +2,14 @@
 
 #![expect(clippy::needless_range_loop, reason = "the same lane of several pieces")]
 
-use super::cpu::{
-    LANES, Number, Packed, Piece, Rows, Source, add, copy_previous, for_rows, kernel_gradient, load, store,
-};
+use super::cpu::{LANES, Packed, Piece, Rows, Source, add, copy_previous, for_rows, kernel_gradient, load, store};
 use super::cuda::{Layer, Steps};
 use super::{Sizes, fill_with_zeros};
 use crate::cpu::load::prefetch_line;
 use crate::cpu::parallel::Shared;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd;
+use crate::cpu::single::Number;
 use crate::scalar::Scalar;
 use crate::{Aliases, Arity, CpuCall, CudaCall, DType, Op, Result, Spec, Specs, View, ViewMut};
 use std::ops::Range;

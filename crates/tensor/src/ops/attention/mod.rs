@@ -1,8 +1,14 @@
 //! Attention as functions: what each query sees of all values, in one head or in several, and positions as rotations. Made of
 //! products and a softmax.
 
-use super::{CastOps, Ops, ViewOps, concat, keep};
-use crate::{DType, Error, Result, Tensor};
+mod cpu;
+mod tiled;
+
+use tiled::Sizes;
+pub use tiled::{Attend, AttendGrad};
+
+use super::{Apply, CastOps, Ops, ViewOps, concat, keep};
+use crate::{DType, Device, Error, Result, Tensor};
 use std::panic::Location;
 
 /// What a query may see. The default is everything, with scores divided by the square root of the number of features.
@@ -40,9 +46,9 @@ pub struct MultiHead<'a, V> {
 }
 
 /// Attention.
-pub trait AttentionOps: Ops {
+pub trait AttentionOps: Ops + Apply<Attend> {
     /// `softmax(q · kᵀ · scale) · v` for queries, these values (Vaswani et al. 2017). A query that may see nothing gives
-    /// zeros, and passes no gradient on. Keys and values with fewer heads, in the dimension before the last two, each serve as
+    /// zeros, and passes no gradient on. On a CPU the shares are never in memory, however many keys there are. Keys and values with fewer heads, in the dimension before the last two, each serve as
     /// many heads of queries.
     ///
     /// # Shapes
@@ -68,10 +74,40 @@ pub trait AttentionOps: Ops {
     ) -> Result<Self> {
         let at = Location::caller();
         let seen = || {
-            let (key, value) = (for_heads_of(self, key)?, for_heads_of(self, value)?);
-            shares(self, &key, options, None)?.matmul(&value)
+            let (key, value) = (&for_heads_of(self, key)?, &for_heads_of(self, value)?);
+            let Some(sizes) = Sizes::of(Self::shape(self), Self::shape(key), Self::shape(value)) else {
+                return Err(Attend::misfit(Self::shape(self), Self::shape(key), Self::shape(value)));
+            };
+            if self.tensor().device() != Device::Cpu {
+                return self.attention_shares(key, options)?.matmul(value);
+            }
+            let scale = options.scale.unwrap_or(1.0 / (sizes.inner as f64).sqrt());
+            let op = Attend { scale, causal: options.causal };
+            match options.mask {
+                None => Self::apply_one(op, &[self, key, value]),
+                Some(mask) if Self::dtype(mask).is_integer() => {
+                    Self::apply_one(op, &[self, key, value, &mask.cast(Self::dtype(self))?])
+                }
+                Some(mask) => Self::apply_one(op, &[self, key, value, mask]),
+            }
         };
         seen().map_err(|e: Error| e.within("scaled_dot_product_attention", at))
+    }
+
+    /// The share of each key for each query, `softmax(q · kᵀ · scale)`, of which [`scaled_dot_product_attention`] is the mean of
+    /// the values; all in memory.
+    ///
+    /// # Shapes
+    /// Queries `[…, L, E]` and keys `[…, S, E]` give `[…, L, S]`; leading dimensions broadcast.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    ///
+    /// [`scaled_dot_product_attention`]: AttentionOps::scaled_dot_product_attention
+    #[track_caller]
+    fn attention_shares(&self, key: &Self, options: &AttentionOptions<'_, Self>) -> Result<Self> {
+        let at = Location::caller();
+        shares(self, key, options, None).map_err(|e| e.within("attention_shares", at))
     }
 
     /// Several attentions side by side, each with its own projections: the result, and the share of each key in each head,
@@ -117,7 +153,7 @@ pub trait AttentionOps: Ops {
         rotary(self, positions, base, interleaved).map_err(|e| e.within("rotary_embedding", at))
     }
 }
-impl<V: Ops> AttentionOps for V {}
+impl<V: Ops + Apply<Attend>> AttentionOps for V {}
 
 /// The share of each key for each query.
 fn shares<V: Ops>(q: &V, k: &V, options: &AttentionOptions<'_, V>, more: Option<&V>) -> Result<V> {
@@ -145,6 +181,10 @@ fn shares<V: Ops>(q: &V, k: &V, options: &AttentionOptions<'_, V>, more: Option<
             DType::Bool => mask.select(&scores, f64::NEG_INFINITY)?,
             _ => scores.add(mask)?,
         };
+    }
+    if options.mask.is_none() && more.is_none() {
+        // Every query sees the first key.
+        return scores.softmax(-1);
     }
     // Where nothing may be seen, the softmax of anything else stands in for that of nothing.
     let open = scores.detach().gt(f64::NEG_INFINITY)?.any(keep(-1))?;
