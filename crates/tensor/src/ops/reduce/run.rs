@@ -3,6 +3,8 @@
 //! neither the number of threads nor the instruction set changes a bit, and so that rounding errors of long sums stay
 //! small.
 
+#![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
+
 use super::{Fold, FoldKind, FoldOp, Reduce};
 use crate::cpu::load::load;
 use crate::cpu::scratch::Scratch;
@@ -16,9 +18,6 @@ use crate::{DType, Layout, MAX_RANK, Result, Shape, Spec, View, ViewMut, with_el
 use smallvec::SmallVec;
 use std::any::TypeId;
 use std::iter::repeat_n;
-
-/// A run of elements of each operand: its first one, how many there are, from one to the next.
-type Run<const IN: usize> = ([isize; IN], usize, [isize; IN]);
 
 /// Independent accumulators along a row: two registers of the widest set.
 const LANES: usize = 32;
@@ -185,7 +184,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
         kept.for_each_run(|offsets, length, strides| {
             bases.extend((0..length as isize).map(|i| shifted(offsets, strides, i)));
         });
-        if let ([state], [base], false) = (&mut *states, &bases[..], self.is_one_part()) {
+        if let ([state], [base]) = (&mut *states, &bases[..]) {
             *state = self.one(*base);
             return Ok(());
         }
@@ -194,24 +193,17 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
         parallel::for_chunks(bases.len(), group, self.count, |start, end| {
             // SAFETY: chunks are disjoint ranges of the states.
             let states = unsafe { shared.slice(start, end) };
-            if self.is_one_part() {
-                let at = |&base: &[isize; IN]| (base, self.count, self.folded.last());
-                self.abreast(bases[start..end].iter().map(at), states);
-            } else {
-                states.iter_mut().zip(&bases[start..end]).for_each(|(state, &base)| *state = self.one(base));
-            }
+            states.iter_mut().zip(&bases[start..end]).for_each(|(state, &base)| *state = self.one(base));
         });
         Ok(())
     }
 
-    /// Whether one run of at most [`PART`] elements makes a result.
-    fn is_one_part(&self) -> bool {
-        self.folded.shape.rank() == 1 && self.count <= PART
-    }
-
     /// The fold of all elements that belong to the one result whose first element is at `base`.
     fn one(&self, base: [isize; IN]) -> [C; STATE] {
-        let mut parts: Scratch<Run<IN>> = Scratch::default();
+        if self.folded.shape.rank() == 1 && self.count <= PART {
+            return self.part(base, self.count, self.folded.last());
+        }
+        let mut parts: Scratch<([isize; IN], usize, [isize; IN])> = Scratch::default();
         self.folded.for_each_run(|offsets, length, strides| {
             for first in (0..length).step_by(PART) {
                 let at = shifted(shifted(base, offsets, 1), strides, first as isize);
@@ -224,46 +216,33 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
         parallel::for_chunks(parts.len(), group, PART / group, |start, end| {
             // SAFETY: chunks are disjoint ranges of the partial results.
             let partial = unsafe { shared.slice(start, end) };
-            self.abreast(parts[start..end].iter().copied(), partial);
+            for (partial, &(offsets, length, strides)) in partial.iter_mut().zip(&parts[start..end]) {
+                *partial = self.part(offsets, length, strides);
+            }
         });
         pairwise(&self.op.fold, &partial)
     }
 
-    /// The folds of runs of at most [`PART`] elements, two of one length at a time: one by itself would wait for each of its
-    /// additions.
-    fn abreast(&self, runs: impl Iterator<Item = Run<IN>>, states: &mut [[C; STATE]]) {
-        let (mut runs, mut states) = (runs.peekable(), states.iter_mut());
-        while let (Some(first), Some(state)) = (runs.next(), states.next()) {
-            let alike = |&(_, length, strides): &Run<IN>| (length, strides) == (first.1, first.2);
-            match runs.next_if(alike).zip(states.next()) {
-                Some((second, other)) => [*state, *other] = self.two([first.0, second.0], first.1, first.2),
-                None => [*state, _] = self.two([first.0; 2], first.1, first.2),
-            }
+    /// The fold of a run of at most [`PART`] elements.
+    fn part(&self, offsets: [isize; IN], length: usize, strides: [isize; IN]) -> [C; STATE] {
+        let mut blocks: [Option<SmallVec<[C; 64]>>; IN] = [const { None }; IN];
+        let mut x = [&[][..]; IN];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let block = match self.x[i].lies(strides[i]) {
+                true => &mut [][..],
+                false => block.insert(SmallVec::from_elem(C::default(), length)),
+            };
+            // SAFETY: the run lies inside the operand's layout.
+            x[i] = unsafe { self.x[i].run(offsets[i], length, strides[i], block) };
         }
-    }
-
-    /// The folds of two runs.
-    fn two(&self, offsets: [[isize; IN]; 2], length: usize, strides: [isize; IN]) -> [[C; STATE]; 2] {
-        let mut blocks: [[Option<SmallVec<[C; 64]>>; IN]; 2] = [const { [const { None }; IN] }; 2];
-        let mut x = [[&[][..]; IN]; 2];
-        for (row, blocks) in blocks.iter_mut().enumerate() {
-            for (i, block) in blocks.iter_mut().enumerate() {
-                let block = match self.x[i].lies(strides[i]) {
-                    true => &mut [][..],
-                    false => block.insert(SmallVec::from_elem(C::default(), length)),
-                };
-                // SAFETY: the run lies inside the operand's layout.
-                x[row][i] = unsafe { self.x[i].run(offsets[row][i], length, strides[i], block) };
-            }
-        }
-        let mut lanes = simd::dispatch(RowsKernel { op: self.op, x });
+        let mut lanes = simd::dispatch(RowKernel { op: self.op, x });
         simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes: &mut lanes });
-        lanes.map(|lanes| lanes[0])
+        lanes[0]
     }
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
     fn columns(&self, kept: &Part<IN>, states: &mut [[C; STATE]]) {
-        let mut runs: Scratch<Run<IN>> = Scratch::default();
+        let mut runs: Scratch<([isize; IN], usize, [isize; IN])> = Scratch::default();
         self.folded.for_each_run(|offsets, length, strides| runs.push((offsets, length, strides)));
         // Blocks of adjacent results, none of them across the end of a dense run.
         let mut blocks: Scratch<([isize; IN], [usize; 2])> = Scratch::default();
@@ -285,7 +264,13 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
     }
 
     /// Folds runs of rows, each from its offsets at its strides, into adjacent results that begin at `base`.
-    fn block(&self, base: [isize; IN], across: [isize; IN], runs: &[Run<IN>], states: &mut [[C; STATE]]) {
+    fn block(
+        &self,
+        base: [isize; IN],
+        across: [isize; IN],
+        runs: &[([isize; IN], usize, [isize; IN])],
+        states: &mut [[C; STATE]],
+    ) {
         let (width, fold) = (states.len(), &self.op.fold);
         // Rows that follow each other without a gap are folded several at a time, each into accumulators of its own.
         let abreast = |strides: [isize; IN]| {
@@ -364,85 +349,66 @@ fn in_lanes<C, const IN: usize>(x: [&[C]; IN], length: usize) -> ([&[[C; LANES]]
     (runs, rest)
 }
 
-/// Two runs of one length, each folded into lanes.
-struct RowsKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
+/// A run folded into lanes.
+struct RowKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
     op: &'a Reduce<F, P, STATE, IN>,
-    x: [[&'a [C]; IN]; 2],
+    x: [&'a [C]; IN],
 }
 
 impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
-    for RowsKernel<'_, F, P, C, STATE, IN>
+    for RowKernel<'_, F, P, C, STATE, IN>
 {
-    type Out = [[[C; STATE]; LANES]; 2];
+    type Out = [[C; STATE]; LANES];
     #[inline(always)]
     fn run(self) -> Self::Out {
-        // Local arrays, which stay in registers.
-        let (mut a, mut b) = ([self.op.fold.start(); LANES], [self.op.fold.start(); LANES]);
-        let Some(length) = self.x[0].first().map(|x| x.len()) else { return [a, b] };
-        let [(a_runs, a_rest), (b_runs, b_rest)] = self.x.map(|x| in_lanes(x, length));
+        let (fold, front) = (&self.op.fold, &self.op.front);
+        // A local array, which stays in registers.
+        let mut lanes = [fold.start(); LANES];
+        let Some(length) = self.x.first().map(|x| x.len()) else { return lanes };
+        let (chunks, rest) = in_lanes(self.x, length);
         for at in 0..length / LANES {
-            a = take_run(self.op, a_runs.map(|runs| &runs[at]), a);
-            b = take_run(self.op, b_runs.map(|runs| &runs[at]), b);
+            let mut block = [&chunks[0][at]; IN];
+            for i in 1..IN {
+                block[i] = &chunks[i][at];
+            }
+            for lane in 0..LANES {
+                let mut x = [C::default(); IN];
+                for i in 0..IN {
+                    x[i] = block[i][lane];
+                }
+                let [x] = front.call(x);
+                lanes[lane] = fold.take(lanes[lane], x);
+            }
         }
-        [take_rest(self.op, a_rest, length % LANES, a), take_rest(self.op, b_rest, length % LANES, b)]
+        let mut states = lanes;
+        for (lane, state) in states.iter_mut().enumerate().take(length % LANES) {
+            let mut x = [C::default(); IN];
+            for i in 0..IN {
+                x[i] = rest[i][lane];
+            }
+            let [x] = front.call(x);
+            *state = fold.take(*state, x);
+        }
+        states
     }
 }
 
-/// Each element of a run taken by the lane beside it.
-#[inline(always)]
-fn take_run<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize>(
-    op: &Reduce<F, P, STATE, IN>,
-    run: [&[C; LANES]; IN],
-    mut lanes: [[C; STATE]; LANES],
-) -> [[C; STATE]; LANES] {
-    for lane in 0..LANES {
-        let mut x = [C::default(); IN];
-        for i in 0..IN {
-            x[i] = run[i][lane];
-        }
-        let [x] = op.front.call(x);
-        lanes[lane] = op.fold.take(lanes[lane], x);
-    }
-    lanes
-}
-
-/// [`take_run`] of the `length` elements that make no whole run.
-#[inline(always)]
-fn take_rest<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize>(
-    op: &Reduce<F, P, STATE, IN>,
-    rest: [&[C]; IN],
-    length: usize,
-    mut lanes: [[C; STATE]; LANES],
-) -> [[C; STATE]; LANES] {
-    for (lane, state) in lanes.iter_mut().enumerate().take(length) {
-        let mut x = [C::default(); IN];
-        for i in 0..IN {
-            x[i] = rest[i][lane];
-        }
-        let [x] = op.front.call(x);
-        *state = op.fold.take(*state, x);
-    }
-    lanes
-}
-
-/// The lanes of two rows joined by halves, each into the first. Not part of [`RowsKernel`], where it keeps the compiler from
+/// The lanes of a row joined by halves, into the first. Not part of [`RowKernel`], where it keeps the compiler from
 /// wide registers.
 struct HalvesKernel<'a, F, C, const STATE: usize> {
     fold: &'a F,
-    lanes: &'a mut [[[C; STATE]; LANES]; 2],
+    lanes: &'a mut [[C; STATE]; LANES],
 }
 
 impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for HalvesKernel<'_, F, C, STATE> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        for row in self.lanes {
-            let lanes = halves::<_, _, STATE, LANES, 16>(self.fold, row);
-            let lanes = halves::<_, _, STATE, 16, 8>(self.fold, &lanes);
-            let lanes = halves::<_, _, STATE, 8, 4>(self.fold, &lanes);
-            let lanes = halves::<_, _, STATE, 4, 2>(self.fold, &lanes);
-            row[0] = self.fold.join(lanes[0], lanes[1]);
-        }
+        let lanes = halves::<_, _, STATE, LANES, 16>(self.fold, self.lanes);
+        let lanes = halves::<_, _, STATE, 16, 8>(self.fold, &lanes);
+        let lanes = halves::<_, _, STATE, 8, 4>(self.fold, &lanes);
+        let lanes = halves::<_, _, STATE, 4, 2>(self.fold, &lanes);
+        self.lanes[0] = self.fold.join(lanes[0], lanes[1]);
     }
 }
 
