@@ -439,7 +439,7 @@ fn steps_and_closeness() {
     assert_eq!(half.nan_to_num(0.0, None, None).unwrap().item().unwrap(), 65504.0);
     assert_eq!(
         Tensor::new([1.0, 1.0]).ldexp(&Tensor::new([1500.0, -1070.0])).unwrap().to_vec::<f64>().unwrap(),
-        [f64::INFINITY, 2f64.powi(-1070)]
+        [f64::INFINITY, f64::from_bits(16)]
     );
     assert_eq!(
         Tensor::logspace::<f64>(0.0, 3.0, 4, 10.0).unwrap().to_vec::<f64>().unwrap(),
