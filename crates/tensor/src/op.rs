@@ -252,13 +252,14 @@ pub trait Op: DynOp + Debug + Send + Sync + 'static {
 
     /// Which outputs may take the place of an input that nobody else needs. It saves memory where the kernel reads such
     /// an input through [`View::as_ptr`](crate::View::as_ptr), after [`CpuCall::parts_in_place`], and keeps the promise
-    /// of [`Aliases`]; [`CpuCall::parts`] gives a copy.
+    /// of [`Aliases`]; [`CpuCall::parts`] gives a copy. On a GPU only [pointwise](Op::pointwise) operations take places.
     fn aliases(&self) -> Aliases {
         Aliases::None
     }
 
     /// For an operation that computes each element of its results from the elements at the same place alone: how. Its
-    /// [`Op::cpu`] must not fail: a plan may let it write where an input lies that the caller gets back after an error.
+    /// [`Op::cpu`] must not fail: a plan may let it write where an input lies that the caller gets back after an error. In a plan
+    /// on a GPU this listing is the kernel, together with those of its neighbours.
     fn pointwise(&self, _x: &[Spec]) -> Option<Pointwise> {
         None
     }

@@ -114,7 +114,7 @@ impl Trace {
     ///
     /// # Errors
     /// A value was read on the host while the recording went on: what followed from it is not known. The error names the
-    /// line. The recording has ended already, by another handle.
+    /// line. The recording has ended already, by another handle. It ran on two devices.
     #[track_caller]
     pub fn finish(self, outputs: &[&Tensor]) -> Result<Plan> {
         let here = Location::caller();

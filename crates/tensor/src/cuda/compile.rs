@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     /// Each source of the folder `KILN_CUDA_SOURCES`, or each so manieth of them (`KILN_CUDA_EVERY`), by NVRTC for five kinds of
-    /// devices: `cargo xtask nvrtc`. None may need more registers than there are, which would spill into memory.
+    /// devices: a part of `cargo xtask gpu`. None may need more registers than there are, which would spill into memory.
     #[test]
     #[ignore = "needs NVRTC and a folder of sources"]
     fn sources_compile_without_spills() {

@@ -275,11 +275,12 @@ fn by_channel<V: Ops>(
     options: &ChannelNorm<'_, V>,
     whole: bool,
 ) -> Result<(V, Option<RunningStatistics<V>>)> {
+    let name = if whole { "batch_norm" } else { "instance_norm" };
     let shape = *V::shape(x);
-    let axis = channel_axis("batch_norm", &shape, options.axis)?;
+    let axis = channel_axis(name, &shape, options.axis)?;
     if !training {
         let Some(running) = running else {
-            let error = Error::argument("batch_norm", "without training there must be running statistics");
+            let error = Error::argument(name, "without training there must be running statistics");
             return Err(error.help("give them, or normalize by those of the batch: training: true"));
         };
         let [mean, variance] = [&running.mean, &running.variance].map(|x| beside_channels(x, &shape, axis));

@@ -162,16 +162,14 @@ pub(super) fn groups(graph: &Graph) -> Vec<Chain> {
         let mut end = start + 1;
         if let Some((shape, mut instructions)) = sizes[start] {
             let mut operands = steps[start].x.len() + steps[start].y.len();
-            let outside = |group: Range<usize>, step: &Step| {
-                step.x.iter().filter(|x| !gives(&steps[group.clone()], x.value)).count()
-            };
             while let Some(step) = steps.get(end)
                 && let Some((same, more)) = sizes[end]
                 && same == shape
                 && joins(&steps[start..end], step, values, shape.count() <= FEW)
             {
                 instructions += more;
-                operands += outside(start..end, step) + step.y.len();
+                let group = &steps[start..end];
+                operands += step.x.iter().filter(|x| !gives(group, x.value)).count() + step.y.len();
                 if instructions > MOST_INSTRUCTIONS || operands > MOST_OPERANDS {
                     break;
                 }

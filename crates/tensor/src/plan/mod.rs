@@ -19,7 +19,7 @@ use run::{Bases, Results};
 /// A computation that was recorded: a fixed list of operations from inputs to results. What it gives has the bits that
 /// the same operations give when each is run by itself on inputs that lie dense; an operation that no result needs is left
 /// out, and so are its errors. But shapes are inferred, errors about them found and memory laid
-/// out once, when the plan is made.
+/// out once, when the plan is made. It runs where the recording ran.
 ///
 /// ```
 /// use kiln_tensor::{Plan, Tensor, ops::*};

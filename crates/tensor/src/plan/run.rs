@@ -43,8 +43,9 @@ impl Plan {
     /// way is not seen, but what comes out is looked at and watched.
     ///
     /// # Errors
-    /// Inputs of another number, shape or type than those that were recorded; what an operation finds wrong with the
-    /// values, at the line that asked for it; a watched result that is not finite; no memory for the results.
+    /// Inputs of another number, shape or type than those that were recorded, or on another device; what an operation finds
+    /// wrong with the values, at the line that asked for it (on a GPU whoever reads next is told); a watched result that is not
+    /// finite; no memory for the results.
     #[track_caller]
     pub fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let at = Location::caller();

@@ -1,7 +1,7 @@
 //! Losses of numbers and vectors: how far they are apart.
 
 use super::{Reduction, positive, reduced};
-use crate::ops::{Axes, Ops, keep};
+use crate::ops::{Axes, NormalizationOps, Ops};
 use crate::{Error, Result};
 use std::panic::Location;
 
@@ -74,10 +74,7 @@ pub fn cosine_similarity<V: Ops>(x: &V, y: &V, axis: isize, eps: f64) -> Result<
     let at = Location::caller();
     let cosine = || {
         let shape = V::shape(x).broadcast(V::shape(y))?;
-        let unit = |x: &V| {
-            let x = x.expand(shape)?;
-            x.div(&x.norm(2.0, keep(axis))?.clamp(eps, f64::INFINITY)?)
-        };
+        let unit = |x: &V| x.expand(shape)?.normalize(2.0, axis, eps);
         unit(x)?.mul(&unit(y)?)?.sum(axis)
     };
     cosine().map_err(|e: Error| e.within("cosine_similarity", at))
