@@ -87,7 +87,8 @@ pub fn errors(op: &impl Op, x: &[&Tensor]) -> [String; 2] {
         .map(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
-fn difference(got: &Tensor, want: &Tensor, slack: f64) -> Option<String> {
+/// What is wrong with a result: see [`check`].
+pub fn difference(got: &Tensor, want: &Tensor, slack: f64) -> Option<String> {
     if got.spec() != want.spec() {
         return Some(format!("{:?}, expected {:?}", got.spec(), want.spec()));
     }

@@ -19,7 +19,7 @@ impl Fake {
         Some(Fake(library))
     }
 
-    fn calls(&self, function: &str) -> i64 {
+    pub fn calls(&self, function: &str) -> i64 {
         let name = std::ffi::CString::new(function).unwrap();
         // SAFETY: the function of this name takes a text and gives a number.
         unsafe {
@@ -42,7 +42,7 @@ impl Fake {
 }
 
 /// Runs a test of this program in another process with other variables, and gives what it prints.
-fn elsewhere(test: &str, variables: &[(&str, &str)]) -> String {
+pub fn elsewhere(test: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--ignored", "--nocapture"]).envs(variables.iter().copied());
     let output = command.output().unwrap();

@@ -11,6 +11,7 @@ mod driver;
 mod gather;
 mod ops;
 mod plan;
+mod products;
 mod recurrent;
 mod scan;
 mod softmax;

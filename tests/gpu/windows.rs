@@ -1,11 +1,12 @@
 //! Pools and convolutions: windows that reach outside, overlap, leave gaps or hold nothing; groups and sums in parts.
 
-use crate::beside::{FLOATS, check, numbers};
+use crate::beside::{FLOATS, check, device, difference, numbers, shared};
+use kiln_tensor::ops::ViewOps;
 use kiln_tensor::ops::{
     AveragePool2d, AveragePool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Divisor, MaxPool2d, MaxPool2dGrad,
     MaxPool2dPick, Window2d,
 };
-use kiln_tensor::{DType, Tensor};
+use kiln_tensor::{DType, Device, Tensor};
 
 fn windows() -> Vec<([usize; 4], Window2d)> {
     let window = |kernel, stride, padding, dilation, ceil| Window2d { kernel, stride, padding, dilation, ceil };
@@ -66,6 +67,11 @@ fn convolutions() {
         // Long sums of few weights: in parts.
         ([3, 32, 30, 2], [3, 3, 2, 3], conv([1, 1], [[1, 1]; 2], [1, 1], 1)),
         ([2, 24, 25, 4], [3, 3, 1, 4], conv([1, 1], [[1, 1]; 2], [1, 1], 4)),
+        // In half precision by tensor cores: several tiles of rows and of columns, groups, and sums in parts.
+        ([1, 13, 11, 8], [1, 1, 8, 136], plain),
+        ([2, 9, 8, 16], [3, 2, 16, 40], conv([2, 1], [[1, 0], [0, 1]], [1, 2], 1)),
+        ([1, 6, 5, 48], [3, 3, 24, 16], conv([1, 2], [[1, 1]; 2], [1, 1], 2)),
+        ([1, 17, 32, 8], [1, 2, 8, 8], plain),
         ([0, 4, 4, 2], [3, 3, 2, 3], plain),
         ([1, 4, 4, 0], [3, 3, 0, 3], plain),
     ] {
@@ -78,4 +84,18 @@ fn convolutions() {
             check(&Conv2dWeightGrad { conv, kernel: [weights[0], weights[1]] }, &[&x, &dy], 32.0);
         }
     }
+}
+
+/// Elements that do not begin where packs of them could be read.
+#[test]
+fn convolutions_of_what_lies_anywhere() {
+    let _shared = shared();
+    let conv = Conv2d { stride: [1, 1], padding: [[0, 0]; 2], dilation: [1, 1], groups: 1 };
+    let (x, w) = (numbers(&[3 + 5 * 5 * 8], DType::F16, 1), numbers(&[3, 3, 8, 8], DType::F16, 2));
+    let outcome = |device: Device| {
+        let moved = [&x, &w].map(|x| x.to_device(device).unwrap());
+        let image = moved[0].slice(0, 3..).unwrap().reshape([1, 5, 5, 8]).unwrap();
+        Tensor::apply(&conv, &[&image, &moved[1]]).unwrap().one().unwrap().to_device(Device::Cpu).unwrap()
+    };
+    assert_eq!(difference(&outcome(device()), &outcome(Device::Cpu), 8.0), None);
 }

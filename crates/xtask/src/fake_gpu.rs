@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 const LIBRARIES: &[(&str, &[&str], &[&str])] = &[
     ("libcuda.so.1", &["driver.cpp", "work.cpp", "state.cpp", "fibers.cpp"], &["-ldl"]),
     ("libnvrtc.so.13", &["nvrtc.cpp"], &[]),
+    ("libcublasLt.so.13", &["cublaslt.cpp"], &["-ldl"]),
 ];
 const FLAGS: &[&str] = &["-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC"];
 const SHARED: &[&str] = &["-shared", "-fvisibility=hidden"];

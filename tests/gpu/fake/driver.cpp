@@ -369,6 +369,21 @@ CUresult fill(CUstream handle, CUdeviceptr address, Element value, size_t count)
 
 }  // namespace
 
+// For libraries over the driver: work of a stream on these ranges of a device's memory, counted as a call of `function`.
+API CUresult kiln_fake_submit(const char* function, CUstream handle, unsigned count, const CUdeviceptr* addresses,
+                              const size_t* bytes, void (*run)(void*), void* data, void (*drop)(void*)) {
+    std::shared_ptr<void> held(data, drop);
+    Call call(function, Needs::Context);
+    if (call.result != CUDA_SUCCESS) return call.result;
+    Stream* stream = find_stream(handle);
+    REQUIRE(stream && stream->device == current_device(), CUDA_ERROR_INVALID_HANDLE);
+    std::vector<Range> ranges;
+    for (unsigned i = 0; i < count; i++) ranges.push_back(on_device(addresses[i], bytes[i]));
+    for (const Range& range : ranges) REQUIRE(is_valid(range), CUDA_ERROR_ILLEGAL_ADDRESS);
+    Device* device = stream->device;
+    return submit(*stream, CU_GRAPH_NODE_TYPE_KERNEL, [=] { touch(*device, ranges, [=] { run(held.get()); }); });
+}
+
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
     CALL(Context);
     return copy_and_wait(on_device(to, bytes), on_host(from, bytes));

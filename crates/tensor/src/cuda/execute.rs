@@ -2,8 +2,8 @@
 
 use super::compile::Function;
 use super::driver::check;
-use super::gpu::gpu;
-use super::launch::{Asked, CudaOperand, Launch, LaunchArgument, Place};
+use super::gpu::{Gpu, gpu};
+use super::launch::{Asked, CudaOperand, Launch, LaunchArgument, Place, Work};
 use super::memory::Buffer;
 use crate::op::{Outputs, Specs};
 use crate::run::{FEW, no_memory};
@@ -41,9 +41,9 @@ pub(crate) fn synchronize(number: usize) -> Result<()> {
     gpu(number)?.finish()
 }
 
-/// The name of a device and its architecture.
+/// The name of a device, its architecture, and what multiplies matrices there.
 pub(crate) fn describe(number: usize) -> Result<String> {
-    gpu(number).map(|gpu| format!("{} (sm_{})", gpu.name, gpu.architecture))
+    gpu(number).map(|gpu| format!("{} (sm_{}), products by {}", gpu.name, gpu.architecture, gpu.products_by()))
 }
 
 /// Memory for so many elements of a device.
@@ -86,11 +86,9 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
         Some((faults, tell)) => faults.of(tell.clone(), gpu.stream)?,
         None => [0; 2],
     };
-    for launch in &asked.launches {
-        let function = gpu.kernels.function(launch);
-        function
-            .and_then(|function| start(gpu.stream, function, launch, &address, &faults))
-            .map_err(|error| error.renamed("cuda", op.name()))?;
+    for work in &asked.work {
+        let outcome = gpu.ready(work).and_then(|ready| gpu.start(gpu.stream, work, ready, &address, &faults));
+        outcome.map_err(|error| error.renamed("cuda", op.name()))?;
     }
     for (spec, buffer) in out.iter().zip(results) {
         y.push(Tensor { storage: Storage::Cuda(buffer), layout: Layout::contiguous(spec.shape), dtype: spec.dtype });
@@ -98,8 +96,42 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
     Ok(())
 }
 
+impl Gpu {
+    /// The kernel of a piece of work, compiled; `None` where a library does it.
+    pub(super) fn ready(&self, work: &Work) -> Result<Option<Function>> {
+        match work {
+            Work::Product(..) if self.products().is_some() => Ok(None),
+            Work::Kernel(launch) | Work::Product(_, launch) => self.kernels.function(launch).map(Some),
+        }
+    }
+
+    /// Puts work that is [ready](Gpu::ready) into a stream of the device, which is the thread's.
+    pub(super) fn start(
+        &self,
+        stream: sys::CUstream,
+        work: &Work,
+        ready: Option<Function>,
+        address: &dyn Fn(Place) -> sys::CUdeviceptr,
+        faults: &[u64; 2],
+    ) -> Result<()> {
+        let launch = match work {
+            Work::Kernel(launch) => launch,
+            Work::Product(product, launch) => {
+                let addresses = [product.a.pointer, product.b.pointer, product.y].map(|pointer| address(pointer.0));
+                match self.products() {
+                    Some(products) if products.start(stream, product, addresses)? => return Ok(()),
+                    _ => launch,
+                }
+            }
+        };
+        // A library that has no way to do it leaves it to the kernel.
+        let function = ready.map_or_else(|| self.kernels.function(launch), Ok)?;
+        start(stream, function, launch, address, faults)
+    }
+}
+
 /// Puts a launch of a kernel into a stream of the thread's device.
-pub(super) fn start(
+fn start(
     stream: sys::CUstream,
     function: Function,
     launch: &Launch,

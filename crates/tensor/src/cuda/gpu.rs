@@ -6,6 +6,7 @@ use super::driver::check;
 use super::faults::Faults;
 use super::library::DRIVER;
 use super::memory::Pool;
+use super::product::Products;
 use crate::{Device, Error, ErrorKind, Result};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +25,7 @@ pub(super) struct Gpu {
     pool: Mutex<Pool>,
     pub(super) kernels: Kernels,
     faults: Mutex<Faults>,
+    products: OnceLock<Option<Products>>,
 }
 
 // SAFETY: handles of the driver may be used from any thread that has made the context current.
@@ -119,6 +121,7 @@ impl Gpu {
             pool: Mutex::default(),
             kernels: Kernels::new(compiler),
             faults: Mutex::new(Faults::new(stream)?),
+            products: OnceLock::new(),
         })
     }
 
@@ -140,6 +143,11 @@ impl Gpu {
         self.wait()?;
         let mut faults = self.faults();
         if faults.is_pending() { faults.look(self.stream) } else { Ok(()) }
+    }
+
+    /// NVIDIA's library for products of matrices, looked for when the first is computed.
+    pub(super) fn products(&self) -> Option<&Products> {
+        self.products.get_or_init(|| self.enter().ok().and_then(|()| Products::new())).as_ref()
     }
 
     pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {

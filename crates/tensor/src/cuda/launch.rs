@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Threads of a block where a kernel has no reason for another number.
 pub const BLOCK: u32 = 256;
@@ -57,10 +58,10 @@ impl<'a> CudaOperand<'a> {
 }
 
 /// Memory that a kernel is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer(pub(crate) Place);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// The first element of an operand.
     Input(usize),
@@ -244,11 +245,6 @@ impl Launch {
         self
     }
 
-    /// The launch of a kernel that is compiled already.
-    pub(super) fn without_source(self) -> Launch {
-        Launch { source: Cow::Borrowed(""), defines: Vec::new(), ..self }
-    }
-
     /// The text that is compiled: the macros, then the source.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -260,6 +256,84 @@ impl Launch {
     }
 }
 
+/// What an operation asks a device to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Work {
+    /// A kernel.
+    Kernel(Launch),
+    /// A product of matrices by NVIDIA's library, or by this kernel where that is not there.
+    Product(Product, Launch),
+}
+
+impl Work {
+    /// What of it is needed when its kernel is compiled already.
+    pub(super) fn without_source(self) -> Work {
+        match self {
+            Work::Kernel(launch) => Work::Kernel(Launch { source: Cow::Borrowed(""), defines: Vec::new(), ..launch }),
+            product @ Work::Product(..) => product,
+        }
+    }
+}
+
+/// `y = a · b`, for each of a batch of matrices, which lie one after the other in steps of any kind; `y` is dense.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Product {
+    pub(crate) dtype: DType,
+    /// Whether f32 may be multiplied in TF32.
+    pub(crate) tf32: bool,
+    pub(crate) batches: usize,
+    /// Rows and columns of `y`, and what is summed over.
+    pub(crate) sizes: [usize; 3],
+    pub(crate) a: Matrix,
+    pub(crate) b: Matrix,
+    pub(crate) y: Pointer,
+}
+
+/// Where the matrices of an operand lie: the first, and the steps from row to row, column to column and matrix to matrix. One
+/// of the first two is 1, the other at least the length of what lies dense.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Matrix {
+    pub(crate) pointer: Pointer,
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+    pub(crate) batch: usize,
+}
+
+/// Whether products of f32 may round what they multiply to TF32.
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// See [`Device::allow_tf32`](crate::Device::allow_tf32).
+pub(crate) fn allow_tf32(allow: bool) {
+    TF32.store(allow, Ordering::Relaxed);
+}
+
+impl Matrix {
+    /// The matrices of a layout of rank two and up whose leading dimensions are `lead` or broadcast to it, if a library can take
+    /// them as they lie.
+    fn of(pointer: Pointer, layout: &Layout, lead: Shape) -> Option<Matrix> {
+        let (shape, strides, first) = (layout.shape, layout.strides(), layout.shape.rank() - 2);
+        let batch =
+            Layout::new(Shape::from_slice(&shape[..first]), &strides[..first], 0).broadcast_to(lead).coalesced();
+        let batch = match batch.strides() {
+            [] => 0,
+            &[step] => usize::try_from(step).ok()?,
+            _ => return None,
+        };
+        let [rows, columns] = [shape[first], shape[first + 1]];
+        // What is not stepped over may be stepped over anyhow.
+        let step = |length: usize, step: isize, dense: usize| {
+            if length == 1 { Some(dense) } else { usize::try_from(step).ok().filter(|&step| step >= dense) }
+        };
+        let is_dense = |length: usize, step: isize| length == 1 || step == 1;
+        let row = is_dense(columns, strides[first + 1]).then(|| step(rows, strides[first], columns)).flatten();
+        if let Some(row) = row {
+            return Some(Matrix { pointer, row, column: 1, batch });
+        }
+        let column = is_dense(rows, strides[first]).then(|| step(columns, strides[first + 1], rows))??;
+        Some(Matrix { pointer, row: 1, column, batch })
+    }
+}
+
 /// Memory for what only one call needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Room {
@@ -268,10 +342,10 @@ pub(crate) struct Room {
     pub(crate) content: Vec<u8>,
 }
 
-/// What an operation asks for: room, and launches in their order.
+/// What an operation asks for: room, and work in its order.
 pub(crate) struct Asked {
     pub(crate) rooms: Vec<Room>,
-    pub(crate) launches: Vec<Launch>,
+    pub(crate) work: Vec<Work>,
     pub(crate) tell: Option<Tell>,
 }
 
@@ -283,7 +357,7 @@ impl Asked {
     pub(crate) fn of(op: &dyn Op, x: &[CudaOperand<'_>], y: &[Spec]) -> Result<Asked> {
         let mut call = CudaCall::new(x, y);
         op.cuda(&mut call)?;
-        Ok(Asked { rooms: call.rooms, launches: call.launches, tell: call.tell })
+        Ok(Asked { rooms: call.rooms, work: call.work, tell: call.tell })
     }
 }
 
@@ -316,7 +390,7 @@ pub struct CudaCall<'a> {
     x: &'a [CudaOperand<'a>],
     y: &'a [Spec],
     rooms: Vec<Room>,
-    pub(super) launches: Vec<Launch>,
+    pub(super) work: Vec<Work>,
     /// The dense copies that have been asked for.
     copies: Vec<(usize, Pointer)>,
     tell: Option<Tell>,
@@ -324,13 +398,13 @@ pub struct CudaCall<'a> {
 
 impl fmt::Debug for CudaCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CudaCall").field("rooms", &self.rooms).field("launches", &self.launches).finish_non_exhaustive()
+        f.debug_struct("CudaCall").field("rooms", &self.rooms).field("work", &self.work).finish_non_exhaustive()
     }
 }
 
 impl<'a> CudaCall<'a> {
     pub(crate) fn new(x: &'a [CudaOperand<'a>], y: &'a [Spec]) -> CudaCall<'a> {
-        CudaCall { x, y, rooms: Vec::new(), launches: Vec::new(), copies: Vec::new(), tell: None }
+        CudaCall { x, y, rooms: Vec::new(), work: Vec::new(), copies: Vec::new(), tell: None }
     }
 
     /// The operands.
@@ -353,7 +427,7 @@ impl<'a> CudaCall<'a> {
             return *copy;
         }
         let room = self.room(x.shape().count() * x.dtype().size());
-        self.launches.push(super::source::copy(&x, i, room));
+        self.launch(super::source::copy(&x, i, room));
         self.copies.push((i, room));
         room
     }
@@ -390,7 +464,7 @@ impl<'a> CudaCall<'a> {
     pub fn copy(&mut self) {
         if self.x[0].shape().count() > 0 {
             let to = self.output(0);
-            self.launches.push(super::source::copy(&self.x[0], 0, to));
+            self.launch(super::source::copy(&self.x[0], 0, to));
         }
     }
 
@@ -403,7 +477,31 @@ impl<'a> CudaCall<'a> {
 
     /// Appends a launch. One over an empty result does nothing and may be left out.
     pub fn launch(&mut self, launch: Launch) {
-        self.launches.push(launch);
+        self.work.push(Work::Kernel(launch));
+    }
+
+    /// The matrices of operand `i` as a library can take them, copied if they do not lie so, with their layout; `None` where they
+    /// broadcast to `lead` in no even steps.
+    pub(crate) fn matrices(&mut self, i: usize, lead: Shape) -> (Option<Matrix>, Pointer, Layout) {
+        let (pointer, layout) = self.placed(i);
+        if let Some(matrix) = Matrix::of(pointer, &layout, lead) {
+            return (Some(matrix), pointer, layout);
+        }
+        let dense = Layout::contiguous(*self.x[i].shape());
+        match Matrix::of(pointer, &dense, lead) {
+            None => (None, pointer, layout),
+            Some(matrix) => {
+                let pointer = self.dense(i);
+                (Some(Matrix { pointer, ..matrix }), pointer, dense)
+            }
+        }
+    }
+
+    /// Appends a product by NVIDIA's library, or by a kernel where that is not there.
+    pub(crate) fn product(&mut self, dtype: DType, batches: usize, sizes: [usize; 3], x: [Matrix; 2], kernel: Launch) {
+        let ([a, b], tf32) = (x, TF32.load(Ordering::Relaxed));
+        let product = Product { dtype, tf32, batches, sizes, a, b, y: self.output(0) };
+        self.work.push(Work::Product(product, kernel));
     }
 }
 

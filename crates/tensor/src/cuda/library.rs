@@ -84,6 +84,29 @@ pub(super) const COMPILER: Needed = Needed {
     help: "install CUDA 12 or 13, or its compiler alone: `pip install nvidia-cuda-nvrtc`, and name the folder that has the library in KILN_CUDA_LIB",
 };
 
+/// Without it products are computed by kernels of Kiln.
+pub(super) const PRODUCTS: Needed = Needed {
+    what: "NVIDIA's library for products of matrices (cuBLASLt)",
+    files: &["libcublasLt.so.13", "libcublasLt.so.12", "cublasLt64_13.dll", "cublasLt64_12.dll"],
+    before: &[],
+    functions: &[
+        "cublasLtCreate",
+        "cublasLtGetVersion",
+        "cublasLtMatmul",
+        "cublasLtMatmulAlgoGetHeuristic",
+        "cublasLtMatmulDescCreate",
+        "cublasLtMatmulDescDestroy",
+        "cublasLtMatmulDescSetAttribute",
+        "cublasLtMatmulPreferenceCreate",
+        "cublasLtMatmulPreferenceDestroy",
+        "cublasLtMatmulPreferenceSetAttribute",
+        "cublasLtMatrixLayoutCreate",
+        "cublasLtMatrixLayoutDestroy",
+        "cublasLtMatrixLayoutSetAttribute",
+    ],
+    help: "install CUDA 12 or 13, or the library alone: `pip install nvidia-cublas`",
+};
+
 impl Needed {
     /// Opens the library for the rest of the process.
     pub(super) fn open(&self) -> Result<&'static Library> {

@@ -21,6 +21,8 @@ mod library;
 #[cfg(feature = "cuda")]
 mod memory;
 #[cfg(feature = "cuda")]
+mod product;
+#[cfg(feature = "cuda")]
 mod recorded;
 
 #[cfg(not(feature = "cuda"))]
@@ -34,6 +36,6 @@ pub(crate) use memory::Buffer;
 #[cfg(feature = "cuda")]
 pub(crate) use recorded::Recorded;
 
-pub(crate) use launch::{Asked, PlannedCall, Source, no_kernel};
+pub(crate) use launch::{Asked, PlannedCall, Source, Work, allow_tf32, no_kernel};
 pub use launch::{BLOCK, CudaCall, CudaOperand, Fault, Launch, LaunchArgument, Pointer};
 pub(crate) use source::{FoldProgram, Group, GroupOperand, fold, pointwise};

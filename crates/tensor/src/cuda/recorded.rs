@@ -3,9 +3,8 @@
 
 use super::compile::Function;
 use super::driver::check;
-use super::execute::start;
 use super::gpu::{Gpu, gpu};
-use super::launch::{Launch, Place, PlannedCall, Source, Tell};
+use super::launch::{Place, PlannedCall, Source, Tell, Work};
 use super::memory::Buffer;
 use crate::storage::Storage;
 use crate::{Op, Result, Spec};
@@ -47,7 +46,7 @@ struct Numbers {
 struct Step {
     op: Arc<dyn Op>,
     at: &'static Location<'static>,
-    launches: Vec<(Function, Launch)>,
+    work: Vec<(Option<Function>, Work)>,
     x: Vec<Address>,
     y: Vec<Address>,
     rooms: Vec<CUdeviceptr>,
@@ -96,7 +95,7 @@ impl Recorded {
 
     /// How many kernels a run launches.
     pub(crate) fn launches(&self) -> usize {
-        self.steps.iter().map(|step| step.launches.len()).sum()
+        self.steps.iter().map(|step| step.work.len()).sum()
     }
 
     /// Puts a run into the device's stream; `given` is where its inputs and its results lie.
@@ -159,8 +158,9 @@ impl Recorded {
                 Place::Output(i) => find(step.y[i]),
                 Place::Room(i) => step.rooms[i],
             };
-            for (function, launch) in &step.launches {
-                start(stream, *function, launch, &address, &step.faults)
+            for (ready, work) in &step.work {
+                self.gpu
+                    .start(stream, work, *ready, &address, &step.faults)
                     .map_err(|error| error.renamed("cuda", step.op.name()).at(step.at))?;
             }
         }
@@ -190,13 +190,13 @@ impl Step {
                 owned.push(buffer);
             }
         }
-        let mut launches = Vec::with_capacity(asked.launches.len());
-        for launch in asked.launches {
-            launches.push((gpu.kernels.function(&launch)?, launch.without_source()));
+        let mut all = Vec::with_capacity(asked.work.len());
+        for work in asked.work {
+            all.push((gpu.ready(&work)?, work.without_source()));
         }
         let faults = asked.tell.as_ref().map_or([0; 2], |tell| gpu.faults().of_step(tell));
         let (x, y) = (x.into_iter().map(find).collect(), y.into_iter().map(find).collect());
-        Ok(Step { op, at, launches, x, y, rooms: places, faults, tell: asked.tell })
+        Ok(Step { op, at, work: all, x, y, rooms: places, faults, tell: asked.tell })
     }
 }
 

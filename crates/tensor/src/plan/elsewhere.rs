@@ -5,7 +5,7 @@ use super::Machine;
 use super::fuse::{self, Chain};
 use super::graph::{Graph, Operand, Origin, Step};
 use super::memory::{Memory, Place, rounded};
-use crate::cuda::{Asked, CudaOperand, Group, GroupOperand, PlannedCall, Recorded, Source};
+use crate::cuda::{Asked, CudaOperand, Group, GroupOperand, PlannedCall, Recorded, Source, Work};
 use crate::storage::Uniform;
 use crate::{Error, Result, Spec};
 use std::ops::Range;
@@ -112,7 +112,7 @@ fn group(graph: &Graph, steps: &[Step], memory: &Memory) -> Result<(Asked, Vec<O
         }
     }
     group.operands = outside.iter().map(|x| operand(graph, x)).collect();
-    let asked = Asked { rooms: Vec::new(), launches: vec![group.launch()], tell: None };
+    let asked = Asked { rooms: Vec::new(), work: vec![Work::Kernel(group.launch())], tell: None };
     Ok((asked, outside, leaving))
 }
 

@@ -304,6 +304,7 @@ fn function(name: &str, program: &Pointwise, x: &[DType]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::Work;
     use crate::ops::{Elementwise, Sigmoid};
     use crate::{Op, Spec};
 
@@ -316,7 +317,7 @@ mod tests {
         let mut call = CudaCall::new(&x, &y);
         let op = Elementwise::<_, 1, 1>(Sigmoid);
         op.cuda(&mut call).unwrap();
-        let [launch] = &call.launches[..] else { panic!("{:?}", call.launches) };
+        let [Work::Kernel(launch)] = &call.work[..] else { panic!("{:?}", call.work) };
         let text = launch.text();
         assert!(text.contains("f32 t1 = kiln::sigmoid(t0);"), "{text}");
         assert!(text.contains("#define WIDTH 8\n"), "{text}");

@@ -3,7 +3,9 @@
 use super::cpu::Conv2d;
 use crate::{BLOCK, CudaCall, DType, Launch};
 
-const SOURCE: &str = include_str!("conv.cu");
+const SOURCE: &str = concat!(include_str!("conv.cuh"), include_str!("conv.cu"));
+const ON_TENSOR_CORES: &str =
+    concat!(include_str!("conv.cuh"), include_str!("../../cuda/mma.cuh"), include_str!("tensor.cu"));
 
 /// Blocks that keep a large device busy.
 const ENOUGH_BLOCKS: usize = 512;
@@ -13,6 +15,8 @@ const FEW_TERMS: usize = 256;
 const MOST_ROOM: usize = 1 << 24;
 /// Channels of a group for which a tile of the product is not mostly empty.
 const NARROW: usize = 16;
+/// Elements of half precision that a thread reads at a time.
+const PACK: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Product {
@@ -36,12 +40,15 @@ pub(super) fn product(call: &mut CudaCall<'_>, conv: &Conv2d, which: Product) {
         Product::WeightGrad => [area * channels, filters, outputs],
     };
     let narrow = conv.groups > 1 && channels.min(filters) < NARROW;
-    let tiles = rows.div_ceil(64) * columns.div_ceil(64) * conv.groups;
+    let halves = matches!(dtype, DType::F16 | DType::BF16);
+    let on_tensor_cores = halves && !narrow && [channels, filters].iter().all(|n| n % PACK == 0) && is_aligned(call);
+    let tile = if on_tensor_cores { [128, if columns <= 64 { 64 } else { 128 }] } else { [64, 64] };
+    let tiles = rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]) * conv.groups;
     let blocks = if narrow { count.div_ceil(BLOCK as usize) } else { tiles };
     // Few rows and columns with long sums, of which each block then has a part.
     let wanted = (ENOUGH_BLOCKS / blocks).min(terms / FEW_TERMS).min(MOST_ROOM / count);
     let splits = if which == Product::WeightGrad { wanted.max(1) } else { 1 };
-    let terms_of_split = terms.div_ceil(splits).next_multiple_of(16);
+    let terms_of_split = terms.div_ceil(splits).next_multiple_of(32);
 
     let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let Conv2d { batch, input, kernel, stride, padding, dilation, groups, .. } = *conv;
@@ -56,9 +63,12 @@ pub(super) fn product(call: &mut CudaCall<'_>, conv: &Conv2d, which: Product) {
         Product::InputGrad => "1",
         Product::WeightGrad => "2",
     };
-    let launch = match narrow {
-        true => Launch::new(SOURCE, "direct").define("DIRECT", "1").over(splits * count),
-        false => Launch::new(SOURCE, "tiled").define("TILED", "1").blocks(tiles * splits),
+    let launch = match (narrow, on_tensor_cores) {
+        (true, _) => Launch::new(SOURCE, "direct").define("DIRECT", "1").over(splits * count),
+        (_, true) => {
+            Launch::new(ON_TENSOR_CORES, "tensor").define("COLUMNS", tile[1].to_string()).blocks(tiles * splits)
+        }
+        _ => Launch::new(SOURCE, "tiled").define("TILED", "1").blocks(tiles * splits),
     };
     let types = |launch: Launch| launch.define_type("T", dtype).define_type("C", compute);
     let launch = types(launch).define_type("OUT", out).define("PRODUCT", number);
@@ -68,4 +78,9 @@ pub(super) fn product(call: &mut CudaCall<'_>, conv: &Conv2d, which: Product) {
         let launch = types(Launch::new(SOURCE, "sum")).over(count).indices(count, &[&[count], &[splits]]);
         call.launch(launch.arg(to).arg(y));
     }
+}
+
+/// Whether packs of the operands' elements lie where one instruction can read them: a copy does, and memory begins there.
+fn is_aligned(call: &CudaCall<'_>) -> bool {
+    call.inputs().iter().all(|x| !x.layout().is_contiguous() || x.layout().offset % PACK == 0)
 }

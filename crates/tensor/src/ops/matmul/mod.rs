@@ -7,8 +7,8 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::single::{as_single, in_single};
 use crate::layout::for_each_row;
 use crate::{
-    Arity, CpuCall, CudaCall, DType, Element, Error, Launch, Layout, MAX_RANK, Op, Pointer, Result, Shape, Spec, Specs,
-    View, ViewMut,
+    Arity, CpuCall, CudaCall, DType, Element, Error, Launch, Layout, MAX_RANK, Op, Result, Shape, Spec, Specs, View,
+    ViewMut,
 };
 use std::panic::Location;
 
@@ -67,8 +67,15 @@ impl Op for MatMul {
         let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
         let [m, n] = last_two(&shape);
         let k = call.inputs()[0].shape()[call.inputs()[0].shape().rank() - 1];
-        let (pointers, layouts): (Vec<Pointer>, Vec<Layout>) = (0..2).map(|i| call.placed(i)).unzip();
-        let [(a_batch, a), (b_batch, b)] = [0, 1].map(|i| split(&layouts[i], lead));
+        let is_float = dtype.is_float() && k > 0 && i32::try_from(lead.count()).is_ok();
+        let [(a_matrix, a_start, a), (b_matrix, b_start, b)] = [0, 1].map(|i| match is_float {
+            true => call.matrices(i, lead),
+            false => {
+                let (start, layout) = call.placed(i);
+                (None, start, layout)
+            }
+        });
+        let [(a_batch, a), (b_batch, b)] = [split(&a, lead), split(&b, lead)];
         let blocks = |length: usize, most: usize| length.div_ceil(64).min(most) as u32;
         let (compute, plus) = match dtype {
             DType::F32 | DType::F16 | DType::BF16 => ("f32", "fmaf(a, b, c)"),
@@ -87,10 +94,13 @@ impl Op for MatMul {
             .walk(lead, &[a_batch, b_batch])
             .arg(&a.map(|step| step as i64)[..])
             .arg(&b.map(|step| step as i64)[..])
-            .arg(pointers[0])
-            .arg(pointers[1])
+            .arg(a_start)
+            .arg(b_start)
             .arg(call.output(0));
-        call.launch(launch);
+        match a_matrix.zip(b_matrix) {
+            Some((a, b)) => call.product(dtype, lead.count(), [m, n, k], [a, b], launch),
+            None => call.launch(launch),
+        }
         Ok(())
     }
 }
