@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod asan;
+mod bench;
 mod ci;
 mod gpu;
 mod tidy;
@@ -12,6 +13,12 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask COMMAND
   ci           everything a change must pass: formatting, lints, tests, documentation, tidy, gpu, asan
   asan         the tests of the arrays under AddressSanitizer, where the toolchain has it
+  bench --peers [FILTER] [--rounds N]
+               the benchmarks beside PyTorch, JAX and NumPy in one run, where a Python has them (KILN_PEERS_PYTHON), and their ratios
+  bench --compare REVISION [FILTER] [--rounds N]
+               a revision and the working tree in turns: what moved, and how sure that is
+  bench --instructions [FILTER] [--write]
+               instructions of small runs, counted by Valgrind, beside those recorded in benches/instructions.txt
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
   new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
   gpu [--all]  the CUDA backend without a GPU: its tests with the fake driver, its kernels by NVRTC; a part, or all
@@ -26,6 +33,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(),
         ["asan"] => asan::run(),
+        ["bench", ref arguments @ ..] => bench::run(&repository(), arguments),
         ["tidy"] => tidy::run(),
         ["new-op", name] => new_op(name),
         ["gpu"] => gpu::run(&repository(), false),

@@ -23,6 +23,7 @@ const MOST_WITHOUT_DEFAULTS: usize = 49;
 
 /// Where `unsafe` may stand.
 const UNSAFE_ROOMS: &[&str] = &[
+    "benches/limit/machine.rs",
     "tests/allocations.rs",
     "tests/gpu/driver.rs",
     "crates/tensor/src/cpu",
