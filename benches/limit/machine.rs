@@ -11,7 +11,7 @@ pub fn flops_a_step() -> usize {
 }
 
 fn lanes() -> usize {
-    match kiln_isa() {
+    match allowed() {
         Isa::Avx512 => 16,
         Isa::Avx2 => 8,
         Isa::Baseline => 4,
@@ -20,19 +20,19 @@ fn lanes() -> usize {
 
 /// `x · a + b` over and over, on this thread. The result keeps the compiler from leaving it out.
 pub fn multiply_add(steps: usize, a: f32) -> f32 {
-    match kiln_isa() {
+    match allowed() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `kiln_isa` answers Avx512 only where the CPU has AVX-512F.
+        // SAFETY: `allowed` answers Avx512 only where the CPU has AVX-512F.
         Isa::Avx512 => unsafe { x86::avx512(steps, a) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `kiln_isa` answers Avx2 only where the CPU has AVX2 and FMA.
+        // SAFETY: `allowed` answers Avx2 only where the CPU has AVX2 and FMA.
         Isa::Avx2 => unsafe { x86::avx2(steps, a) },
         _ => baseline(steps, a),
     }
 }
 
 /// The instruction set that Kiln's kernels use: what the machine has, limited by `KILN_BENCH_ISA` as they are.
-fn kiln_isa() -> Isa {
+fn allowed() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
         let limit = super::limit::chosen();

@@ -27,6 +27,12 @@ pub fn rows(c: &mut Criterion) {
         let options = Conv2dOptions::new().padding(Padding::Same).groups(image[3]);
         both(&mut family, "depthwise", *image, image[3], options);
     }
+    // Images `[N, C, H, W]` and weights `[O, C, KH, KW]`, as PyTorch has them.
+    family.row("channels-first-64x16x32x32-32", Work::Flops(2 * 64 * 32 * 32 * 9 * 16 * 32), || {
+        let options = Conv2dOptions::new().padding(Padding::Same).channels_first();
+        let (x, w) = (normal(&[64, 16, 32, 32]), normal(&[32, 16, 3, 3]));
+        move || x.conv2d(&w, &options)
+    });
 }
 
 fn both(family: &mut Family<'_>, kind: &str, image: [usize; 4], filters: usize, options: Conv2dOptions) {

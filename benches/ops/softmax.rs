@@ -14,6 +14,10 @@ pub fn rows(c: &mut Criterion) {
             move || x.softmax(axis)
         });
     }
+    family.row("softmax-transposed-1024x1024", passes(2, 1 << 20), || {
+        let x = normal(&[1024, 1024]);
+        move || x.t()?.softmax(1)
+    });
     let shape = [4096, 1024];
     let n = shape[0] * shape[1];
     family

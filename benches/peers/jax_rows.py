@@ -82,6 +82,14 @@ def conv2d(kind, gradients, image, filters):
     return row(f, [R(image), R(3, 3, c // groups, o)], gradients)
 
 
+@ROWS(rf"conv2d/channels-first-{SIZE}-{SIZE}")
+def conv2d_channels_first(image, filters):
+    def f(x, w):
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"))
+
+    return row(f, [R(image), R(filters[0], image[1], 3, 3)])
+
+
 ELEMENTWISE = {
     "relu": jax.nn.relu,
     "exp": jnp.exp,
@@ -155,6 +163,11 @@ def topk(k, size):
 @ROWS(rf"softmax/(softmax|log_softmax){GRADIENTS}-(last|first)-{SIZE}")
 def softmax(name, gradients, which, size):
     return row(lambda x: getattr(jax.nn, name)(x, AXES[which]), [R(size)], gradients)
+
+
+@ROWS(rf"softmax/softmax-transposed-{SIZE}")
+def softmax_transposed(size):
+    return row(lambda x: jax.nn.softmax(x.T, 1), [R(size)])
 
 
 @ROWS(rf"softmax/cross_entropy{GRADIENTS}-{SIZE}")

@@ -82,6 +82,12 @@ def conv2d(kind, gradients, image, filters):
     return layouts(make)
 
 
+@ROWS(rf"conv2d/channels-first-{SIZE}-{SIZE}")
+def conv2d_channels_first(image, filters):
+    x, weights = R(image), R(filters[0], image[1], 3, 3)
+    return row(lambda x, w: F.conv2d(x, w, padding=1), [x, weights])
+
+
 ELEMENTWISE = {
     "relu": torch.relu,
     "exp": torch.exp,
@@ -172,6 +178,11 @@ def topk(k, size):
 @ROWS(rf"softmax/(softmax|log_softmax){GRADIENTS}-(last|first)-{SIZE}")
 def softmax(name, gradients, which, size):
     return row(lambda x: getattr(torch, name)(x, AXES[which]), [R(size)], gradients)
+
+
+@ROWS(rf"softmax/softmax-transposed-{SIZE}")
+def softmax_transposed(size):
+    return row(lambda x: torch.softmax(x.t(), 1), [R(size)])
 
 
 @ROWS(rf"softmax/cross_entropy{GRADIENTS}-{SIZE}")

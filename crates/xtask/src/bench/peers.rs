@@ -97,7 +97,8 @@ fn python() -> String {
 
 fn script(root: &Path, python: &str) -> Command {
     let mut command = Command::new(python);
-    command.arg(root.join(SCRIPT));
+    // No compiled copies among the sources.
+    command.arg(root.join(SCRIPT)).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
