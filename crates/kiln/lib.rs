@@ -35,7 +35,7 @@
 //! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/compile-and-fit.md`
 //! (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/resuming.md` (runs that go on where they were),
 //! `docs/tuning.md` (learning rates, searches), `docs/deploying.md` (predictors, monitoring, retraining), `docs/gpus.md`, `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
-//! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`. Programs that train on real data are in `examples`.
+//! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`, `docs/performance.md` (benchmarks). Programs that train on real data are in `examples`.
 //!
 //! # Features
 //!
@@ -120,6 +120,8 @@ mod book {
     mod extending {}
     #[doc = include_str!("../../docs/anatomy-of-an-op.md")]
     mod anatomy_of_an_op {}
+    #[doc = include_str!("../../docs/performance.md")]
+    mod performance {}
     #[doc = include_str!("../../README.md")]
     mod readme {}
 }
