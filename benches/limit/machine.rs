@@ -35,7 +35,7 @@ pub fn multiply_add(steps: usize, a: f32) -> f32 {
 fn allowed() -> Isa {
     #[cfg(target_arch = "x86_64")]
     {
-        let limit = super::limit::chosen();
+        let limit = crate::limit::chosen();
         if limit >= Isa::Avx512 && is_x86_feature_detected!("avx512f") {
             return Isa::Avx512;
         }

@@ -6,7 +6,6 @@ use std::hint::black_box;
 
 #[path = "../limit/machine.rs"]
 mod limits;
-use super::limit;
 
 /// About half a millisecond.
 const STEPS: usize = 100_000;
