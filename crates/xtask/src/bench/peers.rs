@@ -168,7 +168,7 @@ fn table(rows: &[Row], peers: &[Peer], machine: &Machine) -> String {
     let families = families(rows.iter().map(|row| &row.name));
     let mut text = head(peers, machine);
     if !peers.is_empty() {
-        text.push_str(&means(rows, peers, families.iter().map(|(family, _)| family.as_str())));
+        text.push_str(&means(rows, peers, machine, families.iter().map(|(family, _)| family.as_str())));
     }
     for (family, names) in &families {
         let names_of: String = peers.iter().map(|peer| format!(" {0} | {0} / Kiln |", peer.name)).collect();
@@ -212,7 +212,7 @@ fn head(peers: &[Peer], Machine { threads, limits, .. }: &Machine) -> String {
 }
 
 /// The means of each family, and of all.
-fn means<'a>(rows: &[Row], peers: &[Peer], families: impl Iterator<Item = &'a str>) -> String {
+fn means<'a>(rows: &[Row], peers: &[Peer], machine: &Machine, families: impl Iterator<Item = &'a str>) -> String {
     let mut text = String::from("\nGeometric means, and of how many rows:\n\n| family |");
     for peer in peers {
         let _ = write!(text, " {} / Kiln |", peer.name);
@@ -230,7 +230,8 @@ fn means<'a>(rows: &[Row], peers: &[Peer], families: impl Iterator<Item = &'a st
     };
     for family in families {
         let own = |row: &&Row| row.name.split('/').next() == Some(family);
-        line(family, &|peer| ratios(rows.iter().filter(own), peer));
+        let title = format!("{family}{}", if machine.noise.contains_key(family) { ", disturbed" } else { "" });
+        line(&title, &|peer| ratios(rows.iter().filter(own), peer));
     }
     line("all", &|peer| ratios(rows.iter(), peer));
     text
@@ -272,7 +273,7 @@ mod tests {
         let text = table(&rows, &peers, &Machine { threads: 2, limits, noise });
         for line in [
             "| matmul | 1.00 (2) | 4.00 (1) |",
-            "| sum | 0.50 (1) | |",
+            "| sum, disturbed | 0.50 (1) | |",
             "| all | 0.79 (3) | 4.00 (1) |",
             "**others were busy**",
             "| matmul/a | 100 ns | 50.0 GFLOP/s | 25 % | 50.0 ns | **0.50** | | |",
