@@ -6,6 +6,7 @@ mod cases;
 #[path = "../programs.rs"]
 mod programs;
 
+mod attention;
 mod beside;
 mod driver;
 mod gather;

@@ -423,6 +423,12 @@ impl<'a> CudaCall<'a> {
         if x.value.is_none() && x.layout.is_contiguous() {
             return Pointer(Place::Input(i));
         }
+        self.copied(i)
+    }
+
+    /// The elements of operand `i` in row-major order, copied, to where memory begins.
+    pub(crate) fn copied(&mut self, i: usize) -> Pointer {
+        let x = self.x[i];
         if let Some((_, copy)) = self.copies.iter().find(|(operand, _)| *operand == i) {
             return *copy;
         }

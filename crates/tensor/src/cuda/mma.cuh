@@ -48,4 +48,32 @@ template <class T> INLINE void multiply_add(f32 (&d)[4], const u32 (&a)[4], cons
 }
 #endif
 
+// ---- How operands come to the warps of a block: packs of eight elements that lie dense, kept in shared memory.
+
+struct __align__(16) Eight {
+    u32 words[4];
+};
+
+template <class T> INLINE Eight eight(const T* x, bool is_there) {
+    Eight none = {{0, 0, 0, 0}};
+    return is_there ? *reinterpret_cast<const Eight*>(x) : none;
+}
+
+// Two terms of eight rows, as words that have both terms of a row.
+INLINE void put_pair(u32* to, Eight first, Eight second) {
+    Eight words[2];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        words[i / 2].words[i % 2 * 2] = (first.words[i] & 0xffffu) | second.words[i] << 16;
+        words[i / 2].words[i % 2 * 2 + 1] = first.words[i] >> 16 | (second.words[i] & 0xffff0000u);
+    }
+    reinterpret_cast<Eight*>(to)[0] = words[0];
+    reinterpret_cast<Eight*>(to)[1] = words[1];
+}
+
+// Words between rows of so many terms that are kept one after the other, and between pairs of terms of so many rows: what is left
+// free puts what a warp reads at a time into different banks.
+INLINE constexpr int by_row(int terms) { return terms / 2 + 4; }
+INLINE constexpr int by_pair(int rows) { return rows + 8; }
+
 }  // namespace kiln

@@ -1,8 +1,8 @@
 //! Attention without its shares in memory: a tile of scores at a time, with the maximum and the sum of each row carried on
 //! (Milakov and Gimelshein 2018; Dao et al. 2022). The gradient computes the shares again, from the logarithms of the sums.
 
-use super::cpu;
-use crate::{Arity, CpuCall, DType, Error, Op, Result, Shape, Spec, Specs};
+use super::{cpu, cuda};
+use crate::{Arity, CpuCall, CudaCall, DType, Error, Op, Result, Shape, Spec, Specs};
 
 /// `softmax(q · kᵀ · scale) · v` for queries `[…, L, E]`, keys `[…, S, E]` and values `[…, S, F]`, whose leading dimensions
 /// broadcast: the result, and the logarithm of the sum of each row's exponentials, `[…, L]`, in the type that is computed in. A
@@ -104,6 +104,10 @@ impl Op for Attend {
             _ => cpu::attend::<f32>(*self, x, y),
         }
     }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::attend(self, call)
+    }
 }
 
 impl Op for AttendGrad {
@@ -136,6 +140,10 @@ impl Op for AttendGrad {
             DType::F64 => cpu::attend_grad::<f64>(self.of, x, y),
             _ => cpu::attend_grad::<f32>(self.of, x, y),
         }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::attend_grad(&self.of, call)
     }
 }
 

@@ -9,10 +9,9 @@
 #define ACROSS (COLUMNS / 4)
 
 // An operand whose terms lie dense is kept by row, the words of its terms one after the other; one whose rows lie dense is kept by
-// pair of terms, the words of its rows one after the other. What is left free in between puts what a warp reads at a time into
-// different banks.
-#define BY_ROW (DEPTH / 2 + 4)
-#define BY_PAIR(ROWS) ((ROWS) + 8)
+// pair of terms, the words of its rows one after the other.
+#define BY_ROW kiln::by_row(DEPTH)
+#define BY_PAIR(ROWS) kiln::by_pair(ROWS)
 
 #define A_BY_ROW (PRODUCT != WEIGHT_GRAD)
 #define B_BY_ROW (PRODUCT == INPUT_GRAD)
@@ -22,30 +21,9 @@
 #define A_PACKS 2
 #define B_PACKS (B_BY_ROW ? COLUMNS / 64 : 2)
 
-struct __align__(16) Eight {
-    u32 words[4];
-};
-
-INLINE Eight eight(const T* x, bool is_there) {
-    Eight none = {{0, 0, 0, 0}};
-    return is_there ? *reinterpret_cast<const Eight*>(x) : none;
-}
-
 INLINE u32 word_of_a(const u32* a, int row, int pair) { return A_BY_ROW ? a[row * BY_ROW + pair] : a[pair * BY_PAIR(ROWS) + row]; }
 INLINE u32 word_of_b(const u32* b, int column, int pair) {
     return B_BY_ROW ? b[column * BY_ROW + pair] : b[pair * BY_PAIR(COLUMNS) + column];
-}
-
-// Two terms of eight rows, as words that have both terms of a row.
-INLINE void put_pair(u32* to, Eight first, Eight second) {
-    Eight words[2];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        words[i / 2].words[i % 2 * 2] = (first.words[i] & 0xffffu) | second.words[i] << 16;
-        words[i / 2].words[i % 2 * 2 + 1] = first.words[i] >> 16 | (second.words[i] & 0xffff0000u);
-    }
-    reinterpret_cast<Eight*>(to)[0] = words[0];
-    reinterpret_cast<Eight*>(to)[1] = words[1];
 }
 
 // Blocks that a multiprocessor has room for, in registers that a thread may use. What stands in for the instruction before 8.0 takes more.
@@ -87,7 +65,7 @@ KERNEL __launch_bounds__(256, BLOCKS_AT_A_TIME) tensor(Conv c, Sizes s, const T*
         const int eights = COLUMNS / 8, pair = thread / eights;
         const Index own_column = first_column + thread % eights * 8;
 #endif
-        Eight of_a[A_PACKS], of_b[B_PACKS];
+        kiln::Eight of_a[A_PACKS], of_b[B_PACKS];
 
         auto bring = [&](Index term) {
 #if A_BY_ROW
@@ -100,7 +78,7 @@ KERNEL __launch_bounds__(256, BLOCKS_AT_A_TIME) tensor(Conv c, Sizes s, const T*
                 const Index pixel = PRODUCT == FORWARD ? under(c, pixels[j], tap) : over(c, pixels[j], tap);
                 const Index width = PRODUCT == FORWARD ? c.channels : c.filters;
                 const Index first = group * (PRODUCT == FORWARD ? channels : filters) + tap.channel;
-                of_a[j] = eight(a + pixel * width + first, is_row && pixel >= 0);
+                of_a[j] = kiln::eight(a + pixel * width + first, is_row && pixel >= 0);
             }
 #else
 #pragma unroll
@@ -108,7 +86,7 @@ KERNEL __launch_bounds__(256, BLOCKS_AT_A_TIME) tensor(Conv c, Sizes s, const T*
                 const Index output = term + thread / (ROWS / 8) * 2 + j;
                 const bool is_there = output < end_term && own_row < s.rows;
                 const Index pixel = is_there ? under(c, pixel_of(output, c.output), own_tap) : -1;
-                of_a[j] = eight(a + pixel * c.channels + group * channels + own_tap.channel, pixel >= 0);
+                of_a[j] = kiln::eight(a + pixel * c.channels + group * channels + own_tap.channel, pixel >= 0);
             }
 #endif
 #if B_BY_ROW
@@ -116,14 +94,14 @@ KERNEL __launch_bounds__(256, BLOCKS_AT_A_TIME) tensor(Conv c, Sizes s, const T*
             for (int j = 0; j < B_PACKS; j++) {
                 const Index column = first_column + thread / 4 + 64 * j;
                 const Index place = (tap.at[0] * c.kernel[1] + tap.at[1]) * channels + column;
-                of_b[j] = eight(b + place * c.filters + group * filters + tap.channel, is_term && column < s.columns);
+                of_b[j] = kiln::eight(b + place * c.filters + group * filters + tap.channel, is_term && column < s.columns);
             }
 #else
 #pragma unroll
             for (int j = 0; j < B_PACKS; j++) {
                 const Index place = term + pair * 2 + j;
                 const bool is_there = pair < DEPTH / 2 && place < end_term && own_column < s.columns;
-                of_b[j] = eight(b + place * c.filters + group * filters + own_column, is_there);
+                of_b[j] = kiln::eight(b + place * c.filters + group * filters + own_column, is_there);
             }
 #endif
         };
@@ -131,16 +109,16 @@ KERNEL __launch_bounds__(256, BLOCKS_AT_A_TIME) tensor(Conv c, Sizes s, const T*
 #if A_BY_ROW
 #pragma unroll
             for (int j = 0; j < A_PACKS; j++)
-                reinterpret_cast<Eight*>(rows[buffer] + (thread / 4 + 64 * j) * BY_ROW)[thread % 4] = of_a[j];
+                reinterpret_cast<kiln::Eight*>(rows[buffer] + (thread / 4 + 64 * j) * BY_ROW)[thread % 4] = of_a[j];
 #else
-            put_pair(rows[buffer] + thread / (ROWS / 8) * BY_PAIR(ROWS) + thread % (ROWS / 8) * 8, of_a[0], of_a[1]);
+            kiln::put_pair(rows[buffer] + thread / (ROWS / 8) * BY_PAIR(ROWS) + thread % (ROWS / 8) * 8, of_a[0], of_a[1]);
 #endif
 #if B_BY_ROW
 #pragma unroll
             for (int j = 0; j < B_PACKS; j++)
-                reinterpret_cast<Eight*>(columns[buffer] + (thread / 4 + 64 * j) * BY_ROW)[thread % 4] = of_b[j];
+                reinterpret_cast<kiln::Eight*>(columns[buffer] + (thread / 4 + 64 * j) * BY_ROW)[thread % 4] = of_b[j];
 #else
-            if (pair < DEPTH / 2) put_pair(columns[buffer] + pair * BY_PAIR(COLUMNS) + thread % eights * 8, of_b[0], of_b[1]);
+            if (pair < DEPTH / 2) kiln::put_pair(columns[buffer] + pair * BY_PAIR(COLUMNS) + thread % eights * 8, of_b[0], of_b[1]);
 #endif
         };
 
