@@ -8,6 +8,7 @@ mod models;
 mod ops;
 mod plan;
 mod programs;
+mod properties;
 mod reported;
 mod resume;
 mod runs;

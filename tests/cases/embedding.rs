@@ -65,6 +65,10 @@ fn mistakes_are_errors() {
         (x.embedding(&at, 4).unwrap_err(), "embedding: the padding 4 is no row of [4, 2]"),
         (x.embedding(&Tensor::new([4i64]), None).unwrap_err(), "embedding: index 4"),
         (x.embedding_bag(&at, None, Bag::Sum, None, None).unwrap_err(), "embedding_bag: needs a matrix of indices"),
+        (
+            x.embedding_bag(&at, Some(&Tensor::new([1i64])), Bag::Sum, None, None).unwrap_err(),
+            "embedding_bag: index -1 at position 0",
+        ),
     ] {
         let text = error.to_string();
         assert!(text.contains(part) && text.contains("embedding.rs"), "{text}");

@@ -197,6 +197,21 @@ fn integers_and_booleans() {
     assert_eq!(scalar.at(s![NewAxis]).unwrap().shape().dims(), [1]);
 }
 
+/// As in NumPy and PyTorch: all or nothing, in a new dimension.
+#[test]
+fn masks_without_dimensions() {
+    let [yes, no] = [true, false].map(Tensor::new);
+    let x = Tensor::new([[1, 2], [3, 4]]);
+    assert_eq!(x.at(s![&yes]).unwrap().shape().dims(), [1, 2, 2]);
+    assert_eq!(x.at(s![&no, 0]).unwrap().shape().dims(), [0, 2]);
+    assert_eq!(x.at(s![1, .., &yes]).unwrap().to_vec::<i32>().unwrap(), [3, 4]);
+    assert_eq!(x.at(s![&yes, &Tensor::new([1, 0])]).unwrap().to_vec::<i32>().unwrap(), [3, 4, 1, 2]);
+    let scalar = Tensor::new(5);
+    assert_eq!(scalar.at(s![&yes]).unwrap().to_vec::<i32>().unwrap(), [5]);
+    assert_eq!(scalar.set_at(s![&yes], 7).unwrap().item().unwrap(), 7.0);
+    assert_eq!(scalar.set_at(s![&no], 7).unwrap().item().unwrap(), 5.0);
+}
+
 #[test]
 fn mistakes_are_errors() {
     let x = numbers(&[2, 3], 1);

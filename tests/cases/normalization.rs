@@ -107,6 +107,17 @@ pub fn all() -> Vec<Case> {
                 x[0].at(at) / (1.5 + 0.5 / 3.0 * sum).powf(0.75)
             })
         }),
+        // More channels than there are, and none beyond them.
+        Case::new("local_response_norm of all", vec![numbers(&[2, 3, 2], 1)], |x| {
+            x[0].local_response_norm(15, 1, 0.5, 0.75, 1.5)
+        })
+        .slack(64.0)
+        .reference(|x| {
+            Array::build(&[2, 3, 2], |at| {
+                let sum: f64 = (0..3).map(|c| x[0].at(&[at[0], c, at[2]]).powi(2)).sum();
+                x[0].at(at) / (1.5 + 0.5 / 15.0 * sum).powf(0.75)
+            })
+        }),
         Case::new("local_response_norm, channels last", vec![numbers(&[2, 3], 1)], |x| {
             x[0].local_response_norm(2, -1, 0.5, 0.5, 1.0)
         })
@@ -127,6 +138,8 @@ fn mistakes_are_errors() {
         assert!(text.starts_with(part) && text.contains("normalization.rs"), "{text}");
     };
     let plain = ChannelNorm::default();
+    let far = numbers(&[0, 3], 1).local_response_norm(1 << 48, 1, 1.0, 1.0, 1.0).unwrap();
+    assert_eq!(far.shape().dims(), [0, 3]);
     told(x.layer_norm(&[3], None, None, 0.0), "layer_norm: [3] are not the last dimensions of [2, 3, 4]");
     told(x.rms_norm(&[], None, None), "rms_norm: [] are not the last dimensions");
     told(x.batch_norm(None, false, &plain).map(|(y, _)| y), "batch_norm: without training there must be running");

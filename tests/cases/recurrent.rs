@@ -206,6 +206,20 @@ fn stacks_count_their_weights() {
         text.contains("rnn_stack: recurrent: 2 weights for 1 layers in 1 directions, each of which has 4"),
         "{text}"
     );
+    let beyond = RecurrentStack { layers: 1 << 62, ..RecurrentStack::default() };
+    assert!(x[0].rnn_stack(&x[1], &[], &beyond).is_err());
+}
+
+#[test]
+fn stacks_of_no_units_and_of_weights_that_do_not_fit() {
+    let options = RecurrentStack { biases: false, ..RecurrentStack::default() };
+    let (x, h) = (numbers(&[3, 2, 4], 1), numbers(&[1, 2, 0], 1));
+    let (y, last) = x.gru_stack(&h, &[&numbers(&[0, 4], 1), &numbers(&[0, 0], 1)], &options).unwrap();
+    assert_eq!((y.shape().dims(), last.shape().dims()), (&[3, 2, 0][..], &[1, 2, 0][..]));
+    // Four rows are no three gates.
+    let (h, u) = (numbers(&[1, 2, 2], 1), numbers(&[4, 2], 1));
+    let text = x.gru_stack(&h, &[&numbers(&[4, 4], 1), &u], &options).unwrap_err().to_string();
+    assert!(text.starts_with("gru_stack: ") && text.contains("recurrent.rs"), "{text}");
 }
 
 pub fn all() -> Vec<Case> {

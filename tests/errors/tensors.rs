@@ -27,6 +27,17 @@ pub(super) fn operations() -> Vec<Mistake> {
         "the elements of a view beyond all memory" => { zeros(&[1])?.expand([1 << 46])?.to_vec::<f32>()? }
         "a GPU without its backend" => { zeros(&[1])?.to_device(Device::Cuda(0))? }
         "more elements than the shape holds" => { Tensor::from_vec(vec![1.0, 2.0, 3.0], [2, 2])? }
+        "adaptive pooling to a size beyond all memory" => { zeros(&[1, 4, 2])?.adaptive_max_pool([usize::MAX], false)? }
+        "the places of a pool in a size beyond all numbers" => {
+            zeros(&[1, 1, 1, 2])?.max_unpool(&zeros(&[1, 1, 1, 2])?.cast(DType::I64)?, [usize::MAX, 2], false)?
+        }
+        "a grid beyond all numbers" => { zeros(&[1, 2, 3])?.affine_grid(&[usize::MAX, 2], false)? }
+        "images of a size beyond all memory" => { zeros(&[1, 4, 4, 2])?.resize([1 << 31, 1 << 31], Resize::Bilinear)? }
+        "columns of windows beyond all numbers" => {
+            let windows = Pool3dOptions::new([1 << 30; 3]);
+            zeros(&[1, 1, 0])?.col2im([1 << 30; 3], &windows)?
+        }
+        "a grid beyond all memory" => { zeros(&[1, 2, 3])?.affine_grid(&[1 << 40, 4], false)? }
         "a convolution of an image without channels" => { zeros(&[8, 8])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())? }
         "a convolution with channels at the wrong place" => {
             zeros(&[1, 3, 8, 8])?.conv2d(&zeros(&[3, 3, 3, 4])?, &Conv2dOptions::new())?

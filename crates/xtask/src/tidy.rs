@@ -141,7 +141,7 @@ fn rooms(root: &Path) -> Result<Vec<String>, String> {
 /// What no source file may hold.
 fn sources(root: &Path) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
-    for folder in ["crates", "examples", "benches", "tests"] {
+    for folder in ["crates", "examples", "benches", "tests", "fuzz/src", "fuzz/targets"] {
         collect(&root.join(folder), &mut files)?;
     }
     // Spelled in two parts, so that this file does not find itself.

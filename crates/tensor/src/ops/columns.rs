@@ -71,7 +71,9 @@ impl<const N: usize> Windows<N> {
         let padding = options.padding.resolve(size, reach, stride);
         let whole: [usize; N] =
             std::array::from_fn(|i| size[i].saturating_add(padding[i][0]).saturating_add(padding[i][1]));
-        let fits = small(kernel) && small(stride) && small(dilation) && (0..N).all(|i| reach[i] <= whole[i]);
+        let count = |all: [usize; N]| all.iter().try_fold(1usize, |count, &n| count.checked_mul(n));
+        let fits = small(kernel) && count(kernel).is_some() && count(whole).is_some();
+        let fits = fits && small(stride) && small(dilation) && (0..N).all(|i| reach[i] <= whole[i]);
         if !fits || whole.iter().any(|&n| n > LARGEST) {
             let text =
                 format!("windows {kernel:?} with stride {stride:?} and dilation {dilation:?} do not fit {size:?}");

@@ -158,6 +158,8 @@ fn triangle(op: &str, rows: usize, columns: usize, bounds: impl Fn(isize) -> (is
         let (start, end) = bounds(i as isize);
         bound(start)..bound(end)
     };
+    // Rows beyond memory would take too long to count.
+    room::<i64>(op, rows, spec).map_err(|e| e.at(at))?;
     let count = (0..if columns == 0 { 0 } else { rows }).fold(0, |count, i| count + within(i).count());
     let mut numbers = room(op, 2 * count, spec).map_err(|e| e.at(at))?;
     (0..rows).for_each(|i| numbers.extend(within(i).map(|_| i as i64)));

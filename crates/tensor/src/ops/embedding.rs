@@ -110,7 +110,9 @@ pub trait EmbeddingOps: Value + IndexOps + SearchOps {
         let zeros = |shape: &[usize], dtype: DType| -> Result<Self> {
             Ok(Self::constant(Tensor::filled(Spec::new(Shape::new(shape)?, dtype), 0.0)))
         };
-        let counts = zeros(&[bags], DType::I64)?.index_add(0, &owner, &ones)?;
+        // Which does not count from the end: what stands before the first bag is in none.
+        let counts = zeros(&[bags], DType::I64)?.scatter_add(0, &owner, &ones);
+        let counts = counts.map_err(|e| e.renamed("scatter_add", "embedding_bag"))?;
         let result = zeros(&[bags, Value::shape(&rows)[1]], Value::dtype(&rows))?;
         if bag == Bag::Max {
             let owners = owner.unsqueeze(-1)?.expand(*Value::shape(&rows))?;

@@ -122,7 +122,8 @@ pub enum ScatterReduce {
 pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
     /// What an index expression chooses: slices and numbers are views; tensors of indices are read at, together, and their
     /// dimensions stand where those that they replace stood if these are neighbours, else first. A mask stands for the
-    /// indices at which it is true, which are read for it. (As in PyTorch, a number beside them is a view too.)
+    /// indices at which it is true, which are read for it; one without dimensions for all or nothing, in a dimension of its own. (As in
+    /// PyTorch, a number beside them is a view too.)
     ///
     /// ```
     /// use kiln_tensor::{Tensor, ops::*, s};
@@ -539,7 +540,7 @@ fn coordinates<V: Value>(mask: &V) -> Result<Vec<V>> {
 fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
     let shape = *Value::shape(x);
     let wide = |item: &Index<V>| match item {
-        Index::Tensor(mask) if Value::dtype(mask) == DType::Bool => Value::shape(mask).rank().max(1),
+        Index::Tensor(mask) if Value::dtype(mask) == DType::Bool => Value::shape(mask).rank(),
         Index::NewAxis | Index::Ellipsis => 0,
         _ => 1,
     };
@@ -564,7 +565,15 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
                 dim += 1;
             }
             Index::Tensor(mask) if Value::dtype(mask) == DType::Bool => {
-                let rank = Value::shape(mask).rank().max(1);
+                let rank = Value::shape(mask).rank();
+                if rank == 0 {
+                    // It takes all or nothing, of a new dimension, which is read at along with the others.
+                    y = y.unsqueeze(dim as isize)?;
+                    tensors.extend(coordinates(mask)?);
+                    dims.push(dim);
+                    dim += 1;
+                    continue;
+                }
                 if Value::shape(&y).get(dim..dim + rank) != Some(Value::shape(mask).dims()) {
                     let text =
                         format!("a mask {} does not fit {} from axis {dim} on", Value::shape(mask), Value::shape(&y));

@@ -167,16 +167,17 @@ pub trait NormalizationOps: Ops {
             if size == 0 {
                 return Err(Error::argument("local_response_norm", "a size of 0 sees no channel"));
             }
-            // Beyond the ends are zeros.
+            // Beyond the ends are zeros, as many as a channel at an end sees at most.
             let mut around = vec![(0, 0); shape.rank()];
-            around[index] = ((size / 2) as isize, ((size - 1) / 2) as isize);
+            let [before, behind] = [size / 2, (size - 1) / 2].map(|seen| seen.min(shape[index]));
+            around[index] = (before as isize, behind as isize);
             let wide = self.square()?.pad(&around, 0.0)?;
             let mut sum: Option<Self> = None;
-            for start in 0..size {
+            for start in 0..=before + behind {
                 let part = wide.stride(index as isize, Stride { start, length: shape[index], step: 1 })?;
                 sum = Some(if let Some(sum) = sum { sum.add(&part)? } else { part });
             }
-            let Some(sum) = sum else { unreachable!("the size is not 0") };
+            let Some(sum) = sum else { unreachable!("each sees itself") };
             self.div(&sum.mul(alpha / size as f64)?.add(k)?.pow(beta)?)
         };
         normal().map_err(|e: Error| e.within("local_response_norm", at))

@@ -1,8 +1,8 @@
 //! Images of another size: which positions of the old one each position of the new one sees, and with which weights.
 
-use super::window::LARGEST;
+use super::window::{LARGEST, check_list};
 use super::{ArithmeticOps, CastOps, GatherOps, Value};
-use crate::{DType, Error, Result, Shape, Tensor};
+use crate::{DType, Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
 
 /// How the pixels between pixels are made up. Pixels are squares around their centres, as in TensorFlow 2 and Keras 3: pixel
@@ -87,6 +87,8 @@ fn resized<V: ResizeOps>(x: &V, size: [usize; 2], method: Resize) -> Result<V> {
         return Err(Error::argument("resize", text));
     }
     let dtype = if method == Resize::Nearest { Value::dtype(x) } else { Value::dtype(x).to_float() };
+    let result = Spec::new(shape.with(1, size[0]).with(2, size[1]), dtype);
+    check_list("resize", result, size[0].max(size[1]))?;
     // Sums of half precision are added up in single, and rounded once.
     let is_half = matches!(dtype, DType::F16 | DType::BF16) && method != Resize::Nearest;
     let mut y = x.cast(if is_half { DType::F32 } else { dtype })?;
@@ -250,7 +252,8 @@ impl Interpolate {
     }
 
     /// What each new element sees along dimension `i` of those that change, of length `from`.
-    fn seen(&self, i: usize, from: usize) -> Result<Vec<Vec<(usize, f64)>>> {
+    fn seen(&self, i: usize, x: Spec, axis: usize) -> Result<Vec<Vec<(usize, f64)>>> {
+        let from = x.shape[axis];
         let factor = self.factors.get(i).copied();
         let to = match factor {
             Some(factor) => (from as f64 * factor).floor() as usize,
@@ -262,6 +265,7 @@ impl Interpolate {
                 format!("a dimension of {from} elements cannot become one of {to}"),
             ));
         }
+        check_list("interpolate", Spec::new(x.shape.with(axis, to), x.dtype), to)?;
         let scale = factor.filter(|_| !self.recompute).map_or(from as f64 / to as f64, |factor| 1.0 / factor);
         // PyTorch computes these positions in single precision.
         let nearest = |o: usize, shift: f32| vec![((((o as f32) + shift) * scale as f32).floor() as usize, 1.0)];
@@ -339,7 +343,7 @@ fn interpolated<V: ResizeOps>(x: &V, options: &Interpolate) -> Result<V> {
     let mut y = x.cast(if is_half { DType::F32 } else { dtype })?;
     let first = if options.channels_first { 2 } else { 1 };
     for i in 0..given {
-        let seen = options.seen(i, shape[first + i])?;
+        let seen = options.seen(i, y.tensor().spec(), first + i)?;
         // Where each sees itself alone there is nothing to do.
         if seen.len() != shape[first + i] || seen.iter().enumerate().any(|(o, seen)| seen[..] != [(o, 1.0)]) {
             y = along(&y, (first + i) as isize, &seen)?;

@@ -2,7 +2,8 @@
 //! al. 2015). Made of lookups of whole pixels and products, so that images and positions have gradients of any order.
 
 use super::{CastOps, Ops};
-use crate::{DType, Error, Result, Tensor};
+use crate::tensor::room;
+use crate::{DType, Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
 
 /// How [`SamplingOps::grid_sample`] makes up what lies between pixels.
@@ -274,8 +275,9 @@ fn affine<V: Ops>(theta: &V, size: &[usize], align_corners: bool) -> Result<V> {
         true => 0.0,
         false => (2 * i + 1) as f64 / length as f64 - 1.0,
     };
-    let count: usize = size.iter().product();
-    let mut positions = Vec::with_capacity(count * (space + 1));
+    let count = Shape::new(size)?.count();
+    let of_positions = Spec::new(Shape::new(&[count, space + 1])?, DType::F64);
+    let mut positions = room("affine_grid", of_positions.shape.count(), of_positions)?;
     for mut flat in 0..count {
         for &length in size.iter().rev() {
             positions.push(place(flat % length, length));

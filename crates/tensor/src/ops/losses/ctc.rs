@@ -97,7 +97,7 @@ fn loss<V: Ops>(log_probs: &V, labels: &Tensor, lengths: [&Tensor; 2], options: 
 fn in_rows(labels: &Tensor, counts: &Tensor) -> Result<Tensor> {
     let counts = counts.to_vec_as::<i64>();
     let longest = counts.iter().copied().max().unwrap_or(0).max(0);
-    let all: i64 = counts.iter().map(|count| count.max(&0)).sum();
+    let all = counts.iter().fold(0i64, |all, &count| all.saturating_add(count.max(0)));
     if all != labels.count() as i64 {
         let text = format!("{} labels in a row, {all} by their numbers", labels.count());
         return Err(Error::shape("ctc_loss", text));

@@ -3,6 +3,7 @@
 
 use super::{Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOps};
 use crate::ops::resize::{along, stretch};
+use crate::ops::window::{LARGEST, check_list};
 use crate::ops::{Ops, ViewOps, keep};
 use crate::{DType, Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
@@ -153,6 +154,12 @@ fn space<const N: usize>(name: &str, shape: &Shape, size: [usize; N], channels_f
         let text = format!("needs a batch with {N} dimensions and channels for {size:?}, found {shape}");
         return Err(Error::shape(name, text));
     }
+    // Before there is a list of what each new element sees.
+    if size.iter().any(|&length| length > LARGEST) {
+        return Err(Error::shape(name, format!("{size:?} is no size: it has more elements than memory can hold")));
+    }
+    let result = (0..N).fold(*shape, |shape, i| shape.with(first + i, size[i]));
+    check_list(name, Spec::new(result, DType::F32), size.into_iter().max().unwrap_or(0))?;
     match (0..N).find(|&i| shape[first + i] == 0 && size[i] > 0) {
         Some(i) => Err(Error::shape(name, format!("dimension {} of {shape} has no elements", first + i))),
         None => Ok(first),
@@ -213,6 +220,8 @@ fn unpool<V: Ops, const N: usize>(x: &V, places: &V, size: [usize; N], channels_
     let channels = Shape::from_slice(&V::shape(&x)[..lead]);
     let filled =
         |dims: Shape, value: f64| -> Result<V> { x.beside(Tensor::filled(Spec::new(dims, V::dtype(&x)), value)) };
+    // The product is one of numbers that memory can hold.
+    Shape::new(&[&channels[..], &size].concat())?;
     let zeros = filled(Shape::new(&[&channels[..], &[size.iter().product()]].concat())?, 0.0)?;
     let counts = zeros.scatter_add(-1, &places, &filled(*V::shape(&places), 1.0)?)?;
     let y = zeros.scatter_add(-1, &places, &x)?.div(&counts.maximum(1.0)?)?;

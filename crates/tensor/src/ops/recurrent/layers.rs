@@ -1,7 +1,7 @@
 //! Stacks of recurrent layers with PyTorch's weights, in one or two directions: made of products and of the layers here.
 
 use crate::ops::{Ops, concat, stack};
-use crate::{Error, Result};
+use crate::{Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
 
 /// How a stack of recurrent layers is built; the default is PyTorch's, one layer in one direction with time first.
@@ -64,13 +64,18 @@ pub trait RecurrentStackOps: Ops {
         let at = Location::caller();
         // The operation has z before r.
         let turned = |x: &Self| {
-            let parts = x.chunk(3, -1)?;
+            // Three whatever the length, of which the operation says whether it fits.
+            let parts = x.tensor_split(3, -1)?;
             concat(&[&parts[1], &parts[0], &parts[2]], -1)
         };
         let run = |gates: &Self, kernel: &Self, i: isize, bias: Option<&Self>| {
             let bias = match bias {
                 Some(bias) => turned(bias)?,
-                None => kernel.index(0, 0)?.mul(0.0)?,
+                None => {
+                    let width = Self::shape(kernel).last().copied().unwrap_or(0);
+                    let spec = Spec::new(Shape::new(&[width])?, Self::dtype(kernel));
+                    kernel.beside(Tensor::filled(spec, 0.0))?
+                }
             };
             Ok(vec![turned(gates)?.gru(&turned(kernel)?, &bias, &h.index(0, i)?, None)?])
         };
@@ -127,7 +132,7 @@ fn stacked<V: Ops>(
 ) -> Result<Vec<V>> {
     let per = if options.biases { 4 } else { 2 };
     let directions = if options.bidirectional { 2 } else { 1 };
-    if options.layers == 0 || weights.len() != per * directions * options.layers {
+    if options.layers == 0 || Some(weights.len()) != options.layers.checked_mul(per * directions) {
         let text = format!(
             "{} weights for {} layers in {directions} directions, each of which has {per}",
             weights.len(),
