@@ -66,6 +66,10 @@ fn mistakes_are_errors() {
         (x.embedding(&Tensor::new([4i64]), None).unwrap_err(), "embedding: index 4"),
         (x.embedding_bag(&at, None, Bag::Sum, None, None).unwrap_err(), "embedding_bag: needs a matrix of indices"),
         (
+            numbers(&[4], 1).embedding_bag(&at, Some(&Tensor::new([0i64])), Bag::Sum, None, None).unwrap_err(),
+            "embedding_bag: needs a table [N, D], found [4]",
+        ),
+        (
             x.embedding_bag(&at, Some(&Tensor::new([1i64])), Bag::Sum, None, None).unwrap_err(),
             "embedding_bag: index -1 at position 0",
         ),

@@ -28,6 +28,7 @@ pub(super) fn operations() -> Vec<Mistake> {
         "a GPU without its backend" => { zeros(&[1])?.to_device(Device::Cuda(0))? }
         "more elements than the shape holds" => { Tensor::from_vec(vec![1.0, 2.0, 3.0], [2, 2])? }
         "adaptive pooling to a size beyond all memory" => { zeros(&[1, 4, 2])?.adaptive_max_pool([usize::MAX], false)? }
+        "a norm over windows beyond all numbers" => { zeros(&[1, 4, 4, 2])?.lp_pool2d(2.0, &Pool2dOptions::new([usize::MAX; 2]))? }
         "the places of a pool in a size beyond all numbers" => {
             zeros(&[1, 1, 1, 2])?.max_unpool(&zeros(&[1, 1, 1, 2])?.cast(DType::I64)?, [usize::MAX, 2], false)?
         }

@@ -66,7 +66,7 @@ pub trait EmbeddingOps: Value + IndexOps + SearchOps {
     /// A table `[N, D]` with indices and weights `[B, T]`, or `[T]` with offsets `[B]`, gives `[B, D]`.
     ///
     /// # Errors
-    /// Indices that are no integers or out of range; neither a matrix nor a vector with offsets; offsets of which the first is
+    /// No table; indices that are no integers or out of range; neither a matrix nor a vector with offsets; offsets of which the first is
     /// not 0; weights of another shape; a padding that is no row.
     #[track_caller]
     fn embedding_bag(
@@ -77,6 +77,10 @@ pub trait EmbeddingOps: Value + IndexOps + SearchOps {
         weights: Option<&Self>,
         padding: Option<isize>,
     ) -> Result<Self> {
+        if Value::shape(self).rank() != 2 {
+            let text = format!("needs a table [N, D], found {}", Value::shape(self));
+            return Err(Error::shape("embedding_bag", text).at(Location::caller()));
+        }
         let flat = index.detach().flatten(0, -1)?.cast(DType::I64)?;
         let count = Value::shape(&flat).count();
         let numbers = |n: usize| self.beside(Tensor::arange(0i64, n as i64, 1)?);

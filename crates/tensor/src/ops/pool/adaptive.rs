@@ -232,9 +232,10 @@ fn norm<V: Ops>(x: &V, p: f64, kernel: &[usize], pool: impl FnOnce(&V) -> Result
     if p.is_nan() || p == 0.0 {
         return Err(Error::argument("lp_pool", format!("there is no norm of order {p}")));
     }
-    let count: usize = kernel.iter().product();
+    // Of doubles: whether a kernel fits is said by the pool.
+    let count: f64 = kernel.iter().map(|&length| length as f64).product();
     // A window of zeros has no slope, where that of a power below 1 is infinite.
-    let sum = pool(&x.pow(p)?)?.mul(count as f64)?;
+    let sum = pool(&x.pow(p)?)?.mul(count)?;
     let some = sum.gt(0.0)?;
     some.select(&some.select(&sum, 1.0)?.pow(1.0 / p)?, 0.0)
 }
