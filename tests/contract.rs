@@ -57,7 +57,7 @@ impl Op for Liar {
                 let axes = [true; MAX_RANK];
                 call.delegate(&Reduce { fold: Sum, front: Itself, axes, keep_dims: false })
             }
-            Kernel::Delegate(Builtin::ArgSort) => call.delegate(&ArgSort { axis: 0, descending: false }),
+            Kernel::Delegate(Builtin::ArgSort) => call.delegate(&ArgSort { axis: 0, descending: false, count: None }),
             Kernel::Delegate(Builtin::Cast) => call.delegate(&Cast { to: DType::F32 }),
             Kernel::WriteThenRead => {
                 let (x, y) = call.parts();
@@ -285,7 +285,7 @@ fn wrong_operands_are_errors() {
         Box::new(Reduce { fold: LogSumExp, front: Itself, axes, keep_dims: false }),
         Box::new(ProductOfOthers { axes }),
         Box::new(ArgReduce { largest: true, axis: Some(axis), keep_dims: false }),
-        Box::new(ArgSort { axis, descending: true }),
+        Box::new(ArgSort { axis, descending: true, count: None }),
         Box::new(CumSum { axis, reverse: true }),
         Box::new(CumArg { axis, largest: true }),
         Box::new(Gather { axis }),
@@ -342,7 +342,7 @@ fn wrong_operands_are_errors() {
     for op in [
         &Softmax { axis, log: true } as &dyn Op,
         &CumSum { axis, reverse: false },
-        &ArgSort { axis, descending: false },
+        &ArgSort { axis, descending: false, count: None },
     ] {
         let error = Tensor::apply(op, &[&operands[0]]).unwrap_err().to_string();
         assert!(error.contains("axis 9 is out of range for [3]"), "{error}");

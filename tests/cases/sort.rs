@@ -64,6 +64,21 @@ pub fn all() -> Vec<Case> {
                 })
             }),
     );
+    for (dims, axis, k) in
+        [(&[4, 5][..], 0usize, 3usize), (&[2, 6, 3], 1, 2), (&[3, 200], 1, 100), (&[3, 4], 1, 4), (&[3, 4], 1, 0)]
+    {
+        for (input, largest) in [(numbers(dims, 1), true), (ties(dims), false), (specials(dims), true)] {
+            let f = move |x: &[Var]| both(x[0].top_k(k, axis as isize, largest)?);
+            let case = Case::many(format!("top_k {k} of {dims:?} along {axis}"), vec![input], f).references(move |x| {
+                let mut few = x[0].dims.clone();
+                few[axis] = k;
+                let at = Array::build(&few, |i| order(&line(&x[0], i, axis), largest)[i[axis]] as f64);
+                let y = Array::build(&few, |i| line(&x[0], i, axis)[at.at(i) as usize]);
+                vec![y, at]
+            });
+            cases.push(case.no_gradient());
+        }
+    }
     cases.push(
         Case::new("sort of a scalar", vec![numbers(&[], 5)], |x| x[0].sort(0, true).map(|y| y.0))
             .reference(|x| x[0].clone()),

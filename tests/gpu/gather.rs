@@ -92,12 +92,14 @@ fn orders() {
             (&[0, 3], 1),
         ] {
             for descending in [false, true] {
-                check(&ArgSort { axis, descending }, &[&numbers(dims, dtype, 1)], 0.0);
+                for count in [None, Some(dims[axis] / 2), Some(dims[axis])] {
+                    check(&ArgSort { axis, descending, count }, &[&numbers(dims, dtype, 1)], 0.0);
+                }
             }
         }
     }
     let special = [0.0, f64::NAN, -0.0, f64::INFINITY, -1.0, -f64::NAN, f64::NEG_INFINITY, 1e-310, -1e-310];
     for descending in [false, true] {
-        check(&ArgSort { axis: 0, descending }, &[&Tensor::from_slice(&special, [9]).unwrap()], 0.0);
+        check(&ArgSort { axis: 0, descending, count: None }, &[&Tensor::from_slice(&special, [9]).unwrap()], 0.0);
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_range_loop, reason = "an iterator's methods may not be inlined into an instruction set")]
 
 use super::run::partition;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::turned::{ROWS, SHORT, Turned, turn};
 use crate::cpu::{parallel, simd};
 use crate::layout::for_each_row;
@@ -51,30 +52,7 @@ impl Op for ArgReduce {
     }
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
-        let (x, y) = call.parts();
-        let (folded, kept) = partition([&x[0].layout()], &self.flags(x[0].shape().rank()));
-        let (folded, kept) = (folded.layout(0), kept.layout(0));
-        let mut bases = scratch_room(self.name(), y[0].shape().count(), y[0].spec())?;
-        for_each_row(&kept, |first, length, stride| bases.extend((0..length as isize).map(|i| first + i * stride)));
-        let each = folded.shape.count();
-        let results = parallel::Shared::new(y[0].slice::<i64>()?);
-        with_element!(x[0].dtype(), T => {
-            let operand = parallel::Shared::from_ptr(x[0].as_ptr().cast::<T>().cast_mut());
-            let dense = matches!((folded.shape.dims(), folded.strides()), ([_], [1]));
-            parallel::for_chunks(bases.len(), (4096 / each.max(1)).max(1), each, |start, end| {
-                // SAFETY: chunks are disjoint ranges of the results.
-                let results = unsafe { results.slice(start, end) };
-                let starts = bases[start..end].iter().map(|&base| operand.get().wrapping_offset(base));
-                if dense {
-                    // SAFETY: a row lies inside the operand's layout, and nobody writes it.
-                    let rows = starts.map(|row| unsafe { std::slice::from_raw_parts(row.cast_const(), each) });
-                    simd::dispatch(DenseRows { op: self, rows, results });
-                } else {
-                    results.iter_mut().zip(starts).for_each(|(y, start)| *y = self.walk(start, &folded) as i64);
-                }
-            });
-        });
-        Ok(())
+        if self.largest { Best::<true>.find(self, call) } else { Best::<false>.find(self, call) }
     }
 
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
@@ -108,17 +86,138 @@ impl Op for ArgReduce {
     }
 }
 
+/// The larger of two elements, or the smaller: a constant, which loops over them need not ask for.
+#[derive(Clone, Copy)]
+struct Best<const LARGEST: bool>;
+
+impl<const LARGEST: bool> Best<LARGEST> {
+    fn find(self, op: &ArgReduce, call: CpuCall<'_, ArgReduce>) -> Result<()> {
+        let (x, y) = call.parts();
+        let (folded, kept) = partition([&x[0].layout()], &op.flags(x[0].shape().rank()));
+        let (folded, kept) = (folded.layout(0), kept.layout(0));
+        let mut bases = scratch_room(op.name(), y[0].shape().count(), y[0].spec())?;
+        for_each_row(&kept, |first, length, stride| bases.extend((0..length as isize).map(|i| first + i * stride)));
+        let each = folded.shape.count();
+        let results = parallel::Shared::new(y[0].slice::<i64>()?);
+        with_element!(x[0].dtype(), T => {
+            let operand = parallel::Shared::from_ptr(x[0].as_ptr().cast::<T>().cast_mut());
+            let dense = matches!((folded.shape.dims(), folded.strides()), ([_], [1]));
+            if side_by_side(&folded, &kept) {
+                let each = Columns { op: self, operand: &operand, results: &results, folded: &folded };
+                return each.run(&kept);
+            }
+            parallel::for_chunks(bases.len(), (4096 / each.max(1)).max(1), each, |start, end| {
+                // SAFETY: chunks are disjoint ranges of the results.
+                let results = unsafe { results.slice(start, end) };
+                let starts = bases[start..end].iter().map(|&base| operand.get().wrapping_offset(base));
+                if let (true, [start]) = (dense && each > PART, &bases[start..end]) {
+                    // SAFETY: the elements lie inside the operand's layout, and nobody writes them.
+                    let row = unsafe { std::slice::from_raw_parts(operand.get().wrapping_offset(*start).cast_const(), each) };
+                    results[0] = self.place_of_parts(row) as i64;
+                } else if dense {
+                    // SAFETY: a row lies inside the operand's layout, and nobody writes it.
+                    let rows = starts.map(|row| unsafe { std::slice::from_raw_parts(row.cast_const(), each) });
+                    simd::dispatch_for::<T, _>(DenseRows { op: self, rows, results });
+                } else {
+                    results.iter_mut().zip(starts).for_each(|(y, start)| *y = self.walk(start, &folded) as i64);
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
 /// Elements of a long row that are compared at a time.
 const LANES: usize = 32;
+/// Elements of a long row that one thread looks through.
+const PART: usize = 1 << 15;
+/// Results side by side that are looked for together.
+const ABREAST: usize = 64;
+
+/// Whether results lie side by side, and what each is chosen from does not.
+fn side_by_side(folded: &Layout, kept: &Layout) -> bool {
+    let is_countable = u32::try_from(folded.shape.count()).is_ok();
+    kept.strides().last() == Some(&1) && folded.strides().last().is_some_and(|&step| step != 1) && is_countable
+}
+
+/// Positions of results that lie side by side, a block at a time.
+struct Columns<'a, T, const LARGEST: bool> {
+    op: Best<LARGEST>,
+    operand: &'a parallel::Shared<T>,
+    results: &'a parallel::Shared<i64>,
+    folded: &'a Layout,
+}
+
+impl<T: Element, const LARGEST: bool> Columns<'_, T, LARGEST> {
+    fn run(&self, kept: &Layout) -> Result<()> {
+        let mut blocks: Scratch<(isize, [usize; 2])> = Scratch::default();
+        let mut at = 0;
+        for_each_row(kept, |offset, length, _| {
+            for first in (0..length).step_by(ABREAST) {
+                let width = ABREAST.min(length - first);
+                blocks.push((offset + first as isize, [at + first, at + first + width]));
+            }
+            at += length;
+        });
+        let mut rows: Scratch<(isize, usize, isize)> = Scratch::default();
+        for_each_row(self.folded, |offset, length, stride| rows.push((offset, length, stride)));
+        parallel::for_chunks(blocks.len(), 1, ABREAST * self.folded.shape.count(), |start, end| {
+            for &(base, [first, end]) in &blocks[start..end] {
+                // SAFETY: blocks are disjoint ranges of the results.
+                let results = unsafe { self.results.slice(first, end) };
+                simd::dispatch_for::<T, _>(Block { columns: self, base, rows: &rows, results });
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What belongs to results side by side, one row of elements after the other.
+struct Block<'a, T, const LARGEST: bool> {
+    columns: &'a Columns<'a, T, LARGEST>,
+    base: isize,
+    rows: &'a [(isize, usize, isize)],
+    results: &'a mut [i64],
+}
+
+impl<T: Element, const LARGEST: bool> simd::Kernel for Block<'_, T, LARGEST> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let (op, width) = (self.columns.op, self.results.len().min(ABREAST));
+        let (mut best, mut at, mut place) = ([T::default(); ABREAST], [0u32; ABREAST], 0u32);
+        for &(offset, length, stride) in self.rows {
+            for i in 0..length as isize {
+                let start = self.columns.operand.get().wrapping_offset(self.base + offset + i * stride);
+                // SAFETY: the elements lie inside the operand's layout, side by side, and nobody writes them.
+                let x = unsafe { std::slice::from_raw_parts(start.cast_const(), width) };
+                if place == 0 {
+                    best[..width].copy_from_slice(x);
+                }
+                for lane in 0..width {
+                    let (x, so_far) = (x[lane], best[lane]);
+                    // The first NaN stays.
+                    let beaten = op.better(x, so_far) | (is_nan(x) & !is_nan(so_far));
+                    best[lane] = if beaten { x } else { so_far };
+                    at[lane] = if beaten { place } else { at[lane] };
+                }
+                place += 1;
+            }
+        }
+        for lane in 0..width {
+            self.results[lane] = i64::from(at[lane]);
+        }
+    }
+}
 
 /// Rows whose elements are adjacent.
-struct DenseRows<'a, R> {
-    op: &'a ArgReduce,
+struct DenseRows<'a, R, const LARGEST: bool> {
+    op: Best<LARGEST>,
     rows: R,
     results: &'a mut [i64],
 }
 
-impl<'a, T: Element, R: Iterator<Item = &'a [T]>> simd::Kernel for DenseRows<'_, R> {
+impl<'a, T: Element, R: Iterator<Item = &'a [T]>, const LARGEST: bool> simd::Kernel for DenseRows<'_, R, LARGEST> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
@@ -167,10 +266,10 @@ fn first_that<T: Element>(row: &[T], holds: impl Fn(T) -> bool) -> usize {
     0
 }
 
-impl ArgReduce {
+impl<const LARGEST: bool> Best<LARGEST> {
     /// The positions of the best elements of short rows of one length, each row in a lane of its own.
     #[inline(always)]
-    fn places<T: Element>(&self, rows: &[&[T]], places: &mut [i64]) {
+    fn places<T: Element>(self, rows: &[&[T]], places: &mut [i64]) {
         let n = rows[0].len().min(SHORT);
         let mut turned: Turned<T> = [[T::default(); ROWS]; SHORT];
         turn(rows.len(), |lane| rows[lane], |x| x, &mut turned);
@@ -191,22 +290,22 @@ impl ArgReduce {
 
     /// The position of the best element of a row.
     #[inline(always)]
-    fn place<T: Element>(&self, row: &[T]) -> usize {
+    fn place<T: Element>(self, row: &[T]) -> usize {
         let (chunks, rest) = row.as_chunks::<LANES>();
         let Some(&first) = row.first() else { return 0 };
         // The best value first, then where it is: neither loop has to carry a position along.
         let (mut best, mut nan) = (first, false);
         if !chunks.is_empty() {
-            let (mut lanes, mut nans) = ([first; LANES], [false; LANES]);
+            let (mut lanes, mut nans) = ([first; LANES], [0u32; LANES]);
             for chunk in chunks {
                 for lane in 0..LANES {
                     let x = chunk[lane];
                     lanes[lane] = if self.better(x, lanes[lane]) { x } else { lanes[lane] };
-                    nans[lane] |= is_nan(x);
+                    nans[lane] |= u32::from(is_nan(x));
                 }
             }
             best = lanes.into_iter().fold(best, |a, x| if self.better(x, a) { x } else { a });
-            nan = nans.contains(&true);
+            nan = nans.iter().any(|&nan| nan != 0);
         }
         for &x in rest {
             best = if self.better(x, best) { x } else { best };
@@ -218,8 +317,27 @@ impl ArgReduce {
         }
     }
 
+    /// [`ArgReduce::place`] of a row that threads share.
+    fn place_of_parts<T: Element>(self, row: &[T]) -> usize {
+        let mut places = Scratch::filled(row.len().div_ceil(PART), 0);
+        let shared = parallel::Shared::new(&mut places);
+        parallel::for_chunks(row.len(), PART, 1, |start, end| {
+            // SAFETY: each part has a place of its own.
+            let place = unsafe { shared.slice(start / PART, start / PART + 1) };
+            let rows = std::iter::once(&row[start..end]);
+            simd::dispatch_for::<T, _>(DenseRows { op: self, rows, results: place });
+            place[0] += start as i64;
+        });
+        let better = |at: usize, best: usize| {
+            let (x, best) = (row[at], row[best]);
+            // The first NaN stays.
+            self.better(x, best) || (is_nan(x) && !is_nan(best))
+        };
+        places.iter().map(|&at| at as usize).reduce(|best, at| if better(at, best) { at } else { best }).unwrap_or(0)
+    }
+
     /// The position of the best element of those that belong to one result and begin at `start`, in row-major order.
-    fn walk<T: Element>(&self, start: *const T, folded: &Layout) -> usize {
+    fn walk<T: Element>(self, start: *const T, folded: &Layout) -> usize {
         let (mut best, mut best_at, mut at) = (None, 0, 0);
         for_each_row(folded, |offset, length, stride| {
             for j in 0..length as isize {
@@ -237,8 +355,8 @@ impl ArgReduce {
 
     /// Whether `x` is strictly larger than `y`, or smaller where that is asked for; never with a NaN.
     #[inline(always)]
-    fn better<T: Element>(&self, x: T, y: T) -> bool {
-        match (T::DTYPE.is_float(), self.largest) {
+    fn better<T: Element>(self, x: T, y: T) -> bool {
+        match (T::DTYPE.is_float(), LARGEST) {
             (true, true) => x.to_f64() > y.to_f64(),
             (true, false) => x.to_f64() < y.to_f64(),
             (false, true) => x.to_i64() > y.to_i64(),

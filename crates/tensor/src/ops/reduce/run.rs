@@ -8,6 +8,7 @@
 use super::{Fold, FoldKind, FoldOp, Reduce};
 use crate::cpu::load::load;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::turned::{ROWS, SHORT, Turned};
 use crate::cpu::{parallel, simd};
 use crate::layout::for_each_run;
 use crate::ops::Function;
@@ -188,11 +189,19 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             *state = self.one(*base);
             return Ok(());
         }
-        let group = (PART / self.count.max(1)).max(1);
+        let is_short = self.count <= SHORT && self.folded.shape.rank() <= 1;
+        let group = (PART / self.count.max(1)).max(1).next_multiple_of(if is_short { ROWS } else { 1 });
         let shared = parallel::Shared::new(states);
         parallel::for_chunks(bases.len(), group, self.count, |start, end| {
             // SAFETY: chunks are disjoint ranges of the states.
             let states = unsafe { shared.slice(start, end) };
+            // Folds that carry more would be compiled for little.
+            if const { IN == 1 && STATE == 1 } && is_short {
+                for (states, bases) in states.chunks_mut(ROWS).zip(bases[start..end].chunks(ROWS)) {
+                    simd::dispatch_up_to_avx2(ShortRows { job: self, bases, states });
+                }
+                return;
+            }
             states.iter_mut().zip(&bases[start..end]).for_each(|(state, &base)| *state = self.one(base));
         });
         Ok(())
@@ -393,6 +402,56 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
     }
 }
 
+/// Rows of few elements side by side, each folded as [`RowKernel`] and [`HalvesKernel`] do it.
+struct ShortRows<'a, F, P, C, const STATE: usize, const IN: usize> {
+    job: &'a Job<'a, F, P, C, STATE, IN>,
+    bases: &'a [[isize; IN]],
+    states: &'a mut [[C; STATE]],
+}
+
+impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
+    for ShortRows<'_, F, P, C, STATE, IN>
+{
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Job { op, x, folded, count } = self.job;
+        let (fold, strides) = (&op.fold, folded.last());
+        let mut turned: [Turned<C>; IN] = [[[C::default(); ROWS]; SHORT]; IN];
+        for (lane, base) in self.bases.iter().enumerate() {
+            for i in 0..IN {
+                let mut block = [C::default(); SHORT];
+                // SAFETY: the row lies inside the operand's layout.
+                let row = unsafe { x[i].run(base[i], *count, strides[i], &mut block) };
+                for (place, &x) in row.iter().enumerate() {
+                    turned[i][place][lane] = x;
+                }
+            }
+        }
+        let mut lanes = [[fold.start(); ROWS]; LANES];
+        for place in 0..*count {
+            for lane in 0..ROWS {
+                let mut x = [C::default(); IN];
+                for i in 0..IN {
+                    x[i] = turned[i][place][lane];
+                }
+                let [x] = op.front.call(x);
+                lanes[place][lane] = fold.take(lanes[place][lane], x);
+            }
+        }
+        let mut width = LANES;
+        while width > 1 {
+            width /= 2;
+            for place in 0..width {
+                for lane in 0..ROWS {
+                    lanes[place][lane] = fold.join(lanes[place][lane], lanes[place + width][lane]);
+                }
+            }
+        }
+        self.states.copy_from_slice(&lanes[0][..self.states.len()]);
+    }
+}
+
 /// The lanes of a row joined by halves, into the first. Not part of [`RowKernel`], where it keeps the compiler from
 /// wide registers.
 struct HalvesKernel<'a, F, C, const STATE: usize> {
@@ -442,10 +501,37 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
     #[inline(always)]
     fn run(self) {
         let Piece { offsets, rows, strides, across } = *self.piece;
+        let lies = (0..IN).all(|i| self.job.x[i].lies(across[i]));
+        // Columns of rows that can be read where they lie are folded from top to bottom: their accumulators stay in registers.
+        let down = if lies && self.abreast == 1 { self.width / LANES } else { 0 };
+        for (at, states) in self.states.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(down) {
+            let mut run = *states;
+            for row in 0..rows {
+                let mut block = [[C::default(); LANES]; IN];
+                for i in 0..IN {
+                    let offset = offsets[i] + row as isize * strides[i] + (at * LANES) as isize;
+                    // SAFETY: these rows lie inside the operand's layout; the elements are of type C.
+                    block[i] = unsafe { self.job.x[i].start.cast::<C>().offset(offset).cast::<[C; LANES]>().read() };
+                }
+                for lane in 0..LANES {
+                    let mut x = [C::default(); IN];
+                    for i in 0..IN {
+                        x[i] = block[i][lane];
+                    }
+                    let [x] = self.job.op.front.call(x);
+                    run[lane] = self.job.op.fold.take(run[lane], x);
+                }
+            }
+            *states = run;
+        }
+        let begin = down * LANES;
+        if begin == self.width {
+            return;
+        }
         let mut blocks = [[C::default(); COLUMNS]; IN];
         for first in (0..rows).step_by(self.abreast) {
-            let states = &mut self.states[..self.width * self.abreast.min(rows - first)];
-            let offsets = shifted(offsets, strides, first as isize);
+            let states = &mut self.states[begin..self.width * self.abreast.min(rows - first)];
+            let offsets = shifted(shifted(offsets, strides, first as isize), across, begin as isize);
             let mut x = [&[][..]; IN];
             for (i, block) in blocks.iter_mut().enumerate() {
                 // SAFETY: these rows lie inside the operand's layout.

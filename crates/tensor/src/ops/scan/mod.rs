@@ -3,6 +3,7 @@
 mod cuda;
 
 use super::{Apply, ArithmeticOps, CastOps, ComparisonOps, GatherOps, MathOps, SelectOps, Stride, Value, ViewOps};
+use crate::cpu::{parallel, simd};
 use crate::{Arity, CpuCall, CudaCall, DType, Element, Error, Op, Result, Spec, Specs, Tensor, View, with_element};
 
 /// The sum of all elements up to each, along one axis.
@@ -46,26 +47,21 @@ impl Op for CumSum {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let rows = Rows::of(&x[0], self.axis);
-        with_element!(x[0].dtype(), S => {
-            let x = x[0].contiguous::<S>()?;
-            with_element!(y[0].dtype(), T => {
-                let y = y[0].slice::<T>()?;
-                for start in rows.starts() {
-                    let (mut sum, mut whole) = (0f64, 0i64);
-                    for i in 0..rows.length {
-                        let at = start + rows.inner * if self.reverse { rows.length - 1 - i } else { i };
-                        // Sums of half and single precision are carried in double, and rounded once each.
-                        if S::DTYPE.is_float() {
-                            sum += x[at].to_f64();
-                            y[at] = <T as Element>::from_f64(sum);
-                        } else {
-                            whole = whole.wrapping_add(x[at].to_i64());
-                            y[at] = T::from_i64(whole);
-                        }
-                    }
-                }
-            });
+        let rows = Rows::of(&x[0], self.axis, self.reverse);
+        with_element!(x[0].dtype(), T => {
+            let x = [&*x[0].contiguous::<T>()?];
+            // Sums of half and single precision are carried in double, and rounded once each.
+            if const { T::DTYPE.is_float() } {
+                rows.scan(x, y[0].slice::<T>()?, 0.0, |_, [x]: [T; 1], sum: f64| {
+                    let sum = sum + x.to_f64();
+                    (sum, <T as Element>::from_f64(sum))
+                });
+            } else {
+                rows.scan(x, y[0].slice::<i64>()?, 0, |_, [x]: [T; 1], sum: i64| {
+                    let sum = sum.wrapping_add(x.to_i64());
+                    (sum, sum)
+                });
+            }
         });
         Ok(())
     }
@@ -103,24 +99,22 @@ impl Op for Recurrence {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let rows = Rows::of(&x[0], self.axis);
+        let rows = Rows::of(&x[0], self.axis, self.reverse);
         with_element!(x[0].dtype(), T => {
             let (a, b) = (x[0].contiguous::<T>()?, x[1].contiguous::<T>()?);
             let y = y[0].slice::<T>()?;
-            for start in rows.starts() {
-                let (mut h, mut whole) = (0f64, 0i64);
-                for i in 0..rows.length {
-                    let at = start + rows.inner * if self.reverse { rows.length - 1 - i } else { i };
-                    // As for sums, in double, and rounded once each. Nothing comes before the first.
-                    if T::DTYPE.is_float() {
-                        h = if i == 0 { b[at].to_f64() } else { a[at].to_f64() * h + b[at].to_f64() };
-                        y[at] = <T as Element>::from_f64(h);
-                    } else {
-                        let carried = if i == 0 { 0 } else { a[at].to_i64().wrapping_mul(whole) };
-                        whole = carried.wrapping_add(b[at].to_i64());
-                        y[at] = T::from_i64(whole);
-                    }
-                }
+            // As for sums, in double, and rounded once each. Nothing comes before the first.
+            if const { T::DTYPE.is_float() } {
+                rows.scan([&*a, &*b], y, 0.0, |place, [a, b]: [T; 2], h: f64| {
+                    let h = if place == 0 { b.to_f64() } else { a.to_f64() * h + b.to_f64() };
+                    (h, <T as Element>::from_f64(h))
+                });
+            } else {
+                rows.scan([&*a, &*b], y, 0, |place, [a, b]: [T; 2], h: i64| {
+                    let carried = if place == 0 { 0 } else { a.to_i64().wrapping_mul(h) };
+                    let h = carried.wrapping_add(b.to_i64());
+                    (h, T::from_i64(h))
+                });
             }
         });
         Ok(())
@@ -145,19 +139,14 @@ impl Op for CumArg {
 
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
-        let rows = Rows::of(&x[0], self.axis);
-        let y = y[0].slice::<i64>()?;
+        let rows = Rows::of(&x[0], self.axis, false);
         with_element!(x[0].dtype(), T => {
-            let x = x[0].contiguous::<T>()?;
-            for start in rows.starts() {
-                let mut best = 0;
-                for i in 0..rows.length {
-                    if self.reaches(x[start + i * rows.inner], x[start + best * rows.inner]) {
-                        best = i;
-                    }
-                    y[start + i * rows.inner] = best as i64;
-                }
-            }
+            let start = (T::default(), 0);
+            rows.scan([&*x[0].contiguous::<T>()?], y[0].slice::<i64>()?, start, |place, [x]: [T; 1], (best, at)| {
+                let reaches = place == 0 || self.reaches(x, best);
+                let (best, at) = if reaches { (x, place as i64) } else { (best, at) };
+                ((best, at), at)
+            });
         });
         Ok(())
     }
@@ -184,24 +173,93 @@ impl CumArg {
     }
 }
 
-/// The rows of a dense tensor along an axis.
+/// The rows of a dense tensor along an axis, from one end to the other.
 struct Rows {
     outer: usize,
     length: usize,
     inner: usize,
+    reverse: bool,
 }
 
+/// Rows that lie side by side and are gone through together.
+const ABREAST: usize = 64;
+/// Elements that a thread takes at a time.
+const CHUNK: usize = 4096;
+
 impl Rows {
-    fn of(x: &View<'_>, axis: usize) -> Rows {
+    fn of(x: &View<'_>, axis: usize, reverse: bool) -> Rows {
         let shape = x.shape();
         let (outer, inner) = (shape.iter().take(axis).product(), shape.iter().skip(axis + 1).product());
-        Rows { outer, length: shape.get(axis).copied().unwrap_or(1), inner }
+        Rows { outer, length: shape.get(axis).copied().unwrap_or(1), inner, reverse }
     }
 
-    /// The first element of each; none where rows are empty.
-    fn starts(&self) -> impl Iterator<Item = usize> {
-        let (step, inner) = (self.length * self.inner, self.inner);
-        (0..if step == 0 { 0 } else { self.outer }).flat_map(move |o| (0..inner).map(move |i| o * step + i))
+    /// Makes `y` of `x`, which lie alike: of its place in the row, counted from the end that comes first, the elements there and
+    /// what was carried so far, `step` makes what is carried on and the result.
+    fn scan<S: Element, T: Element, C: Copy + Sync, const IN: usize>(
+        &self,
+        x: [&[S]; IN],
+        y: &mut [T],
+        start: C,
+        step: impl Fn(usize, [S; IN], C) -> (C, T) + Sync,
+    ) {
+        if y.is_empty() {
+            return;
+        }
+        let width = ABREAST.min(self.inner);
+        let blocks = self.inner.div_ceil(width);
+        let y = &parallel::Shared::new(y);
+        let each = (self.length * width).max(1);
+        parallel::for_chunks(self.outer * blocks, (CHUNK / each).max(1), each, |begin, end| {
+            for task in begin..end {
+                let first = task % blocks * width;
+                let (at, width) = (task / blocks * self.length * self.inner + first, width.min(self.inner - first));
+                simd::dispatch_up_to_avx2(Scan { rows: self, x, y, at, width, start, step: &step });
+            }
+        });
+    }
+}
+
+/// A block of rows side by side, of which the first begins at `at`.
+struct Scan<'a, S, T, C, F, const IN: usize> {
+    rows: &'a Rows,
+    x: [&'a [S]; IN],
+    y: &'a parallel::Shared<T>,
+    at: usize,
+    width: usize,
+    start: C,
+    step: &'a F,
+}
+
+impl<S: Element, T: Element, C: Copy, F: Fn(usize, [S; IN], C) -> (C, T), const IN: usize> simd::Kernel
+    for Scan<'_, S, T, C, F, IN>
+{
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Scan { rows: &Rows { length, inner, reverse, .. }, x, width, .. } = self;
+        if inner == 1 {
+            let (x, mut carried) = (x.map(|x| &x[self.at..self.at + length]), self.start);
+            // SAFETY: rows are disjoint parts of the result.
+            let y = unsafe { self.y.slice(self.at, self.at + length) };
+            let mut one = |place: usize, at: usize| {
+                (carried, y[at]) = (self.step)(place, x.map(|x| x[at]), carried);
+            };
+            match reverse {
+                false => (0..length).for_each(|at| one(at, at)),
+                true => (0..length).for_each(|place| one(place, length - 1 - place)),
+            }
+            return;
+        }
+        let mut carried = [self.start; ABREAST];
+        for place in 0..length {
+            let at = self.at + inner * if reverse { length - 1 - place } else { place };
+            let x = x.map(|x| &x[at..at + width]);
+            // SAFETY: blocks are disjoint parts of the result.
+            let y = unsafe { self.y.slice(at, at + width) };
+            for (lane, (y, carried)) in y.iter_mut().zip(&mut carried).enumerate() {
+                (*carried, *y) = (self.step)(place, x.map(|x| x[lane]), *carried);
+            }
+        }
     }
 }
 

@@ -13,6 +13,10 @@ use std::marker::PhantomData;
 /// Lanes of the sum over one row. Of a short row each element has one to itself, whichever way it is summed.
 const LANES: usize = 32;
 const _: () = assert!(SHORT <= LANES);
+/// Rows side by side that are worked on together.
+const ABREAST: usize = 32;
+/// Rows side by side that are not worth a block.
+const FEW: usize = 8;
 /// Elements that a thread takes at a time.
 const CHUNK: usize = 2048;
 /// Additions that an element costs: most of it is the exponential.
@@ -33,20 +37,91 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
         });
         return Ok(());
     }
-    let rows = x.len().checked_div(n).unwrap_or(0);
-    parallel::for_chunks(rows, (CHUNK / n.max(1)).max(1), COST * n, |start, end| {
-        let mut buffer = Scratch::filled(n, C::default());
-        for row in start..end {
-            let first = row / inner * n * inner + row % inner;
-            buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
-            let rest = simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
-            for (i, &b) in buffer.iter().enumerate() {
-                // SAFETY: the indices of different rows are disjoint and lie inside the result.
-                unsafe { *shared.get().add(first + i * inner) = rest.of(b).store() }
+    if inner < FEW {
+        let rows = x.len().checked_div(n).unwrap_or(0);
+        parallel::for_chunks(rows, (CHUNK / n.max(1)).max(1), COST * n, |start, end| {
+            let mut buffer = Scratch::filled(n, C::default());
+            for row in start..end {
+                let first = row / inner * n * inner + row % inner;
+                buffer.iter_mut().enumerate().for_each(|(i, b)| *b = C::load(x[first + i * inner]));
+                let rest = simd::dispatch(RowKernel { row: &mut buffer, log: op.log });
+                for (i, &b) in buffer.iter().enumerate() {
+                    // SAFETY: the indices of different rows are disjoint and lie inside the result.
+                    unsafe { *shared.get().add(first + i * inner) = rest.of(b).store() }
+                }
             }
+        });
+        return Ok(());
+    }
+    // Rows that lie side by side, a block of them at a time.
+    let (outer, blocks) = (x.len().checked_div(n * inner).unwrap_or(0), inner.div_ceil(ABREAST));
+    parallel::for_chunks(outer * blocks, 1, COST * n * ABREAST.min(inner), |start, end| {
+        let buffer = &mut Scratch::filled(n, [C::default(); ABREAST]);
+        for task in start..end {
+            let column = task % blocks * ABREAST;
+            let (first, width) = (task / blocks * n * inner + column, ABREAST.min(inner - column));
+            let log = op.log;
+            simd::dispatch_for::<T, _>(Columns { x: &x, y: &shared, first, inner, width, buffer, log });
         }
     });
     Ok(())
+}
+
+/// Rows side by side, to the bits of [`softmax_row`].
+struct Columns<'a, T, C> {
+    x: &'a [T],
+    y: &'a parallel::Shared<T>,
+    /// Of the first row, its first element.
+    first: usize,
+    /// From one element of a row to the next.
+    inner: usize,
+    /// How many rows there are.
+    width: usize,
+    buffer: &'a mut [[C; ABREAST]],
+    log: bool,
+}
+
+impl<T: Element, C: Real> simd::Kernel for Columns<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Columns { x, y, first, inner, width, buffer, log } = self;
+        for i in 0..buffer.len() {
+            let x = &x[first + i * inner..][..width];
+            for lane in 0..width {
+                buffer[i][lane] = C::load(x[lane]);
+            }
+        }
+        let top = fold_columns(buffer, C::lit(f64::NEG_INFINITY), |_, x| x, larger);
+        let exponential = |lane: usize, x: C| (x - top[lane]).exp();
+        let total = if log {
+            fold_columns(buffer, C::lit(0.0), exponential, |a, x| a + x)
+        } else {
+            for i in 0..buffer.len() {
+                for lane in 0..ABREAST {
+                    buffer[i][lane] = exponential(lane, buffer[i][lane]);
+                }
+            }
+            fold_columns(buffer, C::lit(0.0), |_, x| x, |a, x| a + x)
+        };
+        let mut rest = total;
+        for lane in 0..width {
+            rest[lane] = if log { total[lane].ln() } else { C::lit(1.0) / total[lane] };
+        }
+        for i in 0..buffer.len() {
+            // SAFETY: blocks are disjoint parts of the result.
+            let y = unsafe { y.slice(first + i * inner, first + i * inner + width) };
+            if log {
+                for lane in 0..width {
+                    y[lane] = Rest::Below(top[lane], rest[lane]).of(buffer[i][lane]).store();
+                }
+            } else {
+                for lane in 0..width {
+                    y[lane] = Rest::Share(rest[lane]).of(buffer[i][lane]).store();
+                }
+            }
+        }
+    }
 }
 
 /// The softmax of a row or its logarithm, element by element.
@@ -199,6 +274,33 @@ fn fold<C: Real>(x: &mut [C], empty: C, map: impl Fn(&mut C) -> C, step: impl Fn
         width /= 2;
         for lane in 0..width {
             lanes[lane] = step(lanes[lane], lanes[lane + width]);
+        }
+    }
+    lanes[0]
+}
+
+/// [`fold`] of columns, each in the same order.
+#[inline(always)]
+fn fold_columns<C: Real>(
+    x: &[[C; ABREAST]],
+    empty: C,
+    map: impl Fn(usize, C) -> C,
+    step: impl Fn(C, C) -> C,
+) -> [C; ABREAST] {
+    let mut lanes = [[empty; ABREAST]; LANES];
+    for i in 0..x.len() {
+        let to = &mut lanes[i % LANES];
+        for lane in 0..ABREAST {
+            to[lane] = step(to[lane], map(lane, x[i][lane]));
+        }
+    }
+    let mut width = LANES.min(x.len().next_power_of_two());
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            for lane in 0..ABREAST {
+                lanes[i][lane] = step(lanes[i][lane], lanes[i + width][lane]);
+            }
         }
     }
     lanes[0]

@@ -36,12 +36,13 @@ pub(crate) fn sort_pairs(call: &mut CudaCall<'_>, rows: usize, length: usize, pa
 pub(super) fn argsort(op: &ArgSort, call: &mut CudaCall<'_>) {
     let x = call.inputs()[0];
     let (shape, dtype) = (*x.shape(), x.dtype());
-    if shape.count() == 0 {
+    if shape.count() == 0 || op.count == Some(0) {
         return;
     }
     let length = shape.get(op.axis).copied().unwrap_or(1);
     let inner: usize = shape.iter().skip(op.axis + 1).product();
     let rows = shape.count() / length;
+    let count = op.count.unwrap_or(length).min(length);
     let pairs = call.room(shape.count() * PAIR);
     let x = call.dense(0);
     let launch = |entry| {
@@ -55,5 +56,5 @@ pub(super) fn argsort(op: &ArgSort, call: &mut CudaCall<'_>) {
     call.launch(launch("ranks").arg(x).arg(pairs));
     let sorted = sort_pairs(call, rows, length, pairs);
     let y = call.output(0);
-    call.launch(launch("positions").arg(sorted).arg(y));
+    call.launch(launch("positions").over(rows * count).arg(count).arg(sorted).arg(y));
 }

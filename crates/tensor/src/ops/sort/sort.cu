@@ -23,8 +23,14 @@ KERNEL __launch_bounds__(256) ranks(Rows rows, const T* x, Pair* pairs) {
     }
 }
 
-KERNEL __launch_bounds__(256) positions(Rows rows, const Pair* pairs, i64* y) {
-    for (i64 i = THREAD; i < rows.count * rows.length; i += THREADS) y[place(rows, i)] = pairs[i].at;
+// The first `count` positions of each row.
+KERNEL __launch_bounds__(256) positions(Rows rows, i64 count, const Pair* pairs, i64* y) {
+    const Rows few = {rows.count, count, rows.inner};
+    for (i64 i = THREAD; i < rows.count * count; i += THREADS) {
+        i64 within;
+        i64 row = kiln::divide(i, count, &within);
+        y[place(few, i)] = pairs[row * rows.length + within].at;
+    }
 }
 #endif
 
