@@ -301,18 +301,31 @@ mod tests {
         println!("{} sources for 5 kinds of devices", files.len());
     }
 
-    /// Whether a kernel keeps what belongs in registers in memory: more than a few numbers, which the assembler puts aside of
-    /// its own accord so that more threads find room.
+    /// Whether a kernel keeps what belongs in registers in memory: more than a few numbers, and for want of registers. Where there
+    /// are many left the assembler has put something aside of its own accord, so that more threads find room.
     fn spills(log: &str) -> bool {
         const FEW: u32 = 40;
-        let bytes = |line: &str| line.split(" bytes spill stores").next()?.rsplit(' ').next()?.parse::<u32>().ok();
-        log.lines().filter(|line| line.contains(" bytes spill stores")).any(|line| bytes(line).is_none_or(|n| n > FEW))
+        const MANY_REGISTERS: u32 = 128;
+        let number = |line: &str, behind: &str| line.split(behind).next()?.rsplit(' ').next()?.parse::<u32>().ok();
+        let lines: Vec<&str> = log.lines().collect();
+        (0..lines.len()).filter(|&at| lines[at].contains(" bytes spill stores")).any(|at| {
+            let registers = lines[at..].iter().find(|line| line.contains(" registers"));
+            let registers = registers.and_then(|line| number(line, " registers"));
+            let is_short = registers.is_none_or(|registers| registers >= MANY_REGISTERS);
+            is_short && number(lines[at], " bytes spill stores").is_none_or(|bytes| bytes > FEW)
+        })
     }
 
     #[test]
     fn spills_are_seen() {
-        assert!(spills("ptxas . 8 bytes stack frame, 48 bytes spill stores, 60 bytes spill loads"));
-        assert!(!spills("ptxas . 8 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads\nothers"));
+        let log = |bytes: u32, registers: u32| {
+            format!(
+                "ptxas . 8 bytes stack frame, {bytes} bytes spill stores, 60 bytes spill loads\nptxas info : Used {registers} registers, 1 barriers"
+            )
+        };
+        assert!(spills(&log(48, 255)) && spills(&(log(0, 40) + "\n" + &log(48, 128))));
+        assert!(!spills(&log(8, 255)) && !spills(&log(72, 48)));
+        assert!(spills("ptxas . 48 bytes spill stores"));
     }
 
     #[test]

@@ -404,3 +404,40 @@ fn arg_reduce<V: Value>(x: &V, largest: bool, axes: Axes) -> Result<V> {
     let y = crate::Tensor::apply_one(ArgReduce { largest, axis, keep_dims: axes.are_kept() }, &[x.tensor()])?;
     Ok(V::constant(y))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+    use crate::ops::ViewOps;
+
+    /// The first of equals and the first NaN, wherever parts of a row and blocks of columns end.
+    #[test]
+    fn long_rows_and_wide_columns() {
+        let count = 3 * PART + 5;
+        let mut x: Vec<f32> = (0..count).map(|i| (i % 1000) as f32).collect();
+        let at = |x: &[f32], largest: bool| {
+            let x = Tensor::from_slice(x, [count]).unwrap();
+            let place = if largest { x.argmax(..) } else { x.argmin(..) };
+            place.unwrap().item().unwrap() as usize
+        };
+        assert_eq!((at(&x, true), at(&x, false)), (999, 0));
+        (x[PART + 7], x[2 * PART + 1], x[3 * PART + 2]) = (5000.0, 5000.0, -1.0);
+        assert_eq!((at(&x, true), at(&x, false)), (PART + 7, 3 * PART + 2));
+        (x[2 * PART + 3], x[3 * PART + 4]) = (f32::NAN, f32::NAN);
+        assert_eq!((at(&x, true), at(&x, false)), (2 * PART + 3, 2 * PART + 3));
+
+        let (rows, columns) = (7, 2 * ABREAST + 3);
+        let table: Vec<f32> =
+            (0..rows * columns).map(|i| if i == 200 { f32::NAN } else { (i * 31 % 17) as f32 }).collect();
+        let table = Tensor::from_slice(&table, [rows, columns]).unwrap();
+        // Turned into rows that lie dense, each is looked through by itself.
+        let turned = table.t().unwrap();
+        let alone = Tensor::from_vec(turned.to_vec::<f32>().unwrap(), *turned.shape()).unwrap();
+        for largest in [true, false] {
+            let of = |x: &Tensor, axis: isize| if largest { x.argmax(axis) } else { x.argmin(axis) };
+            let (blocks, rows) = (of(&table, 0).unwrap(), of(&alone, 1).unwrap());
+            assert_eq!(blocks.to_vec::<i64>().unwrap(), rows.to_vec::<i64>().unwrap());
+        }
+    }
+}
