@@ -7,21 +7,18 @@ INLINE C fma_of(C a, C b, C c) { return kiln::Exact<C>::fma(a, b, c); }
 #define DEPTH 16
 #define PADDED (TILE + 4)
 
-// A tile of 64 by 64 elements of the product by a block of 256 threads, each of which has 4 by 4 in registers. Groups and
-// parts of the sum are counted with the tiles; of several parts each has room of its own, in the order of which `sum` adds.
+// A tile of 64 by 64 elements of the product by a block of 256 threads, each of which has 4 by 4 in registers. Of several parts
+// of the sums each has room of its own, in the order of which `sum` adds.
 KERNEL __launch_bounds__(256) tiled(Conv c, Sizes s, const T* a, const T* b, OUT* y) {
     __shared__ __align__(16) C rows[DEPTH][PADDED];
     __shared__ __align__(16) C columns[DEPTH][PADDED];
     const int thread = threadIdx.x, down = thread / 16 * 4, across = thread % 16 * 4;
     const Index channels = c.channels / c.groups, filters = c.filters / c.groups;
-    const Index row_tiles = (s.rows + TILE - 1) / TILE, column_tiles = (s.columns + TILE - 1) / TILE;
-    const Index tiles = row_tiles * column_tiles * c.groups * s.splits;
-    for (Index block = blockIdx.x; block < tiles; block += gridDim.x) {
-        Index row_tile, column_tile, group;
-        Index split = kiln::divide(kiln::divide(kiln::divide(block, row_tiles, &row_tile), column_tiles, &column_tile), c.groups, &group);
-        const Index first_row = row_tile * TILE, first_column = column_tile * TILE;
-        const Index first_term = split * s.terms_of_split;
-        const Index end_term = first_term + s.terms_of_split < s.terms ? first_term + s.terms_of_split : s.terms;
+    const Index parts = parts_of(c, s, TILE, TILE);
+    for (Index number = blockIdx.x; number < parts; number += gridDim.x) {
+        const Part part = part_of(number, c, s, TILE, TILE);
+        const Index first_row = part.row, first_column = part.column, group = part.group, split = part.split;
+        const Index first_term = part.first_term, end_term = part.end_term;
 
         // A thread loads four elements of each tile. What it needs to find them and does not change is found here.
 #if PRODUCT == WEIGHT_GRAD

@@ -57,3 +57,23 @@ INLINE Index over(const Conv& c, Pixel input, Tap tap) {
 struct Sizes {
     Index rows, columns, terms, splits, terms_of_split;
 };
+
+// What a block computes: a tile of the product of a group, or a part of its sums. Groups and parts are counted with the tiles.
+struct Part {
+    Index row, column, group, split, first_term, end_term;
+};
+INLINE Index parts_of(const Conv& c, const Sizes& s, Index rows, Index columns) {
+    return (s.rows + rows - 1) / rows * ((s.columns + columns - 1) / columns) * c.groups * s.splits;
+}
+INLINE Part part_of(Index number, const Conv& c, const Sizes& s, Index rows, Index columns) {
+    Part part;
+    Index row_tile, column_tile;
+    number = kiln::divide(number, (s.rows + rows - 1) / rows, &row_tile);
+    number = kiln::divide(number, (s.columns + columns - 1) / columns, &column_tile);
+    part.split = kiln::divide(number, c.groups, &part.group);
+    part.row = row_tile * rows;
+    part.column = column_tile * columns;
+    part.first_term = part.split * s.terms_of_split;
+    part.end_term = part.first_term + s.terms_of_split < s.terms ? part.first_term + s.terms_of_split : s.terms;
+    return part;
+}

@@ -39,14 +39,11 @@ KERNEL __launch_bounds__(256, BLOCKS_AT_A_TIME) tensor(Conv c, Sizes s, const T*
     const int thread = threadIdx.x, warp = thread / 32, g = thread % 32 / 4, t = thread % 4;
     const int down = warp / 4 * 64, across = warp % 4 * ACROSS;
     const Index channels = c.channels / c.groups, filters = c.filters / c.groups;
-    const Index row_tiles = (s.rows + ROWS - 1) / ROWS, column_tiles = (s.columns + COLUMNS - 1) / COLUMNS;
-    const Index tiles = row_tiles * column_tiles * c.groups * s.splits;
-    for (Index block = blockIdx.x; block < tiles; block += gridDim.x) {
-        Index row_tile, column_tile, group;
-        Index split = kiln::divide(kiln::divide(kiln::divide(block, row_tiles, &row_tile), column_tiles, &column_tile), c.groups, &group);
-        const Index first_row = row_tile * ROWS, first_column = column_tile * COLUMNS;
-        const Index first_term = split * s.terms_of_split;
-        const Index end_term = first_term + s.terms_of_split < s.terms ? first_term + s.terms_of_split : s.terms;
+    const Index parts = parts_of(c, s, ROWS, COLUMNS);
+    for (Index number = blockIdx.x; number < parts; number += gridDim.x) {
+        const Part part = part_of(number, c, s, ROWS, COLUMNS);
+        const Index first_row = part.row, first_column = part.column, group = part.group, split = part.split;
+        const Index first_term = part.first_term, end_term = part.end_term;
 
         // What a thread needs to find its packs and does not change. By row: rows thread / 4 and 64 further on, terms 8 (thread % 4)
         // and on. By pair: the terms of pair thread / eights, and eight rows.

@@ -104,7 +104,8 @@ impl<const LARGEST: bool> Best<LARGEST> {
             let dense = matches!((folded.shape.dims(), folded.strides()), ([_], [1]));
             if side_by_side(&folded, &kept) {
                 let each = Columns { op: self, operand: &operand, results: &results, folded: &folded };
-                return each.run(&kept);
+                each.run(&kept);
+                return Ok(());
             }
             parallel::for_chunks(bases.len(), (4096 / each.max(1)).max(1), each, |start, end| {
                 // SAFETY: chunks are disjoint ranges of the results.
@@ -149,7 +150,7 @@ struct Columns<'a, T, const LARGEST: bool> {
 }
 
 impl<T: Element, const LARGEST: bool> Columns<'_, T, LARGEST> {
-    fn run(&self, kept: &Layout) -> Result<()> {
+    fn run(&self, kept: &Layout) {
         let mut blocks: Scratch<(isize, [usize; 2])> = Scratch::default();
         let mut at = 0;
         for_each_row(kept, |offset, length, _| {
@@ -168,7 +169,6 @@ impl<T: Element, const LARGEST: bool> Columns<'_, T, LARGEST> {
                 simd::dispatch_for::<T, _>(Block { columns: self, base, rows: &rows, results });
             }
         });
-        Ok(())
     }
 }
 
