@@ -3,17 +3,23 @@
 
 use super::{Array, Case, numbers};
 use kiln_autograd::ops::*;
-use kiln_autograd::{Tensor, Var};
+use kiln_autograd::{DType, Tape, Tensor, Var, keep};
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// `(x - mean) / √(variance + ε)` of the elements for which `group` says the same.
-fn standardized(x: &Array, eps: f64, group: impl Fn(&[usize]) -> usize) -> Array {
-    let all: Vec<(usize, f64)> =
-        (0..x.values.len()).map(|flat| (group(&super::unravel(flat, &x.dims)), x.values[flat])).collect();
-    Array::build(&x.dims, |at| {
-        let own = group(at);
-        let of: Vec<f64> = all.iter().filter(|(group, _)| *group == own).map(|(_, x)| *x).collect();
+fn standardized<K: std::cmp::Eq + Hash>(x: &Array, eps: f64, group: impl Fn(&[usize]) -> K) -> Array {
+    let mut groups: HashMap<K, Vec<f64>> = HashMap::new();
+    for flat in 0..x.values.len() {
+        groups.entry(group(&super::unravel(flat, &x.dims))).or_default().push(x.values[flat]);
+    }
+    let moments = |of: &Vec<f64>| {
         let mean = of.iter().sum::<f64>() / of.len() as f64;
-        let variance = of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / of.len() as f64;
+        (mean, of.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / of.len() as f64)
+    };
+    let groups: HashMap<K, (f64, f64)> = groups.into_iter().map(|(group, of)| (group, moments(&of))).collect();
+    Array::build(&x.dims, |at| {
+        let (mean, variance) = groups[&group(at)];
         (x.at(at) - mean) / (variance + eps).sqrt()
     })
 }
@@ -73,8 +79,78 @@ fn channels() -> Vec<Case> {
     ]
 }
 
+/// Over axes that lie anywhere, with weights of any fit.
+fn over_axes() -> Vec<Case> {
+    fn over(x: &[Var], axes: &[isize], centered: bool) -> kiln_autograd::Result<Standardized<Var>> {
+        let [weight, bias] = [1, 2].map(|i| x.get(i));
+        x[0].standardize(axes, &Standardize { weight, bias, eps: 0.1, centered })
+    }
+    let values =
+        |axes: &'static [isize], centered: bool| move |x: &[Var]| over(x, axes, centered).map(|all| all.values);
+    let reference = |axes: &'static [isize]| {
+        move |x: &[Array]| {
+            let rank = x[0].dims.len();
+            let folded = |axis: usize| axes.iter().any(|&a| a.rem_euclid(rank as isize) as usize == axis);
+            let group = |at: &[usize]| (0..rank).filter(|&axis| !folded(axis)).map(|axis| at[axis]).collect::<Vec<_>>();
+            let y = standardized(&x[0], 0.1, group);
+            let beside = |w: &Array, at: &[usize]| {
+                let of = w.dims.iter().zip(&at[rank - w.dims.len()..]);
+                w.at(&of.map(|(&length, &i)| i.min(length - 1)).collect::<Vec<_>>())
+            };
+            Array::build(&y.dims, |at| y.at(at) * beside(&x[1], at) + beside(&x[2], at))
+        }
+    };
+    let inputs = |dims: &[usize], weight: &[usize]| vec![numbers(dims, 1), numbers(weight, 2), numbers(weight, 3)];
+    vec![
+        Case::new("standardize every second axis", inputs(&[2, 3, 2, 4], &[2, 1, 2, 1]), values(&[1, 3], true))
+            .slack(256.0)
+            .large(inputs(&[2, 40, 3, 300], &[2, 1, 3, 1]))
+            .reference(reference(&[1, 3])),
+        Case::new("standardize of every other", inputs(&[3, 2, 4, 2], &[2, 1, 2]), values(&[0, 2], true))
+            .slack(256.0)
+            .large(inputs(&[30, 2, 40, 70], &[2, 1, 70]))
+            .reference(reference(&[0, 2])),
+        Case::new("standardize axes apart", vec![numbers(&[2, 3, 2, 2, 3], 1)], values(&[0, 2, 4], true)).slack(256.0),
+        Case::new("standardize channels last", inputs(&[3, 2, 4], &[4]), values(&[0, 1], true))
+            .slack(256.0)
+            .large(inputs(&[50, 33, 20], &[20]))
+            .reference(reference(&[0, 1])),
+        Case::new("standardize channels first", inputs(&[3, 4, 2], &[4, 1]), values(&[0, 2], true))
+            .slack(256.0)
+            .large(inputs(&[20, 4, 700], &[4, 1]))
+            .reference(reference(&[0, 2])),
+        Case::new("standardize places of the first", inputs(&[4, 3], &[4, 1]), values(&[0], true)).slack(256.0),
+        Case::new("standardize weights of both", inputs(&[4, 3], &[4, 3]), values(&[1], true)).slack(256.0),
+        Case::new("standardize rows", inputs(&[3, 5], &[3, 1]), values(&[-1], true))
+            .slack(256.0)
+            .large(inputs(&[300, 70], &[300, 1]))
+            .reference(reference(&[-1])),
+        Case::new("standardize places", inputs(&[3, 5], &[5]), values(&[-1], true))
+            .slack(256.0)
+            .large(inputs(&[300, 70], &[70]))
+            .reference(reference(&[-1])),
+        Case::new("standardize by one weight", vec![numbers(&[3, 4], 1), numbers(&[], 2)], values(&[0], true))
+            .slack(256.0),
+        Case::new("standardize squares of rows", inputs(&[3, 4], &[4]), values(&[1], false)).slack(256.0),
+        Case::new("standardize squares of columns", inputs(&[3, 4], &[4]), values(&[0], false)).slack(256.0),
+        Case::new("standardize by all", vec![numbers(&[3, 4], 1)], values(&[0, 1], true)).slack(256.0),
+        Case::new("standardize by no axis", vec![numbers(&[3, 4], 1)], values(&[], false)).slack(256.0),
+        Case::many("standardize and its moments", vec![numbers(&[3, 4, 2], 1)], move |x| {
+            let Standardized { values, mean, variance } = over(x, &[0, 2], true)?;
+            Ok(vec![values, mean, variance])
+        })
+        .slack(256.0),
+        Case::many("standardize, moments alone", vec![numbers(&[3, 4], 1)], move |x| {
+            let Standardized { mean, variance, .. } = over(x, &[1], false)?;
+            Ok(vec![mean, variance])
+        })
+        .slack(256.0),
+    ]
+}
+
 pub fn all() -> Vec<Case> {
     let mut all = channels();
+    all.extend(over_axes());
     all.extend([
         Case::new("layer_norm", vec![numbers(&[3, 2, 4], 1), numbers(&[4], 2), numbers(&[4], 3)], |x| {
             x[0].layer_norm(&[4], Some(&x[1]), Some(&x[2]), 0.1)
@@ -128,6 +204,55 @@ pub fn all() -> Vec<Case> {
         Case::new("renorm of columns", vec![numbers(&[3, 2, 4], 1)], |x| x[0].renorm(1.0, -1, 5.0)).slack(64.0),
     ]);
     all
+}
+
+/// Results and gradients of sizes that are shared out among threads, against the formula in double precision.
+#[test]
+fn large_ones_follow_the_formula() {
+    let formula = |x: &[Var], axes: &[isize], centered: bool| -> kiln_autograd::Result<Var> {
+        let mean = if centered { x[0].mean(keep(axes))? } else { Var::new(x[0].tensor().filled_like(0.0)?) };
+        let apart = x[0].sub(&mean)?;
+        apart.mul(&apart.square()?.mean(keep(axes))?.add(0.1)?.rsqrt()?)?.mul(&x[1])?.add(&x[2])
+    };
+    for (dims, weight, axes) in [
+        (&[4, 5000][..], &[5000][..], &[1][..]),
+        (&[900, 40], &[40], &[1]),
+        (&[900, 40], &[900, 1], &[1]),
+        (&[5000, 3], &[3], &[0]),
+        (&[300, 200], &[200], &[0]),
+        (&[3, 500, 40], &[40], &[1]),
+        (&[9, 5, 1200], &[5, 1], &[0, 2]),
+        (&[2, 90, 4, 33], &[1], &[1, 3]),
+        (&[7, 90, 4, 5], &[7, 1, 4, 1], &[1, 3]),
+    ] {
+        for (centered, shift) in [(true, 0.0), (false, 0.0), (true, 100.0)] {
+            let x = [numbers(dims, 1).add(shift).unwrap(), numbers(weight, 2), numbers(weight, 3)];
+            let along = Var::new(numbers(dims, 4));
+            let all = |dtype: DType, f: &dyn Fn(&[Var]) -> kiln_autograd::Result<Var>| -> Vec<Vec<f64>> {
+                let tape = Tape::new();
+                let x: Vec<Var> = x.iter().map(|x| tape.watch(&x.cast(dtype).unwrap())).collect();
+                let y = f(&x).unwrap();
+                let slopes = y.mul(&along).unwrap().sum(..).unwrap().backward().unwrap();
+                let dx = x.iter().map(|x| slopes.get(x).unwrap().clone());
+                dx.chain([y.tensor().clone()]).map(|x| x.to_vec_as::<f64>()).collect()
+            };
+            let want = all(DType::F64, &|x| formula(x, axes, centered));
+            for (dtype, least) in [(DType::F64, 1e-11), (DType::F32, 2e-4)] {
+                let found = all(dtype, &|x| {
+                    let options = Standardize { weight: Some(&x[1]), bias: Some(&x[2]), eps: 0.1, centered };
+                    x[0].standardize(axes, &options).map(|all| all.values)
+                });
+                for (found, want) in found.iter().zip(&want) {
+                    let most = want.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+                    let apart = found.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                    assert!(
+                        apart <= least * most,
+                        "{dims:?} {weight:?} {axes:?} {dtype} {centered}: {apart} of {most}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]

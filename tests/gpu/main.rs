@@ -10,6 +10,7 @@ mod attention;
 mod beside;
 mod driver;
 mod gather;
+mod normalization;
 mod ops;
 mod plan;
 mod products;

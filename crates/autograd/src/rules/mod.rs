@@ -9,6 +9,7 @@ mod elementwise;
 mod gather;
 mod linalg;
 mod matmul;
+mod normalization;
 mod pool;
 mod random;
 mod recurrent;

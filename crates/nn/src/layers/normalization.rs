@@ -7,7 +7,8 @@ use super::{require, require_epsilon};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
 use crate::{AxisList, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{
-    ArithmeticOps, BoundOps, CastOps, MatMulOps, MathOps, ReduceOps, StatisticsOps, Value, ViewOps, keep,
+    ArithmeticOps, BoundOps, CastOps, MatMulOps, MathOps, NormalizationOps, ReduceOps, Standardize, StatisticsOps,
+    Value, ViewOps, keep,
 };
 use kiln_autograd::{DType, Key, Shape, Tensor, Var};
 use serde_json::Value as Json;
@@ -25,13 +26,19 @@ fn along(vector: &Var, axes: &[usize], x: &Var) -> Result<Var> {
     Ok(vector.reshape(dims)?)
 }
 
+/// `gamma` and `beta`, as far as there are the two, in the shapes that broadcast along some axes.
+fn gamma_and_beta(x: &Var, axes: &[usize], weights: Weights<'_>, pass: &mut Pass) -> Result<[Option<Var>; 2]> {
+    let mut find = |name| weights.find(name).map(|weight| along(&pass.parameter(weight), axes, x)).transpose();
+    Ok([find("gamma")?, find("beta")?])
+}
+
 /// `y · gamma + beta`, as far as there are the two.
-fn scaled(mut y: Var, axes: &[usize], weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
-    if let Some(gamma) = weights.find("gamma") {
-        y = y.mul(&along(&pass.parameter(gamma), axes, &y)?)?;
+fn scaled(mut y: Var, [gamma, beta]: [Option<Var>; 2]) -> Result<Var> {
+    if let Some(gamma) = gamma {
+        y = y.mul(&gamma)?;
     }
-    if let Some(beta) = weights.find("beta") {
-        y = y.add(&along(&pass.parameter(beta), axes, &y)?)?;
+    if let Some(beta) = beta {
+        y = y.add(&beta)?;
     }
     Ok(y)
 }
@@ -171,10 +178,15 @@ impl Setting for RenormClipping {
     }
 }
 
+/// All axes of a batch but that of the channels.
+fn others(channels: usize, x: &Signal) -> Vec<isize> {
+    (0..x.shape().rank() as isize).filter(|axis| *axis != channels as isize + 1).collect()
+}
+
 impl BatchNormalization {
     /// Mean and biased variance over all axes but the channels', of what the mask counts.
     fn moments(&self, x: &Signal, channels: usize) -> Result<(Var, Var)> {
-        let axes: Vec<isize> = (0..x.shape().rank() as isize).filter(|axis| *axis != channels as isize + 1).collect();
+        let axes = others(channels, x);
         let Some(mut mask) = x.mask_for(x.shape()) else {
             return Ok((x.value.mean(&axes)?, x.value.var(&axes, 0.0)?));
         };
@@ -264,6 +276,16 @@ impl AnyLayer for BatchNormalization {
         let (moving_mean, moving_variance) = (weights.get("moving_mean")?, weights.get("moving_variance")?);
         // A batch without samples has no statistics.
         let uses_batch = pass.is_training() && moving_mean.trainable && x.shape().count() > 0;
+        if uses_batch && x.mask.is_none() && !self.renorm {
+            let [gamma, beta] = gamma_and_beta(&x.value, &[channels], weights, pass)?;
+            let options =
+                Standardize { weight: gamma.as_ref(), bias: beta.as_ref(), eps: self.epsilon, centered: true };
+            let y = x.value.standardize(others(channels, x), &options)?;
+            let statistic = |of: &Var| of.tensor().reshape(*moving_mean.tensor.shape());
+            moved(moving_mean, &statistic(&y.mean)?, self.momentum, pass)?;
+            moved(moving_variance, &statistic(&y.variance)?, self.momentum, pass)?;
+            return Ok(vec![Signal::new(y.values)]);
+        }
         let mut correction = None;
         let (mean, variance) = if uses_batch {
             let (mean, variance) = self.moments(x, channels)?;
@@ -365,10 +387,13 @@ impl Layer for LayerNormalization {
 
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
         let axes = normalized_axes("LayerNormalization", &self.axis, Value::shape(x).rank() - 1)?;
-        let deviation = x.sub(&x.mean(folded(&axes))?)?;
-        let variance = deviation.square()?.mean(folded(&axes))?;
-        let centred = if self.rms_scaling { x } else { &deviation };
-        scaled(centred.mul(&variance.add(self.epsilon)?.rsqrt()?)?, &axes, weights, pass)
+        let [gamma, beta] = gamma_and_beta(x, &axes, weights, pass)?;
+        if self.rms_scaling {
+            let variance = x.var(folded(&axes), 0.0)?;
+            return scaled(x.mul(&variance.add(self.epsilon)?.rsqrt()?)?, [gamma, beta]);
+        }
+        let options = Standardize { weight: gamma.as_ref(), bias: beta.as_ref(), eps: self.epsilon, centered: true };
+        Ok(x.standardize(folded(&axes), &options)?.values)
     }
 }
 
@@ -420,11 +445,10 @@ impl Layer for GroupNormalization {
         // From […, channels, …] to […, groups, channels of a group, …].
         let apart = [&shape[..=axis], &[groups, shape[axis + 1] / groups], &shape[axis + 2..]].concat();
         let over: Vec<isize> = (1..apart.len() as isize).filter(|i| *i != axis as isize + 1).collect();
-        let x = x.reshape(apart)?;
-        let deviation = x.sub(&x.mean(keep(&over[..]))?)?;
-        let variance = deviation.square()?.mean(keep(&over[..]))?;
-        let y = deviation.mul(&variance.add(self.epsilon)?.rsqrt()?)?.reshape(shape)?;
-        scaled(y, &[axis], weights, pass)
+        let options = Standardize { eps: self.epsilon, ..Standardize::default() };
+        let y = x.reshape(apart)?.standardize(over, &options)?.values.reshape(shape)?;
+        let of = gamma_and_beta(&y, &[axis], weights, pass)?;
+        scaled(y, of)
     }
 }
 
@@ -464,8 +488,9 @@ impl Layer for RMSNormalization {
 
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
         let axes = normalized_axes("RMSNormalization", &self.axis, Value::shape(x).rank() - 1)?;
-        let y = x.mul(&x.square()?.mean(folded(&axes))?.add(self.epsilon)?.rsqrt()?)?;
-        Ok(y.mul(&along(&pass.parameter(weights.get("scale")?), &axes, &y)?)?)
+        let scale = along(&pass.parameter(weights.get("scale")?), &axes, x)?;
+        let options = Standardize { weight: Some(&scale), bias: None, eps: self.epsilon, centered: false };
+        Ok(x.standardize(folded(&axes), &options)?.values)
     }
 }
 

@@ -57,7 +57,9 @@ pub use gather::*;
 pub use index::{Ellipsis, Index, IndexOps, NewAxis, ScatterReduce};
 pub use linalg::*;
 pub use matmul::{MatMul, MatMulOps};
-pub use normalization::{ChannelNorm, NormalizationOps, RunningStatistics};
+pub use normalization::{
+    ChannelNorm, NormalizationOps, Normalize, NormalizeGrad, RunningStatistics, Standardize, Standardized,
+};
 pub use order::{Interpolation, OrderOps, Unique};
 pub use padding::{PadMode, PaddingOps};
 pub use pool::{

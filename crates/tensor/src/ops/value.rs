@@ -153,8 +153,8 @@ macro_rules! families {
         /// assert_eq!(mean_squared_error(&a, &b)?.item()?, 2.0);
         /// # Ok::<(), kiln_tensor::Error>(())
         /// ```
-        pub trait Ops: $($family +)* Apply<Concat> {}
-        impl<V: $($family +)* Apply<Concat>> Ops for V {}
+        pub trait Ops: $($family +)* Apply<Concat> + Apply<Normalize> {}
+        impl<V: $($family +)* Apply<Concat> + Apply<Normalize>> Ops for V {}
     };
 }
 pub(super) use families;

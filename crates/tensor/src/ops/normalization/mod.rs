@@ -1,8 +1,13 @@
-//! Normalizations as functions: by the mean and the spread of features, channels or neighbours. Made of means, variances and
-//! products.
+//! Normalizations as functions: by the mean and the spread of features, channels or neighbours.
+
+mod cpu;
+mod cuda;
+mod op;
+
+pub use op::{Normalize, NormalizeGrad};
 
 use super::{Ops, Stride, keep};
-use crate::{DType, Error, Result, Shape};
+use crate::{DType, Error, IntoAxes, MAX_RANK, Result, Shape};
 use std::panic::Location;
 
 /// The settings of normalizations of channels, with PyTorch's defaults but for the place of the channels, which are last.
@@ -35,8 +40,61 @@ pub struct RunningStatistics<V> {
     pub variance: V,
 }
 
+/// The settings of [`NormalizationOps::standardize`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standardize<'a, V> {
+    /// What the result is multiplied by; it broadcasts to the tensor.
+    pub weight: Option<&'a V>,
+    /// What is added then.
+    pub bias: Option<&'a V>,
+    /// What is added to the variances.
+    pub eps: f64,
+    /// Whether the mean is subtracted; if not it counts as 0, and the variance is the mean of the squares.
+    pub centered: bool,
+}
+
+impl<V> Default for Standardize<'_, V> {
+    fn default() -> Self {
+        Standardize { weight: None, bias: None, eps: 1e-5, centered: true }
+    }
+}
+
+/// What [`NormalizationOps::standardize`] gives.
+#[derive(Debug, Clone)]
+pub struct Standardized<V> {
+    /// The normalized elements.
+    pub values: V,
+    /// The means, with length 1 along the axes; of half precision in `f32`.
+    pub mean: V,
+    /// The variances: the mean squares of the distances from the means.
+    pub variance: V,
+}
+
 /// Normalizations.
 pub trait NormalizationOps: Ops {
+    /// `(x - mean) / √(variance + eps) · weight + bias`, with the means and variances over `axes`: what the layer, batch, group,
+    /// instance and RMS normalizations are. It goes through memory once where the axes are the last ones, else twice.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([[1.0, 5.0], [3.0, 9.0]]);
+    /// let y = x.standardize(0, &Standardize { eps: 0.0, ..Standardize::default() })?;
+    /// assert_eq!(y.values.to_vec::<f64>()?, [-1.0, -1.0, 1.0, 1.0]);
+    /// assert_eq!((y.mean.to_vec::<f64>()?, y.variance.to_vec::<f64>()?), (vec![2.0, 7.0], vec![1.0, 4.0]));
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis that does not exist or is named twice; weights or biases that do not broadcast to the tensor.
+    #[track_caller]
+    fn standardize(&self, axes: impl IntoAxes, options: &Standardize<'_, Self>) -> Result<Standardized<Self>> {
+        let at = Location::caller();
+        let axes = axes.into_axes().flags("standardize", Self::shape(self));
+        let normal =
+            || standardized(self, Normalize { axes: axes?, centered: options.centered, eps: options.eps }, options);
+        normal().map_err(|e: Error| e.within("standardize", at))
+    }
+
     /// `(x - mean) / √(variance + eps) · weight + bias` of the elements of each sample: over the last dimensions, those of
     /// `normalized_shape` (Ba et al. 2016).
     ///
@@ -60,7 +118,7 @@ pub trait NormalizationOps: Ops {
         let at = Location::caller();
         let normal = || {
             let axes = last_axes("layer_norm", Self::shape(self), normalized_shape)?;
-            scaled(standardized(self, &axes, eps)?, weight, bias)
+            Ok(self.standardize(axes, &Standardize { weight, bias, eps, centered: true })?.values)
         };
         normal().map_err(|e: Error| e.within("layer_norm", at))
     }
@@ -83,8 +141,8 @@ pub trait NormalizationOps: Ops {
         let normal = || {
             let axes = last_axes("rms_norm", Self::shape(self), normalized_shape)?;
             let smallest = if Self::dtype(self) == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
-            let squares = self.square()?.mean(keep(&axes))?.add(eps.unwrap_or(smallest))?;
-            scaled(self.mul(&squares.rsqrt()?)?, weight, None)
+            let eps = eps.unwrap_or(smallest);
+            Ok(self.standardize(axes, &Standardize { weight, bias: None, eps, centered: false })?.values)
         };
         normal().map_err(|e: Error| e.within("rms_norm", at))
     }
@@ -148,8 +206,9 @@ pub trait NormalizationOps: Ops {
             }
             let split = self.unflatten(axis as isize, &[groups, shape[axis] / groups])?;
             let axes: Vec<isize> = (1..=shape.rank()).filter(|&a| a != axis).map(|a| a as isize).collect();
-            let y = standardized(&split, &axes, options.eps)?.reshape(shape)?;
-            options.scaled(y, axis)
+            let y = split.standardize(axes, &Standardize { eps: options.eps, ..Standardize::default() })?;
+            let [weight, bias] = options.beside(&shape, axis)?;
+            scaled(y.values.reshape(shape)?, weight.as_ref(), bias.as_ref())
         };
         normal().map_err(|e: Error| e.within("group_norm", at))
     }
@@ -242,10 +301,49 @@ fn channel_axis(name: &str, shape: &Shape, axis: isize) -> Result<usize> {
     }
 }
 
-/// `(x - mean) / √(variance + ε)` over some axes.
-fn standardized<V: Ops>(x: &V, axes: &[isize], eps: f64) -> Result<V> {
-    let centered = x.sub(&x.mean(keep(axes))?)?;
-    centered.mul(&x.var(keep(axes), 0.0)?.add(eps)?.rsqrt()?)
+/// [`NormalizationOps::standardize`] by an operation that has its settings.
+fn standardized<V: Ops>(x: &V, op: Normalize, options: &Standardize<'_, V>) -> Result<Standardized<V>> {
+    let given = [options.weight, options.bias].into_iter().flatten();
+    let dtype = given.map(V::dtype).fold(V::dtype(x).to_float(), DType::promote);
+    let (x, shape) = (x.cast(dtype)?, *V::shape(x));
+    let to_shape = |w: Option<&V>, shape: Shape| w.map(|w| w.cast(dtype)?.expand(shape)).transpose();
+    // What weight and bias vary along: only the axes, only the others, or neither.
+    let fits = |w: Option<&V>, to: &Shape| w.is_none_or(|w| V::shape(w).broadcast(to).is_ok_and(|all| all == *to));
+    let shapes = [true, false].map(|axes| op.ones_along(&shape, axes));
+    let together = shapes.into_iter().find(|shape| fits(options.weight, shape) && fits(options.bias, shape));
+    let Some(of) = together.filter(|_| options.weight.is_some()) else {
+        let plain = Standardize { weight: None, bias: None, ..*options };
+        let (weight, bias) = (options.weight, options.bias);
+        if weight.is_none() && bias.is_none() {
+            return placed(&x, op, &[]);
+        }
+        let y = standardized(&x, op, &plain)?;
+        return Ok(Standardized { values: scaled(y.values, weight, bias)?, ..y });
+    };
+    let weights: Vec<V> = [to_shape(options.weight, of)?, to_shape(options.bias, of)?].into_iter().flatten().collect();
+    placed(&x, op, &weights)
+}
+
+/// The operation where the axes lie, or where they do not lie well for it with the axes last.
+fn placed<V: Ops>(x: &V, op: Normalize, weights: &[V]) -> Result<Standardized<V>> {
+    let shape = V::shape(x);
+    if op.runs(shape, weights.first().map(V::shape)) {
+        let operands: Vec<&V> = [x].into_iter().chain(weights).collect();
+        return match V::apply_op(op, &operands)?.into_array() {
+            Some([values, mean, variance]) => Ok(Standardized { values, mean, variance }),
+            None => unreachable!("an operation of three results"),
+        };
+    }
+    let (last, first): (Vec<isize>, Vec<isize>) = (0..shape.rank() as isize).partition(|&axis| op.axes[axis as usize]);
+    let order = [first.clone(), last].concat();
+    let mut back = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(to, &from)| back[from as usize] = to as isize);
+    let weights: Vec<V> = weights.iter().map(|w| w.permute(&order)).collect::<Result<_>>()?;
+    let mut moved = Normalize { axes: [false; MAX_RANK], ..op };
+    moved.axes[first.len()..shape.rank()].fill(true);
+    let Standardized { values, mean, variance } = placed(&x.permute(&order)?, moved, &weights)?;
+    let [values, mean, variance] = [values, mean, variance].map(|y| y.permute(&back));
+    Ok(Standardized { values: values?, mean: mean?, variance: variance? })
 }
 
 fn scaled<V: Ops>(x: V, weight: Option<&V>, bias: Option<&V>) -> Result<V> {
@@ -261,10 +359,10 @@ fn beside_channels<V: Ops>(x: &V, shape: &Shape, axis: usize) -> Result<V> {
 }
 
 impl<V: Ops> ChannelNorm<'_, V> {
-    fn scaled(&self, x: V, axis: usize) -> Result<V> {
-        let shape = *V::shape(&x);
-        let beside = |x: Option<&V>| x.map(|x| beside_channels(x, &shape, axis)).transpose();
-        scaled(x, beside(self.weight)?.as_ref(), beside(self.bias)?.as_ref())
+    /// Weight and bias beside tensors of `shape`.
+    fn beside(&self, shape: &Shape, axis: usize) -> Result<[Option<V>; 2]> {
+        let beside = |x: Option<&V>| x.map(|x| beside_channels(x, shape, axis)).transpose();
+        Ok([beside(self.weight)?, beside(self.bias)?])
     }
 }
 
@@ -279,6 +377,8 @@ fn by_channel<V: Ops>(
     let name = if whole { "batch_norm" } else { "instance_norm" };
     let shape = *V::shape(x);
     let axis = channel_axis(name, &shape, options.axis)?;
+    let [weight, bias] = options.beside(&shape, axis)?;
+    let (weight, bias) = (weight.as_ref(), bias.as_ref());
     if !training {
         let Some(running) = running else {
             let error = Error::argument(name, "without training there must be running statistics");
@@ -286,19 +386,20 @@ fn by_channel<V: Ops>(
         };
         let [mean, variance] = [&running.mean, &running.variance].map(|x| beside_channels(x, &shape, axis));
         let y = x.sub(&mean?)?.mul(&variance?.add(options.eps)?.rsqrt()?)?;
-        return Ok((options.scaled(y, axis)?, Some(running.clone())));
+        return Ok((scaled(y, weight, bias)?, Some(running.clone())));
     }
     let axes: Vec<isize> = (usize::from(!whole)..shape.rank()).filter(|&a| a != axis).map(|a| a as isize).collect();
-    let moved = |old: &V, batch: V| {
-        // Of samples each by itself the mean.
-        let batch = if whole || axis == 0 { batch } else { batch.mean(0)? };
-        old.mul(1.0 - options.momentum)?.add(&batch.mul(options.momentum)?)
+    let y = x.standardize(&axes, &Standardize { weight, bias, eps: options.eps, centered: true })?;
+    // Of samples each by itself the mean.
+    let samples = if whole || axis == 0 { 1 } else { shape[0] };
+    let moved = |old: &V, of: &V, factor: f64| {
+        let batch = of.detach().reshape([samples, shape[axis]])?.mean(0)?;
+        old.mul(1.0 - options.momentum)?.add(&batch.mul(options.momentum * factor)?)
     };
     let after = |running: &RunningStatistics<V>| -> Result<_> {
-        let x = x.detach();
-        let mean = moved(&running.mean, x.mean(&axes)?)?;
-        Ok(RunningStatistics { mean, variance: moved(&running.variance, x.var(&axes, 1.0)?)? })
+        let count: f64 = axes.iter().map(|&a| shape[a as usize] as f64).product();
+        let variance = moved(&running.variance, &y.variance, count / (count - 1.0))?;
+        Ok(RunningStatistics { mean: moved(&running.mean, &y.mean, 1.0)?, variance })
     };
-    let y = options.scaled(standardized(x, &axes, options.eps)?, axis)?;
-    Ok((y, running.map(after).transpose()?))
+    Ok((y.values, running.map(after).transpose()?))
 }
