@@ -179,23 +179,21 @@ impl<'a, C> Affine<'a, C> {
     }
 }
 
-/// The sum of what `f` makes of so many numbers, in fixed lanes.
+/// The sums of what `f` makes of the elements of two runs of the same length, in fixed lanes.
 #[inline(always)]
-fn sum<C: Real, const N: usize>(count: usize, mut f: impl FnMut(usize) -> [C; N]) -> [C; N] {
+fn totals<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
     let mut lanes = [[C::lit(0.0); LANES]; N];
-    let whole = count / LANES * LANES;
-    let mut at = 0;
-    while at < whole {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
-            let x = f(at + lane);
+            let x = f(a[lane], b[lane]);
             for i in 0..N {
                 lanes[i][lane] = lanes[i][lane] + x[i];
             }
         }
-        at += LANES;
     }
-    for lane in 0..count - whole {
-        let x = f(whole + lane);
+    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+        let x = f(a, b);
         for i in 0..N {
             lanes[i][lane] = lanes[i][lane] + x[i];
         }
@@ -221,12 +219,9 @@ fn sum<C: Real, const N: usize>(count: usize, mut f: impl FnMut(usize) -> [C; N]
 fn moments<C: Real>(row: &[C], centered: bool) -> [C; 2] {
     let mut mean = C::lit(0.0);
     if centered {
-        mean = sum(row.len(), |i| [row[i]])[0] / C::lit(row.len() as f64);
+        mean = totals(row, row, |x, _| [x])[0] / C::lit(row.len() as f64);
     }
-    let [squares] = sum(row.len(), |i| {
-        let apart = row[i] - mean;
-        [apart * apart]
-    });
+    let [squares] = totals(row, row, |x, _| [(x - mean) * (x - mean)]);
     [mean, squares]
 }
 
@@ -510,7 +505,7 @@ impl<T: Element, C: Real> simd::Kernel for RowsBack<'_, T, C> {
                 }
                 scale = factor * back.weight[first + row];
             }
-            let [plain, along] = sum(n, |i| [slope[i], slope[i] * from_mean[i]]);
+            let [plain, along] = totals(slope, from_mean, |slope, apart| [slope, slope * apart]);
             let of_row = [plain, along * factor];
             if !places {
                 sums[row] = of_row;
@@ -541,10 +536,7 @@ impl<T: Element, C: Real> simd::Kernel for Sums<'_, T, C> {
             for (row, (x, dy)) in x.chunks_exact(near).zip(dy.chunks_exact(near)).enumerate() {
                 let group = row % inner;
                 let mean = means[group];
-                let [plain, along] = sum(near, |i| {
-                    let dy = C::load(dy[i]);
-                    [dy, dy * (C::load(x[i]) - mean)]
-                });
+                let [plain, along] = totals(x, dy, |x, dy| [C::load(dy), C::load(dy) * (C::load(x) - mean)]);
                 sums[group] = [sums[group][0] + plain, sums[group][1] + along];
             }
         } else {
