@@ -292,6 +292,7 @@ fn wrong_operands_are_errors() {
         Box::new(ScatterAdd { axis }),
         Box::new(IndexSelect { axis }),
         Box::new(IndexAdd { axis }),
+        Box::new(SoftmaxGrad { of: Softmax { axis, log: true } }),
         Box::new(Normalize { axes, centered: true, eps: 0.0 }),
         Box::new(NormalizeGrad { of: Normalize { axes, centered: false, eps: 1.0 }, has_bias: true }),
         Box::new(CrossEntropy),

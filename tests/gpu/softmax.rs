@@ -2,7 +2,7 @@
 //! that are no class.
 
 use crate::beside::{FLOATS, check, errors, integers, numbers};
-use kiln_tensor::ops::{CastOps, CrossEntropy, CrossEntropyGrad, Softmax};
+use kiln_tensor::ops::{CastOps, CrossEntropy, CrossEntropyGrad, Softmax, SoftmaxGrad};
 use kiln_tensor::{DType, Tensor};
 
 #[test]
@@ -23,7 +23,9 @@ fn rows_of_all_lengths() {
             (&[], 0),
         ] {
             for log in [false, true] {
-                check(&Softmax { axis, log }, &[&numbers(dims, dtype, 1)], 16.0);
+                let (x, of) = (numbers(dims, dtype, 1), Softmax { axis, log });
+                check(&of, &[&x], 16.0);
+                check(&SoftmaxGrad { of }, &[&x, &numbers(dims, dtype, 2)], 256.0);
             }
         }
     }

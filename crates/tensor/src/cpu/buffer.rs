@@ -16,7 +16,8 @@ pub const ALIGNMENT: usize = 64;
 /// A vector of so many bytes is taken over as it lies; a smaller one is copied to where it is read fastest.
 pub const LARGE: usize = 1 << 20;
 
-/// The most memory that waits for reuse. Beyond it a released block goes back to the system.
+/// So much memory may wait for reuse in any case. More may as long as the process then has no more than it once had in use at a
+/// time; beyond that blocks go back to the system.
 const CACHE_BYTES: usize = 64 << 20;
 
 /// A block of memory that is always initialised (fresh blocks are zero, recycled ones hold old bytes).
@@ -34,8 +35,67 @@ unsafe impl Sync for Buffer {}
 
 #[derive(Default)]
 struct Cache {
-    blocks: HashMap<usize, Vec<SendPtr>, BuildHasherDefault<SizeHasher>>,
+    blocks: HashMap<usize, Waiting, BuildHasherDefault<SizeHasher>>,
+    /// That wait.
     bytes: usize,
+    /// In use, and the most that ever was.
+    live: usize,
+    peak: usize,
+    /// Counts what is asked for and given back.
+    clock: u64,
+}
+
+/// Blocks of one size, and when one was last asked for or given back.
+#[derive(Default)]
+struct Waiting {
+    blocks: Vec<SendPtr>,
+    touched: u64,
+}
+
+impl Cache {
+    fn of(&mut self, size: usize) -> &mut Waiting {
+        self.clock += 1;
+        let waiting = self.blocks.entry(size).or_default();
+        waiting.touched = self.clock;
+        waiting
+    }
+
+    /// A block of this size that waits. Where there is none, what waits makes room for a new one.
+    fn take(&mut self, size: usize) -> Option<NonNull<u8>> {
+        let found = self.of(size).blocks.pop();
+        self.live += size;
+        match found {
+            Some(SendPtr(start)) => {
+                self.bytes -= size;
+                Some(start)
+            }
+            None => {
+                self.peak = self.peak.max(self.live);
+                self.shrink();
+                None
+            }
+        }
+    }
+
+    /// A block that is not in use any more.
+    fn put(&mut self, size: usize, start: NonNull<u8>) {
+        self.live -= size;
+        self.bytes += size;
+        self.of(size).blocks.push(SendPtr(start));
+        self.shrink();
+    }
+
+    /// Gives back what has waited longest, until no more waits than may.
+    fn shrink(&mut self) {
+        while self.bytes > CACHE_BYTES && self.live + self.bytes > self.peak {
+            let waiting = self.blocks.iter_mut().filter(|(_, waiting)| !waiting.blocks.is_empty());
+            let Some((&size, waiting)) = waiting.min_by_key(|(_, waiting)| waiting.touched) else { return };
+            let Some(SendPtr(start)) = waiting.blocks.pop() else { return };
+            self.bytes -= size;
+            // SAFETY: cached blocks were allocated with this layout and are owned by the cache alone.
+            unsafe { dealloc(start.as_ptr(), system_layout(size)) }
+        }
+    }
 }
 
 /// Of a size of blocks, for which nobody chooses collisions: the default takes as long as a small operation's kernel.
@@ -76,15 +136,19 @@ impl Buffer {
     pub fn new(bytes: usize) -> Option<Buffer> {
         let block = bytes.max(1).checked_next_multiple_of(ALIGNMENT)?;
         let layout = Layout::from_size_align(block, ALIGNMENT).ok()?;
-        let mut cache = cache();
-        if let Some(SendPtr(start)) = cache.blocks.get_mut(&block).and_then(Vec::pop) {
-            cache.bytes -= block;
+        if let Some(start) = cache().take(block) {
             return Some(Buffer { start, block: layout, bytes });
         }
-        drop(cache);
         // SAFETY: the layout has a size of at least 64.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Buffer { start, block: layout, bytes })
+        match NonNull::new(unsafe { alloc_zeroed(layout) }) {
+            Some(start) => Some(Buffer { start, block: layout, bytes }),
+            None => {
+                let mut cache = cache();
+                cache.live -= block;
+                cache.peak = cache.peak.min(cache.live.max(CACHE_BYTES));
+                None
+            }
+        }
     }
 
     /// The memory of a vector, which is not copied: a data set need not be in memory twice. `None` where there is none.
@@ -109,24 +173,23 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let size = self.block.size();
-        let mut cache = cache();
-        if self.block.align() == ALIGNMENT && cache.bytes + size <= CACHE_BYTES {
-            cache.bytes += size;
-            cache.blocks.entry(size).or_default().push(SendPtr(self.start));
-        } else {
-            drop(cache);
-            // SAFETY: the block was allocated with this layout, as a vector's is by the global allocator, and nobody else
-            // owns it.
-            unsafe { dealloc(self.start.as_ptr(), self.block) }
+        if self.block.align() == ALIGNMENT {
+            return cache().put(size, self.start);
         }
+        // SAFETY: a vector's block was allocated with this layout by the global allocator, and nobody else owns it.
+        unsafe { dealloc(self.start.as_ptr(), self.block) }
     }
 }
 
 /// Gives the memory that waits for reuse back to the system.
 pub fn release_cached() {
-    let blocks = std::mem::take(&mut *cache()).blocks;
-    for (bytes, list) in blocks {
-        for SendPtr(start) in list {
+    let mut cache = cache();
+    let blocks = std::mem::take(&mut cache.blocks);
+    cache.bytes = 0;
+    cache.peak = cache.live;
+    drop(cache);
+    for (bytes, waiting) in blocks {
+        for SendPtr(start) in waiting.blocks {
             // SAFETY: cached blocks were allocated with this layout and are owned by the cache alone.
             unsafe { dealloc(start.as_ptr(), system_layout(bytes)) }
         }

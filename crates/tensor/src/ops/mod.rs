@@ -77,7 +77,7 @@ pub use resize::{Interpolate, InterpolateMode, Resize, ResizeOps};
 pub use sampling::{GridMode, GridPadding, GridSample, SamplingOps};
 pub use scan::*;
 pub use search::{SearchOps, SearchSorted};
-pub use softmax::{Softmax, SoftmaxOps};
+pub use softmax::{Softmax, SoftmaxGrad, SoftmaxOps};
 pub use sort::*;
 pub use value::{Apply, Operand, Value};
 pub use views::*;

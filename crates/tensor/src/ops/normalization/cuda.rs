@@ -5,6 +5,7 @@ use crate::ops::softmax::over_rows;
 use crate::{CudaCall, DType, Launch, LaunchArgument, Pointer, Spec};
 
 const SOURCE: &str = include_str!("normalization.cu");
+const ROWS: &str = concat!(include_str!("../softmax/total.cuh"), include_str!("normalization.cu"));
 const FILL: &str = "KERNEL fill(i64 count, f32 value, T* to) {
     for (i64 i = THREAD; i < count; i += THREADS) to[i] = kiln::store<T>(value);
 }";
@@ -42,7 +43,7 @@ impl Kernels {
     /// A launch over rows, each a group.
     fn rows(&self, entry: &'static str) -> Launch {
         let rows = [self.form.groups(), self.form.near, 1];
-        self.finished(over_rows(SOURCE, entry, self.dtype, rows)).arg(self.eps())
+        self.finished(over_rows(ROWS, entry, self.dtype, rows)).arg(self.eps())
     }
 
     /// A launch over groups of a form.

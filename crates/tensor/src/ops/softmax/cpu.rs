@@ -67,6 +67,123 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
     Ok(())
 }
 
+/// [`SoftmaxGrad`](super::SoftmaxGrad), computed in `C`.
+pub(super) fn gradient<T: Element, C: Real>(op: &Softmax, x: &[View<'_>], dx: &mut ViewMut<'_>) -> Result<()> {
+    let shape = *x[0].shape();
+    let n = shape.get(op.axis).copied().unwrap_or(1);
+    let inner: usize = shape.iter().skip(op.axis + 1).product();
+    let (y, dy) = (x[0].contiguous::<T>()?, x[1].contiguous::<T>()?);
+    let dx = parallel::Shared::new(dx.slice::<T>()?);
+    let outer = y.len().checked_div(n * inner).unwrap_or(0);
+    if inner == 1 {
+        parallel::for_chunks(outer, (CHUNK / n.max(1)).max(1), COST * n, |start, end| {
+            let [y, dy] = [&y, &dy].map(|of| &of[start * n..end * n]);
+            // SAFETY: rows are disjoint ranges of the result.
+            let dx = unsafe { dx.slice(start * n, end * n) };
+            simd::dispatch_for::<T, _>(RowsBack { y, dy, dx, n, log: op.log, to: PhantomData::<C> });
+        });
+        return Ok(());
+    }
+    let blocks = inner.div_ceil(ABREAST);
+    parallel::for_chunks(outer * blocks, 1, COST * n * ABREAST.min(inner), |start, end| {
+        for task in start..end {
+            let column = task % blocks * ABREAST;
+            let (first, width) = (task / blocks * n * inner + column, ABREAST.min(inner - column));
+            let back = ColumnsBack { y: &y, dy: &dy, dx, first, n, inner, width, log: op.log, to: PhantomData::<C> };
+            simd::dispatch_for::<T, _>(back);
+        }
+    });
+    Ok(())
+}
+
+/// What is added up for a gradient.
+#[inline(always)]
+fn part<C: Real>(y: C, dy: C, log: bool) -> C {
+    if log { dy } else { y * dy }
+}
+
+/// An element of the gradient.
+#[inline(always)]
+fn slope<C: Real>(y: C, dy: C, total: C, log: bool) -> C {
+    if log { dy - y.exp() * total } else { y * (dy - total) }
+}
+
+struct RowsBack<'a, T, C> {
+    y: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+    n: usize,
+    log: bool,
+    to: PhantomData<C>,
+}
+
+impl<T: Element, C: Real> simd::Kernel for RowsBack<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let RowsBack { y, dy, dx, n, log, .. } = self;
+        for ((y, dy), dx) in y.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
+            let mut lanes = [C::lit(0.0); LANES];
+            let ((y_runs, y_rest), (dy_runs, dy_rest)) = (y.as_chunks::<LANES>(), dy.as_chunks::<LANES>());
+            for (y, dy) in y_runs.iter().zip(dy_runs) {
+                for lane in 0..LANES {
+                    lanes[lane] = lanes[lane] + part(C::load(y[lane]), C::load(dy[lane]), log);
+                }
+            }
+            for (lane, (&y, &dy)) in y_rest.iter().zip(dy_rest).enumerate() {
+                lanes[lane] = lanes[lane] + part(C::load(y), C::load(dy), log);
+            }
+            let mut width = LANES.min(n.next_power_of_two());
+            while width > 1 {
+                width /= 2;
+                for lane in 0..width {
+                    lanes[lane] = lanes[lane] + lanes[lane + width];
+                }
+            }
+            for i in 0..n {
+                dx[i] = slope(C::load(y[i]), C::load(dy[i]), lanes[0], log).store();
+            }
+        }
+    }
+}
+
+/// Rows side by side, from the element `first` on.
+struct ColumnsBack<'a, T, C> {
+    y: &'a [T],
+    dy: &'a [T],
+    dx: parallel::Shared<T>,
+    first: usize,
+    n: usize,
+    inner: usize,
+    width: usize,
+    log: bool,
+    to: PhantomData<C>,
+}
+
+impl<T: Element, C: Real> simd::Kernel for ColumnsBack<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let ColumnsBack { y, dy, dx, first, n, inner, width, log, .. } = self;
+        let mut total = [C::lit(0.0); ABREAST];
+        let total = &mut total[..width];
+        for i in 0..n {
+            let [y, dy] = [y, dy].map(|of| &of[first + i * inner..][..width]);
+            for lane in 0..width {
+                total[lane] = total[lane] + part(C::load(y[lane]), C::load(dy[lane]), log);
+            }
+        }
+        for i in 0..n {
+            let [y, dy] = [y, dy].map(|of| &of[first + i * inner..][..width]);
+            // SAFETY: blocks are disjoint parts of the result.
+            let dx = unsafe { dx.slice(first + i * inner, first + i * inner + width) };
+            for lane in 0..width {
+                dx[lane] = slope(C::load(y[lane]), C::load(dy[lane]), total[lane], log).store();
+            }
+        }
+    }
+}
+
 /// Rows side by side, to the bits of [`softmax_row`].
 struct Columns<'a, T, C> {
     x: &'a [T],

@@ -4,6 +4,7 @@ use super::Softmax;
 use crate::{BLOCK, CudaCall, DType, Launch};
 
 const SOURCE: &str = concat!(include_str!("rows.cuh"), include_str!("softmax.cu"));
+const GRADIENT: &str = concat!(include_str!("total.cuh"), include_str!("gradient.cu"));
 
 /// The launch of a kernel that follows `rows.cuh`, over `rows` rows of `length` elements that lie `inner` apart; its first
 /// argument is set.
@@ -38,4 +39,16 @@ pub(super) fn softmax(op: &Softmax, call: &mut CudaCall<'_>) {
     let launch = over_rows(SOURCE, "softmax", dtype, [shape.count() / length, length, inner]);
     let (x, y) = (call.dense(0), call.output(0));
     call.launch(launch.define("LOG", if op.log { "1" } else { "0" }).arg(x).arg(y));
+}
+
+pub(super) fn gradient(op: &Softmax, call: &mut CudaCall<'_>) {
+    let (shape, dtype) = (*call.inputs()[0].shape(), call.inputs()[0].dtype());
+    if shape.count() == 0 {
+        return;
+    }
+    let length = shape.get(op.axis).copied().unwrap_or(1);
+    let inner = shape.iter().skip(op.axis + 1).product();
+    let launch = over_rows(GRADIENT, "gradient", dtype, [shape.count() / length, length, inner]);
+    let (y, dy, dx) = (call.dense(0), call.dense(1), call.output(0));
+    call.launch(launch.define("LOG", if op.log { "1" } else { "0" }).arg(y).arg(dy).arg(dx));
 }

@@ -8,7 +8,7 @@ pub(crate) use cpu::{Row, for_rows};
 pub(crate) use cuda::over_rows;
 
 use super::{Apply, CastOps, MathOps, Ops, Value};
-use crate::{CpuCall, CudaCall, DType, Error, Op, Result, Spec, Specs};
+use crate::{Arity, CpuCall, CudaCall, DType, Error, Op, Result, Spec, Specs, bf16, f16};
 use std::panic::Location;
 
 /// `exp(x) / Σ exp(x)` along one axis, or its logarithm, without overflow.
@@ -38,13 +38,54 @@ impl Op for Softmax {
         match x[0].dtype() {
             DType::F64 => cpu::softmax::<f64, f64>(self, &x[0], &mut y[0]),
             DType::F32 => cpu::softmax::<f32, f32>(self, &x[0], &mut y[0]),
-            DType::F16 => cpu::softmax::<crate::f16, f32>(self, &x[0], &mut y[0]),
-            _ => cpu::softmax::<crate::bf16, f32>(self, &x[0], &mut y[0]),
+            DType::F16 => cpu::softmax::<f16, f32>(self, &x[0], &mut y[0]),
+            _ => cpu::softmax::<bf16, f32>(self, &x[0], &mut y[0]),
         }
     }
 
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
         cuda::softmax(self, call);
+        Ok(())
+    }
+}
+
+/// The gradient of [`Softmax`] from its result and that one's gradient: `y · (dy - Σ y·dy)`, of the logarithm
+/// `dy - exp(y) · Σ dy`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftmaxGrad {
+    /// The operation.
+    pub of: Softmax,
+}
+
+impl Op for SoftmaxGrad {
+    fn name(&self) -> &str {
+        if self.of.log { "log_softmax_grad" } else { "softmax_grad" }
+    }
+
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, x: &[Spec]) -> Result<Specs> {
+        let y = self.of.infer(x).map_err(|error| error.renamed(self.of.name(), self.name()))?;
+        if x[1] != x[0] {
+            return Err(Error::shape(self.name(), format!("the gradient is {:?}, the result {:?}", x[1], x[0])));
+        }
+        Ok(y)
+    }
+
+    fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
+        let (x, dx) = call.parts();
+        match x[0].dtype() {
+            DType::F64 => cpu::gradient::<f64, f64>(&self.of, x, &mut dx[0]),
+            DType::F32 => cpu::gradient::<f32, f32>(&self.of, x, &mut dx[0]),
+            DType::F16 => cpu::gradient::<f16, f32>(&self.of, x, &mut dx[0]),
+            _ => cpu::gradient::<bf16, f32>(&self.of, x, &mut dx[0]),
+        }
+    }
+
+    fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
+        cuda::gradient(&self.of, call);
         Ok(())
     }
 }
