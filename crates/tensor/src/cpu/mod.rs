@@ -6,6 +6,7 @@ pub mod float;
 pub mod gemm;
 mod handover;
 pub mod load;
+pub mod pairs;
 pub mod parallel;
 pub mod scratch;
 pub mod simd;

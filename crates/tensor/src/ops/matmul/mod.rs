@@ -2,6 +2,8 @@
 
 use super::{Apply, Cast, CastOps, Value, ViewOps};
 use crate::cpu::gemm::{Strided, gemm};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::pairs;
 use crate::cpu::parallel;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::single::{as_single, in_single};
@@ -51,8 +53,10 @@ impl Op for MatMul {
             return Ok(());
         }
         match x[0].dtype() {
-            DType::F32 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f32>()?),
-            DType::F64 => multiply(&x[0], &x[1], y[0].shape().to_owned(), y[0].slice::<f64>()?),
+            DType::F32 => multiply(&x[0], &x[1], *y[0].shape(), y[0].slice::<f32>()?),
+            DType::F64 => multiply(&x[0], &x[1], *y[0].shape(), y[0].slice::<f64>()?),
+            #[cfg(target_arch = "x86_64")]
+            DType::BF16 if pairs::are_there() => multiply_pairs(&x[0], &x[1], *y[0].shape(), y[0].slice()?),
             DType::F16 | DType::BF16 => through_single(x, &mut y[0])?,
             _ => through_integers(x, &mut y[0])?,
         }
@@ -111,33 +115,76 @@ fn last_two(shape: &Shape) -> [usize; 2] {
 
 /// All products of a batch, in the floating-point type of the operands.
 fn multiply<T: crate::cpu::float::Float>(a: &View<'_>, b: &View<'_>, shape: Shape, y: &mut [T]) {
-    let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
-    let (a_batch, a_matrix) = split(&a.layout(), lead);
-    let (b_batch, b_matrix) = split(&b.layout(), lead);
     let [m, n] = last_two(&shape);
-    let k = a.shape()[a.shape().rank() - 1];
-    let offsets = |layout: &Layout| {
-        let mut all = Scratch::default();
-        for_each_row(layout, |offset, length, stride| all.extend((0..length as isize).map(|i| offset + i * stride)));
-        all
-    };
-    let (a_offsets, b_offsets) = (offsets(&a_batch), offsets(&b_batch));
-    let start = (Address(a.as_ptr().cast::<T>()), Address(b.as_ptr().cast::<T>()), parallel::Shared::new(y));
+    let (k, batch) = (last_two(a.shape())[1], Batch::new(a, b, &shape));
+    let y = parallel::Shared::new(y);
     let one = |i: usize, parallel: bool| {
-        let a = Strided { pointer: start.0.get().wrapping_offset(a_offsets[i]), row: a_matrix[0], column: a_matrix[1] };
-        let b = Strided { pointer: start.1.get().wrapping_offset(b_offsets[i]), row: b_matrix[0], column: b_matrix[1] };
-        let c = Strided { pointer: start.2.get().wrapping_add(i * m * n), row: n as isize, column: 1 };
+        let (a, b) = batch.operands(i);
+        let c = Strided { pointer: y.get().wrapping_add(i * m * n), row: n as isize, column: 1 };
         // SAFETY: the offsets and strides are those of the operands' layouts; each product writes its own part of `y`.
         unsafe { gemm([m, n, k], T::one(), a, b, T::zero(), c, parallel) }
     };
-    match a_offsets.len() {
+    match batch.count() {
         1 => one(0, true),
         count => parallel::for_chunks(count, 1, m * n * k / 8, |start, _| one(start, false)),
     }
 }
 
+/// [`multiply`] by the instructions for `bf16`.
+#[cfg(target_arch = "x86_64")]
+fn multiply_pairs(a: &View<'_>, b: &View<'_>, shape: Shape, y: &mut [crate::bf16]) {
+    let [m, n] = last_two(&shape);
+    let (k, batch) = (last_two(a.shape())[1], Batch::new(a, b, &shape));
+    let y = parallel::Shared::new(y);
+    // Few products are shared out by rows, many each to a thread.
+    let together = batch.count() < 8;
+    parallel::for_each(batch.count(), !together, |i| {
+        let (a, b) = batch.operands(i);
+        // SAFETY: as in `multiply`; the caller has asked for the instructions.
+        unsafe { pairs::multiply([m, n, k], a, b, y.slice(i * m * n, (i + 1) * m * n)) }
+    });
+}
+
+/// Where the matrices of two operands lie whose leading dimensions broadcast.
+struct Batch<T> {
+    start: [Address<T>; 2],
+    offsets: [Scratch<isize>; 2],
+    steps: [[isize; 2]; 2],
+}
+
+impl<T> Batch<T> {
+    fn new(a: &View<'_>, b: &View<'_>, shape: &Shape) -> Batch<T> {
+        let lead = Shape::from_slice(&shape[..shape.rank() - 2]);
+        let [(a_batch, a_steps), (b_batch, b_steps)] = [a, b].map(|x| split(&x.layout(), lead));
+        let offsets = |layout: &Layout| {
+            let mut all = Scratch::default();
+            for_each_row(layout, |offset, length, stride| {
+                all.extend((0..length as isize).map(|i| offset + i * stride));
+            });
+            all
+        };
+        Batch {
+            start: [a, b].map(|x| Address(x.as_ptr().cast())),
+            offsets: [offsets(&a_batch), offsets(&b_batch)],
+            steps: [a_steps, b_steps],
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.offsets[0].len()
+    }
+
+    /// The two matrices of product `i`.
+    fn operands(&self, i: usize) -> (Strided<*const T>, Strided<*const T>) {
+        let [a, b] = [0, 1].map(|which| {
+            let pointer = self.start[which].get().wrapping_offset(self.offsets[which][i]);
+            Strided { pointer, row: self.steps[which][0], column: self.steps[which][1] }
+        });
+        (a, b)
+    }
+}
+
 /// An operand's address, shared by threads that only read.
-#[derive(Clone, Copy)]
 struct Address<T>(*const T);
 // SAFETY: the operand is only read, and lives as long as the operation.
 unsafe impl<T: Sync> Sync for Address<T> {}
