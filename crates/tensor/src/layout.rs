@@ -3,7 +3,7 @@
 use crate::shape::{MAX_RANK, Shape};
 
 /// A strided window on a storage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// The dimensions.
     pub shape: Shape,

@@ -190,6 +190,24 @@ impl<'a> View<'a> {
         Ok(out.into())
     }
 
+    /// Copies the elements to `to`, in row-major order.
+    ///
+    /// # Errors
+    /// As [`View::contiguous`]; another number of elements.
+    pub fn copy_to<T: Element>(&self, to: &mut [T]) -> Result<()> {
+        if self.dtype != T::DTYPE {
+            return Err(other_type(self.dtype, T::DTYPE));
+        }
+        if to.len() != self.layout.shape.count() {
+            let text = format!("{} elements do not fit into room for {}", self.layout.shape.count(), to.len());
+            return Err(Error::argument(VIEW, text));
+        }
+        self.apart()?;
+        // SAFETY: the layout's elements, all inside the storage, and room for as many, which nobody else uses.
+        unsafe { dense::gather(size_of::<T>(), &self.layout(), self.start, to.as_mut_ptr().cast()) };
+        Ok(())
+    }
+
     /// The elements as indices, from any integer type.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub struct Uniform {
 }
 
 /// What a uniform value is to an operation.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     /// Elements like others.
     Elements,
@@ -47,6 +47,12 @@ impl Uniform {
         // SAFETY: `T` has at most eight bytes, all of them initialised: elements are primitive numbers and booleans.
         unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), bytes.as_mut_ptr(), size_of::<T>()) }
         Uniform { bytes, role }
+    }
+
+    /// All that it is.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self) -> ([u8; 8], Role) {
+        (self.bytes, self.role)
     }
 }
 

@@ -84,6 +84,7 @@ unsafe fn by_rows<U: Copy>(layout: &Layout, from: From<U>, to: Shared<U>, start:
             let (from, to) = (from.get().offset(cursor.offset), to.get().add(at));
             match stride {
                 1 => from.copy_to_nonoverlapping(to, run),
+                0 => std::slice::from_raw_parts_mut(to, run).fill(*from),
                 _ => (0..run).for_each(|i| *to.add(i) = *from.offset(i as isize * stride)),
             }
         }

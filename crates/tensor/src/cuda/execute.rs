@@ -3,7 +3,8 @@
 use super::compile::Function;
 use super::driver::check;
 use super::gpu::{Gpu, gpu};
-use super::launch::{Asked, CudaOperand, Launch, LaunchArgument, Place, Work};
+use super::known::Known;
+use super::launch::{CudaOperand, Launch, LaunchArgument, Place, Work};
 use super::memory::Buffer;
 use crate::op::{Outputs, Specs};
 use crate::run::{FEW, no_memory};
@@ -57,7 +58,9 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
     let gpu = gpu(number)?;
     let operands: SmallVec<[CudaOperand<'_>; FEW]> =
         x.iter().map(|x| CudaOperand::new(x.spec(), &x.layout, x.storage.uniform().copied())).collect();
-    let asked = Asked::of(op, &operands, out)?;
+    gpu.enter()?;
+    let known = gpu.known(op, &operands, out).map_err(|error| error.renamed("cuda", op.name()))?;
+    let Known { asked, ready } = &*known;
     let mut results: SmallVec<[Arc<Buffer>; 4]> = SmallVec::new();
     for spec in out.iter() {
         let bytes = spec.shape.count().saturating_mul(spec.dtype.size());
@@ -79,15 +82,14 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
             Place::Room(i) => rooms[i].address(),
         }
     };
-    gpu.enter()?;
     // Held until the launches are in the stream: whoever looks for reports waits for what came before.
-    let mut reports = asked.tell.map(|tell| (gpu.faults(), tell));
+    let mut reports = asked.tell.as_ref().map(|tell| (gpu.faults(), tell));
     let faults = match &mut reports {
         Some((faults, tell)) => faults.of(tell.clone(), gpu.stream)?,
         None => [0; 2],
     };
-    for work in &asked.work {
-        let outcome = gpu.ready(work).and_then(|ready| gpu.start(gpu.stream, work, ready, &address, &faults));
+    for (work, ready) in asked.work.iter().zip(ready) {
+        let outcome = gpu.start(gpu.stream, work, *ready, &address, &faults);
         outcome.map_err(|error| error.renamed("cuda", op.name()))?;
     }
     for (spec, buffer) in out.iter().zip(results) {

@@ -4,6 +4,7 @@
 use super::compile::{Compiler, Kernels};
 use super::driver::check;
 use super::faults::Faults;
+use super::known::Calls;
 use super::library::DRIVER;
 use super::memory::Pool;
 use super::product::Products;
@@ -24,6 +25,7 @@ pub(super) struct Gpu {
     pub(super) stream: sys::CUstream,
     pool: Mutex<Pool>,
     pub(super) kernels: Kernels,
+    pub(super) calls: Calls,
     faults: Mutex<Faults>,
     products: OnceLock<Option<Products>>,
 }
@@ -120,6 +122,7 @@ impl Gpu {
             stream,
             pool: Mutex::default(),
             kernels: Kernels::new(compiler),
+            calls: Calls::default(),
             faults: Mutex::new(Faults::new(stream)?),
             products: OnceLock::new(),
         })

@@ -307,6 +307,10 @@ pub(crate) fn allow_tf32(allow: bool) {
     TF32.store(allow, Ordering::Relaxed);
 }
 
+pub(super) fn tf32_is_allowed() -> bool {
+    TF32.load(Ordering::Relaxed)
+}
+
 impl Matrix {
     /// The matrices of a layout of rank two and up whose leading dimensions are `lead` or broadcast to it, if a library can take
     /// them as they lie.
@@ -505,7 +509,7 @@ impl<'a> CudaCall<'a> {
 
     /// Appends a product by NVIDIA's library, or by a kernel where that is not there.
     pub(crate) fn product(&mut self, dtype: DType, batches: usize, sizes: [usize; 3], x: [Matrix; 2], kernel: Launch) {
-        let ([a, b], tf32) = (x, TF32.load(Ordering::Relaxed));
+        let ([a, b], tf32) = (x, tf32_is_allowed());
         let product = Product { dtype, tf32, batches, sizes, a, b, y: self.output(0) };
         self.work.push(Work::Product(product, kernel));
     }

@@ -1,7 +1,14 @@
 //! Several tensors as one.
 
 use super::{Apply, CastOps, Value, ViewOps};
-use crate::{Arity, CpuCall, CudaCall, Error, Launch, Layout, Op, Result, Shape, Spec, Specs, with_element};
+use crate::cpu::parallel;
+use crate::{
+    Arity, CpuCall, CudaCall, Elements, Error, Launch, Layout, Op, Result, Shape, Spec, Specs, with_element,
+};
+use smallvec::SmallVec;
+
+/// Elements that a thread copies at a time.
+const CHUNK: usize = 1 << 13;
 
 /// The operands one after the other along an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,18 +54,24 @@ impl Op for Concat {
         let shape = *y[0].shape();
         let inner: usize = shape.iter().skip(self.axis + 1).product();
         let row = shape[self.axis] * inner;
-        let mut offset = 0;
         with_element!(y[0].dtype(), T => {
-            let y = y[0].slice::<T>()?;
+            let y = parallel::Shared::new(y[0].slice::<T>()?);
+            let mut parts: SmallVec<[(Elements<'_, T>, usize); 2]> = SmallVec::new();
             for x in x {
-                let width = x.shape()[self.axis] * inner;
-                let x = x.contiguous::<T>()?;
-                if width > 0 {
-                    let rows = y.chunks_mut(row).zip(x.chunks(width));
-                    rows.for_each(|(y, x)| y[offset..offset + width].copy_from_slice(x));
-                }
-                offset += width;
+                parts.push((x.contiguous::<T>()?, x.shape()[self.axis] * inner));
             }
+            let rows = shape.count().checked_div(row).unwrap_or(0);
+            parallel::for_chunks(rows, (CHUNK / row.max(1)).max(1), row, |start, end| {
+                // SAFETY: rows are disjoint parts of the result.
+                let mut y = unsafe { y.slice(start * row, end * row) };
+                for number in start..end {
+                    for (x, width) in &parts {
+                        let (part, rest) = y.split_at_mut(*width);
+                        part.copy_from_slice(&x[number * width..][..*width]);
+                        y = rest;
+                    }
+                }
+            });
         });
         Ok(())
     }

@@ -27,30 +27,73 @@ pub struct Forward<'k, T> {
     pub channels: usize,
 }
 
+/// Output pixels whose sums are kept in registers at a time: a vector of weights serves all.
+const PIXELS: usize = 4;
+
 impl<T: Float> VectorKernel<T> for Forward<'_, T> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector<Elem = T>>(self) {
         assert!(self.weights.len() >= self.taps.len() * self.channels);
-        for channel in (0..self.channels).step_by(V::LANES) {
-            let count = (self.channels - channel).min(V::LANES);
-            for row in self.rows {
+        let whole = self.channels / V::LANES * V::LANES;
+        for channel in (0..whole).step_by(V::LANES) {
+            for rows in self.rows.chunks(PIXELS) {
                 // SAFETY: the builder vouches for the addresses, the caller for the instruction set.
-                unsafe {
-                    // Taps in the padding alone leave no input: an origin need not be an address.
-                    let input = self.input.wrapping_offset(row.a).wrapping_add(channel);
-                    let mut sum = V::splat(T::zero());
-                    for (index, &tap) in self.taps.iter().enumerate() {
-                        let weights = self.weights.as_ptr().add(index * self.channels + channel);
-                        let x = V::load_first(input.wrapping_offset(tap), count);
-                        sum = x.mul_add(V::load_first(weights, count), sum);
-                    }
-                    sum.store_first(self.output.offset(row.c).add(channel), count);
+                unsafe { self.pixels::<V, true>(rows, channel, V::LANES) }
+            }
+        }
+        if whole < self.channels {
+            for rows in self.rows.chunks(PIXELS) {
+                // SAFETY: as above.
+                unsafe { self.pixels::<V, false>(rows, whole, self.channels - whole) }
+            }
+        }
+    }
+}
+
+impl<T: Float> Forward<'_, T> {
+    /// At most [`PIXELS`] pixels of `count` channels: all lanes, if `WHOLE`.
+    ///
+    /// # Safety
+    /// The addresses are valid, and the CPU has the instruction set of `V`.
+    #[inline(always)]
+    unsafe fn pixels<V: Vector<Elem = T>, const WHOLE: bool>(&self, rows: &[Row], channel: usize, count: usize) {
+        // SAFETY: the caller's promise. Missing pixels repeat the last one and are not written.
+        unsafe {
+            // Taps in the padding alone leave no input: an origin need not be an address.
+            let mut inputs = [self.input; PIXELS];
+            for i in 0..PIXELS {
+                inputs[i] = self.input.wrapping_offset(rows[i.min(rows.len() - 1)].a).wrapping_add(channel);
+            }
+            let mut sums = [V::splat(T::zero()); PIXELS];
+            let mut weights = self.weights.as_ptr().add(channel);
+            for &tap in self.taps {
+                let weight = load::<V, WHOLE>(weights, count);
+                for i in 0..PIXELS {
+                    let x = load::<V, WHOLE>(inputs[i].wrapping_offset(tap), count);
+                    sums[i] = x.mul_add(weight, sums[i]);
+                }
+                weights = weights.wrapping_add(self.channels);
+            }
+            for i in 0..PIXELS {
+                if let Some(row) = rows.get(i) {
+                    let output = self.output.offset(row.c).add(channel);
+                    if WHOLE { sums[i].store(output) } else { sums[i].store_first(output, count) }
                 }
             }
         }
     }
+}
+
+/// A vector, of which only the first `count` lanes are there unless it is `WHOLE`.
+///
+/// # Safety
+/// They are, and the CPU has the instruction set of `V`.
+#[inline(always)]
+unsafe fn load<V: Vector, const WHOLE: bool>(from: *const V::Elem, count: usize) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { if WHOLE { V::load(from) } else { V::load_first(from, count) } }
 }
 
 /// Taps whose sums are kept in registers at a time.

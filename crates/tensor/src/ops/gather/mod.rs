@@ -238,7 +238,7 @@ fn scatter(name: &str, axis: usize, x: &[View<'_>], y: &mut ViewMut<'_>, join: i
     let source = unsafe { x[2].with_layout(&corner) };
     with_element!(x[0].dtype(), T => {
         let y = y.slice::<T>()?;
-        y.copy_from_slice(&x[0].contiguous::<T>()?);
+        x[0].copy_to(y)?;
         let source = source.contiguous::<T>()?;
         let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, axis, &at).zip(0..).collect();
         join_rows(y, &source, &mut pairs, 1, join);
@@ -247,7 +247,7 @@ fn scatter(name: &str, axis: usize, x: &[View<'_>], y: &mut ViewMut<'_>, join: i
 }
 
 /// How what meets in one place is joined.
-trait Join: Copy {
+trait Join: Copy + Sync {
     fn real(self, a: f64, b: f64) -> f64;
     fn whole(self, a: i64, b: i64) -> i64;
 }
@@ -290,23 +290,32 @@ impl Join for Joining {
 fn join_rows<T: Element>(y: &mut [T], source: &[T], pairs: &mut [(usize, usize)], width: usize, join: impl Join) {
     // Stable, so that the order of additions is that of the indices.
     pairs.sort_by_key(|&(to, _)| to);
-    let (mut sums, mut whole) = (vec![0f64; width], vec![0i64; width]);
-    for group in pairs.chunk_by(|a, b| a.0 == b.0) {
-        let y = &mut y[group[0].0..][..width];
-        if T::DTYPE.is_float() {
-            sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_f64());
-            for &(_, from) in group {
-                sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.real(*sum, x.to_f64()));
+    let pairs = &*pairs;
+    // Where a row's pairs begin, by which threads share them.
+    let starts: Vec<usize> = (0..pairs.len()).filter(|&i| i == 0 || pairs[i - 1].0 != pairs[i].0).collect();
+    let y = parallel::Shared::new(y);
+    let together = pairs.len() / starts.len().max(1);
+    parallel::for_chunks(starts.len(), (CHUNK / (together * width).max(1)).max(1), 4 * together * width, |start, end| {
+        let (mut sums, mut whole) = (vec![0f64; width], vec![0i64; width]);
+        let last = starts.get(end).copied().unwrap_or(pairs.len());
+        for group in pairs[starts[start]..last].chunk_by(|a, b| a.0 == b.0) {
+            // SAFETY: the rows of `y` that pairs name are apart, and each is that of one group.
+            let y = unsafe { y.slice(group[0].0, group[0].0 + width) };
+            if T::DTYPE.is_float() {
+                sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_f64());
+                for &(_, from) in group {
+                    sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.real(*sum, x.to_f64()));
+                }
+                y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
+            } else {
+                whole.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_i64());
+                for &(_, from) in group {
+                    whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.whole(*sum, x.to_i64()));
+                }
+                y.iter_mut().zip(&whole).for_each(|(y, &sum)| *y = T::from_i64(sum));
             }
-            y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
-        } else {
-            whole.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_i64());
-            for &(_, from) in group {
-                whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.whole(*sum, x.to_i64()));
-            }
-            y.iter_mut().zip(&whole).for_each(|(y, &sum)| *y = T::from_i64(sum));
         }
-    }
+    });
 }
 
 /// Elements before and after an axis.
@@ -410,7 +419,7 @@ impl Op for IndexAdd {
         let (outer, inner) = around(x[0].shape(), self.axis);
         with_element!(x[0].dtype(), T => {
             let y = y[0].slice::<T>()?;
-            y.copy_from_slice(&x[0].contiguous::<T>()?);
+            x[0].copy_to(y)?;
             let source = x[2].contiguous::<T>()?;
             if !source.is_empty() {
                 let pieces = (0..outer).flat_map(|o| at.iter().map(move |i| (o * length + i) * inner));
