@@ -113,16 +113,15 @@ macro_rules! scalar_trait {
             #[must_use]
             #[inline(always)]
             fn max(self, other: Self) -> Self {
-                // One instruction for the inner choice, and the test for NaN does not wait for `other`, the best so far.
-                let larger = Self::select(other.clone().lt(self.clone()), self.clone(), other);
-                Self::select(self.clone().is_nan(), self, larger)
+                let mine = other.clone().lt(self.clone()).or(self.clone().is_nan());
+                Self::select(mine, self, other)
             }
             /// The smaller; NaN wins.
             #[must_use]
             #[inline(always)]
             fn min(self, other: Self) -> Self {
-                let smaller = Self::select(self.clone().lt(other.clone()), self.clone(), other);
-                Self::select(self.clone().is_nan(), self, smaller)
+                let mine = self.clone().lt(other.clone()).or(self.clone().is_nan());
+                Self::select(mine, self, other)
             }
             /// `1 / (1 + exp(-x))`.
             #[must_use]

@@ -2,9 +2,7 @@
 
 use super::{Apply, CastOps, Value, ViewOps};
 use crate::cpu::parallel;
-use crate::{
-    Arity, CpuCall, CudaCall, Elements, Error, Launch, Layout, Op, Result, Shape, Spec, Specs, with_element,
-};
+use crate::{Arity, CpuCall, CudaCall, Elements, Error, Launch, Layout, Op, Result, Shape, Spec, Specs, with_element};
 use smallvec::SmallVec;
 
 /// Elements that a thread copies at a time.

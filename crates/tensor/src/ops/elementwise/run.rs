@@ -12,6 +12,7 @@ use crate::{DType, Element, Layout, Shape, ViewMut, with_element};
 use smallvec::SmallVec;
 use std::any::TypeId;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Elements gathered or converted at a time: seven operands of doubles still fit into 32 KiB.
@@ -138,6 +139,9 @@ fn walk<C: Real>(block: Block<C>, Operands { indexed, x, numbers }: Operands<'_>
         return;
     }
     let (x, numbers) = x.split_at(x.len() - numbers);
+    if !indexed && walk_few(block, x, numbers, y, shape) {
+        return;
+    }
     let numbers: SmallVec<[C; 16]> = numbers.iter().map(number).collect();
     // What lies in columns is brought into rows as a whole: block by block, each of its lines would be read again and again.
     let turned: SmallVec<[Option<Turned>; 8]> = x.iter().map(Turned::new).collect();
@@ -164,6 +168,55 @@ fn walk<C: Real>(block: Block<C>, Operands { indexed, x, numbers }: Operands<'_>
     parallel::for_ranges(shape.count(), LANES, COST, |range| {
         run_range(block, &sources, &walks, &numbers, &targets, longest, range)
     });
+}
+
+/// Runs over few elements, all of the type that is computed in and one after the other, and single elements beside them: what
+/// [`walk`] prepares takes longer than they do. Tells whether they are that.
+fn walk_few<C: Real>(
+    block: Block<C>,
+    x: &[View<'_>],
+    numbers: &[View<'_>],
+    y: &mut [ViewMut<'_>],
+    shape: Shape,
+) -> bool {
+    /// Operands, and results.
+    const FEW: usize = 4;
+    /// Elements whose work is done before another thread is there.
+    const FEW_ELEMENTS: usize = 1 << 13;
+    let count = shape.count();
+    if count > FEW_ELEMENTS || x.len() + numbers.len() > FEW || y.len() > FEW {
+        return false;
+    }
+    let (mut from, mut to) = ([std::ptr::null(); FEW], [std::ptr::null_mut(); FEW]);
+    let mut values = [C::default(); FEW];
+    let mut runs = [const { MaybeUninit::<[C; LANES]>::uninit() }; FEW];
+    for (i, x) in x.iter().enumerate() {
+        from[i] = match Source::<C>::new(x, shape) {
+            Source::Direct(start) => start,
+            Source::Gathered if count <= LANES && x.shape().count() == 1 => runs[i].write([number(x); LANES]).as_ptr(),
+            Source::Gathered => return false,
+        };
+    }
+    for (to, y) in to.iter_mut().zip(&mut *y) {
+        let target = Target::<C>::new(y);
+        if !target.direct {
+            return false;
+        }
+        *to = target.start.get().cast();
+    }
+    for (i, single) in numbers.iter().enumerate() {
+        values[i] = number(single);
+        from[x.len() + i] = &raw const values[i];
+    }
+    let (from, to, whole) = (&from[..x.len() + numbers.len()], &to[..y.len()], count / LANES * LANES);
+    if whole > 0 {
+        // SAFETY: operands and results have these elements.
+        unsafe { block.call(from, to, whole) };
+    }
+    if whole < count {
+        run_rest(block, from, numbers.len(), to, whole..count);
+    }
+    true
 }
 
 fn run_range<C: Real>(
@@ -247,23 +300,26 @@ fn run_range<C: Real>(
 
 /// Computes the elements of a block that do not fill a last run of [`LANES`], on copies that do.
 fn run_rest<C: Real>(block: Block<C>, x: &[*const C], numbers: usize, y: &[*mut C], rest: Range<usize>) {
-    let (x, numbers) = x.split_at(x.len() - numbers);
-    let mut operands: SmallVec<[[C; LANES]; 8]> = SmallVec::new();
-    for x in x {
-        let mut run = [C::default(); LANES];
-        // SAFETY: `run_range` passes operands that have these elements, fewer than LANES.
-        unsafe { x.add(rest.start).copy_to_nonoverlapping(run.as_mut_ptr(), rest.len()) };
-        operands.push(run);
+    let (operands, results) = (x.len() - numbers, y.len());
+    let mut runs: SmallVec<[MaybeUninit<[C; LANES]>; 4]> = SmallVec::new();
+    runs.resize_with(operands + results, MaybeUninit::uninit);
+    let (mut from, mut to): (SmallVec<[*const C; 16]>, SmallVec<[*mut C; 4]>) = Default::default();
+    for (i, run) in runs.iter_mut().enumerate() {
+        let run = run.write([C::default(); LANES]);
+        if i < operands {
+            // SAFETY: the caller passes operands that have these elements, fewer than LANES.
+            unsafe { x[i].add(rest.start).copy_to_nonoverlapping(run.as_mut_ptr(), rest.len()) };
+            from.push(run.as_ptr());
+        } else {
+            to.push(run.as_mut_ptr());
+        }
     }
-    let mut results: SmallVec<[[C; LANES]; 4]> = SmallVec::from_elem([C::default(); LANES], y.len());
-    let from: SmallVec<[*const C; 16]> =
-        operands.iter().map(|run| run.as_ptr()).chain(numbers.iter().copied()).collect();
-    let to: SmallVec<[*mut C; 4]> = results.iter_mut().map(|run| run.as_mut_ptr()).collect();
+    from.extend(x[operands..].iter().copied());
     // SAFETY: these runs are of that length.
     unsafe { block.call(&from, &to, LANES) };
-    for (y, run) in y.iter().zip(&results) {
-        // SAFETY: `run_range` passes results that have these elements.
-        unsafe { y.add(rest.start).copy_from_nonoverlapping(run.as_ptr(), rest.len()) };
+    for (y, run) in y.iter().zip(&to) {
+        // SAFETY: the caller passes results that have these elements.
+        unsafe { y.add(rest.start).copy_from_nonoverlapping(*run, rest.len()) };
     }
 }
 

@@ -295,27 +295,32 @@ fn join_rows<T: Element>(y: &mut [T], source: &[T], pairs: &mut [(usize, usize)]
     let starts: Vec<usize> = (0..pairs.len()).filter(|&i| i == 0 || pairs[i - 1].0 != pairs[i].0).collect();
     let y = parallel::Shared::new(y);
     let together = pairs.len() / starts.len().max(1);
-    parallel::for_chunks(starts.len(), (CHUNK / (together * width).max(1)).max(1), 4 * together * width, |start, end| {
-        let (mut sums, mut whole) = (vec![0f64; width], vec![0i64; width]);
-        let last = starts.get(end).copied().unwrap_or(pairs.len());
-        for group in pairs[starts[start]..last].chunk_by(|a, b| a.0 == b.0) {
-            // SAFETY: the rows of `y` that pairs name are apart, and each is that of one group.
-            let y = unsafe { y.slice(group[0].0, group[0].0 + width) };
-            if T::DTYPE.is_float() {
-                sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_f64());
-                for &(_, from) in group {
-                    sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.real(*sum, x.to_f64()));
+    parallel::for_chunks(
+        starts.len(),
+        (CHUNK / (together * width).max(1)).max(1),
+        4 * together * width,
+        |start, end| {
+            let (mut sums, mut whole) = (vec![0f64; width], vec![0i64; width]);
+            let last = starts.get(end).copied().unwrap_or(pairs.len());
+            for group in pairs[starts[start]..last].chunk_by(|a, b| a.0 == b.0) {
+                // SAFETY: the rows of `y` that pairs name are apart, and each is that of one group.
+                let y = unsafe { y.slice(group[0].0, group[0].0 + width) };
+                if T::DTYPE.is_float() {
+                    sums.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_f64());
+                    for &(_, from) in group {
+                        sums.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.real(*sum, x.to_f64()));
+                    }
+                    y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
+                } else {
+                    whole.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_i64());
+                    for &(_, from) in group {
+                        whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.whole(*sum, x.to_i64()));
+                    }
+                    y.iter_mut().zip(&whole).for_each(|(y, &sum)| *y = T::from_i64(sum));
                 }
-                y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
-            } else {
-                whole.iter_mut().zip(&*y).for_each(|(sum, y)| *sum = y.to_i64());
-                for &(_, from) in group {
-                    whole.iter_mut().zip(&source[from..]).for_each(|(sum, x)| *sum = join.whole(*sum, x.to_i64()));
-                }
-                y.iter_mut().zip(&whole).for_each(|(y, &sum)| *y = T::from_i64(sum));
             }
-        }
-    });
+        },
+    );
 }
 
 /// Elements before and after an axis.
