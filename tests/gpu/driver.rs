@@ -123,6 +123,42 @@ fn train() {
     crate::training::train_dense();
 }
 
+/// Copies many tensors to the device, some larger than those before, and reads them there.
+fn exchange_many() {
+    let numbers = |i: usize| (0..20_000 + 3_000 * (i % 7)).map(|j| (i * 31 + j) as f32).collect::<Vec<f32>>();
+    let there: Vec<Tensor> = (0..40)
+        .map(|i| Tensor::from_vec(numbers(i), [numbers(i).len()]).unwrap().to_device(device()).unwrap())
+        .map(|x| x.add(1.0).unwrap())
+        .collect();
+    for (i, x) in there.iter().enumerate() {
+        let want: Vec<f32> = numbers(i).iter().map(|x| x + 1.0).collect();
+        assert_eq!(x.to_vec::<f32>().unwrap(), want, "{i}");
+    }
+}
+
+#[test]
+#[ignore = "what `batches_go_through_few_pinned_blocks` runs"]
+fn copy_late() {
+    exchange_many();
+}
+
+#[test]
+fn batches_go_through_few_pinned_blocks() {
+    let _device = alone();
+    let Some(fake) = Fake::open() else { return };
+    device().release_cached().unwrap();
+    let before = fake.calls("cuMemHostAlloc");
+    exchange_many();
+    let blocks = fake.calls("cuMemHostAlloc") - before;
+    assert!((1..=4).contains(&blocks), "{blocks}");
+    device().release_cached().unwrap();
+    // Without such memory the driver copies from where the elements lie.
+    fake.fail("cuMemHostAlloc", 2);
+    exchange_many();
+    // Copies that are late must find what was to be copied.
+    elsewhere("driver::copy_late", &[("KILN_FAKE_LAZY", "1"), ("KILN_FAKE_GUARD", "1")]);
+}
+
 #[test]
 fn memory_is_used_again_and_counted() {
     let _device = alone();

@@ -134,12 +134,18 @@ fn normalization<V: Ops>(call: &mut Call<'_>, [x, _, _]: &[V; 3]) -> Named<V> {
             None => vec![y],
         })
     };
-    match call.choose.below(6) {
+    match call.choose.below(7) {
         0 => ("layer_norm", one(x.layer_norm(behind, inner, shift, eps))),
         1 => ("rms_norm", one(x.rms_norm(behind, inner, call.choose.flag().then_some(eps)))),
         2 => ("batch_norm", list(x.batch_norm(running, training, &options))),
         3 => ("instance_norm", list(x.instance_norm(running, training, &options))),
         4 => ("group_norm", one(x.group_norm(call.choose.size(channels.min(8)), &options))),
+        5 => {
+            let (axes, centered) = (call.axes(dims.len()), call.choose.flag());
+            let (weight, bias) = if call.choose.flag() { (inner, shift) } else { (w, b) };
+            let y = x.standardize(axes, &Standardize { weight, bias, eps, centered });
+            ("standardize", y.map(|y| vec![y.values, y.mean, y.variance]))
+        }
         _ => {
             let (alpha, beta, k) = (call.choose.number(), call.choose.number(), call.choose.number());
             ("local_response_norm", one(x.local_response_norm(call.choose.size(6), axis, alpha, beta, k)))

@@ -8,6 +8,7 @@ use super::known::Calls;
 use super::library::DRIVER;
 use super::memory::Pool;
 use super::product::Products;
+use super::staging::Staging;
 use crate::{Device, Error, ErrorKind, Result};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +25,7 @@ pub(super) struct Gpu {
     pub(super) context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
     pool: Mutex<Pool>,
+    staging: Mutex<Staging>,
     pub(super) kernels: Kernels,
     pub(super) calls: Calls,
     faults: Mutex<Faults>,
@@ -121,6 +123,7 @@ impl Gpu {
             context,
             stream,
             pool: Mutex::default(),
+            staging: Mutex::default(),
             kernels: Kernels::new(compiler),
             calls: Calls::default(),
             faults: Mutex::new(Faults::new(stream)?),
@@ -155,6 +158,10 @@ impl Gpu {
 
     pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn staging(&self) -> MutexGuard<'_, Staging> {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {

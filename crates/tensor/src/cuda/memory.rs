@@ -71,6 +71,9 @@ impl Buffer {
             return Ok(());
         }
         self.gpu.enter()?;
+        if self.gpu.staging().write(bytes, self.start, self.gpu.stream)? {
+            return Ok(());
+        }
         // SAFETY: the block is at least as large. The source is pageable memory, of which the driver has a copy when the
         // call returns.
         let result =
@@ -176,6 +179,7 @@ impl Pool {
     /// Gives the blocks that wait back to the driver.
     pub(super) fn release(&mut self, gpu: &Gpu) -> Result<()> {
         gpu.wait()?;
+        gpu.staging().release();
         for (_, blocks) in std::mem::take(&mut self.free) {
             for start in blocks {
                 // SAFETY: a block that waits is nobody's, and what used it is done.

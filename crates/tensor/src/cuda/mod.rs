@@ -26,6 +26,8 @@ mod memory;
 mod product;
 #[cfg(feature = "cuda")]
 mod recorded;
+#[cfg(feature = "cuda")]
+mod staging;
 
 #[cfg(not(feature = "cuda"))]
 pub(crate) use absent::*;
