@@ -269,6 +269,10 @@ fn mistakes_are_errors() {
     told(x.rms_norm(&[], None, None), "rms_norm: [] are not the last dimensions");
     told(x.batch_norm(None, false, &plain).map(|(y, _)| y), "batch_norm: without training there must be running");
     told(x.batch_norm(None, true, &ChannelNorm { axis: 3, ..plain }).map(|(y, _)| y), "batch_norm: axis 3");
+    let weight = numbers(&[2, 2, 3, 4], 2);
+    let larger = x.standardize(1, &Standardize { weight: Some(&weight), ..Standardize::default() });
+    told(larger.map(|y| y.values), "standardize: weights and biases of [2, 2, 3, 4] do not broadcast to [2, 3, 4]");
+    told(x.standardize(3, &Standardize::default()).map(|y| y.values), "standardize: axis 3");
     told(x.group_norm(3, &plain), "group_norm: 4 channels cannot be parted into 3 groups");
     told(x.group_norm(0, &plain), "group_norm: 4 channels cannot be parted into 0 groups");
     told(x.local_response_norm(0, 1, 1.0, 1.0, 1.0), "local_response_norm: a size of 0");

@@ -9,6 +9,6 @@ pub use super::{
     PadMode, Padding, PaddingOps, ParametricActivationOps, Pool1dOptions, Pool2dOptions, Pool3dOptions, PoolOps,
     PowOps, ProductOps, RearrangeOps, RecurrentOps, RecurrentStack, RecurrentStackOps, ReduceOps, Resize, ResizeOps,
     RunningStatistics, SamplingOps, ScanOps, ScatterReduce, SearchOps, SelectOps, SoftmaxOps, SortOps, SpecialOps,
-    StatisticsOps, Stride, Triangle, Value, ViewOps, concat, dstack, einsum, hstack, keep, meshgrid, multi_dot,
-    one_hot, s, stack, vstack,
+    Standardize, Standardized, StatisticsOps, Stride, Triangle, Value, ViewOps, concat, dstack, einsum, hstack, keep,
+    meshgrid, multi_dot, one_hot, s, stack, vstack,
 };

@@ -303,25 +303,24 @@ fn channel_axis(name: &str, shape: &Shape, axis: isize) -> Result<usize> {
 
 /// [`NormalizationOps::standardize`] by an operation that has its settings.
 fn standardized<V: Ops>(x: &V, op: Normalize, options: &Standardize<'_, V>) -> Result<Standardized<V>> {
-    let given = [options.weight, options.bias].into_iter().flatten();
-    let dtype = given.map(V::dtype).fold(V::dtype(x).to_float(), DType::promote);
-    let (x, shape) = (x.cast(dtype)?, *V::shape(x));
-    let to_shape = |w: Option<&V>, shape: Shape| w.map(|w| w.cast(dtype)?.expand(shape)).transpose();
-    // What weight and bias vary along: only the axes, only the others, or neither.
-    let fits = |w: Option<&V>, to: &Shape| w.is_none_or(|w| V::shape(w).broadcast(to).is_ok_and(|all| all == *to));
-    let shapes = [true, false].map(|axes| op.ones_along(&shape, axes));
-    let together = shapes.into_iter().find(|shape| fits(options.weight, shape) && fits(options.bias, shape));
-    let Some(of) = together.filter(|_| options.weight.is_some()) else {
-        let plain = Standardize { weight: None, bias: None, ..*options };
-        let (weight, bias) = (options.weight, options.bias);
-        if weight.is_none() && bias.is_none() {
-            return placed(&x, op, &[]);
-        }
-        let y = standardized(&x, op, &plain)?;
-        return Ok(Standardized { values: scaled(y.values, weight, bias)?, ..y });
-    };
-    let weights: Vec<V> = [to_shape(options.weight, of)?, to_shape(options.bias, of)?].into_iter().flatten().collect();
-    placed(&x, op, &weights)
+    let (weight, bias, shape) = (options.weight, options.bias, *V::shape(x));
+    let given = || [weight, bias].into_iter().flatten();
+    let fits = |to: &Shape| given().all(|w| V::shape(w).broadcast(to).is_ok_and(|all| all == *to));
+    if !fits(&shape) {
+        let shapes: Vec<String> = given().map(|w| V::shape(w).to_string()).collect();
+        let text = format!("weights and biases of {} do not broadcast to {shape}", shapes.join(" and "));
+        return Err(Error::shape("standardize", text));
+    }
+    let dtype = given().map(V::dtype).fold(V::dtype(x).to_float(), DType::promote);
+    let x = x.cast(dtype)?;
+    // They are part of the operation where both vary along the other axes only, or along these only.
+    let together = [true, false].map(|axes| op.ones_along(&shape, axes)).into_iter().find(fits);
+    if let Some(of) = together.filter(|_| weight.is_some()) {
+        let weights: Vec<V> = given().map(|w| w.cast(dtype)?.expand(of)).collect::<Result<_>>()?;
+        return placed(&x, op, &weights);
+    }
+    let y = placed(&x, op, &[])?;
+    Ok(Standardized { values: scaled(y.values, weight, bias)?, ..y })
 }
 
 /// The operation where the axes lie, or where they do not lie well for it with the axes last.
