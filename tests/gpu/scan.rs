@@ -2,7 +2,7 @@
 
 use crate::beside::{FLOATS, TYPES, check, numbers};
 use kiln_tensor::ops::{ArgReduce, Concat, CumArg, CumSum, Embed, ProductOfOthers, Stride};
-use kiln_tensor::{Shape, Tensor};
+use kiln_tensor::{DType, Shape, Tensor};
 
 const SHAPES: [(&[usize], usize); 10] = [
     (&[1], 0),
@@ -40,6 +40,25 @@ fn positions_of_extremes() {
                     check(&ArgReduce { largest, axis, keep_dims: false }, &[&numbers(dims, dtype, 1)], 0.0);
                     check(&ArgReduce { largest, axis: None, keep_dims: true }, &[&numbers(dims, dtype, 1)], 0.0);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_rows_are_cut_into_parts() {
+    for (dims, axis) in [(&[2, 20_011][..], 1), (&[20_011, 3], 0), (&[8_192], 0)] {
+        // Of the largest there are many, of which the first counts; then one beyond them, and a NaN behind it.
+        let plain = numbers(dims, DType::F32, 1);
+        let mut values = plain.to_vec::<f32>().unwrap();
+        let count = values.len();
+        values[count - 7] = 9.0;
+        let one = Tensor::from_slice(&values, dims).unwrap();
+        values[count - 5] = f32::NAN;
+        for x in [plain, one, Tensor::from_slice(&values, dims).unwrap()] {
+            for largest in [false, true] {
+                check(&ArgReduce { largest, axis: Some(axis), keep_dims: false }, &[&x], 0.0);
+                check(&ArgReduce { largest, axis: None, keep_dims: true }, &[&x], 0.0);
             }
         }
     }

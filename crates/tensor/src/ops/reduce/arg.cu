@@ -1,8 +1,6 @@
 // Positions of the largest or smallest elements of rows, by LANES threads for each row: a part of a warp, a warp, or a block.
 
-struct Rows {
-    i64 count, length, inner;
-};
+using kiln::Rows;
 
 struct Best {
     C value;
@@ -19,15 +17,18 @@ INLINE bool is_better(Best a, Best b) {
     return a.at < b.at;
 }
 
-KERNEL __launch_bounds__(256) arg_reduce(Rows rows, const T* x, i64* y) {
+// Of each of the equal parts that a row is cut into the best position.
+KERNEL __launch_bounds__(256) arg_reduce(Rows rows, i64 parts, const T* x, i64* y) {
     const int per_block = LANES > 32 ? 1 : 256 / LANES, lane = threadIdx.x % LANES;
-    for (i64 block = blockIdx.x; block * per_block < rows.count; block += gridDim.x) {
-        i64 row = block * per_block + threadIdx.x / LANES, column;
-        bool is_row = row < rows.count;
-        i64 outer = kiln::divide(is_row ? row : 0, rows.inner, &column);
-        const T* from = x + outer * rows.length * rows.inner + column;
+    const i64 size = (rows.length + parts - 1) / parts;
+    for (i64 block = blockIdx.x; block * per_block < rows.count * parts; block += gridDim.x) {
+        i64 piece = block * per_block + threadIdx.x / LANES;
+        bool is_piece = piece < rows.count * parts;
+        i64 row = is_piece ? piece / parts : 0, start = is_piece ? piece % parts * size : 0;
+        i64 end = !is_piece ? 0 : start + size < rows.length ? start + size : rows.length;
+        const T* from = x + rows.first(row);
         Best best = {(C)0, -1};
-        for (i64 i = lane; is_row && i < rows.length; i += LANES) {
+        for (i64 i = start + lane; i < end; i += LANES) {
             Best next = {kiln::load<C>(from[i * rows.inner]), i};
             if (is_better(next, best)) best = next;
         }
@@ -47,6 +48,20 @@ KERNEL __launch_bounds__(256) arg_reduce(Rows rows, const T* x, i64* y) {
                 if (is_better(warps[warp], best)) best = warps[warp];
         __syncthreads();
 #endif
-        if (is_row && lane == 0) y[row] = best.at;
+        if (is_piece && lane == 0) y[piece] = best.at;
+    }
+}
+
+// Of each row the best of its parts, of which the last ones may have had no element.
+KERNEL arg_join(Rows rows, i64 parts, const T* x, const i64* found, i64* y) {
+    for (i64 row = THREAD; row < rows.count; row += THREADS) {
+        const T* from = x + rows.first(row);
+        Best best = {(C)0, -1};
+        for (i64 part = 0; part < parts; part++) {
+            i64 at = found[row * parts + part];
+            Best next = {at < 0 ? (C)0 : kiln::load<C>(from[at * rows.inner]), at};
+            if (is_better(next, best)) best = next;
+        }
+        y[row] = best.at;
     }
 }

@@ -31,6 +31,10 @@ impl ArgReduce {
     }
 }
 
+/// On a GPU: so many blocks at least, if each has as many elements as make a long row.
+const BLOCKS: usize = 512;
+const LONG: usize = 1 << 12;
+
 impl Op for ArgReduce {
     fn name(&self) -> &str {
         if self.largest { "argmax" } else { "argmin" }
@@ -74,14 +78,24 @@ impl Op for ArgReduce {
             0..=1024 => length.next_power_of_two().clamp(1, 32),
             _ => BLOCK as usize,
         };
-        let launch = Launch::new(include_str!("arg.cu"), "arg_reduce")
-            .define_type("T", dtype)
-            .define_type("C", compute)
-            .define("LARGEST", if self.largest { "1" } else { "0" })
-            .define("LANES", lanes.to_string())
-            .blocks(rows.saturating_mul(lanes).div_ceil(BLOCK as usize));
+        // Few long rows are cut into parts, or most of the device would wait.
+        let parts = (BLOCKS / rows).min(length / LONG).max(1);
+        let launch = |entry: &'static str| {
+            Launch::new(include_str!("arg.cu"), entry)
+                .define_type("T", dtype)
+                .define_type("C", compute)
+                .define("LARGEST", if self.largest { "1" } else { "0" })
+                .define("LANES", lanes.to_string())
+                .arg([rows, length, inner])
+                .arg(parts)
+        };
         let (x, y) = (call.dense(0), call.output(0));
-        call.launch(launch.arg([rows, length, inner]).arg(x).arg(y));
+        let found = if parts > 1 { call.room(8 * rows * parts) } else { y };
+        let blocks = rows.saturating_mul(parts).saturating_mul(lanes).div_ceil(BLOCK as usize);
+        call.launch(launch("arg_reduce").blocks(blocks).arg(x).arg(found));
+        if parts > 1 {
+            call.launch(launch("arg_join").over(rows).arg(x).arg(found).arg(y));
+        }
         Ok(())
     }
 }
