@@ -171,6 +171,8 @@ fn attention<V: Ops + AttentionOps>(call: &mut Call<'_>, dtype: DType) -> Named<
         causal: call.choose.flag(),
         scale: call.choose.flag().then(|| call.choose.number()),
     };
+    // Of scores far apart the last place decides which is the largest.
+    call.ordinary &= options.scale.is_none_or(|scale| scale.abs() <= 1.0);
     match call.choose.below(5) {
         0 | 1 => ("scaled_dot_product_attention", one(q.scaled_dot_product_attention(&k, &v, &options))),
         2 => ("attention_shares", one(q.attention_shares(&k, &options))),
