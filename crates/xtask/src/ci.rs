@@ -29,7 +29,7 @@ pub fn run() -> ExitCode {
         let mut command = Command::new(&cargo);
         command.args(*arguments).env("RUSTDOCFLAGS", "-D warnings");
         // What is only checked needs no fuzzer, which would be compiled.
-        command.env("CUSTOM_LIBFUZZER_PATH", "libfuzzer.a");
+        command.env("CUSTOM_LIBFUZZER_PATH", "./libfuzzer.a");
         let status = command.status();
         match status {
             Ok(status) if status.success() => {}
