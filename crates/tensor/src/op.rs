@@ -82,6 +82,12 @@ impl<V> Outputs<V> {
 
     /// The values as an array, where there are `N` of them.
     pub fn into_array<const N: usize>(mut self) -> Option<[V; N]> {
+        self.take_array()
+    }
+
+    /// [`Outputs::into_array`] where they lie: to move the list costs as much as a small tensor's kernel.
+    #[inline]
+    pub(crate) fn take_array<const N: usize>(&mut self) -> Option<[V; N]> {
         self.0.reverse();
         (self.0.len() == N).then(|| std::array::from_fn(|_| self.0.pop().expect("as many as were counted")))
     }

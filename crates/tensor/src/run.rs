@@ -386,6 +386,17 @@ fn apply(op: &dyn Op, x: &[&Tensor], at: &'static Location<'static>) -> Result<O
     Ok(y)
 }
 
+/// [`apply`] of an operation with `N` results.
+pub(crate) fn apply_array<const N: usize>(
+    op: &dyn Op,
+    x: &[&Tensor],
+    at: &'static Location<'static>,
+) -> Result<[Tensor; N]> {
+    let mut y = Outputs::default();
+    run(op, x, &mut [], &mut y, at).map_err(|e| e.at(at))?;
+    y.take_array().ok_or_else(|| Error::argument(op.name(), format!("the operation has not {N} results")).at(at))
+}
+
 /// So many operands need no heap: those of an optimizer's rule with its numbers.
 pub(crate) const FEW: usize = 12;
 

@@ -2,6 +2,7 @@
 //! runs with gradients and without.
 
 use super::{Elementwise, Fold, Function, Reduce};
+use crate::run::apply_array;
 use crate::{DType, Op, Outputs, Result, Shape, Tensor};
 use std::panic::Location;
 
@@ -93,8 +94,7 @@ impl Value for Tensor {
         f: F,
         x: [&Tensor; IN],
     ) -> Result<[Tensor; OUT]> {
-        let y = Tensor::apply(F::operation(&Elementwise(f)), &x)?;
-        Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
+        apply_array(F::operation(&Elementwise(f)).as_op(), &x, Location::caller())
     }
 
     #[track_caller]
@@ -102,8 +102,7 @@ impl Value for Tensor {
         op: Reduce<F, P, STATE, IN>,
         x: [&Tensor; IN],
     ) -> Result<Tensor> {
-        let at = Location::caller();
-        Tensor::apply(op.operation(), &x)?.one().map_err(|e| e.at(at))
+        apply_array(op.operation().as_op(), &x, Location::caller()).map(|[y]| y)
     }
 }
 
