@@ -301,7 +301,8 @@ fn run_range<C: Real>(
 /// Computes the elements of a block that do not fill a last run of [`LANES`], on copies that do.
 fn run_rest<C: Real>(block: Block<C>, x: &[*const C], numbers: usize, y: &[*mut C], rest: Range<usize>) {
     let (operands, results) = (x.len() - numbers, y.len());
-    let mut runs: SmallVec<[MaybeUninit<[C; LANES]>; 4]> = SmallVec::new();
+    // Room for those of an optimizer's rule, without a word written: what is not used costs nothing.
+    let mut runs: SmallVec<[MaybeUninit<[C; LANES]>; 12]> = SmallVec::new();
     runs.resize_with(operands + results, MaybeUninit::uninit);
     let (mut from, mut to): (SmallVec<[*const C; 16]>, SmallVec<[*mut C; 4]>) = Default::default();
     for (i, run) in runs.iter_mut().enumerate() {
