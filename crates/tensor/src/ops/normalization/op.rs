@@ -95,8 +95,8 @@ impl Normalize {
 
     /// `shape` with length 1 along the axes, or along the others.
     pub(super) fn ones_along(&self, shape: &Shape, axes: bool) -> Shape {
-        let dims: Vec<usize> = (0..shape.rank()).map(|a| if self.axes[a] == axes { 1 } else { shape[a] }).collect();
-        Shape::from_slice(&dims)
+        let ones = (0..shape.rank()).filter(|&axis| self.axes[axis] == axes);
+        ones.fold(*shape, |shape, axis| shape.with(axis, 1))
     }
 
     /// What a weight of this shape belongs to; `None` if it does not fit.
