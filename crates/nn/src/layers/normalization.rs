@@ -7,8 +7,8 @@ use super::{require, require_epsilon};
 use crate::layer::{AnyLayer, Layer, Weight, Weights, arity};
 use crate::{AxisList, Constraint, Error, Initializer, Parameter, Pass, Regularizer, Result, Signal};
 use kiln_autograd::ops::{
-    ArithmeticOps, BoundOps, CastOps, MatMulOps, MathOps, NormalizationOps, ReduceOps, Standardize, StatisticsOps,
-    Value, ViewOps, keep,
+    ArithmeticOps, BoundOps, CastOps, ChannelNorm, MatMulOps, MathOps, NormalizationOps, ReduceOps, Standardize,
+    StatisticsOps, Value, ViewOps, keep,
 };
 use kiln_autograd::{DType, Key, Shape, Tensor, Var};
 use serde_json::Value as Json;
@@ -30,17 +30,6 @@ fn along(vector: &Var, axes: &[usize], x: &Var) -> Result<Var> {
 fn gamma_and_beta(x: &Var, axes: &[usize], weights: Weights<'_>, pass: &mut Pass) -> Result<[Option<Var>; 2]> {
     let mut find = |name| weights.find(name).map(|weight| along(&pass.parameter(weight), axes, x)).transpose();
     Ok([find("gamma")?, find("beta")?])
-}
-
-/// `y · gamma + beta`, as far as there are the two.
-fn scaled(mut y: Var, [gamma, beta]: [Option<Var>; 2]) -> Result<Var> {
-    if let Some(gamma) = gamma {
-        y = y.mul(&gamma)?;
-    }
-    if let Some(beta) = beta {
-        y = y.add(&beta)?;
-    }
-    Ok(y)
 }
 
 /// [`settings!`] for a layer that ends in a scale and a shift: after its own arguments come Keras's for these.
@@ -387,11 +376,12 @@ impl Layer for LayerNormalization {
 
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
         let axes = normalized_axes("LayerNormalization", &self.axis, Value::shape(x).rank() - 1)?;
-        let [gamma, beta] = gamma_and_beta(x, &axes, weights, pass)?;
         if self.rms_scaling {
-            let variance = x.var(folded(&axes), 0.0)?;
-            return scaled(x.mul(&variance.add(self.epsilon)?.rsqrt()?)?, [gamma, beta]);
+            let scale = x.var(folded(&axes), 0.0)?.add(self.epsilon)?.rsqrt()?;
+            let gamma = along(&pass.parameter(weights.get("gamma")?), &axes, x)?;
+            return Ok(x.mul(&scale)?.mul(&gamma)?);
         }
+        let [gamma, beta] = gamma_and_beta(x, &axes, weights, pass)?;
         let options = Standardize { weight: gamma.as_ref(), bias: beta.as_ref(), eps: self.epsilon, centered: true };
         Ok(x.standardize(folded(&axes), &options)?.values)
     }
@@ -440,15 +430,10 @@ impl Layer for GroupNormalization {
     }
 
     fn call(&self, x: &Var, weights: Weights<'_>, pass: &mut Pass) -> Result<Var> {
-        let shape = *Value::shape(x);
-        let (axis, groups) = self.split(&Shape::new(&shape[1..])?)?;
-        // From […, channels, …] to […, groups, channels of a group, …].
-        let apart = [&shape[..=axis], &[groups, shape[axis + 1] / groups], &shape[axis + 2..]].concat();
-        let over: Vec<isize> = (1..apart.len() as isize).filter(|i| *i != axis as isize + 1).collect();
-        let options = Standardize { eps: self.epsilon, ..Standardize::default() };
-        let y = x.reshape(apart)?.standardize(over, &options)?.values.reshape(shape)?;
-        let of = gamma_and_beta(&y, &[axis], weights, pass)?;
-        scaled(y, of)
+        let (axis, groups) = self.split(&Shape::new(&Value::shape(x)[1..])?)?;
+        let [gamma, beta] = ["gamma", "beta"].map(|name| weights.find(name).map(|weight| pass.parameter(weight)));
+        let (weight, bias, axis) = (gamma.as_ref(), beta.as_ref(), axis as isize + 1);
+        Ok(x.group_norm(groups, &ChannelNorm { axis, weight, bias, eps: self.epsilon, ..ChannelNorm::default() })?)
     }
 }
 

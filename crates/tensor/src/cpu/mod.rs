@@ -5,6 +5,7 @@ pub mod dense;
 pub mod float;
 pub mod gemm;
 mod handover;
+pub mod lanes;
 pub mod load;
 pub mod pairs;
 pub mod parallel;

@@ -34,9 +34,10 @@ struct Call {
     known: Arc<Known>,
 }
 
-/// The calls of a device, by what they hash to.
+/// The calls of a device, by what they hash to. Of several that hash alike the last is kept, so that an operation which is not
+/// even the same as itself, with a NaN among its arguments, does not fill the list.
 #[derive(Default)]
-pub(super) struct Calls(Mutex<HashMap<u64, SmallVec<[Call; 1]>>>);
+pub(super) struct Calls(Mutex<HashMap<u64, Call>>);
 
 impl Gpu {
     /// What `op` asks for to compute `y` from `x`, its kernels compiled.
@@ -51,7 +52,7 @@ impl Gpu {
         let key = hasher.finish();
         let calls = || self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_this = |call: &&Call| call.operands == operands && call.op.same(op);
-        if let Some(call) = calls().get(&key).and_then(|calls| calls.iter().find(is_this)) {
+        if let Some(call) = calls().get(&key).filter(is_this) {
             return Ok(call.known.clone());
         }
         // Not while the lock is held: to compile takes long, and others need not wait for it.
@@ -62,7 +63,7 @@ impl Gpu {
         if calls.len() >= MOST {
             calls.clear();
         }
-        calls.entry(key).or_default().push(Call { op: op.to_arc(), operands, known: known.clone() });
+        calls.insert(key, Call { op: op.to_arc(), operands, known: known.clone() });
         Ok(known)
     }
 }

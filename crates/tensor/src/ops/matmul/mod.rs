@@ -136,9 +136,7 @@ fn multiply_pairs(a: &View<'_>, b: &View<'_>, shape: Shape, y: &mut [crate::bf16
     let [m, n] = last_two(&shape);
     let (k, batch) = (last_two(a.shape())[1], Batch::new(a, b, &shape));
     let y = parallel::Shared::new(y);
-    // Few products are shared out by rows, many each to a thread.
-    let together = batch.count() < 8;
-    parallel::for_each(batch.count(), !together, |i| {
+    parallel::for_chunks(batch.count(), 1, m * n * k / 16, |i, _| {
         let (a, b) = batch.operands(i);
         // SAFETY: as in `multiply`; the caller has asked for the instructions.
         unsafe { pairs::multiply([m, n, k], a, b, y.slice(i * m * n, (i + 1) * m * n)) }

@@ -5,13 +5,12 @@
 #![expect(clippy::needless_range_loop, reason = "the same index of several arrays")]
 
 use super::op::{Form, Normalize, Weights};
+use crate::cpu::lanes::totals;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::{parallel, simd};
 use crate::scalar::Real;
 use crate::{Element, Result, View, ViewMut};
 
-/// Lanes of a sum along a row.
-const LANES: usize = 32;
 /// Elements that a thread takes at a time.
 const CHUNK: usize = 8192;
 /// Rows of a block at least, where groups lie side by side.
@@ -177,41 +176,6 @@ impl<'a, C> Affine<'a, C> {
             _ => Affine::Rows(&weight[start..], &bias[start..]),
         }
     }
-}
-
-/// The sums of what `f` makes of the elements of two runs of the same length, in fixed lanes.
-#[inline(always)]
-fn totals<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
-    let mut lanes = [[C::lit(0.0); LANES]; N];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            let x = f(a[lane], b[lane]);
-            for i in 0..N {
-                lanes[i][lane] = lanes[i][lane] + x[i];
-            }
-        }
-    }
-    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        let x = f(a, b);
-        for i in 0..N {
-            lanes[i][lane] = lanes[i][lane] + x[i];
-        }
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..N {
-            for lane in 0..width {
-                lanes[i][lane] = lanes[i][lane] + lanes[i][lane + width];
-            }
-        }
-    }
-    let mut sums = [C::lit(0.0); N];
-    for i in 0..N {
-        sums[i] = lanes[i][0];
-    }
-    sums
 }
 
 /// The mean of a row and the sum of the squares around it.

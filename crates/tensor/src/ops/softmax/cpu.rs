@@ -3,6 +3,7 @@
 #![expect(clippy::needless_range_loop, reason = "the same lane of several arrays")]
 
 use super::Softmax;
+use crate::cpu::lanes::totals;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::turned::{ROWS, SHORT, Turned, turn};
 use crate::cpu::{parallel, simd};
@@ -123,25 +124,9 @@ impl<T: Element, C: Real> simd::Kernel for RowsBack<'_, T, C> {
     fn run(self) {
         let RowsBack { y, dy, dx, n, log, .. } = self;
         for ((y, dy), dx) in y.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
-            let mut lanes = [C::lit(0.0); LANES];
-            let ((y_runs, y_rest), (dy_runs, dy_rest)) = (y.as_chunks::<LANES>(), dy.as_chunks::<LANES>());
-            for (y, dy) in y_runs.iter().zip(dy_runs) {
-                for lane in 0..LANES {
-                    lanes[lane] = lanes[lane] + part(C::load(y[lane]), C::load(dy[lane]), log);
-                }
-            }
-            for (lane, (&y, &dy)) in y_rest.iter().zip(dy_rest).enumerate() {
-                lanes[lane] = lanes[lane] + part(C::load(y), C::load(dy), log);
-            }
-            let mut width = LANES.min(n.next_power_of_two());
-            while width > 1 {
-                width /= 2;
-                for lane in 0..width {
-                    lanes[lane] = lanes[lane] + lanes[lane + width];
-                }
-            }
+            let [total] = totals(y, dy, |y, dy| [part(C::load(y), C::load(dy), log)]);
             for i in 0..n {
-                dx[i] = slope(C::load(y[i]), C::load(dy[i]), lanes[0], log).store();
+                dx[i] = slope(C::load(y[i]), C::load(dy[i]), total, log).store();
             }
         }
     }
