@@ -15,8 +15,11 @@ const SHORT: usize = 64;
 pub(crate) unsafe fn load<T: Element, C: Real>(start: *const u8, offset: isize, stride: isize, out: &mut [C]) {
     let from = start.cast::<T>().wrapping_offset(offset);
     match stride {
-        // SAFETY: the caller's promise.
-        0 if !out.is_empty() => out.fill(C::load(unsafe { *from })),
+        0 if !out.is_empty() => {
+            // SAFETY: the caller's promise.
+            let fill = Fill { value: C::load(unsafe { *from }), to: out };
+            if fill.to.len() < SHORT { fill.run() } else { simd::dispatch(fill) }
+        }
         1 => {
             // SAFETY: the caller's promise.
             let convert = Convert { from: unsafe { std::slice::from_raw_parts(from, out.len()) }, to: out };
@@ -41,6 +44,19 @@ impl<T: Element, C: Real> Kernel for Convert<'_, T, C> {
         for i in 0..self.to.len().min(self.from.len()) {
             self.to[i] = C::load(self.from[i]);
         }
+    }
+}
+
+struct Fill<'a, C> {
+    value: C,
+    to: &'a mut [C],
+}
+
+impl<C: Real> Kernel for Fill<'_, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        self.to.fill(self.value);
     }
 }
 

@@ -113,15 +113,15 @@ macro_rules! scalar_trait {
             #[must_use]
             #[inline(always)]
             fn max(self, other: Self) -> Self {
-                let mine = other.clone().lt(self.clone()).or(self.clone().is_nan());
-                Self::select(mine, self, other)
+                let larger = Self::select(other.clone().lt(self.clone()), self.clone(), other);
+                Self::select(self.is_nan(), Self::lit(f64::NAN), larger)
             }
             /// The smaller; NaN wins.
             #[must_use]
             #[inline(always)]
             fn min(self, other: Self) -> Self {
-                let mine = self.clone().lt(other.clone()).or(self.clone().is_nan());
-                Self::select(mine, self, other)
+                let smaller = Self::select(self.clone().lt(other.clone()), self.clone(), other);
+                Self::select(self.is_nan(), Self::lit(f64::NAN), smaller)
             }
             /// `1 / (1 + exp(-x))`.
             #[must_use]

@@ -22,8 +22,12 @@ use std::iter::repeat_n;
 
 /// Independent accumulators along a row: two registers of the widest set.
 const LANES: usize = 32;
+/// Columns folded from top to bottom at a time: as many as registers hold, so that each row is read in long runs.
+const ABREAST: usize = 128;
 /// Elements of a row folded into one partial result.
 const PART: usize = 4096;
+/// Rows folded before their lanes are joined.
+const GROUP: usize = 8;
 /// Accumulators side by side: a row of the result, or as many short ones as fit.
 const COLUMNS: usize = 256;
 /// Elements folded into one partial row.
@@ -189,7 +193,10 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             *state = self.one(*base);
             return Ok(());
         }
-        let is_short = self.count <= SHORT && self.folded.shape.rank() <= 1;
+        let is_one_run = self.folded.shape.rank() <= 1;
+        let is_short = is_one_run && self.count <= SHORT;
+        let strides = self.folded.last();
+        let in_place = is_one_run && self.count <= PART && (0..IN).all(|i| self.x[i].lies(strides[i]));
         let group = (PART / self.count.max(1)).max(1).next_multiple_of(if is_short { ROWS } else { 1 });
         let shared = parallel::Shared::new(states);
         parallel::for_chunks(bases.len(), group, self.count, |start, end| {
@@ -199,6 +206,14 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             if const { IN == 1 && STATE == 1 } && is_short {
                 for (states, bases) in states.chunks_mut(ROWS).zip(bases[start..end].chunks(ROWS)) {
                     simd::dispatch_up_to_avx2(ShortRows { job: self, bases, states });
+                }
+                return;
+            }
+            if in_place {
+                let mut lanes = [[self.op.fold.start(); LANES]; GROUP];
+                for (states, bases) in states.chunks_mut(GROUP).zip(bases[start..end].chunks(GROUP)) {
+                    simd::dispatch(RowsKernel { job: self, bases, lanes: &mut lanes });
+                    simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes: &lanes, states });
                 }
                 return;
             }
@@ -244,9 +259,11 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             // SAFETY: the run lies inside the operand's layout.
             x[i] = unsafe { self.x[i].run(offsets[i], length, strides[i], block) };
         }
-        let mut lanes = simd::dispatch(RowKernel { op: self.op, x });
-        simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes: &mut lanes });
-        lanes[0]
+        let lanes = simd::dispatch(RowKernel { op: self.op, x });
+        let mut state = self.op.fold.start();
+        let (lanes, states) = (std::slice::from_ref(&lanes), std::slice::from_mut(&mut state));
+        simd::dispatch(HalvesKernel { fold: &self.op.fold, lanes, states });
+        state
     }
 
     /// Folds rows into a row of accumulators, for results that lie side by side.
@@ -439,35 +456,64 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 lanes[place][lane] = fold.take(lanes[place][lane], x);
             }
         }
-        let mut width = LANES;
+        // As in a long row, but that what took no element is not joined.
+        let (mut width, mut used) = (LANES, *count);
         while width > 1 {
             width /= 2;
-            for place in 0..width {
+            for place in 0..used.saturating_sub(width) {
                 for lane in 0..ROWS {
                     lanes[place][lane] = fold.join(lanes[place][lane], lanes[place + width][lane]);
                 }
             }
+            used = used.min(width);
         }
         self.states.copy_from_slice(&lanes[0][..self.states.len()]);
     }
 }
 
-/// The lanes of a row joined by halves, into the first. Not part of [`RowKernel`], where it keeps the compiler from
-/// wide registers.
+/// Rows that can be read where they lie, each folded into lanes.
+struct RowsKernel<'a, F, P, C, const STATE: usize, const IN: usize> {
+    job: &'a Job<'a, F, P, C, STATE, IN>,
+    bases: &'a [[isize; IN]],
+    lanes: &'a mut [[[C; STATE]; LANES]; GROUP],
+}
+
+impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usize> simd::Kernel
+    for RowsKernel<'_, F, P, C, STATE, IN>
+{
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let Job { op, x, count, .. } = self.job;
+        for (lanes, base) in self.lanes.iter_mut().zip(self.bases) {
+            let mut row = [&[][..]; IN];
+            for i in 0..IN {
+                // SAFETY: the row lies inside the operand's layout; its elements are of type C, one after the other.
+                row[i] = unsafe { std::slice::from_raw_parts(x[i].start.cast::<C>().offset(base[i]), *count) };
+            }
+            *lanes = RowKernel { op, x: row }.run();
+        }
+    }
+}
+
+/// The lanes of each row joined by halves. Not part of [`RowKernel`], where it keeps the compiler from wide registers.
 struct HalvesKernel<'a, F, C, const STATE: usize> {
     fold: &'a F,
-    lanes: &'a mut [[C; STATE]; LANES],
+    lanes: &'a [[[C; STATE]; LANES]],
+    states: &'a mut [[C; STATE]],
 }
 
 impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for HalvesKernel<'_, F, C, STATE> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let lanes = halves::<_, _, STATE, LANES, 16>(self.fold, self.lanes);
-        let lanes = halves::<_, _, STATE, 16, 8>(self.fold, &lanes);
-        let lanes = halves::<_, _, STATE, 8, 4>(self.fold, &lanes);
-        let lanes = halves::<_, _, STATE, 4, 2>(self.fold, &lanes);
-        self.lanes[0] = self.fold.join(lanes[0], lanes[1]);
+        for (state, lanes) in self.states.iter_mut().zip(self.lanes) {
+            let lanes = halves::<_, _, STATE, LANES, 16>(self.fold, lanes);
+            let lanes = halves::<_, _, STATE, 16, 8>(self.fold, &lanes);
+            let lanes = halves::<_, _, STATE, 8, 4>(self.fold, &lanes);
+            let lanes = halves::<_, _, STATE, 4, 2>(self.fold, &lanes);
+            *state = self.fold.join(lanes[0], lanes[1]);
+        }
     }
 }
 
@@ -503,17 +549,17 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
         let Piece { offsets, rows, strides, across } = *self.piece;
         let lies = (0..IN).all(|i| self.job.x[i].lies(across[i]));
         // Columns of rows that can be read where they lie are folded from top to bottom: their accumulators stay in registers.
-        let down = if lies && self.abreast == 1 { self.width / LANES } else { 0 };
-        for (at, states) in self.states.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(down) {
+        let down = if lies && self.abreast == 1 { self.width / ABREAST } else { 0 };
+        for (at, states) in self.states.as_chunks_mut::<ABREAST>().0.iter_mut().enumerate().take(down) {
             let mut run = *states;
             for row in 0..rows {
-                let mut block = [[C::default(); LANES]; IN];
+                let mut block = [[C::default(); ABREAST]; IN];
                 for i in 0..IN {
-                    let offset = offsets[i] + row as isize * strides[i] + (at * LANES) as isize;
+                    let offset = offsets[i] + row as isize * strides[i] + (at * ABREAST) as isize;
                     // SAFETY: these rows lie inside the operand's layout; the elements are of type C.
-                    block[i] = unsafe { self.job.x[i].start.cast::<C>().offset(offset).cast::<[C; LANES]>().read() };
+                    block[i] = unsafe { self.job.x[i].start.cast::<C>().offset(offset).cast::<[C; ABREAST]>().read() };
                 }
-                for lane in 0..LANES {
+                for lane in 0..ABREAST {
                     let mut x = [C::default(); IN];
                     for i in 0..IN {
                         x[i] = block[i][lane];
@@ -524,7 +570,7 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
             }
             *states = run;
         }
-        let begin = down * LANES;
+        let begin = down * ABREAST;
         if begin == self.width {
             return;
         }
