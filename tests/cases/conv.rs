@@ -168,6 +168,44 @@ fn surface() -> Vec<Case> {
             |x| x[0].conv3d((&x[1], &x[2]), &Conv3dOptions::new()),
         )
         .slack(64.0),
+        Case::new(
+            "conv2d of a reflected image",
+            vec![numbers(&[2, 4, 5, 3], 1), numbers(&[3, 3, 3, 4], 2)],
+            move |x| x[0].conv2d(&x[1], &same.padding_mode(PadMode::Reflect)),
+        )
+        .slack(64.0)
+        .reference(|x| {
+            let image = Array::build(&[2, 5, 7, 3], |at| {
+                let row = if at[1] == 4 { 2 } else { at[1] };
+                let column = [1, 0, 1, 2, 3, 4, 3][at[2]];
+                x[0].at(&[at[0], row, column, at[3]])
+            });
+            forward(&Conv2d { stride: [2, 1], ..PLAIN }, &image, &x[1])
+        }),
+        Case::new(
+            "conv1d of a ring, channels first, with a bias",
+            vec![numbers(&[2, 3, 5], 1), numbers(&[2, 3, 3], 2), numbers(&[2], 3)],
+            |x| {
+                let around = Conv1dOptions::new().channels_first().padding(Padding::symmetric([2]));
+                x[0].conv1d((&x[1], &x[2]), &around.padding_mode(PadMode::Circular))
+            },
+        )
+        .slack(64.0)
+        .reference(|x| {
+            let ring = Array::build(&[2, 1, 9, 3], |at| x[0].at(&[at[0], at[3], (at[2] + 3) % 5]));
+            let weights = Array::build(&[1, 3, 3, 2], |at| x[1].at(&[at[3], at[2], at[1]]));
+            let y = forward(&PLAIN, &ring, &weights);
+            Array::build(&[2, 2, 7], |at| y.at(&[at[0], 0, at[2], at[1]]) + x[2].at(&at[1..2]))
+        }),
+        Case::new(
+            "conv3d of a volume with its edge repeated",
+            vec![numbers(&[1, 2, 3, 2, 2], 1), numbers(&[2, 3, 1, 2, 2], 2)],
+            |x| {
+                let around = Conv3dOptions::new().padding(Padding::symmetric([1, 1, 0]));
+                x[0].conv3d(&x[1], &around.padding_mode(PadMode::Replicate))
+            },
+        )
+        .slack(64.0),
         Case::new("conv2d of an image with itself", vec![numbers(&[2, 2, 2, 2], 1)], |x| {
             x[0].conv2d(&x[0], &Conv2dOptions::new())
         }),
@@ -360,6 +398,17 @@ fn mistakes_are_errors() {
         assert!(x.conv2d(&w, &bad).is_err(), "{bad:?}");
         assert!(x.conv2d_transpose(&w, &bad, [0, 0]).is_err(), "{bad:?}");
     }
+    let mirrored = options.padding_mode(PadMode::Reflect);
+    for bad in [
+        mirrored.padding(Padding::Explicit([[usize::MAX, 1], [0, 0]])),
+        mirrored.padding(Padding::Explicit([[1 << 62, 1 << 62], [0, 0]])),
+        mirrored.padding(Padding::Same).dilation([usize::MAX, 1]),
+    ] {
+        assert!(x.conv2d(&w, &bad).is_err(), "{bad:?}");
+    }
+    let text = x.conv2d_transpose(&w, &mirrored, [0, 0]).unwrap_err().to_string();
+    assert!(text.contains("leave out padding_mode"), "{text}");
+    assert!(numbers(&[1, 0, 4, 2], 1).conv2d(&w, &mirrored.padding(Padding::symmetric([2, 2]))).is_err());
     assert!(x.conv2d(&numbers(&[5, 3, 2, 3], 1), &options).is_err(), "a kernel larger than the image");
     assert!(x.conv2d(&numbers(&[3, 3, 2], 1), &options).is_err());
     assert!(x.conv2d(&numbers(&[0, 3, 2, 1], 1), &options).is_err());

@@ -32,6 +32,8 @@ struct Count {
     nonsmooth: Vec<String>,
     /// Samples by the name of what they need.
     unsupported: BTreeMap<String, usize>,
+    /// Samples that took more than one call of the library, by what they took.
+    more: BTreeMap<&'static str, usize>,
 }
 
 /// How all samples went.
@@ -50,6 +52,11 @@ impl Report {
             Outcome::FailedNonsmooth(text) => count.nonsmooth.push(line(text)),
             Outcome::Unsupported(name) => *count.unsupported.entry(name).or_default() += 1,
         }
+    }
+
+    /// Counts a sample whose outputs took more than one call of the library.
+    pub(crate) fn add_more(&mut self, category: Category, more: &'static str) {
+        *self.categories.entry(category).or_default().more.entry(more).or_default() += 1;
     }
 
     /// Whether any sample failed.
@@ -84,6 +91,11 @@ impl fmt::Display for Report {
         for (category, count) in &self.categories {
             if !count.nonsmooth.is_empty() {
                 writeln!(f, "refs {category} nonsmooth: {} gradients differ at kinks and ties", count.nonsmooth.len())?;
+            }
+            if !count.more.is_empty() {
+                let list: Vec<String> = count.more.iter().map(|(what, n)| format!("{what} ({n})")).collect();
+                let all: usize = count.more.values().sum();
+                writeln!(f, "refs {category} direct: all but {all} are one call; beside it {}", list.join(", "))?;
             }
             let unsupported: usize = count.unsupported.values().sum();
             writeln!(

@@ -44,6 +44,9 @@ fn parametric(op: &str) -> Option<Row> {
             if dims.len() > 1 {
                 dims[1] = count;
             }
+            if dims != slope.shape().to_vec() {
+                c.takes("a slope for each channel in its dimension");
+            }
             one(x.prelu(&slope.reshape(dims)?))
         },
         "glu" => |c| one(c.x()?.glu(c.int_or("dim", -1)?)),

@@ -2,10 +2,10 @@
 
 use crate::Stop;
 use crate::files::{Manifest, number, text};
-use kiln::autograd::ops::CastOps;
+use kiln::autograd::ops::{ArithmeticOps, CastOps};
 use kiln::autograd::{Axes, DType, Shape, Tape, Tensor, Var};
 use serde_json::{Map, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 /// One call: its arguments, with the inputs that want a gradient on a tape.
@@ -13,6 +13,7 @@ pub(crate) struct Call {
     arguments: Map<String, Value>,
     inputs: HashMap<String, Var>,
     mutated: RefCell<HashMap<String, Tensor>>,
+    more: Cell<Option<&'static str>>,
 }
 
 impl Call {
@@ -36,7 +37,7 @@ impl Call {
             let var = if wants.contains(&key) { tape.watch(tensor) } else { Var::new(tensor.clone()) };
             inputs.insert(key.to_owned(), var);
         }
-        Ok(Call { arguments, inputs, mutated: RefCell::default() })
+        Ok(Call { arguments, inputs, mutated: RefCell::default(), more: Cell::default() })
     }
 
     /// The input tensor of a key.
@@ -171,8 +172,11 @@ impl Call {
     /// The result in the type that an argument `dtype` names, if there is one.
     pub(crate) fn in_dtype(&self, x: Var) -> Result<Var, Stop> {
         Ok(match self.dtype() {
-            Some(dtype) => x.cast(dtype)?,
-            None => x,
+            Some(dtype) if dtype != x.tensor().dtype() => {
+                self.takes("a cast to `dtype`");
+                x.cast(dtype)?
+            }
+            _ => x,
         })
     }
 
@@ -183,6 +187,27 @@ impl Call {
         let dims: Vec<usize> =
             given.iter().map(|&d| if d == -1 { count / known.max(1) as usize } else { d as usize }).collect();
         Ok(Shape::new(&dims)?)
+    }
+
+    /// Says that this takes another call of the library, and for what.
+    pub(crate) fn takes(&self, more: &'static str) {
+        self.more.set(Some(more));
+    }
+
+    /// What it took beside one call of the library.
+    pub(crate) fn more(&self) -> Option<&'static str> {
+        self.more.get()
+    }
+
+    /// A tensor times the argument `alpha`, if there is one.
+    pub(crate) fn times_alpha(&self, x: Var) -> Result<Var, Stop> {
+        match self.number_or("alpha", 1.0)? {
+            1.0 => Ok(x),
+            alpha => {
+                self.takes("a product with `alpha`");
+                Ok(x.mul(alpha)?)
+            }
+        }
     }
 
     /// Says what a tensor argument is after the call.

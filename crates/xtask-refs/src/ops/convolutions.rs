@@ -81,9 +81,13 @@ fn divided<const N: usize>(
     average: impl Fn(&Var, PoolOptions<N>) -> kiln::autograd::Result<Var>,
 ) -> Result<Vec<Var>, Stop> {
     let options = pool(c)?.count_include_pad(c.get("count_include_pad").is_none_or(|flag| flag == true));
-    match c.get("divisor_override") {
-        None => one(average(&c.x()?, options)),
-        Some(_) => one(average(&c.x()?, options.divisor(1))?.mul(1.0 / c.number("divisor_override")?)),
+    match c.int_or("divisor_override", 0)? {
+        0 => one(average(&c.x()?, options)),
+        divisor @ 1.. => one(average(&c.x()?, options.divisor(divisor as usize))),
+        divisor => {
+            c.takes("a negative divisor");
+            one(average(&c.x()?, options.divisor(1))?.mul(1.0 / divisor as f64))
+        }
     }
 }
 

@@ -75,11 +75,9 @@ fn others(op: &str) -> Option<Row> {
             (Some(_), None) => one(c.x()?.clamp_min(&c.bound("min")?)),
             _ => one(c.x()?.clamp_max(&c.bound("max")?)),
         },
-        "add" => |c| one(c.x()?.add(&c.operand("other", c.x()?.dtype())?.mul(c.number_or("alpha", 1.0)?)?)),
-        "sub" => |c| one(c.x()?.sub(&c.operand("other", c.x()?.dtype())?.mul(c.number_or("alpha", 1.0)?)?)),
-        "rsub" | "__rsub__" => {
-            |c| one(c.operand("other", c.x()?.dtype())?.sub(&c.x()?.mul(c.number_or("alpha", 1.0)?)?))
-        }
+        "add" => |c| one(c.x()?.add(&c.times_alpha(c.operand("other", c.x()?.dtype())?)?)),
+        "sub" => |c| one(c.x()?.sub(&c.times_alpha(c.operand("other", c.x()?.dtype())?)?)),
+        "rsub" | "__rsub__" => |c| one(c.operand("other", c.x()?.dtype())?.sub(&c.times_alpha(c.x()?)?)),
         "__radd__" => |c| one(c.operand("other", c.x()?.dtype())?.add(&c.x()?)),
         "__rmul__" => |c| one(c.operand("other", c.x()?.dtype())?.mul(&c.x()?)),
         "__rdiv__" => |c| one(c.operand("other", c.x()?.dtype())?.div(&c.x()?)),

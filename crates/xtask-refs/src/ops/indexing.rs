@@ -40,6 +40,7 @@ fn shortened(c: &Call) -> Result<Var, Stop> {
     if c.get("max_norm").is_none() {
         return Ok(table);
     }
+    c.takes("rows shortened to `max_norm`");
     let table = table.renorm_rows(&c.x()?, c.number("max_norm")?, c.number_or("norm_type", 2.0)?)?;
     c.mutate("weight", &table);
     Ok(table)
@@ -53,6 +54,7 @@ fn embedding_bag(c: &Call) -> Result<Vec<Var>, Stop> {
     };
     let mut offsets = c.maybe("offsets")?;
     if let (Some(given), true) = (&offsets, c.flag("include_last_offset")) {
+        c.takes("offsets without the last");
         offsets = Some(given.slice_by(0, ..-1, 1)?);
     }
     let padding = c.get("padding_idx").map(|_| c.int("padding_idx")).transpose()?;
@@ -114,7 +116,7 @@ fn writing(op: &str) -> Option<Row> {
         | "scatter_reduce.amax"
         | "scatter_reduce.amin" => reduced,
         "index_add" => |c| {
-            let source = c.var("source")?.mul(c.number_or("alpha", 1.0)?)?;
+            let source = c.times_alpha(c.var("source")?)?;
             one(c.x()?.index_add(c.int("dim")?, &c.var("index")?, &source))
         },
         "index_copy" => |c| one(c.x()?.index_copy(c.int("dim")?, &c.var("index")?, &c.var("source")?)),
@@ -152,7 +154,10 @@ fn counting(op: &str) -> Option<Row> {
         "searchsorted" => |c| {
             let sorted = c.var("sorted_sequence")?;
             let sorted = match c.maybe("sorter")? {
-                Some(order) => sorted.gather(-1, &order)?,
+                Some(order) => {
+                    c.takes("the `sorter`'s order");
+                    sorted.gather(-1, &order)?
+                }
                 None => sorted,
             };
             let right = c.flag("right") || c.word("side") == "right";
@@ -165,5 +170,9 @@ fn counting(op: &str) -> Option<Row> {
 
 /// Positions in the type that the call asks for.
 fn in_type(c: &Call, at: Var) -> Result<Vec<Var>, Stop> {
-    if c.flag("out_int32") { one(at.cast(DType::I32)) } else { Ok(vec![at]) }
+    if !c.flag("out_int32") {
+        return Ok(vec![at]);
+    }
+    c.takes("a cast of positions");
+    one(at.cast(DType::I32))
 }

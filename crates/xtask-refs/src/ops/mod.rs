@@ -56,13 +56,13 @@ pub(crate) fn run(manifest: &Manifest, report: &mut Report) {
         let id = text(sample, "id");
         let outcome = match row(op) {
             None => Outcome::Unsupported(op.to_owned()),
-            Some(row) => check(manifest, sample, row),
+            Some(row) => check(manifest, sample, row, report),
         };
         report.add(Category::Ops, id, outcome);
     }
 }
 
-fn check(manifest: &Manifest, sample: &Value, row: Row) -> Outcome {
+fn check(manifest: &Manifest, sample: &Value, row: Row, report: &mut Report) -> Outcome {
     let outputs = || -> Result<(Call, Vec<Var>), Stop> {
         let call = Call::new(manifest, sample)?;
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| row(&call)));
@@ -75,6 +75,9 @@ fn check(manifest: &Manifest, sample: &Value, row: Row) -> Outcome {
         Ok(both) => both,
         Err(stop) => return Err(stop).into(),
     };
+    if let Some(more) = call.more() {
+        report.add_more(Category::Ops, more);
+    }
     match compare_gradients(manifest, sample, &call, &y) {
         Err(Stop::Failed(text)) if sample.get("nonsmooth").is_some_and(|flag| flag == true) => {
             Outcome::FailedNonsmooth(text)

@@ -76,11 +76,15 @@ fn others(op: &str) -> Option<Row> {
         "nn.functional.dropout"
         | "nn.functional.dropout1d"
         | "nn.functional.dropout2d"
+        | "nn.functional.dropout3d"
         | "nn.functional.alpha_dropout" => |c| {
             let (x, p) = (c.x()?, c.number_or("p", 0.5)?);
             match (c.flag("training"), p) {
                 (false, _) | (true, 0.0) => Ok(vec![x]),
-                (true, 1.0) => one(x.mul(0.0)),
+                (true, 1.0) => {
+                    c.takes("zeros in place of random numbers");
+                    one(x.mul(0.0))
+                }
                 _ => Stop::unsupported("dropout by PyTorch's random numbers"),
             }
         },
@@ -98,7 +102,10 @@ fn others(op: &str) -> Option<Row> {
 /// A mask that says what is hidden as one that says what is seen.
 fn seen(c: &Call, name: &str) -> Result<Option<Var>, Stop> {
     Ok(match c.maybe(name)? {
-        Some(mask) if mask.dtype() == DType::Bool => Some(mask.logical_not()?),
+        Some(mask) if mask.dtype() == DType::Bool => {
+            c.takes("a mask turned around");
+            Some(mask.logical_not()?)
+        }
         mask => mask,
     })
 }
@@ -118,7 +125,10 @@ fn multi_head(c: &Call) -> Result<Vec<Var>, Stop> {
     let (y, shares) = c.var("query")?.multi_head_attention(&c.var("key")?, &c.var("value")?, &projections, &options)?;
     Ok(match (c.flag("need_weights"), c.flag("average_attn_weights")) {
         (false, _) => vec![y],
-        (true, true) => vec![y, shares.mean(1)?],
+        (true, true) => {
+            c.takes("a mean over heads");
+            vec![y, shares.mean(1)?]
+        }
         (true, false) => vec![y, shares],
     })
 }

@@ -25,7 +25,8 @@ pub(super) fn row(op: &str) -> Option<Row> {
             Some(_) => pair(c.x()?.nanmedian(c.axis()?)?),
             None => one(c.x()?.nanmedian(..).map(|found| found.0)),
         },
-        "quantile" => quantile,
+        "quantile" => |c| quantile(c, false),
+        "nanquantile" => |c| quantile(c, true),
         "unique" => |c| {
             let found = match c.get("dim") {
                 Some(_) => c.x()?.unique_along(c.int("dim")?)?,
@@ -43,7 +44,7 @@ pub(super) fn row(op: &str) -> Option<Row> {
     })
 }
 
-fn quantile(c: &Call) -> Result<Vec<Var>, Stop> {
+fn quantile(c: &Call, without_nan: bool) -> Result<Vec<Var>, Stop> {
     let between = match c.word("interpolation") {
         "lower" => Interpolation::Lower,
         "higher" => Interpolation::Higher,
@@ -52,10 +53,19 @@ fn quantile(c: &Call) -> Result<Vec<Var>, Stop> {
         _ => Interpolation::Linear,
     };
     let axis = if c.get("dim").is_some() { c.axis()? } else { Axes::of(..).keep_dims(c.flag("keepdim")) };
-    match c.maybe("q")? {
-        Some(q) if q.shape().rank() > 0 => one(c.x()?.quantiles(&q.tensor().to_vec_as::<f64>(), axis, between)),
-        Some(q) => one(c.x()?.quantile(q.tensor().item()?, axis, between)),
-        None => one(c.x()?.quantile(c.number("q")?, axis, between)),
+    let x = c.x()?;
+    let at = |q: f64| {
+        if without_nan { x.nanquantile(q, axis.clone(), between) } else { x.quantile(q, axis.clone(), between) }
+    };
+    match c.maybe("q")?.map(|q| (q.shape().rank(), q.tensor().to_vec_as::<f64>())) {
+        Some((0, q)) => one(at(q[0])),
+        Some((_, q)) if without_nan => {
+            c.takes("a call for each quantile");
+            let found = q.into_iter().map(at).collect::<kiln::autograd::Result<Vec<_>>>()?;
+            one(stack(&found.iter().collect::<Vec<_>>(), 0))
+        }
+        Some((_, q)) => one(x.quantiles(&q, axis, between)),
+        None => one(at(c.number("q")?)),
     }
 }
 

@@ -210,21 +210,21 @@ fn creation(op: &str) -> Option<Row> {
             let whole =
                 ["start", "end", "step", "#0", "#1", "#2"].iter().filter_map(|name| c.get(name)).all(|v| v.is_i64());
             let default = if whole { DType::I64 } else { DType::F32 };
-            one(Var::new(y).cast(c.dtype().unwrap_or(default)))
+            made(c, y, default)
         },
         "linspace" => |c| {
             let y = Tensor::linspace(c.number("start")?, c.number("end")?, c.int("steps")? as usize)?;
-            one(Var::new(y).cast(c.dtype().unwrap_or(DType::F32)))
+            made(c, y, DType::F32)
         },
         "eye" => |c| {
             let n = c.int("n")? as usize;
             let y = Tensor::eye(n, c.int_or("m", n as isize)? as usize)?;
-            one(Var::new(y).cast(c.dtype().unwrap_or(DType::F32)))
+            made(c, y, DType::F32)
         },
         "logspace" => |c| {
             let (start, end, steps) = (c.number("start")?, c.number("end")?, c.int("steps")? as usize);
             let y = Tensor::logspace::<f64>(start, end, steps, c.number_or("base", 10.0)?)?;
-            one(Var::new(y).cast(c.dtype().unwrap_or(DType::F32)))
+            made(c, y, DType::F32)
         },
         "tril_indices" => |c| {
             let (rows, columns) = (c.int("row")? as usize, c.int("col")? as usize);
@@ -244,9 +244,17 @@ fn creation(op: &str) -> Option<Row> {
     })
 }
 
+/// What was created, in the type that the call asks for.
+fn made(c: &Call, y: Tensor, default: DType) -> Result<Vec<Var>, Stop> {
+    let dtype = c.dtype().unwrap_or(default);
+    if dtype != y.dtype() {
+        c.takes("a cast of what is created");
+    }
+    one(Var::new(y).cast(dtype))
+}
+
 fn created(c: &Call, value: f64) -> Result<Vec<Var>, Stop> {
-    let shape = c.shape("size", 0)?;
-    one(Var::new(Tensor::full(shape, value)?).cast(c.dtype().unwrap_or(DType::F32)))
+    made(c, Tensor::full(c.shape("size", 0)?, value)?, DType::F32)
 }
 
 fn like(c: &Call, value: f64) -> Result<Vec<Var>, Stop> {

@@ -1,5 +1,7 @@
 //! How a convolution or a pool walks over its input, as a user says it.
 
+use crate::ops::PadMode;
+
 /// What stands around the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Padding<const N: usize> {
@@ -44,6 +46,7 @@ impl<const N: usize> Padding<N> {
 pub struct ConvOptions<const N: usize> {
     pub(crate) stride: [usize; N],
     pub(crate) padding: Padding<N>,
+    pub(crate) padding_mode: Option<PadMode>,
     pub(crate) dilation: [usize; N],
     pub(crate) groups: usize,
     pub(crate) channels_first: bool,
@@ -58,7 +61,14 @@ pub type Conv3dOptions = ConvOptions<3>;
 
 impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> Self {
-        Self { stride: [1; N], padding: Padding::Valid, dilation: [1; N], groups: 1, channels_first: false }
+        Self {
+            stride: [1; N],
+            padding: Padding::Valid,
+            padding_mode: None,
+            dilation: [1; N],
+            groups: 1,
+            channels_first: false,
+        }
     }
 }
 
@@ -78,6 +88,12 @@ impl<const N: usize> ConvOptions<N> {
     #[must_use]
     pub fn padding(self, padding: Padding<N>) -> Self {
         Self { padding, ..self }
+    }
+
+    /// Around the input not zeros but more of itself, for which it is copied. A transposed convolution has zeros only.
+    #[must_use]
+    pub fn padding_mode(self, mode: PadMode) -> Self {
+        Self { padding_mode: Some(mode), ..self }
     }
 
     /// Input positions from one kernel element to the next.
@@ -110,6 +126,7 @@ impl ConvOptions<1> {
                 Padding::Same => Padding::Same,
                 Padding::Explicit([padding]) => Padding::Explicit([[0; 2], padding]),
             },
+            padding_mode: self.padding_mode,
             dilation: [1, self.dilation[0]],
             groups: self.groups,
             channels_first: self.channels_first,

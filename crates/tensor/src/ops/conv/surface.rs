@@ -4,13 +4,15 @@ use super::{
     Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv3dOptions, ConvOptions, Padding, order, volumes,
 };
 use crate::ops::window::reach;
-use crate::ops::{Apply, ArithmeticOps, CastOps, Concat, Value, ViewOps};
+use crate::ops::{Apply, ArithmeticOps, CastOps, Concat, PaddingOps, Value, ViewOps};
 use crate::{Error, Result, Shape};
 use std::panic::Location;
 
 /// Convolutions. The weights can come with a bias for each channel of the output, which is added: `x.conv2d((&w, &b), …)`.
 /// An input without the first dimension is a batch of one, and its result has none either.
-pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad> {
+pub trait ConvOps:
+    Value + ViewOps + CastOps + PaddingOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad>
+{
     /// Each window of the images times the weights: the cross-correlation that deep learning calls convolution.
     ///
     /// # Shapes
@@ -146,7 +148,10 @@ pub trait ConvOps: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + A
             .map_err(|e| e.within("conv3d_transpose", at))
     }
 }
-impl<V> ConvOps for V where V: Value + ViewOps + CastOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad> {}
+impl<V> ConvOps for V where
+    V: Value + ViewOps + CastOps + PaddingOps + Apply<Concat> + Apply<Conv2d> + Apply<Conv2dInputGrad>
+{
+}
 
 /// Weights, alone or with a bias for each of the output's channels: `&w`, `(&w, &b)`, `(&w, Some(&b))`.
 pub trait Filters<V> {
@@ -191,7 +196,26 @@ fn biased<V: ConvOps, const N: usize>(
     if is_alone { y.squeeze(0) } else { Ok(y) }
 }
 
+/// The input in its padding, where that is not zeros, and the options that are left.
+fn padded<V: ConvOps, const N: usize>(x: &V, w: &V, options: &ConvOptions<N>) -> Result<(V, ConvOptions<N>)> {
+    let (from, kernel) = (Value::shape(x), Value::shape(w));
+    let (Some(mode), true) = (options.padding_mode, from.rank() == N + 2 && kernel.rank() == N + 2) else {
+        return Ok((x.clone(), *options));
+    };
+    let [image, window] = if options.channels_first { [2, 2] } else { [1, 0] };
+    let input = std::array::from_fn(|i| from[image + i]);
+    let reach = reach(std::array::from_fn(|i| kernel[window + i]), options.dilation);
+    let around = options.padding.resolve(input, reach, options.stride);
+    let mut pairs = vec![(0, 0); N + 2];
+    for (pair, around) in pairs[image..].iter_mut().zip(around) {
+        // Numbers beyond an index are no sensible padding, which the operation says.
+        *pair = around.map(|n| isize::try_from(n).unwrap_or(isize::MAX)).into();
+    }
+    Ok((x.pad_with(&pairs, mode)?, ConvOptions { padding: Padding::Valid, padding_mode: None, ..*options }))
+}
+
 fn conv2d<V: ConvOps>(x: &V, weight: &V, options: &Conv2dOptions) -> Result<V> {
+    let (x, options) = &padded(x, weight, options)?;
     let (x, w) = operands("conv2d", x, weight, options)?;
     let (from, kernel) = (*Value::shape(&x), *Value::shape(&w));
     let reach = reach([kernel[0], kernel[1]], options.dilation);
@@ -214,6 +238,7 @@ fn conv1d<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions) -> Result<V> {
     if from.rank() != 3 || kernel.rank() != 3 {
         return Err(wrong_rank("conv1d", from, kernel, options));
     }
+    let (x, options) = &padded(x, weight, options)?;
     let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
     let y = x.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat());
     y.map_err(|e| e.renamed("conv2d", "conv1d"))?.squeeze(image)
@@ -231,6 +256,7 @@ fn conv1d_transpose<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions, outp
 }
 
 fn conv3d<V: ConvOps>(x: &V, weight: &V, options: &Conv3dOptions) -> Result<V> {
+    let (x, options) = &padded(x, weight, options)?;
     let (x, w) = operands("conv3d", x, weight, options)?;
     let y = volumes::convolve(&x, &w, options).map_err(|e| e.renamed("conv2d", "conv3d"))?;
     channels_back(y, options)
@@ -262,6 +288,10 @@ impl<const N: usize> Enlarged<N> {
         options: &ConvOptions<N>,
         output_padding: [usize; N],
     ) -> Result<Enlarged<N>> {
+        if let Some(mode) = options.padding_mode {
+            let error = Error::argument(name, format!("padding by {mode:?} has no meaning here"));
+            return Err(error.help("what a transposed convolution pads, it cuts off: leave out padding_mode"));
+        }
         let (from, ConvOptions { stride, dilation, .. }) = (Value::shape(x), *options);
         let reach = reach(std::array::from_fn(|i| Value::shape(w)[i]), dilation);
         let same = options.padding == Padding::Same;
