@@ -118,6 +118,33 @@ fn groups_train_by_plans_to_the_same_bits() {
     assert!(text.contains("encoder/*"), "{text}");
 }
 
+/// What a batch was computed in is not what statistics are kept in.
+#[test]
+fn statistics_keep_their_type() {
+    let path = folder("statistics").join("model.safetensors");
+    let x = Key::new(1).normal([64, 6], 0.0, 1.0).unwrap();
+    let y = x.sum(keep(-1)).unwrap();
+    for (model, data) in [
+        (DType::BF16, DType::F32),
+        (DType::F16, DType::F32),
+        (DType::F32, DType::F64),
+        (DType::F32, DType::F16),
+        (DType::F64, DType::F32),
+    ] {
+        for renorm in [false, true] {
+            let normalize = BatchNormalization::new().renorm(renorm);
+            let net = Sequential::new([6]).add(normalize).add(Dense::new(1)).dtype(model);
+            let mut net = net.compile("sgd", "mse", ["mae"]).unwrap();
+            let data = Dataset::new(x.cast(data).unwrap(), y.clone()).unwrap();
+            net.fit(&data, crate::training::quiet().epochs(2).batch_size(16)).unwrap();
+            assert!(crate::training::weights(&net).iter().all(|(_, weight)| weight.dtype() == model));
+            net.save(&path).unwrap();
+            let loaded: Model = Model::load(&path).unwrap();
+            assert!(loaded.predict(&data).unwrap().same_bits(&net.predict(&data).unwrap()));
+        }
+    }
+}
+
 #[test]
 fn mixed_precision_keeps_weights_whole() {
     let data = crate::training::points(64, 5);

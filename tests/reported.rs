@@ -26,6 +26,126 @@ fn assert_near(found: &[f64], wanted: &[f64]) {
     assert!(found.len() == wanted.len() && found.iter().zip(wanted).all(near), "{found:?}, not {wanted:?}");
 }
 
+/// A constant has no spread, and is 0 when it is normalized, however large it is and wherever it lies.
+#[test]
+fn normalized_constants_are_zero() {
+    for value in [1000.1f32, 123.456, 0.1, 200.3, -77777.7, 1e20, 3e-30] {
+        for (dims, axes) in [
+            (&[512, 16][..], &[0][..]),
+            (&[9000, 3], &[0]),
+            (&[64, 16], &[0]),
+            (&[2, 4096], &[1]),
+            (&[2, 65536], &[1]),
+            (&[7, 33], &[1]),
+            (&[8, 3, 3136], &[0, 2]),
+            (&[3, 50, 40], &[1]),
+        ] {
+            let x = Tensor::full(dims, value).unwrap();
+            let y = x.standardize(axes, &Standardize::default()).unwrap();
+            for (what, of, want) in [("y", &y.values, 0.0), ("mean", &y.mean, value)] {
+                let all = of.to_vec::<f32>().unwrap();
+                assert!(all.iter().all(|&y| y == want), "{what} of {dims:?} of {value}: {} for {want}", all[0]);
+            }
+            let variance = y.variance.amax(..).unwrap().item().unwrap();
+            assert!(variance <= (1e-6 * f64::from(value)).powi(2), "{dims:?} of {value}: {variance}");
+        }
+    }
+}
+
+/// Sums of long rows and columns are as exact as those of `sum`.
+#[test]
+fn long_normalizations_are_exact() {
+    for (dims, axis) in [(&[1, 1 << 20][..], 1), (&[200_000, 4], 0)] {
+        let noise = kiln_autograd::Key::new(3).normal(dims, 0.0, 0.01).unwrap();
+        let x = noise.add(1.1).unwrap();
+        let exact = x.cast(DType::F64).unwrap();
+        let y = x.standardize(axis, &Standardize::default()).unwrap();
+        let mean = exact.mean(keep(axis)).unwrap();
+        let apart =
+            y.mean.cast(DType::F64).unwrap().sub(&mean).unwrap().abs().unwrap().amax(..).unwrap().item().unwrap();
+        assert!(apart < 2e-7, "{dims:?}: {apart}");
+        let left = y.values.cast(DType::F64).unwrap().mean(axis).unwrap().abs().unwrap().amax(..).unwrap();
+        assert!(left.item().unwrap() < 2e-5, "{dims:?}: {left}");
+        // Gradients of what is normalized have no sum.
+        let tape = Tape::new();
+        let x = tape.watch(&x);
+        let y = x.standardize(axis, &Standardize::default()).unwrap().values;
+        let upstream = Var::new(kiln_autograd::Key::new(4).normal(dims, 0.95, 1.0).unwrap());
+        let dx = gradients(&[(&y, &upstream)], &[&x], false).unwrap().remove(0).unwrap().into_tensor();
+        let dx = dx.cast(DType::F64).unwrap();
+        let (sum, size) = (dx.sum(..).unwrap().item().unwrap(), dx.abs().unwrap().sum(..).unwrap().item().unwrap());
+        assert!(sum.abs() < 1e-4 * size, "{dims:?}: {sum} of {size}");
+    }
+}
+
+/// Means whose squares no type can hold, and means that are infinite.
+#[test]
+fn normalizations_of_the_largest() {
+    let x = Tensor::new([[1e20f32, 1.001e20], [1.002e20, 1.003e20], [1.004e20, 1.001e20]]);
+    let options = Standardize { eps: 0.0, ..Standardize::default() };
+    let columns = x.standardize(0, &options).unwrap().values.to_vec::<f32>().unwrap();
+    let rows = x.t().unwrap().standardize(1, &options).unwrap().values.t().unwrap().to_vec::<f32>().unwrap();
+    assert!(columns.iter().zip(&rows).all(|(a, b)| (a - b).abs() < 1e-4 && a.abs() < 1.5), "{columns:?} {rows:?}");
+    let mut far = vec![1.0f32; 5000 * 2];
+    far[4000] = f32::INFINITY;
+    let mean = Tensor::from_vec(far, [5000, 2]).unwrap().standardize(0, &options).unwrap().mean;
+    assert_eq!(mean.to_vec::<f32>().unwrap(), [f32::INFINITY, 1.0]);
+}
+
+/// Running statistics keep their type; one element has no unbiased variance, and no element no statistics.
+#[test]
+fn running_statistics_stay_what_they_are() {
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        let x = range(6, &[3, 2]).cast(dtype).unwrap();
+        for running in [DType::F16, DType::F32, DType::F64] {
+            let of = |value: f64| Tensor::full([2], value).unwrap().cast(running).unwrap();
+            let before = RunningStatistics { mean: of(0.0), variance: of(1.0) };
+            let after = x.batch_norm(Some(&before), true, &ChannelNorm::default()).unwrap().1.unwrap();
+            assert_eq!([after.mean.dtype(), after.variance.dtype()], [running; 2]);
+            for (rows, mean) in [(1, [0.0, 0.1]), (0, [0.0; 2])] {
+                let few = x.slice(0, ..rows).unwrap();
+                let after = few.batch_norm(Some(&before), true, &ChannelNorm::default()).unwrap().1.unwrap();
+                let found = after.mean.to_vec_as::<f64>();
+                assert!(found.iter().zip(mean).all(|(a, b)| (a - b).abs() < 1e-3), "{found:?}");
+                assert_eq!(after.variance.to_vec_as::<f64>(), [1.0; 2]);
+            }
+        }
+    }
+}
+
+/// Deviations whose squares vanish in single precision.
+#[test]
+fn deviations_of_tiny_numbers() {
+    let deviation = Tensor::new([1e-30f32, 2e-30, 3e-30]).std(.., 0.0).unwrap().item().unwrap();
+    assert!((deviation / 8.165e-31 - 1.0).abs() < 1e-3, "{deviation}");
+    assert_eq!(Tensor::new([3f32; 5]).std(.., 0.0).unwrap().item().unwrap(), 0.0);
+}
+
+/// Distances go through no tensor of all differences, and their gradients at equal rows are 0.
+#[test]
+fn distances_of_all_pairs() {
+    let (a, b) = (range(12, &[3, 4]), range(8, &[2, 4]).mul(0.5).unwrap());
+    for dtype in [DType::F16, DType::F32, DType::F64] {
+        let (a, b) = (a.cast(dtype).unwrap(), b.cast(dtype).unwrap());
+        let found = a.cdist(&b, 2.0).unwrap();
+        let apart = a.unsqueeze(1).unwrap().sub(&b.unsqueeze(0).unwrap()).unwrap().norm(2.0, -1).unwrap();
+        assert_eq!((found.dtype(), found.to_vec_as::<f64>()), (dtype, apart.to_vec_as::<f64>()));
+    }
+    let dx =
+        slopes(|x| x[0].cdist(&x[0], 2.0), &[range(4, &[2, 2]).cast(DType::F32).unwrap()], &Tensor::eye(2, 2).unwrap());
+    assert!(dx[0].iter().all(|dx| dx.abs() < 1e-6), "{dx:?}");
+}
+
+#[test]
+fn integers_have_no_gradients() {
+    for text in [
+        kiln_autograd::grad(|x| x[0].mul(2.0)?.sum(..), &[Tensor::new([1, 2])]).unwrap_err().to_string(),
+        kiln_autograd::grad(|x| x[0].sum(..), &[Tensor::new([1.0]), Tensor::new([true])]).unwrap_err().to_string(),
+    ] {
+        assert!(text.starts_with("grad: argument ") && text.contains("reported.rs"), "{text}");
+    }
+}
+
 fn range(count: usize, dims: &[usize]) -> Tensor {
     Tensor::from_vec((0..count).map(|i| i as f64).collect(), dims).unwrap()
 }

@@ -305,7 +305,11 @@ fn another_run_is_told_apart() {
     let folder = two_checkpoints("other");
     let data = points(64, 1);
     let fit = || quiet().epochs(3).batch_size(16).resume_from(&folder);
-    let other: [(&str, Result<History, Error>); 8] = [
+    let other: [(&str, Result<History, Error>); 9] = [
+        ("was compiled otherwise: metrics was Accuracy, in this one it is none", {
+            let model = Sequential::new([2]).add(Dense::new(2).activation("softmax"));
+            model.compile("adam", "sparse_categorical_crossentropy", ()).unwrap().fit(&data, fit())
+        }),
         ("with batch_size 16, this one has 32", classifier(0).fit(&data, fit().batch_size(32))),
         ("with seed 0, this one has 1", classifier(0).fit(&data, fit().seed(1))),
         ("with shuffle true", classifier(0).fit(&data, fit().shuffle(false))),
@@ -315,7 +319,7 @@ fn another_run_is_told_apart() {
             classifier(0).fit(&data, fit().callback(EarlyStopping::new().monitor("loss")))
         }),
         ("initial_epoch", classifier(0).fit(&data, fit().initial_epoch(1))),
-        ("was compiled otherwise: optimizer", {
+        ("was compiled otherwise: optimizer was Adam, in this one it is SGD", {
             let model = Sequential::new([2]).add(Dense::new(2).activation("softmax"));
             model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"]).unwrap().fit(&data, fit())
         }),
@@ -410,7 +414,7 @@ fn other_settings_of_rate_callbacks_and_length_are_refused() {
         ("optimizer/weight_decay was 0.004, in this one it is 0.5", model(0.01, 0.5), 3, 4),
         ("EarlyStopping of loss/patience was 3, in this one it is 1", model(0.01, 0.004), 1, 4),
         ("is of epoch 3, and the run is to have 2", model(0.01, 0.004), 3, 2),
-        ("is of a run with the frozen parameters []", frozen, 3, 4),
+        ("is of a run with the frozen parameters none", frozen, 3, 4),
     ] {
         let error = model.fit(&data, fit(patience).epochs(epochs).resume_from(&folder)).unwrap_err().to_string();
         assert!(error.contains(part) && error.contains("help"), "{part}: {error}");

@@ -5,8 +5,17 @@ use crate::ops::{ArithmeticOps, ReduceOps, Value};
 use crate::{Error, Result, Tape, Tensor, Var};
 use std::panic::Location;
 
-fn watch(tape: &Tape, x: &[Tensor]) -> Vec<Var> {
-    x.iter().map(|x| tape.watch(x)).collect()
+/// The arguments on a tape. One that has no gradient is a mistake: literals without a point are integers.
+#[track_caller]
+fn watch(op: &str, tape: &Tape, x: &[Tensor]) -> Result<Vec<Var>> {
+    if let Some((i, x)) = x.iter().enumerate().find(|(_, x)| !x.dtype().is_float()) {
+        let text =
+            format!("argument {i} has elements of type {}, and only floating-point values have gradients", x.dtype());
+        let help =
+            "write 1.0 for 1, or cast it: x.cast(DType::F32); what has no gradient can be captured by the function";
+        return Err(Error::dtype(op, text).help(help).at(Location::caller()));
+    }
+    Ok(x.iter().map(|x| tape.watch(x)).collect())
 }
 
 fn zeros_like(x: &Tensor) -> Tensor {
@@ -27,14 +36,19 @@ fn tensors(gradients: Vec<Option<Var>>, like: &[Tensor]) -> Vec<Tensor> {
 /// ```
 ///
 /// # Errors
-/// Those of `f`, and a value that is no single number.
+/// Those of `f`, a value that is no single number, and arguments of integers.
 #[track_caller]
 pub fn value_and_grad(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+    with_gradient("value_and_grad", f, x)
+}
+
+#[track_caller]
+fn with_gradient(op: &str, f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
     let at = Location::caller();
     let tape = Tape::new();
-    let vars = watch(&tape, x);
+    let vars = watch(op, &tape, x)?;
     let y = f(&vars)?;
-    single("value_and_grad", &y).map_err(|e| e.at(at))?;
+    single(op, &y).map_err(|e| e.at(at))?;
     if !y.is_tracked() {
         return Ok((y.into_tensor(), x.iter().map(zeros_like).collect()));
     }
@@ -49,17 +63,17 @@ pub fn value_and_grad(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor]) -> Result
 /// As [`value_and_grad`].
 #[track_caller]
 pub fn grad(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor]) -> Result<Vec<Tensor>> {
-    value_and_grad(f, x).map(|(_, gradients)| gradients)
+    with_gradient("grad", f, x).map(|(_, gradients)| gradients)
 }
 
 /// A function's value, and the product of the cotangent `dy` (of the value's shape) with its Jacobian.
 ///
 /// # Errors
-/// Those of `f`, and a cotangent of another shape than the value.
+/// Those of `f`, a cotangent of another shape than the value, and arguments of integers.
 #[track_caller]
 pub fn vjp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], dy: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
     let tape = Tape::new();
-    let vars = watch(&tape, x);
+    let vars = watch("vjp", &tape, x)?;
     let y = f(&vars)?;
     let dx = gradients(&[(&y, &Var::new(dy.clone()))], &vars.iter().collect::<Vec<_>>(), false)?;
     Ok((y.into_tensor(), tensors(dx, x)))
@@ -71,12 +85,12 @@ pub fn vjp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], dy: &Tensor) -> Resu
 /// Computed as the derivative, with respect to `u`, of the linear map `u ↦ u · J`: two walks back make one forward.
 ///
 /// # Errors
-/// Those of `f`, and tangents of other shapes than the arguments.
+/// Those of `f`, tangents of other shapes than the arguments, and arguments of integers.
 #[track_caller]
 pub fn jvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], dx: &[Tensor]) -> Result<(Tensor, Tensor)> {
     check_directions("jvp", x, dx)?;
     let tape = Tape::new();
-    let vars = watch(&tape, x);
+    let vars = watch("jvp", &tape, x)?;
     let y = f(&vars)?;
     let u = tape.watch(&zeros_like(y.tensor()));
     let products = gradients(&[(&y, &u)], &vars.iter().collect::<Vec<_>>(), true)?;
@@ -97,7 +111,7 @@ pub fn hvp(f: impl Fn(&[Var]) -> Result<Var>, x: &[Tensor], v: &[Tensor]) -> Res
     let at = Location::caller();
     check_directions("hvp", x, v)?;
     let tape = Tape::new();
-    let vars = watch(&tape, x);
+    let vars = watch("hvp", &tape, x)?;
     let refs: Vec<&Var> = vars.iter().collect();
     let y = f(&vars)?;
     single("hvp", &y).map_err(|e| e.at(at))?;

@@ -24,6 +24,9 @@ impl fmt::Debug for Tensor {
     }
 }
 
+/// Rows that are longer go on in the next line.
+const LINE: usize = 80;
+
 struct Printer<'a> {
     dims: &'a [usize],
     /// The texts of the elements that are shown, in the order in which they are printed.
@@ -57,12 +60,19 @@ impl Printer<'_> {
             left => "\n".repeat(left - 1) + &" ".repeat(axis + 1),
         };
         out.push('[');
-        let mut i = 0;
+        let is_row = self.dims.len() - axis == 1;
+        let (mut i, mut column) = (0, axis + 1);
         // Of a tensor without elements every dimension may be as long as it likes.
         while i < length && self.cells.len() > 0 {
-            if i > 0 {
+            if is_row && i > 0 && column + 1 + self.width > LINE {
+                out.push('\n');
+                out.push_str(&" ".repeat(axis + 1));
+                column = axis + 1;
+            } else if i > 0 {
                 out.push_str(&between);
+                column += 1;
             }
+            column += self.width;
             if length > 2 * self.edge && i == self.edge {
                 out.push_str("...");
                 i = length - self.edge;

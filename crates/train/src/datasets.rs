@@ -50,7 +50,13 @@ pub fn mnist(folder: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
                 true => format!("there is no {name}.gz and no {name}"),
                 false => "is no folder".to_owned(),
             };
-            return Err(Error::file(folder, what).with_help("fetch the set: examples/data/get-data.sh DIR mnist"));
+            // What the script fetches is a folder for each set.
+            let below = ["mnist", "fashion-mnist"].map(|set| folder.join(set)).into_iter().find(|below| below.is_dir());
+            let help = match below {
+                Some(below) => format!("it is in a folder of its own: {}", below.display()),
+                None => "fetch the set: examples/data/get-data.sh DIR mnist, which puts it into DIR/mnist".to_owned(),
+            };
+            return Err(Error::file(folder, what).with_help(help));
         }
         let tensor: Tensor = idx::read(&path)?.try_into()?;
         // The names tell how many dimensions there are.

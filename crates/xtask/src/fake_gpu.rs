@@ -94,6 +94,14 @@ impl FakeGpu {
         }
     }
 
+    /// The runtime of the compiler's AddressSanitizer, to be preloaded where kernels are compiled with it.
+    pub fn sanitizer(&self) -> Option<PathBuf> {
+        let output = Command::new(&self.compiler).arg("-print-file-name=libasan.so").output().ok()?;
+        let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        // Where it has no such file, a compiler gives the name back.
+        path.is_absolute().then_some(path)
+    }
+
     /// A word that changes with the sources and with how they are compiled.
     fn state(&self) -> Result<String, String> {
         let mut hasher = DefaultHasher::new();

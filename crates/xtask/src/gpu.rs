@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 use xtask::fake_gpu::{FakeGpu, NO_COMPILER};
 
@@ -66,6 +66,36 @@ pub fn run(root: &Path, everything: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Runs the tests with the fake driver and the kernels under AddressSanitizer: each access outside of a block of the device's memory,
+/// of a block's shared memory or of a thread's own is an error. Blocks have the sizes that were asked for.
+pub fn asan(root: &Path) -> ExitCode {
+    match checked_tests(root) {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => {
+            eprintln!("gpu: failed under AddressSanitizer");
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("gpu: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checked_tests(root: &Path) -> Result<ExitStatus, String> {
+    let fake = FakeGpu::build(root, &[])?;
+    let runtime = fake.sanitizer().ok_or("the C++ compiler has no AddressSanitizer")?;
+    // What is preloaded is meant for the tests alone, so they are not started by cargo.
+    let tests = program(cargo(root, &["--package", "kiln", "--features", "cuda", "--test", "gpu"]))?;
+    let mut command = Command::new(tests);
+    fake.prepare(&mut command);
+    command.current_dir(root).env("LD_PRELOAD", runtime);
+    // Tests ask for more memory than there is, and expect to be told.
+    command.env("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1");
+    command.env("KILN_FAKE_SANITIZE", "1").env("KILN_CUDA_EXACT", "1").env("KILN_CUDA_CACHE", "");
+    command.status().map_err(|e| format!("the tests cannot be run: {e}"))
+}
+
 /// Writes the tests and the steps of training as programs into a folder, with a script that runs them on a machine that has only a
 /// GPU, its driver and NVRTC.
 pub fn bundle(root: &Path, folder: &Path) -> ExitCode {
@@ -77,7 +107,9 @@ pub fn bundle(root: &Path, folder: &Path) -> ExitCode {
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         for (name, arguments) in programs {
             let to = folder.join(name);
-            fs::copy(program(root, arguments)?, &to).map_err(|e| format!("{}: {e}", to.display()))?;
+            let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+            build.current_dir(root).args(arguments);
+            fs::copy(program(build)?, &to).map_err(|e| format!("{}: {e}", to.display()))?;
             // What is carried should be small; without the tool it is larger.
             let _ = Command::new("strip").arg(&to).status();
         }
@@ -96,19 +128,18 @@ pub fn bundle(root: &Path, folder: &Path) -> ExitCode {
     }
 }
 
-/// Builds a program and gives its place.
-fn program(root: &Path, arguments: &[&str]) -> Result<PathBuf, String> {
-    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    command.current_dir(root).args(arguments).args(["--no-run", "--message-format", "json-render-diagnostics"]);
+/// Builds what a command of cargo's would run, and gives its place.
+fn program(mut command: Command) -> Result<PathBuf, String> {
+    command.args(["--no-run", "--message-format", "json-render-diagnostics"]);
     let output = command.stderr(Stdio::inherit()).output().map_err(|e| format!("cargo cannot be run: {e}"))?;
     if !output.status.success() {
-        return Err(format!("cargo {} failed", arguments.join(" ")));
+        return Err(format!("{command:?} failed"));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut built = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
     // Dependencies come before.
-    built.next_back().ok_or_else(|| format!("cargo {} built no program", arguments.join(" ")))
+    built.next_back().ok_or_else(|| format!("{command:?} built no program"))
 }
 
 /// What runs a bundle: every case in every type, then the steps of training, a row of JSON each.
@@ -118,7 +149,7 @@ set -eu
 cd "$(dirname "$0")"
 KILN_GPU_ALL=1 ./gpu
 if command -v compute-sanitizer > /dev/null; then
-    compute-sanitizer --error-exitcode 1 --tool memcheck ./gpu training
+    KILN_CUDA_EXACT=1 compute-sanitizer --error-exitcode 1 --tool memcheck ./gpu training
     compute-sanitizer --error-exitcode 1 --tool racecheck ./gpu training
 else
     echo "compute-sanitizer is not there; memory was not checked"

@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy         the rules that no compiler checks: layers, operations without a rule or cases, unsafe, open ends
   new-op NAME  the files of a new operation and its lines in the lists; it begins as the identity
   gpu [--all]  the CUDA backend without a GPU: its tests with the fake driver, its kernels by NVRTC; a part, or all
+  gpu --asan   the tests with the fake driver, their kernels under AddressSanitizer
   gpu-bundle [DIR]
                programs and a script that test the CUDA backend on a machine with a GPU (default: target/gpu-bundle)
   fake-gpu [-- COMMAND…]
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ["new-op", name] => new_op(name),
         ["gpu"] => gpu::run(&repository(), false),
         ["gpu", "--all"] => gpu::run(&repository(), true),
+        ["gpu", "--asan"] => gpu::asan(&repository()),
         ["gpu-bundle"] => gpu::bundle(&repository(), &repository().join("target/gpu-bundle")),
         ["gpu-bundle", folder] => gpu::bundle(&repository(), Path::new(folder)),
         ["fake-gpu", ref arguments @ ..] => xtask::fake_gpu::run(&repository(), arguments),

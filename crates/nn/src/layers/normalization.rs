@@ -217,7 +217,9 @@ impl BatchNormalization {
 
 /// Moves a running statistic towards a batch's; gives where it is then.
 fn moved(statistic: &Parameter, batch: &Tensor, momentum: f64, pass: &mut Pass) -> Result<Tensor> {
-    let moved = pass.current(statistic).mul(momentum)?.add(&batch.mul(1.0 - momentum)?)?;
+    // It keeps its type, whatever the batch was computed in.
+    let moved =
+        pass.current(statistic).mul(momentum)?.add(&batch.mul(1.0 - momentum)?)?.cast(statistic.tensor.dtype())?;
     pass.update(statistic, moved.clone());
     Ok(moved)
 }
@@ -286,7 +288,8 @@ impl AnyLayer for BatchNormalization {
             }
             (mean, variance)
         } else {
-            (pass.parameter(moving_mean), pass.parameter(moving_variance))
+            // In their own precision, as they were in training, whatever the weights are computed in.
+            [moving_mean, moving_variance].map(|statistic| Var::new(pass.current(statistic).clone())).into()
         };
         let mut scale = variance.add(self.epsilon)?.rsqrt()?;
         let mut shift = None;
@@ -312,6 +315,8 @@ impl AnyLayer for BatchNormalization {
             Some(shift) => y.add(&along(&shift, &axes, &y)?)?,
             None => y,
         };
+        let dtype = Value::dtype(&x.value);
+        let y = if dtype.is_float() { y.cast(dtype)? } else { y };
         Ok(vec![Signal::new(y).masked(x.mask.clone())])
     }
 }

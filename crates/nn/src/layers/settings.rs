@@ -353,6 +353,18 @@ impl<const N: usize> From<[usize; N]> for Size<N> {
     }
 }
 
+impl From<(usize, usize)> for Size<2> {
+    fn from((height, width): (usize, usize)) -> Size<2> {
+        Size([height, width])
+    }
+}
+
+impl From<(usize, usize, usize)> for Size<3> {
+    fn from((depth, height, width): (usize, usize, usize)) -> Size<3> {
+        Size([depth, height, width])
+    }
+}
+
 impl<const N: usize> Default for Size<N> {
     fn default() -> Size<N> {
         Size([1; N])

@@ -7,13 +7,43 @@ use crate::scalar::Real;
 /// Two registers of the widest set.
 const LANES: usize = 32;
 
-/// The sums of what `f` makes of the elements of two runs of the same length.
+/// Elements that are summed one after the other, lane by lane.
+const PART: usize = 4096;
+
+/// The sums of what `f` makes of the elements of two runs of the same length: those of parts, joined by halves, so that the
+/// rounding error of a long one is small.
 #[inline(always)]
 pub(crate) fn totals<A: Copy, B: Copy, C: Real, const N: usize>(
     a: &[A],
     b: &[B],
     f: impl Fn(A, B) -> [C; N],
 ) -> [C; N] {
+    let parts = a.chunks(PART).zip(b.chunks(PART)).map(|(a, b)| part(a, b, &f));
+    let sums = by_halves(parts, |a, b| std::array::from_fn(|i| a[i] + b[i]));
+    sums.unwrap_or([C::lit(0.0); N])
+}
+
+/// What comes joined as a tree: each part meets one of about as many elements. `None` of nothing.
+#[inline(always)]
+pub(crate) fn by_halves<T: Copy>(parts: impl Iterator<Item = T>, join: impl Fn(T, T) -> T) -> Option<T> {
+    // Of 2^i parts each, the earlier ones further up.
+    let mut waiting = [None; usize::BITS as usize];
+    for mut part in parts {
+        for place in &mut waiting {
+            match place.take() {
+                Some(before) => part = join(before, part),
+                None => {
+                    *place = Some(part);
+                    break;
+                }
+            }
+        }
+    }
+    waiting.into_iter().flatten().reduce(|later, before| join(before, later))
+}
+
+#[inline(always)]
+fn part<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
     let mut lanes = [[C::lit(0.0); LANES]; N];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {

@@ -19,6 +19,8 @@ use std::sync::LazyLock;
 const WIDTH: usize = 32;
 /// Rows of a tile: with as many columns as a strip has, most of the registers.
 const ROWS: usize = 12;
+/// Pairs that are added one after the other, before their sum meets others.
+const CHAIN: usize = 2048;
 /// Rows that a thread takes at a time.
 const BLOCK: usize = 4 * ROWS;
 
@@ -163,20 +165,28 @@ unsafe fn pack_rows(a: &Operand, first: usize, rows: usize, k: usize, to: &mut [
 unsafe fn tile(a: &[u32], b: &[u32], rows: usize, pairs: usize, c: *mut bf16, step: usize, columns: usize) {
     // SAFETY: the caller's promise; rows beyond the last repeat it.
     unsafe {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        let mut totals = [[_mm512_setzero_ps(); 2]; ROWS];
         let mut from = [a.as_ptr(); ROWS];
         for i in 0..ROWS {
             from[i] = a.as_ptr().add(i.min(rows - 1) * pairs);
         }
-        for pair in 0..pairs {
-            let b: [__m512bh; 2] = [0, 1].map(|j| {
-                let b = b.as_ptr().add(pair * WIDTH + 16 * j);
-                core::mem::transmute(_mm512_loadu_si512(b.cast()))
-            });
+        for first in (0..pairs).step_by(CHAIN) {
+            let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+            for pair in first..pairs.min(first + CHAIN) {
+                let b: [__m512bh; 2] = [0, 1].map(|j| {
+                    let b = b.as_ptr().add(pair * WIDTH + 16 * j);
+                    core::mem::transmute(_mm512_loadu_si512(b.cast()))
+                });
+                for i in 0..ROWS {
+                    let a: __m512bh = core::mem::transmute(_mm512_set1_epi32(*from[i].add(pair) as i32));
+                    for j in 0..2 {
+                        sums[i][j] = _mm512_dpbf16_ps(sums[i][j], a, b[j]);
+                    }
+                }
+            }
             for i in 0..ROWS {
-                let a: __m512bh = core::mem::transmute(_mm512_set1_epi32(*from[i].add(pair) as i32));
                 for j in 0..2 {
-                    sums[i][j] = _mm512_dpbf16_ps(sums[i][j], a, b[j]);
+                    totals[i][j] = _mm512_add_ps(totals[i][j], sums[i][j]);
                 }
             }
         }
@@ -184,7 +194,7 @@ unsafe fn tile(a: &[u32], b: &[u32], rows: usize, pairs: usize, c: *mut bf16, st
             if i < rows {
                 let c = c.add(i * step);
                 for j in 0..2 {
-                    let rounded: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(sums[i][j]));
+                    let rounded: __m256i = core::mem::transmute(_mm512_cvtneps_pbh(totals[i][j]));
                     let left = columns.saturating_sub(16 * j).min(16);
                     let mask = ((1u32 << left) - 1) as u16;
                     _mm256_mask_storeu_epi16(c.wrapping_add(16 * j).cast(), mask, rounded);

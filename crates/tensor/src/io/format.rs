@@ -16,7 +16,7 @@ const FORMATS: &[(&[u8], &str, &str)] = &[
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull"),
     (b"<", "a page of the web, or XML", "download the file again"),
     (b"{", "JSON text", ""),
-    (b"[", "JSON text", ""),
+    (b"[", "text such as JSON or TOML", ""),
 ];
 const PICKLE: &str = "a pickle is a program, which Kiln does not run; save the tensors again as safetensors, in Python";
 

@@ -545,9 +545,13 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
         _ => 1,
     };
     let used: usize = index.iter().map(wide).sum();
-    if used > shape.rank() || index.iter().filter(|item| matches!(item, Index::Ellipsis)).count() > 1 {
-        let text = format!("an index of {used} dimensions, and at most one ellipsis, is none of {shape}");
-        return Err(Error::index("at", text).help("an index has at most as many parts as there are dimensions"));
+    if used > shape.rank() {
+        let text = format!("{used} indices for the {} dimensions of {shape}", shape.rank());
+        return Err(Error::index("at", text).help("give at most one for each dimension"));
+    }
+    if index.iter().filter(|item| matches!(item, Index::Ellipsis)).count() > 1 {
+        let text = format!("two ellipses in an index of {shape}");
+        return Err(Error::index("at", text).help("`..` stands once, for all dimensions that nothing else is said of"));
     }
     // The dimension at hand, in what the views have left so far, and those that tensors of indices are read at along.
     let (mut y, mut dim, mut dims, mut tensors) = (x.clone(), 0, Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use crate::json;
 use crate::text::log_value;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Saves the model after each epoch, or only when a monitored value is the best so far.
 ///
@@ -54,8 +54,8 @@ struct State {
 impl ModelCheckpoint {
     /// Saves the whole model to `path` after each epoch; the path is a [`Template`]. One that cannot be read is an error of the fit,
     /// before its first step.
-    pub fn new(path: impl Into<String>) -> Self {
-        let path = path.into();
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_string_lossy().into_owned();
         Self {
             template: Template::parse(&path).ok(),
             path,

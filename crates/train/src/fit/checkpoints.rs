@@ -365,6 +365,11 @@ fn difference(place: &str, then: &Json, own: &Json) -> Option<String> {
     let null = Json::Null;
     match (then, own) {
         _ if then == own => None,
+        // Of two optimizers, losses or metrics everything else differs for that reason.
+        (Json::Object(_), Json::Object(b)) if !b.contains_key("class") && named(then) != named(own) => {
+            let name = |part: &Json| named(part).map_or_else(|| told_part(part), str::to_owned);
+            Some(format!("{place} was {}, in this one it is {}", name(then), name(own)))
+        }
         (Json::Object(a), Json::Object(b)) => {
             let join = |part: &str| if place.is_empty() { part.to_owned() } else { format!("{place}/{part}") };
             let name = b.get("name").and_then(Json::as_str).filter(|_| a.get("name") == b.get("name"));
@@ -388,8 +393,19 @@ fn difference(place: &str, then: &Json, own: &Json) -> Option<String> {
     }
 }
 
-/// A part of a description, without the end of a long one.
+/// The name that a part of a description begins with.
+fn named(part: &Json) -> Option<&str> {
+    part.get("name").and_then(Json::as_str)
+}
+
+/// A part of a description, without the end of a long one; of a list of things with names, those.
 fn told_part(part: &Json) -> String {
+    let names = part.as_array().and_then(|all| all.iter().map(named).collect::<Option<Vec<_>>>());
+    match names.as_deref() {
+        Some([]) => return "none".to_owned(),
+        Some(names) => return names.join(", "),
+        None => {}
+    }
     let text = part.to_string();
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -230,8 +230,8 @@ impl fmt::Display for Diagnosis {
                 -above(self.judged(), self.earlier)
             ),
             FitVerdict::Diverged if self.first_loss.is_some_and(|loss| !loss.value.is_finite()) => f.write_str(
-                "diverged: the training loss was no number from the first epoch on; look for NaN and for odd numbers in the data: \
-                 `Fit::check_finite` names the place, and the sample if it is one",
+                "diverged: the training loss was no number from the first epoch on; the learning rate may be far too high, or NaN and odd numbers \
+                 are in the data: `Fit::check_finite` names the place, and the sample if it is one",
             ),
             FitVerdict::Diverged => {
                 write!(f, "diverged: the training loss went from {first} to {loss}")?;

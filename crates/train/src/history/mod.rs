@@ -167,6 +167,18 @@ impl History {
         }
     }
 
+    /// Puts values in place of those of the last epoch, if there is one.
+    pub(crate) fn amend(&mut self, logs: &Logs) {
+        let rows = self.len();
+        for (name, value) in logs.iter().filter(|_| rows > 0) {
+            let at = self.place(name).unwrap_or_else(|at| {
+                self.series.insert(at, (name.to_owned(), Series::absent(rows)));
+                at
+            });
+            self.series[at].1.amend(value);
+        }
+    }
+
     /// The numbers of the epochs that ran, from 0 (from `initial_epoch` in a resumed run).
     pub fn epochs(&self) -> &[usize] {
         &self.epochs

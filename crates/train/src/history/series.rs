@@ -20,6 +20,13 @@ impl Series {
         self.is_logged.push(value.is_some());
     }
 
+    /// Puts another value in place of the last epoch's, if there is one.
+    pub(crate) fn amend(&mut self, value: f64) {
+        if let (Some(last), Some(is_logged)) = (self.values.last_mut(), self.is_logged.last_mut()) {
+            (*last, *is_logged) = (value, true);
+        }
+    }
+
     /// Every epoch's number, NaN where nothing was logged.
     pub(crate) fn values(&self) -> &[f64] {
         &self.values

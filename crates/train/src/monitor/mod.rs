@@ -349,7 +349,7 @@ impl Monitor {
     }
 
     /// A row for each window: the largest index of the inputs and of the predictions, how many inputs have moved, and the
-    /// metrics by then. To be printed or written as that of a training run.
+    /// metrics of what was labelled before the next window was full. To be printed or written as that of a training run.
     pub fn history(&self) -> &History {
         &self.history
     }
@@ -414,6 +414,8 @@ impl Monitor {
             return Ok(());
         }
         self.values = self.measured(|_| true)?;
+        // The window before is the one that labels are known of by now.
+        self.history.amend(&self.values);
         // A few labels say little.
         if self.labelled.len() < self.window {
             return Ok(());

@@ -29,8 +29,12 @@ impl Op for Concat {
         let mut length = 0;
         for (i, spec) in x.iter().enumerate() {
             let rank = first.shape.rank();
-            let fits =
-                spec.shape.rank() == rank && (0..rank).all(|a| a == self.axis || spec.shape[a] == first.shape[a]);
+            if rank == 0 || spec.shape.rank() != rank {
+                let text = format!("operand {i} has shape {}, the first {}", spec.shape, first.shape);
+                let help = "all must have the same dimensions, at least one: unsqueeze adds one, and `stack` joins along a new one";
+                return Err(Error::shape("concat", text).help(help));
+            }
+            let fits = (0..rank).all(|a| a == self.axis || spec.shape[a] == first.shape[a]);
             if !fits || self.axis >= rank {
                 let text = format!(
                     "operand {i} has shape {}, the first {}: they may differ along axis {} only",

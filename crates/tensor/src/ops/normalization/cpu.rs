@@ -5,7 +5,7 @@
 #![expect(clippy::needless_range_loop, reason = "the same index of several arrays")]
 
 use super::op::{Form, Normalize, Weights};
-use crate::cpu::lanes::totals;
+use crate::cpu::lanes::{by_halves, totals};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::{parallel, simd};
 use crate::scalar::Real;
@@ -70,12 +70,8 @@ pub(super) fn normalize<T: Element, C: Real + Element>(
         simd::dispatch_for::<T, _>(Moments { centered: op.centered, form, x, parts });
     });
     for group in 0..form.groups() {
-        let (mut mean, mut squares, mut seen) = (C::lit(0.0), C::lit(0.0), 0);
-        for (block, [m, s]) in blocks.of_group(group).map(|(block, part)| (block, parts[part])) {
-            let more = blocks.rows(block).len() * form.near;
-            join([&mut mean, &mut squares], [m, s], [seen, more]);
-            seen += more;
-        }
+        let parts = blocks.of_group(group).map(|(block, part)| (parts[part], blocks.rows(block).len() * form.near));
+        let Some(([mean, squares], _)) = by_halves(parts, join) else { unreachable!("a group has elements") };
         (means[group], variances[group]) = (mean, squares / count);
     }
     let (means, variances) = (&*means, &*variances);
@@ -91,13 +87,22 @@ pub(super) fn normalize<T: Element, C: Real + Element>(
     Ok(())
 }
 
-/// Joins moments of `more` elements to those of `seen` others (Chan et al. 1979).
+/// Means and sums of squares around them, of so many elements.
+type Part<C> = ([C; 2], usize);
+
+/// The moments of the elements of both (Chan et al. 1979).
 #[inline(always)]
-fn join<C: Real>([mean, squares]: [&mut C; 2], [m, s]: [C; 2], [seen, more]: [usize; 2]) {
-    let share = C::lit(more as f64 / (seen + more) as f64);
-    let apart = m - *mean;
-    *mean = *mean + apart * share;
-    *squares = *squares + s + apart * apart * share * C::lit(seen as f64);
+fn join<C: Real>(([mean, squares], seen): Part<C>, ([m, s], more): Part<C>) -> Part<C> {
+    if seen == 0 {
+        return ([m, s], more);
+    }
+    let share = more as f64 / (seen + more) as f64;
+    let apart = m - mean;
+    let squares = squares + s + apart * apart * C::lit(share * seen as f64);
+    // The distance from what is infinite says nothing.
+    let far = mean * C::lit(1.0 - share) + m * C::lit(share);
+    let mean = C::select(apart.abs().lt(C::lit(f64::INFINITY)), mean + apart * C::lit(share), far);
+    ([mean, squares], seen + more)
 }
 
 /// Blocks of neighbouring rows `[inner, near]` with the same `outer`: how a tensor is shared out where its groups do not lie
@@ -181,12 +186,22 @@ impl<'a, C> Affine<'a, C> {
 /// The mean of a row and the sum of the squares around it.
 #[inline(always)]
 fn moments<C: Real>(row: &[C], centered: bool) -> [C; 2] {
-    let mut mean = C::lit(0.0);
-    if centered {
-        mean = totals(row, row, |x, _| [x])[0] / C::lit(row.len() as f64);
+    if !centered {
+        return [C::lit(0.0), totals(row, row, |x, _| [x * x])[0]];
     }
-    let [squares] = totals(row, row, |x, _| [(x - mean) * (x - mean)]);
-    [mean, squares]
+    let count = C::lit(row.len() as f64);
+    let mean = totals(row, row, |x, _| [x])[0] / count;
+    let [drift, squares] = totals(row, row, |x, _| [x - mean, (x - mean) * (x - mean)]);
+    corrected(mean, drift, squares, count)
+}
+
+/// A mean and the sum of the squares around it, without the rounding error of the sum that it comes from: the distances from it
+/// should have no sum, and theirs is known as exactly as they are small.
+#[inline(always)]
+fn corrected<C: Real>(mean: C, drift: C, squares: C, count: C) -> [C; 2] {
+    let by = drift / count;
+    let known = by.abs().lt(C::lit(f64::INFINITY));
+    [C::select(known, mean + by, mean), C::select(known, (squares - drift * by).max(C::lit(0.0)), squares)]
 }
 
 #[inline(always)]
@@ -256,15 +271,16 @@ impl<T: Element, C: Real> simd::Kernel for Moments<'_, T, C> {
             for (row, x) in x.chunks_exact(inner * near).enumerate() {
                 for group in 0..inner {
                     load_row(&x[group * near..][..near], &mut buffer);
-                    let [mean, squares] = &mut parts[group];
-                    join([mean, squares], moments(&buffer, centered), [row * near, near]);
+                    let part = (moments(&buffer, centered), near);
+                    (parts[group], _) = join((parts[group], row * near), part);
                 }
             }
             return;
         }
         let rows = C::lit((x.len() / inner) as f64);
-        let (mut means, mut squares) = (Scratch::filled(inner, C::lit(0.0)), Scratch::filled(inner, C::lit(0.0)));
-        let (means, squares) = (&mut means[..inner], &mut squares[..inner]);
+        let zeros = || Scratch::filled(inner, C::lit(0.0));
+        let [mut means, mut drifts, mut squares] = [zeros(), zeros(), zeros()];
+        let [means, drifts, squares] = [&mut means, &mut drifts, &mut squares].map(|of| &mut of[..inner]);
         if centered {
             for x in x.chunks_exact(inner) {
                 for i in 0..inner {
@@ -278,11 +294,15 @@ impl<T: Element, C: Real> simd::Kernel for Moments<'_, T, C> {
         for x in x.chunks_exact(inner) {
             for i in 0..inner {
                 let apart = C::load(x[i]) - means[i];
+                drifts[i] = drifts[i] + apart;
                 squares[i] = squares[i] + apart * apart;
             }
         }
         for i in 0..inner {
-            parts[i] = [means[i], squares[i]];
+            parts[i] = match centered {
+                true => corrected(means[i], drifts[i], squares[i], rows),
+                false => [means[i], squares[i]],
+            };
         }
     }
 }
@@ -369,7 +389,7 @@ pub(super) fn gradients<T: Element, C: Real + Element>(
         let total = |which: usize, i: usize| match places {
             true => {
                 let parts = sums.as_flattened().iter().skip(which * n + i).step_by(2 * n);
-                parts.fold(C::lit(0.0), |total, &part| total + part)
+                by_halves(parts.copied(), |a, b| a + b).unwrap_or(C::lit(0.0))
             }
             false => sums[i][which],
         };
@@ -383,8 +403,8 @@ pub(super) fn gradients<T: Element, C: Real + Element>(
     });
     let sums: Scratch<[C; 2]> = (0..form.groups())
         .map(|group| {
-            let add = |[a, b]: [C; 2], part: usize| [a + parts[part][0], b + parts[part][1]];
-            blocks.of_group(group).fold([C::lit(0.0); 2], |sums, (_, part)| add(sums, part))
+            let of_group = blocks.of_group(group).map(|(_, part)| parts[part]);
+            by_halves(of_group, |a, b| [a[0] + b[0], a[1] + b[1]]).unwrap_or([C::lit(0.0); 2])
         })
         .collect();
     store(0, &mut sums.iter().map(|sums| sums[1]))?;

@@ -149,7 +149,7 @@ pub trait NormalizationOps: Ops {
 
     /// Each channel normalized over the batch and all other dimensions (Ioffe and Szegedy 2015): in training by the
     /// statistics of this batch, else by the running ones. Gives these too as they are after the batch, in which the
-    /// variance is the unbiased one; no gradient flows into them.
+    /// variance is the unbiased one (of one element there is none, and theirs stays); no gradient flows into them.
     ///
     /// ```
     /// use kiln_tensor::{Tensor, ops::*};
@@ -384,8 +384,8 @@ fn by_channel<V: Ops>(
             return Err(error.help("give them, or normalize by those of the batch: training: true"));
         };
         let [mean, variance] = [&running.mean, &running.variance].map(|x| beside_channels(x, &shape, axis));
-        let y = x.sub(&mean?)?.mul(&variance?.add(options.eps)?.rsqrt()?)?;
-        return Ok((scaled(y, weight, bias)?, Some(running.clone())));
+        let y = scaled(x.sub(&mean?)?.mul(&variance?.add(options.eps)?.rsqrt()?)?, weight, bias)?;
+        return Ok((y, Some(running.clone())));
     }
     let axes: Vec<isize> = (usize::from(!whole)..shape.rank()).filter(|&a| a != axis).map(|a| a as isize).collect();
     let y = x.standardize(&axes, &Standardize { weight, bias, eps: options.eps, centered: true })?;
@@ -393,11 +393,18 @@ fn by_channel<V: Ops>(
     let samples = if whole || axis == 0 { 1 } else { shape[0] };
     let moved = |old: &V, of: &V, factor: f64| {
         let batch = of.detach().reshape([samples, shape[axis]])?.mean(0)?;
-        old.mul(1.0 - options.momentum)?.add(&batch.mul(options.momentum * factor)?)
+        old.mul(1.0 - options.momentum)?.add(&batch.mul(options.momentum * factor)?)?.cast(V::dtype(old))
     };
     let after = |running: &RunningStatistics<V>| -> Result<_> {
         let count: f64 = axes.iter().map(|&a| shape[a as usize] as f64).product();
-        let variance = moved(&running.variance, &y.variance, count / (count - 1.0))?;
+        if count * (samples as f64) == 0.0 {
+            return Ok(running.clone());
+        }
+        // One element has no unbiased variance.
+        let variance = match count > 1.0 {
+            true => moved(&running.variance, &y.variance, count / (count - 1.0))?,
+            false => running.variance.clone(),
+        };
         Ok(RunningStatistics { mean: moved(&running.mean, &y.mean, 1.0)?, variance })
     };
     Ok((y.values, running.map(after).transpose()?))

@@ -14,6 +14,16 @@ struct Form {
     __device__ __forceinline__ i64 group(i64 element) const { return element / (far * inner * near) * inner + element / near % inner; }
 };
 
+// A mean and the sum of the squares around it, without the rounding error of the sum that it comes from: the distances from it
+// should have no sum, and theirs is known as exactly as they are small.
+INLINE void correct(C& mean, C& squares, C drift, i64 count) {
+    C by = drift / (C)count;
+    if (!kiln::is_finite(by)) return;
+    mean += by;
+    squares -= drift * by;
+    if (squares < (C)0) squares = (C)0;
+}
+
 INLINE C factor_of(C variance, C eps) { return (C)1 / kiln::sqrt(variance + eps); }
 
 // What becomes of the sums of dy and of dy · z, z being the normalized x: dx = (dy - plain - (x - mean) · along) · factor.
@@ -34,16 +44,21 @@ KERNEL __launch_bounds__(256)
         i64 row = block * ROWS_OF_BLOCK + threadIdx.x / LANES;
         bool is_row = row < rows.count;
         i64 n = rows.length, length = is_row ? n : 0, first = is_row ? row * n : 0;
-        C mean = (C)0, squares = (C)0;
+        C mean = (C)0, squares = (C)0, drift = (C)0;
 #if CENTERED
         for (i64 i = lane; i < length; i += LANES) mean += kiln::load<C>(x[first + i]);
         mean = total(mean, lane) / (C)n;
 #endif
         for (i64 i = lane; i < length; i += LANES) {
             C apart = kiln::load<C>(x[first + i]) - mean;
+            drift += apart;
             squares += apart * apart;
         }
-        C variance = total(squares, lane) / (C)n;
+        squares = total(squares, lane);
+#if CENTERED
+        correct(mean, squares, total(drift, lane), n);
+#endif
+        C variance = squares / (C)n;
         if (is_row && lane == 0) {
             means[row] = mean;
             variances[row] = variance;
@@ -149,7 +164,7 @@ INLINE C total(C x) {
 KERNEL __launch_bounds__(256) moments(Form form, i64 rows, i64 parts, i64 tasks, const T* x, C* moments) {
     for (i64 task = blockIdx.x; task < tasks; task += gridDim.x) {
         Part part(form, rows, parts, task);
-        C mean = (C)0, squares = (C)0;
+        C mean = (C)0, squares = (C)0, drift = (C)0;
 #if CENTERED
         for (i64 i = threadIdx.x / COLUMNS; i < part.count; i += LINES) mean += kiln::load<C>(x[part.at(form, i)]);
         mean = total(mean);
@@ -157,9 +172,14 @@ KERNEL __launch_bounds__(256) moments(Form form, i64 rows, i64 parts, i64 tasks,
 #endif
         for (i64 i = threadIdx.x / COLUMNS; i < part.count; i += LINES) {
             C apart = kiln::load<C>(x[part.at(form, i)]) - mean;
+            drift += apart;
             squares += apart * apart;
         }
         squares = total(squares);
+#if CENTERED
+        drift = total(drift);
+        if (part.count > 0) correct(mean, squares, drift, part.count);
+#endif
         if (part.is_group && threadIdx.x < COLUMNS) {
             moments[2 * part.place] = mean;
             moments[2 * part.place + 1] = squares;
@@ -175,9 +195,16 @@ KERNEL join_moments(Form form, i64 rows, i64 parts, const C* moments, C* means, 
         for (i64 part = 0; part < parts; part++) {
             i64 more = (part * rows + rows < form.far ? rows : form.far - part * rows) * form.near;
             i64 at = 2 * ((outer * parts + part) * form.inner + inner);
-            C share = (C)((f64)more / (f64)(seen + more)), apart = moments[at] - mean;
-            mean += apart * share;
-            squares += moments[at + 1] + apart * apart * share * (C)seen;
+            C m = moments[at], apart = m - mean;
+            f64 share = (f64)more / (f64)(seen + more);
+            if (seen == 0) {
+                mean = m;
+                squares = moments[at + 1];
+            } else {
+                // The distance from what is infinite says nothing.
+                mean = kiln::is_finite(apart) ? mean + apart * (C)share : mean * (C)(1.0 - share) + m * (C)share;
+                squares += moments[at + 1] + apart * apart * (C)(share * (f64)seen);
+            }
             seen += more;
         }
         means[group] = mean;

@@ -6,7 +6,7 @@ use crate::ops::{
     ArithmeticOps, CastOps, ComparisonOps, Function, Itself, MathOps, NegationOps, PowOps, SelectOps, Sub, Value,
     ViewOps,
 };
-use crate::{Axes, DType, Error, IntoAxes, Result, Scalar, Tensor, keep};
+use crate::{Axes, DType, Error, IntoAxes, Mask, Result, Scalar, Tensor, keep};
 use std::panic::Location;
 
 /// Means, variances, norms. Each takes the axes to fold, as [`ReduceOps`] does.
@@ -332,6 +332,8 @@ impl Fold<2> for Spread {
     }
     #[inline(always)]
     fn is_doubtful<S: Scalar>(&self, y: S) -> S::Mask {
-        is_infinite_or_nan(y)
+        // The square of a small deviation vanishes in single precision.
+        let smallest = if self.root { 1e-15 } else { 0.0 };
+        y.clone().lt(S::lit(smallest)).or(is_infinite_or_nan(y))
     }
 }
