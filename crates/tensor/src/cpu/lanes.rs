@@ -2,7 +2,9 @@
 
 #![expect(clippy::needless_range_loop, reason = "the same lane of several arrays")]
 
+use super::simd::{self, Kernel};
 use crate::scalar::Real;
+use std::marker::PhantomData;
 
 /// Two registers of the widest set.
 const LANES: usize = 32;
@@ -18,13 +20,34 @@ pub(crate) fn totals<A: Copy, B: Copy, C: Real, const N: usize>(
     b: &[B],
     f: impl Fn(A, B) -> [C; N],
 ) -> [C; N] {
-    let parts = a.chunks(PART).zip(b.chunks(PART)).map(|(a, b)| part(a, b, &f));
-    let sums = by_halves(parts, |a, b| std::array::from_fn(|i| a[i] + b[i]));
-    sums.unwrap_or([C::lit(0.0); N])
+    let length = a.len().min(b.len());
+    if length <= PART {
+        return part(a, b, f);
+    }
+    // Each part in a function of its own: beside another loop the compiler would find no wide registers for its lanes.
+    let parts = (0..length).step_by(PART).map(|first| {
+        let end = length.min(first + PART);
+        simd::dispatch(Part { a: &a[first..end], b: &b[first..end], f: &f, sums: PhantomData })
+    });
+    by_halves(parts, |a, b| std::array::from_fn(|i| a[i] + b[i])).unwrap_or([C::lit(0.0); N])
+}
+
+struct Part<'a, A, B, C, F, const N: usize> {
+    a: &'a [A],
+    b: &'a [B],
+    f: &'a F,
+    sums: PhantomData<[C; N]>,
+}
+
+impl<A: Copy, B: Copy, C: Real, F: Fn(A, B) -> [C; N], const N: usize> Kernel for Part<'_, A, B, C, F, N> {
+    type Out = [C; N];
+    #[inline(always)]
+    fn run(self) -> [C; N] {
+        part(self.a, self.b, self.f)
+    }
 }
 
 /// What comes joined as a tree: each part meets one of about as many elements. `None` of nothing.
-#[inline(always)]
 pub(crate) fn by_halves<T: Copy>(parts: impl Iterator<Item = T>, join: impl Fn(T, T) -> T) -> Option<T> {
     // Of 2^i parts each, the earlier ones further up.
     let mut waiting = [None; usize::BITS as usize];

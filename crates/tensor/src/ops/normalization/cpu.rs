@@ -186,22 +186,20 @@ impl<'a, C> Affine<'a, C> {
 /// The mean of a row and the sum of the squares around it.
 #[inline(always)]
 fn moments<C: Real>(row: &[C], centered: bool) -> [C; 2] {
-    if !centered {
-        return [C::lit(0.0), totals(row, row, |x, _| [x * x])[0]];
+    let mut mean = C::lit(0.0);
+    if centered {
+        let from = near(row[0]);
+        mean = from + totals(row, row, |x, _| [x - from])[0] / C::lit(row.len() as f64);
     }
-    let count = C::lit(row.len() as f64);
-    let mean = totals(row, row, |x, _| [x])[0] / count;
-    let [drift, squares] = totals(row, row, |x, _| [x - mean, (x - mean) * (x - mean)]);
-    corrected(mean, drift, squares, count)
+    let [squares] = totals(row, row, |x, _| [(x - mean) * (x - mean)]);
+    [mean, squares]
 }
 
-/// A mean and the sum of the squares around it, without the rounding error of the sum that it comes from: the distances from it
-/// should have no sum, and theirs is known as exactly as they are small.
+/// Where the mean of numbers of which this is one is sought from: what rounding takes from a sum of distances is as small as they are.
+/// A constant has no distances, and so it is its own mean.
 #[inline(always)]
-fn corrected<C: Real>(mean: C, drift: C, squares: C, count: C) -> [C; 2] {
-    let by = drift / count;
-    let known = by.abs().lt(C::lit(f64::INFINITY));
-    [C::select(known, mean + by, mean), C::select(known, (squares - drift * by).max(C::lit(0.0)), squares)]
+fn near<C: Real>(x: C) -> C {
+    C::select(x.abs().lt(C::lit(f64::INFINITY)), x, C::lit(0.0))
 }
 
 #[inline(always)]
@@ -277,34 +275,54 @@ impl<T: Element, C: Real> simd::Kernel for Moments<'_, T, C> {
             }
             return;
         }
-        let rows = C::lit((x.len() / inner) as f64);
-        let zeros = || Scratch::filled(inner, C::lit(0.0));
-        let [mut means, mut drifts, mut squares] = [zeros(), zeros(), zeros()];
-        let [means, drifts, squares] = [&mut means, &mut drifts, &mut squares].map(|of| &mut of[..inner]);
-        if centered {
-            for x in x.chunks_exact(inner) {
-                for i in 0..inner {
-                    means[i] = means[i] + C::load(x[i]);
-                }
+        let mut at = 0;
+        while at < inner {
+            match inner - at {
+                32.. => at += columns::<_, _, 32>(x, inner, at, centered, parts),
+                8.. => at += columns::<_, _, 8>(x, inner, at, centered, parts),
+                _ => at += columns::<_, _, 1>(x, inner, at, centered, parts),
             }
-            for i in 0..inner {
-                means[i] = means[i] / rows;
-            }
-        }
-        for x in x.chunks_exact(inner) {
-            for i in 0..inner {
-                let apart = C::load(x[i]) - means[i];
-                drifts[i] = drifts[i] + apart;
-                squares[i] = squares[i] + apart * apart;
-            }
-        }
-        for i in 0..inner {
-            parts[i] = match centered {
-                true => corrected(means[i], drifts[i], squares[i], rows),
-                false => [means[i], squares[i]],
-            };
         }
     }
+}
+
+/// The moments of `W` columns from `at` on, whose sums stay in registers; gives how many they are.
+#[inline(always)]
+fn columns<T: Element, C: Real, const W: usize>(
+    x: &[T],
+    inner: usize,
+    at: usize,
+    centered: bool,
+    parts: &mut [[C; 2]],
+) -> usize {
+    let rows = C::lit((x.len() / inner) as f64);
+    let (mut from, mut sums, mut means) = ([C::lit(0.0); W], [C::lit(0.0); W], [C::lit(0.0); W]);
+    if centered {
+        for i in 0..W {
+            from[i] = near(C::load(x[at + i]));
+        }
+    }
+    for x in x.chunks_exact(inner).take(if centered { usize::MAX } else { 0 }) {
+        let x = &x[at..at + W];
+        for i in 0..W {
+            sums[i] = sums[i] + (C::load(x[i]) - from[i]);
+        }
+    }
+    for i in 0..W {
+        means[i] = from[i] + sums[i] / rows;
+    }
+    let mut squares = [C::lit(0.0); W];
+    for x in x.chunks_exact(inner) {
+        let x = &x[at..at + W];
+        for i in 0..W {
+            let apart = C::load(x[i]) - means[i];
+            squares[i] = squares[i] + apart * apart;
+        }
+    }
+    for (i, part) in parts[at..at + W].iter_mut().enumerate() {
+        *part = [means[i], squares[i]];
+    }
+    W
 }
 
 /// `(x - mean) · factor + bias` of a block.

@@ -14,15 +14,9 @@ struct Form {
     __device__ __forceinline__ i64 group(i64 element) const { return element / (far * inner * near) * inner + element / near % inner; }
 };
 
-// A mean and the sum of the squares around it, without the rounding error of the sum that it comes from: the distances from it
-// should have no sum, and theirs is known as exactly as they are small.
-INLINE void correct(C& mean, C& squares, C drift, i64 count) {
-    C by = drift / (C)count;
-    if (!kiln::is_finite(by)) return;
-    mean += by;
-    squares -= drift * by;
-    if (squares < (C)0) squares = (C)0;
-}
+// Where the mean of numbers of which this is one is sought from: what rounding takes from a sum of distances is as small as they
+// are. A constant has no distances, and so it is its own mean.
+INLINE C near_to(C x) { return kiln::is_finite(x) ? x : (C)0; }
 
 INLINE C factor_of(C variance, C eps) { return (C)1 / kiln::sqrt(variance + eps); }
 
@@ -44,21 +38,17 @@ KERNEL __launch_bounds__(256)
         i64 row = block * ROWS_OF_BLOCK + threadIdx.x / LANES;
         bool is_row = row < rows.count;
         i64 n = rows.length, length = is_row ? n : 0, first = is_row ? row * n : 0;
-        C mean = (C)0, squares = (C)0, drift = (C)0;
+        C mean = (C)0, squares = (C)0;
 #if CENTERED
-        for (i64 i = lane; i < length; i += LANES) mean += kiln::load<C>(x[first + i]);
-        mean = total(mean, lane) / (C)n;
+        C from = length > 0 ? near_to(kiln::load<C>(x[first])) : (C)0;
+        for (i64 i = lane; i < length; i += LANES) mean += kiln::load<C>(x[first + i]) - from;
+        mean = from + total(mean, lane) / (C)n;
 #endif
         for (i64 i = lane; i < length; i += LANES) {
             C apart = kiln::load<C>(x[first + i]) - mean;
-            drift += apart;
             squares += apart * apart;
         }
-        squares = total(squares, lane);
-#if CENTERED
-        correct(mean, squares, total(drift, lane), n);
-#endif
-        C variance = squares / (C)n;
+        C variance = total(squares, lane) / (C)n;
         if (is_row && lane == 0) {
             means[row] = mean;
             variances[row] = variance;
@@ -164,22 +154,18 @@ INLINE C total(C x) {
 KERNEL __launch_bounds__(256) moments(Form form, i64 rows, i64 parts, i64 tasks, const T* x, C* moments) {
     for (i64 task = blockIdx.x; task < tasks; task += gridDim.x) {
         Part part(form, rows, parts, task);
-        C mean = (C)0, squares = (C)0, drift = (C)0;
+        C mean = (C)0, squares = (C)0;
 #if CENTERED
-        for (i64 i = threadIdx.x / COLUMNS; i < part.count; i += LINES) mean += kiln::load<C>(x[part.at(form, i)]);
+        C from = part.count > 0 ? near_to(kiln::load<C>(x[part.at(form, 0)])) : (C)0;
+        for (i64 i = threadIdx.x / COLUMNS; i < part.count; i += LINES) mean += kiln::load<C>(x[part.at(form, i)]) - from;
         mean = total(mean);
-        if (part.count > 0) mean /= (C)part.count;
+        if (part.count > 0) mean = from + mean / (C)part.count;
 #endif
         for (i64 i = threadIdx.x / COLUMNS; i < part.count; i += LINES) {
             C apart = kiln::load<C>(x[part.at(form, i)]) - mean;
-            drift += apart;
             squares += apart * apart;
         }
         squares = total(squares);
-#if CENTERED
-        drift = total(drift);
-        if (part.count > 0) correct(mean, squares, drift, part.count);
-#endif
         if (part.is_group && threadIdx.x < COLUMNS) {
             moments[2 * part.place] = mean;
             moments[2 * part.place + 1] = squares;
