@@ -2,8 +2,6 @@
 //! blocks of fixed size are folded into moments of their own, which are joined in order: neither the number of threads nor
 //! the instruction set changes a bit.
 
-#![expect(clippy::needless_range_loop, reason = "the same index of several arrays")]
-
 use super::op::{Form, Normalize, Weights};
 use crate::cpu::lanes::{by_halves, totals};
 use crate::cpu::scratch::Scratch;
