@@ -4,6 +4,7 @@
 
 use super::simd::{self, Kernel};
 use crate::scalar::Real;
+use std::hint::black_box;
 use std::marker::PhantomData;
 
 /// Two registers of the widest set.
@@ -77,6 +78,8 @@ fn part<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(
             }
         }
     }
+    // As if they were stored here: what follows picks single lanes, for which the compiler would split the registers above.
+    let mut lanes = black_box(lanes);
     for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
         let x = f(a, b);
         for i in 0..N {

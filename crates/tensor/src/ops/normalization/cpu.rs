@@ -276,6 +276,7 @@ impl<T: Element, C: Real> simd::Kernel for Moments<'_, T, C> {
         let mut at = 0;
         while at < inner {
             match inner - at {
+                64.. => at += columns::<_, _, 64>(x, inner, at, centered, parts),
                 32.. => at += columns::<_, _, 32>(x, inner, at, centered, parts),
                 8.. => at += columns::<_, _, 8>(x, inner, at, centered, parts),
                 _ => at += columns::<_, _, 1>(x, inner, at, centered, parts),
