@@ -48,7 +48,8 @@ impl<A: Copy, B: Copy, C: Real, F: Fn(A, B) -> [C; N], const N: usize> Kernel fo
     }
 }
 
-/// What comes joined as a tree: each part meets one of about as many elements. `None` of nothing.
+/// What comes joined as a tree: each part meets one of about as many elements, which keeps the rounding error of a long sum
+/// logarithmic. `None` of nothing.
 pub(crate) fn by_halves<T: Copy>(parts: impl Iterator<Item = T>, join: impl Fn(T, T) -> T) -> Option<T> {
     // Of 2^i parts each, the earlier ones further up.
     let mut waiting = [None; usize::BITS as usize];

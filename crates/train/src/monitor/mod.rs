@@ -414,7 +414,7 @@ impl Monitor {
             return Ok(());
         }
         self.values = self.measured(|_| true)?;
-        // The window before is the one that labels are known of by now.
+        // Labels come after their samples: the last full window is the one that they tell of.
         self.history.amend(&self.values);
         // A few labels say little.
         if self.labelled.len() < self.window {

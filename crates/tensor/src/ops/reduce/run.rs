@@ -6,6 +6,7 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use super::{Fold, FoldKind, FoldOp, Reduce};
+use crate::cpu::lanes::by_halves;
 use crate::cpu::load::load;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::turned::{ROWS, SHORT, Turned};
@@ -244,7 +245,8 @@ impl<F: Fold<STATE>, P: Function<IN>, C: Real, const STATE: usize, const IN: usi
                 *partial = self.part(offsets, length, strides);
             }
         });
-        pairwise(&self.op.fold, &partial)
+        let fold = &self.op.fold;
+        by_halves(partial.iter().copied(), |a, b| fold.join(a, b)).unwrap_or_else(|| fold.start())
     }
 
     /// The fold of a run of at most [`PART`] elements.
@@ -636,18 +638,6 @@ impl<F: Fold<STATE>, C: Real, const STATE: usize> simd::Kernel for JoinKernel<'_
     fn run(self) {
         for i in 0..self.states.len().min(self.other.len()) {
             self.states[i] = self.fold.join(self.states[i], self.other[i]);
-        }
-    }
-}
-
-/// Joins partial results by halves, which keeps the rounding error of a long sum logarithmic.
-fn pairwise<F: Fold<STATE>, C: Real, const STATE: usize>(fold: &F, x: &[[C; STATE]]) -> [C; STATE] {
-    match x {
-        [] => fold.start(),
-        [x] => *x,
-        _ => {
-            let (a, b) = x.split_at(x.len() / 2);
-            fold.join(pairwise(fold, a), pairwise(fold, b))
         }
     }
 }
