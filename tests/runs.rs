@@ -26,7 +26,7 @@ impl Module for Number {
 }
 
 /// It, made small as its square: from 1 with a rate of 1.5 to -2, 4, -8; so its losses are 1, 4, 16.
-fn number(optimizer: impl kiln::nn::IntoOptimizer) -> Model<Number> {
+fn number(optimizer: impl IntoOptimizer) -> Model<Number> {
     let w = Parameter::new(Tensor::new([[1.0f32]]));
     Number { w }.compile(optimizer, "mse", ()).unwrap()
 }

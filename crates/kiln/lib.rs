@@ -78,8 +78,8 @@ pub mod prelude {
     };
     pub use kiln_nn::layers::{self, *};
     pub use kiln_nn::{
-        AnyLayer, Built, Connect, Functional, Input, IntoModule, Layer, Module, Parameter, Pass, Sequential, Signal,
-        Weight, Weights, init, losses, metrics, optimizers,
+        AnyLayer, Built, Connect, Functional, Input, IntoModule, IntoOptimizer, Layer, Module, Parameter, Pass,
+        Sequential, Signal, Weight, Weights, init, losses, metrics, optimizers,
     };
     // The padding of layers and that of operations are two types; layers are met first.
     pub use kiln_nn::layers::Padding;

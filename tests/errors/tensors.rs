@@ -98,6 +98,10 @@ pub(super) fn operations() -> Vec<Mistake> {
         "the bits of fractions" => { zeros(&[4])?.bitwise_and(1)? }
         "values for other rows than are sorted" => { zeros(&[2, 3])?.searchsorted(&zeros(&[3, 2])?, false)? }
         "bags without a beginning" => { zeros(&[4, 2])?.embedding_bag(&Tensor::new([0i64, 1]), None, Bag::Sum, None, None)? }
+        "a convolution of sequences that does not move" => {
+            zeros(&[1, 8, 3])?.conv1d(&zeros(&[3, 3, 4])?, &Conv1dOptions::new().stride([0]))?
+        }
+        "whole numbers of no range" => { Key::new(0).integers([3], 5, 5)? }
         "a mask that is no mask" => { zeros(&[3])?.select(&zeros(&[3])?, 0.0)? }
         "a file of tensors that is not there" => { kiln::tensor::io::load_npy("no/such/file.npy")? }
         "argmax of nothing" => { zeros(&[0])?.argmax(0)? }

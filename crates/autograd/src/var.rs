@@ -8,7 +8,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// A tensor, and its place on a tape if it has one. The operations are methods of the traits in [`crate::ops`].
+/// A tensor, and its place on a tape if it has one; it prints as its tensor does. The operations are methods of the traits in [`crate::ops`].
 #[derive(Clone)]
 pub struct Var {
     tensor: Tensor,
@@ -155,6 +155,12 @@ impl<O: Differentiable> Apply<O> for Var {
 impl From<Tensor> for Var {
     fn from(tensor: Tensor) -> Var {
         Var::new(tensor)
+    }
+}
+
+impl fmt::Display for Var {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tensor.fmt(f)
     }
 }
 

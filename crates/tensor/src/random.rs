@@ -5,6 +5,7 @@
 #![expect(clippy::needless_range_loop, reason = "loops over registers have constant bounds and are unrolled")]
 
 use crate::ops::random::{self, Distribution, Random};
+use crate::ops::{ArithmeticOps, CastOps};
 use crate::tensor::room;
 use crate::{DType, Device, Element, Error, IntoShape, Op, Result, Shape, Spec, Tensor, Trace, with_element};
 use std::fmt;
@@ -171,6 +172,31 @@ impl Key {
         self.draw(Distribution::Uniform, shape, dtype, low, high)
     }
 
+    /// Whole numbers of `low..high`, each as likely as the others, `i64`.
+    ///
+    /// ```
+    /// use kiln_tensor::Key;
+    /// let dice = Key::new(0).integers([2, 100], 1, 7)?;
+    /// assert!(dice.to_vec::<i64>()?.iter().all(|n| (1..7).contains(n)));
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A shape beyond memory; bounds between which there is no number, or more than 2⁵³.
+    #[track_caller]
+    pub fn integers(&self, shape: impl IntoShape, low: i64, high: i64) -> Result<Tensor> {
+        let at = Location::caller();
+        let shape = shape.into_shape()?;
+        let count = i128::from(high) - i128::from(low);
+        if !(1..=1 << f64::MANTISSA_DIGITS).contains(&count) {
+            let text = format!("{low}..{high} has {} numbers", count.max(0));
+            return Err(Error::argument("integers", text).help("give a range of 1 to 2^53").at(at));
+        }
+        // The largest share, 1 - 2⁻⁵³, of a count up to 2⁵³ lies nearer to a number below it than to the count.
+        let share = self.uniform_as(shape, 0.0, 1.0, DType::F64)?;
+        share.mul(count as f64)?.cast(DType::I64)?.add(low)
+    }
+
     /// Normally distributed numbers, `f32` (Box and Muller 1958).
     ///
     /// # Errors
@@ -300,6 +326,25 @@ fn checked(op: &str, shape: impl IntoShape, mean: f64, deviation: f64) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_are_spread_over_their_range() {
+        let key = Key::new(7);
+        let drawn = key.integers([7000], -3, 4).unwrap().to_vec::<i64>().unwrap();
+        for n in -3..4 {
+            let count = drawn.iter().filter(|&&other| other == n).count();
+            assert!((850..1150).contains(&count), "{n}: {count}");
+        }
+        assert_eq!(drawn.iter().filter(|n| (-3..4).contains(*n)).count(), drawn.len());
+        let wide = key.integers([1000], i64::MAX - (1 << 53), i64::MAX).unwrap().to_vec::<i64>().unwrap();
+        assert!(wide.iter().all(|n| (i64::MAX - (1 << 53)..i64::MAX).contains(n)) && wide.iter().any(|n| n % 2 == 0));
+        assert_eq!(key.integers([2, 0], 5, 6).unwrap().shape().dims(), [2, 0]);
+        assert!(key.integers([9], 5, 6).unwrap().to_vec::<i64>().unwrap().iter().all(|&n| n == 5));
+        for (low, high) in [(1, 1), (2, 1), (i64::MIN, i64::MAX), (0, (1 << 53) + 1)] {
+            let error = key.integers([2], low, high).unwrap_err();
+            assert!(error.to_string().contains("integers"), "{error}");
+        }
+    }
 
     /// The published test vectors of Random123.
     #[test]

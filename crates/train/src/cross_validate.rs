@@ -1,6 +1,7 @@
 //! Cross-validation: a model for each fold of the data, judged by what it was not trained on.
 
 use crate::interrupt::Interrupt;
+use crate::progress::Progress;
 use crate::splits::Splits;
 use crate::{Dataset, Fit, History, Logs, Model, Result};
 use kiln_nn::Module;
@@ -63,7 +64,9 @@ pub fn cross_validate<M: Module>(
         let mut run = || -> Result<Option<FoldResult>> {
             let (train, test) = (data.select(&fold.train)?, data.select(&fold.test)?);
             let mut model = model()?;
-            let fit = fit().validated_by(&test).within(&format!("fold-{}", i + 1));
+            let fit = fit();
+            Progress::stdout(fit.verbosity()).message(&format!("Fold {}/{}", i + 1, splits.len()));
+            let fit = fit.validated_by(&test).within(&format!("fold-{}", i + 1));
             let history = model.fit(&train, fit)?;
             if history.was_interrupted() {
                 return Ok(None);

@@ -10,13 +10,14 @@ use crate::running::{MetricState, counted};
 use crate::{Error, Result};
 use kiln_nn::losses::{IntoLosses, Loss, Reduction};
 use kiln_nn::metrics::{IntoMetrics, Metric};
-use kiln_nn::module::{named_parameters, set_trainable};
+use kiln_nn::module::{count_parameters, named_parameters, set_trainable};
 use kiln_nn::ops::{ArithmeticOps, CastOps, MathOps, ReduceOps, SelectOps, Value};
 use kiln_nn::optimizers::{
-    IntoOptimizer, LearningRate, LossScale, Optimizer, ParameterUpdate, RecordedUpdate, global_norm,
+    IntoOptimizer, LearningRate, LossScale, Optimizer, RecordedUpdate, constrain, global_norm, updates,
 };
 use kiln_nn::{Activation, DType, Device, IntoModule, Key, Module, Network, Pass, Signal, Tensor, Trace, Var};
 use std::collections::HashSet;
+use std::fmt;
 
 /// Batches of [`Model::train_on_batch`] after which a plan is compared with its operations once more.
 const CHECKED_EVERY: u64 = 1024;
@@ -24,7 +25,7 @@ const CHECKED_EVERY: u64 = 1024;
 /// A model that can be trained: a module, an optimizer, a loss and metrics. Made by [`Compile::compile`].
 ///
 /// Many threads may predict with one model at once. A clone goes on by itself from where the model is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Model<M: Module = Network> {
     pub(crate) module: M,
     /// The path of each parameter, which the optimizer keeps its state under.
@@ -71,6 +72,19 @@ pub(crate) struct Objective {
 pub(crate) struct Tracked {
     pub(crate) output: usize,
     pub(crate) metric: Box<dyn Metric>,
+}
+
+/// What it was compiled with and how far it is, without the numbers; layers and shapes are in its summary.
+impl<M: Module> fmt::Debug for Model<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (trainable, frozen) = count_parameters(&self.module);
+        let losses: Vec<&str> = self.objectives.iter().map(|objective| objective.loss.name()).collect();
+        let metrics: Vec<&str> = self.metrics.iter().map(|tracked| tracked.metric.name()).collect();
+        let mut all = f.debug_struct("Model");
+        all.field("parameters", &(trainable + frozen)).field("trainable", &trainable);
+        all.field("optimizer", &self.optimizer.name()).field("losses", &losses).field("metrics", &metrics);
+        all.field("steps", &self.steps).field("device", &self.device).finish_non_exhaustive()
+    }
 }
 
 /// What can be compiled: a [`kiln_nn::Sequential`], or any module of your own.
@@ -233,27 +247,6 @@ fn norm_of(gradients: &[Option<Tensor>], is_scaled: bool) -> Result<[Tensor; 2]>
     Ok([norm, counts.cast(DType::F64)?])
 }
 
-/// The trainable parameters with their gradients, which come in the order of [`Module::parameters_mut`]; `paths`, those of all
-/// parameters, may be in another.
-fn updates<'a, M: Module>(
-    module: &'a mut M,
-    paths: &'a [String],
-    gradients: Vec<Option<Tensor>>,
-) -> Vec<ParameterUpdate<'a>> {
-    let mut all = Vec::with_capacity(paths.len());
-    let mut gradients = gradients.into_iter().enumerate();
-    module.parameters_mut(&mut |path, parameter| {
-        let Some((i, gradient)) = gradients.next() else { return };
-        let name = paths.get(i).filter(|name| *name == path).or_else(|| paths.iter().find(|name| *name == path));
-        if let Some(name) = name
-            && parameter.is_trained()
-        {
-            all.push(ParameterUpdate { name, value: &mut parameter.tensor, gradient });
-        }
-    });
-    all
-}
-
 /// The weights of an output's steps: those of the samples, and 0 where its mask does not count, as Keras has it: of a mean,
 /// those that count share what the others lose.
 fn weights_of_steps(loss: &dyn Loss, output: &Signal, weights: Option<&Tensor>) -> Result<Option<Var>> {
@@ -266,20 +259,6 @@ fn weights_of_steps(loss: &dyn Loss, output: &Signal, weights: Option<&Tensor>) 
     let total = Value::shape(mask).count() as f64;
     let share = mask.cast(DType::F32)?.sum(..)?.add(1e-7)?.reciprocal()?.mul(total)?;
     Ok(Some(weights.mul(&share)?))
-}
-
-/// Holds weights to their constraints.
-fn constrain(module: &mut (impl Module + ?Sized)) -> Result<()> {
-    let mut outcome = Ok(());
-    module.parameters_mut(&mut |_, parameter| {
-        if let Some(constraint) = parameter.constrained().filter(|_| parameter.is_trained() && outcome.is_ok()) {
-            match constraint.apply(&parameter.tensor) {
-                Ok(held) => parameter.tensor = held,
-                Err(error) => outcome = Err(error.into()),
-            }
-        }
-    });
-    outcome
 }
 
 /// What a forward pass gives: the value that gradients start from, and the rest.

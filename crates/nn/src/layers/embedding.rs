@@ -4,7 +4,7 @@ use super::settings::{described, settings};
 use crate::layer::{AnyLayer, Weight, Weights, arity};
 use crate::{Constraint, Error, Initializer, Pass, Regularizer, Result, Signal};
 use kiln_autograd::Shape;
-use kiln_autograd::ops::{ComparisonOps, GatherOps, Value};
+use kiln_autograd::ops::{ComparisonOps, EmbeddingOps, Value};
 
 settings! {
     /// A learned vector for each of `input_dim` integers.
@@ -57,7 +57,7 @@ impl AnyLayer for Embedding {
             let text = format!("Embedding looks up integers, found {}", Value::dtype(x));
             return Err(Error::config(text, "convert the tokens: .cast(DType::I64)"));
         }
-        let rows = pass.parameter(&weights[0]).rows(x).map_err(|e| {
+        let rows = pass.parameter(&weights[0]).embedding(x, None).map_err(|e| {
             e.unplaced().help(format!(
                 "tokens count from 0 to {}: make input_dim the size of the vocabulary",
                 self.input_dim - 1

@@ -13,6 +13,7 @@ mod scale;
 mod settings;
 mod signs;
 mod state;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use scale::Scaling;
 use settings::Treatment;
 pub use settings::{Convention, Group, LearningRate, Settings};
 pub use signs::*;
+pub use step::{constrain, updates};
 
 use crate::{Error, Result, config};
 use kiln_autograd::ops::{

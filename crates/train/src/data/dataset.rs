@@ -5,6 +5,7 @@ use crate::{Error, Result};
 use kiln_nn::ops::{ArgReduceOps, ArithmeticOps, CastOps, GatherOps, MathOps, ReduceOps, ViewOps};
 use kiln_nn::{DType, Element, Key, Tensor};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Samples `x`, targets `y` and, if given, a weight for each sample; all tensors have the samples in their first
@@ -30,7 +31,7 @@ use std::sync::Arc;
 /// let data = Dataset::new(x, [("priority", zeros(1)?)])?;
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dataset {
     x: Vec<Tensor>,
     y: Vec<Tensor>,
@@ -41,6 +42,24 @@ pub struct Dataset {
     class_names: Vec<String>,
     /// For a part of what a fit was given: the numbers of its samples there.
     numbers: Option<Arc<[usize]>>,
+}
+
+/// What it is made of, without the numbers.
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let specs =
+            |all: &[Tensor]| -> Vec<String> { all.iter().map(|x| format!("{} {}", x.dtype(), x.shape())).collect() };
+        let mut all = f.debug_struct("Dataset");
+        all.field("len", &self.len()).field("x", &specs(&self.x)).field("y", &specs(&self.y));
+        for (name, names) in
+            [("x_names", &self.x_names), ("y_names", &self.y_names), ("class_names", &self.class_names)]
+        {
+            if !names.is_empty() {
+                all.field(name, names);
+            }
+        }
+        all.field("is_weighted", &self.sample_weight.is_some()).field("scale", &self.scale).finish()
+    }
 }
 
 /// Some samples of a [`Dataset`].

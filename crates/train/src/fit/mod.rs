@@ -188,6 +188,11 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// What [`Fit::verbose`] has set.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        self.verbose
+    }
+
     /// [`Fit::validation_data`] where nothing else has been named.
     pub(crate) fn validated_by(mut self, data: &'a Dataset) -> Self {
         if matches!(self.validation, Validation::None) {

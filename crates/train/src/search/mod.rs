@@ -159,9 +159,12 @@ impl Search {
     /// Runs the trials: `build` makes the model of a point, `train` trains it with a [`Fit`] that is begun for it, which prints nothing
     /// and has the search's seed: what is split off for validation is the same in each. Ctrl-C ends the search with what it has.
     ///
+    /// A point may have no model, or one whose training ends in an error: such a trial is listed as failed, with the error
+    /// ([`Trial::error`]), and the search goes on; one that is started again in the same folder tries it once more.
+    ///
     /// # Errors
-    /// A space or settings without meaning; what `build` and `train` answer, with the trial; an objective that no epoch logs; a
-    /// folder of another search.
+    /// A space or settings without meaning; what `build` and `train` answer three times in a row, or each time; an objective
+    /// that no epoch logs; a folder of another search.
     pub fn run<M: Module + Send>(
         &self,
         build: impl Fn(&Choice) -> Result<Model<M>> + Sync,
@@ -186,6 +189,9 @@ struct Kept {
 
 const FORMAT: u32 = 1;
 
+/// So many trials in a row that fail end the search: most likely no other would do better.
+const MOST_FAILURES: usize = 3;
+
 /// A search that is under way.
 struct Running<'s, M: Module> {
     search: &'s Search,
@@ -202,6 +208,8 @@ struct Found<M: Module> {
     trials: Vec<Trial>,
     /// The best trial that this process has run, and its model.
     model: Option<(usize, Model<M>)>,
+    /// Trials that have failed since one did not.
+    failures: usize,
     progress: Progress<Stdout>,
 }
 
@@ -225,7 +233,7 @@ impl<'s, M: Module + Send> Running<'s, M> {
             let (n, folder) = (trials.len(), folder.display());
             progress.message(&format!("{n} trials are taken over from {folder}: remove it to search anew."));
         }
-        let found = Found { trials, model: None, progress };
+        let found = Found { trials, model: None, failures: 0, progress };
         Ok(Running {
             search,
             direction,
@@ -261,7 +269,7 @@ impl<'s, M: Module + Send> Running<'s, M> {
                 (None, true) => number < tasks[0].number - tasks[0].number % parallel,
                 _ => true,
             };
-            let before = done.iter().filter(|trial| is_before(trial.number));
+            let before = done.iter().filter(|trial| is_before(trial.number) && trial.end != TrialEnd::Failed);
             let curves: Arc<Vec<Vec<f64>>> =
                 Arc::new(before.map(|trial| trial.best_by_epoch(self.direction)).collect());
             self.round(&tasks, &|task: &Task| {
@@ -331,15 +339,16 @@ impl<'s, M: Module + Send> Running<'s, M> {
         if let Some(epochs) = task.epochs {
             fit = fit.epochs(epochs).checkpoint_every(Every::Epochs(1), &own).keep_checkpoints(1).resume_if_found(&own);
         }
-        let mut model = build(choice)?;
+        let trained = build(choice).and_then(|mut model| Ok((train(&mut model, fit, choice)?, model)));
         // The user has not added the callback that misses the objective.
         let mine = format!("EarlyStopping: `{objective}`");
-        let history = train(&mut model, fit, choice).map_err(|error| match error {
-            Error::Config { what, help } => {
-                Error::Config { what: what.replace(&mine, &format!("search: `{objective}`")), help }
+        let (history, model) = match trained {
+            Ok(trained) => trained,
+            Err(Error::Config { what, help }) if what.starts_with(&mine) => {
+                return Err(Error::config(what.replace(&mine, &format!("search: `{objective}`")), help));
             }
-            other => other,
-        })?;
+            Err(error) => return self.fail(task, choice, started, error),
+        };
         if history.was_interrupted() {
             self.interrupted.store(true, Memory::Relaxed);
             return Ok(());
@@ -357,25 +366,38 @@ impl<'s, M: Module + Send> Running<'s, M> {
             return Err(Error::config(text, crate::text::did_you_mean(objective, &names)));
         };
         let trial = Trial {
-            number: task.number,
-            parameters: choice.iter().map(|(name, _)| name.to_owned()).collect(),
-            values: task.values.clone(),
             score: history.best_value(objective, mode),
             curve: values.iter().map(|value| value.is_finite().then_some(*value)).collect(),
-            budget: task.epochs,
-            seconds: started.elapsed().as_secs_f64(),
             end: if pruning::was_pruned(&history) { TrialEnd::Pruned } else { TrialEnd::Complete },
+            ..Trial::of(task, choice, started)
         };
         self.take_in(trial, model, choice)
     }
 
-    /// Remembers a trial, its model if it is the best so far, and tells of it.
-    fn take_in(&self, mut trial: Trial, model: Model<M>, choice: &Choice) -> Result<()> {
+    /// Remembers that a trial has failed, unless too many have.
+    fn fail(&self, task: &Task, choice: &Choice, started: Instant, error: Error) -> Result<()> {
         let mut found = self.found();
-        if let Some(at) = found.trials.iter().position(|other| other.number == trial.number) {
-            trial.seconds += found.trials.remove(at).seconds;
+        found.failures += 1;
+        let is_last = found.trials.len() + 1 == self.count;
+        if found.failures == MOST_FAILURES || is_last && found.trials.iter().all(|trial| trial.end == TrialEnd::Failed)
+        {
+            return Err(error);
         }
-        let at = found.trials.partition_point(|other| other.number < trial.number);
+        let error = error.to_string();
+        found.progress.message(&format!("Trial {}/{}: {choice} - failed: {error}", task.number + 1, self.count));
+        // With the epochs that it had, where it went on.
+        let earlier = found.trials.iter().find(|trial| trial.number == task.number).cloned();
+        let own = Trial::of(task, choice, started);
+        let (budget, seconds) = (own.budget, own.seconds);
+        let trial = earlier.unwrap_or(own);
+        found.insert(Trial { error: Some(error), end: TrialEnd::Failed, budget, seconds, ..trial });
+        Ok(())
+    }
+
+    /// Remembers a trial, its model if it is the best so far, and tells of it.
+    fn take_in(&self, trial: Trial, model: Model<M>, choice: &Choice) -> Result<()> {
+        let mut found = self.found();
+        found.failures = 0;
         let score = trial.score.map_or("nan".to_owned(), log_value);
         let epochs = trial.curve.len();
         let pruned = if trial.end == TrialEnd::Pruned { ", given up" } else { "" };
@@ -387,7 +409,7 @@ impl<'s, M: Module + Send> Running<'s, M> {
             if epochs == 1 { "epoch" } else { "epochs" }
         );
         let number = trial.number;
-        found.trials.insert(at, trial);
+        found.insert(trial);
         let best = results::best(&found.trials, self.direction).map(|at| found.trials[at].number);
         if best == Some(number) {
             model.save(self.folder.join(BEST))?;
@@ -422,6 +444,17 @@ impl<'s, M: Module + Send> Running<'s, M> {
         let direction = self.direction;
         let space = self.search.space.clone();
         Ok(SearchResult { trials: found, model, objective, direction, is_interrupted, space })
+    }
+}
+
+impl<M: Module> Found<M> {
+    /// Puts a trial in its place, or in that of its first epochs.
+    fn insert(&mut self, mut trial: Trial) {
+        if let Some(at) = self.trials.iter().position(|other| other.number == trial.number) {
+            trial.seconds += self.trials.remove(at).seconds;
+        }
+        let at = self.trials.partition_point(|other| other.number < trial.number);
+        self.trials.insert(at, trial);
     }
 }
 
@@ -470,7 +503,8 @@ impl Search {
             strategy: self.strategy.clone(),
             objective: self.objective.clone(),
             seed: self.seed,
-            trials: trials.to_vec(),
+            // What has failed is tried again.
+            trials: trials.iter().filter(|trial| trial.end != TrialEnd::Failed).cloned().collect(),
         };
         let path = folder.join(TRIALS);
         let text =

@@ -1,7 +1,8 @@
 //! What a search has found: its trials, as a table, as CSV, and the best of them.
 
 use super::better_first;
-use super::space::{Space, Value};
+use super::space::{Choice, Space, Value};
+use super::strategy::Task;
 use crate::files::write_atomic;
 use crate::json;
 use crate::text::log_value;
@@ -11,6 +12,7 @@ use kiln_nn::table::{Column, Table};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
+use std::time::Instant;
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub enum TrialEnd {
     Complete,
     /// Because others were better at its age.
     Pruned,
+    /// By an error.
+    Failed,
 }
 
 /// A point of the space that was tried.
@@ -41,9 +45,27 @@ pub struct Trial {
     pub seconds: f64,
     /// How it ended.
     pub end: TrialEnd,
+    /// The error that it ended by.
+    #[serde(skip)]
+    pub error: Option<String>,
 }
 
 impl Trial {
+    /// One that has no epoch to show: until it has, it counts as failed.
+    pub(super) fn of(task: &Task, choice: &Choice, started: Instant) -> Trial {
+        Trial {
+            number: task.number,
+            parameters: choice.iter().map(|(name, _)| name.to_owned()).collect(),
+            values: task.values.clone(),
+            score: None,
+            curve: Vec::new(),
+            budget: task.epochs,
+            seconds: started.elapsed().as_secs_f64(),
+            end: TrialEnd::Failed,
+            error: None,
+        }
+    }
+
     /// The value of a parameter.
     pub fn get(&self, parameter: &str) -> Option<&Value> {
         self.parameters.iter().position(|name| name == parameter).map(|at| &self.values[at])
@@ -71,6 +93,7 @@ impl Trial {
             budget: None,
             seconds: 0.0,
             end: TrialEnd::Complete,
+            error: None,
         }
     }
 }
@@ -145,6 +168,7 @@ impl Trial {
         match self.end {
             TrialEnd::Complete => "complete",
             TrialEnd::Pruned => "pruned",
+            TrialEnd::Failed => "failed",
         }
     }
 }
@@ -155,16 +179,17 @@ impl<M: Module> fmt::Display for SearchResult<M> {
             return f.write_str("no trial has run");
         }
         let names: Vec<&str> = self.space.dimensions.iter().map(|dimension| dimension.name.as_str()).collect();
-        let prunes = self.trials.iter().any(|trial| trial.end == TrialEnd::Pruned);
+        let differ = self.trials.iter().any(|trial| trial.end != TrialEnd::Complete);
         let columns = ["trial"].into_iter().chain(names).chain([self.objective.as_str(), "epochs", "seconds"]);
-        let columns = columns.chain(prunes.then_some("end"));
+        let columns = columns.chain(differ.then_some("end"));
         let mut table = Table::new(columns.map(|name| Column::new(name).right()));
         table.rules(false);
         for trial in self.ranked() {
-            let score = trial.score.map_or("nan".to_owned(), log_value);
+            let none = if trial.end == TrialEnd::Failed { "-" } else { "nan" };
+            let score = trial.score.map_or(none.to_owned(), log_value);
             let row = [(trial.number + 1).to_string()].into_iter().chain(trial.values.iter().map(Value::to_string));
             let rest = [score, trial.curve.len().to_string(), format!("{:.1}", trial.seconds)];
-            table.row(row.chain(rest).chain(prunes.then(|| trial.ended().to_owned())));
+            table.row(row.chain(rest).chain(differ.then(|| trial.ended().to_owned())));
         }
         table.fmt(f)?;
         if self.is_interrupted {

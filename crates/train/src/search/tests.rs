@@ -112,22 +112,22 @@ fn a_search_goes_on_after_what_its_folder_has() {
         let folder = folder.path().join(name);
         let search = quiet(search);
         let whole = run(&search).unwrap();
-        // A process that dies in its fifth trial.
+        // A process that dies in its fifth trial, and those after it.
         let (data, count) = (data(), AtomicUsize::new(0));
         let outcome =
             search.clone().folder(&folder).run(build, |model, fit, _| match count.fetch_add(1, Memory::SeqCst) {
-                4 => Err(Error::data("it dies", "")),
+                4..=6 => Err(Error::data("it dies", "")),
                 _ => model.fit(&data, fit.epochs(4).validation_split(0.25)),
             });
         let error = outcome.unwrap_err().to_string();
-        assert!(error.contains("in trial 5: learning_rate="), "{error}");
+        assert!(error.contains("in trial 7: learning_rate="), "{error}");
         let resumed = search.clone().folder(&folder).run(build, |model, fit, _| {
             count.fetch_add(1, Memory::SeqCst);
             model.fit(&data, fit.epochs(4).validation_split(0.25))
         });
         let resumed = resumed.unwrap();
         assert_eq!(told(&whole), told(&resumed));
-        assert_eq!(count.load(Memory::SeqCst), 5 + 4, "four were left");
+        assert_eq!(count.load(Memory::SeqCst), 7 + 4, "four were left");
         // Of one that is at its end the best model is read.
         let last = search.clone().folder(&folder).run(build, |_, _, _| unreachable!()).unwrap();
         let x = data.x().unwrap();
@@ -135,6 +135,36 @@ fn a_search_goes_on_after_what_its_folder_has() {
         assert!(predict(&last).same_bits(&predict(&whole)));
         let other = search.seed(9).folder(&folder).run(build, |_, _, _| unreachable!());
         assert!(other.unwrap_err().to_string().contains("another seed"));
+    }
+}
+
+#[test]
+fn a_trial_that_fails_is_listed_and_the_search_goes_on() {
+    let data = data();
+    let choices = [1, 0, 2, 0, 4];
+    let search = quiet(Search::grid(Space::new().choice("units", choices)));
+    let build = |choice: &Choice| {
+        let net = Sequential::new([3]).add(Dense::new(choice.int("units")?)).add(Dense::new(1));
+        net.compile(SGD::new(0.01), "mse", ())
+    };
+    let train = |model: &mut Model<Network>, fit: Fit<'static>, _: &Choice| {
+        model.fit(&data, fit.epochs(2).validation_split(0.25))
+    };
+    for parallel in [1, 2] {
+        let found = search.clone().parallel(parallel).run(build, train).unwrap();
+        let failed = |trial: &&Trial| trial.end == TrialEnd::Failed;
+        assert_eq!(found.trials.iter().filter(failed).map(|trial| trial.number).collect::<Vec<_>>(), [1, 3]);
+        let error = found.trials[1].error.as_ref().unwrap();
+        assert!(error.contains("Dense") && error.contains("units"), "{error}");
+        assert!(found.model.is_some() && found.best().unwrap().end == TrialEnd::Complete);
+        let table = found.to_string();
+        assert!(table.lines().any(|line| line.contains(" - ") && line.contains("failed")), "{table}");
+    }
+    // All of them, or three one after the other, are the error of the search.
+    for choices in [&[0, 0][..], &[1, 0, 0, 0, 2]] {
+        let search = quiet(Search::grid(Space::new().choice("units", choices.iter().copied())));
+        let error = search.run(build, train).unwrap_err().to_string();
+        assert!(error.contains("in trial ") && error.contains("units"), "{error}");
     }
 }
 
@@ -185,6 +215,7 @@ fn a_round_that_was_broken_off_is_ended_as_it_would_have_been() {
             budget: None,
             seconds: 0.0,
             end: TrialEnd::Complete,
+            error: None,
         };
         let done: Vec<Trial> = done.iter().map(trial).collect();
         let tasks = strategy.next(&space(), 0, &done, Direction::Min, Some(4)).unwrap();

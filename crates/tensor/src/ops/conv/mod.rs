@@ -65,11 +65,9 @@ struct Walk<const N: usize> {
 }
 
 impl<const N: usize> Walk<N> {
-    /// What is wrong with a convolution of `x` with `w`, both of rank `N + 2`.
-    fn check(&self, name: &str, x: Shape, w: Shape) -> Result<()> {
+    /// What is wrong with its numbers, and with the size of a kernel.
+    fn check_numbers(&self, name: &str, kernel: [usize; N]) -> Result<()> {
         let Walk { stride, padding, dilation, groups } = *self;
-        let kernel: [usize; N] = std::array::from_fn(|i| w[i]);
-        let (channels, inner, filters) = (x[N + 1], w[N], w[N + 1]);
         let numbers = stride.iter().chain(&dilation).chain(&kernel).chain(std::slice::from_ref(&groups));
         if let Some(bad) = numbers.chain(padding.as_flattened()).find(|&&n| n > LARGEST) {
             return Err(Error::argument(
@@ -83,6 +81,15 @@ impl<const N: usize> Walk<N> {
             );
             return Err(Error::argument(name, text));
         }
+        Ok(())
+    }
+
+    /// What is wrong with a convolution of `x` with `w`, both of rank `N + 2`.
+    fn check(&self, name: &str, x: Shape, w: Shape) -> Result<()> {
+        let Walk { padding, dilation, groups, .. } = *self;
+        let kernel: [usize; N] = std::array::from_fn(|i| w[i]);
+        let (channels, inner, filters) = (x[N + 1], w[N], w[N + 1]);
+        self.check_numbers(name, kernel)?;
         if inner.checked_mul(groups) != Some(channels) {
             let text = format!(
                 "an input {x} of {channels} channels in {groups} groups does not fit weights {w} for {inner} channels a group"

@@ -1,7 +1,7 @@
 //! Convolutions as methods.
 
 use super::{
-    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv3dOptions, ConvOptions, Padding, order, volumes,
+    Conv1dOptions, Conv2d, Conv2dInputGrad, Conv2dOptions, Conv3dOptions, ConvOptions, Padding, Walk, order, volumes,
 };
 use crate::ops::window::reach;
 use crate::ops::{Apply, ArithmeticOps, CastOps, Concat, PaddingOps, Value, ViewOps};
@@ -233,11 +233,20 @@ fn conv2d_transpose<V: ConvOps>(x: &V, weight: &V, options: &Conv2dOptions, outp
     channels_back(y, options)
 }
 
-fn conv1d<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions) -> Result<V> {
+/// What would be told of an image otherwise.
+fn check_sequence<V: Value>(name: &str, x: &V, weight: &V, options: &Conv1dOptions) -> Result<()> {
     let (from, kernel) = (*Value::shape(x), *Value::shape(weight));
     if from.rank() != 3 || kernel.rank() != 3 {
-        return Err(wrong_rank("conv1d", from, kernel, options));
+        return Err(wrong_rank(name, from, kernel, options));
     }
+    let ConvOptions { stride, dilation, groups, padding, channels_first, .. } = *options;
+    let padding = if let Padding::Explicit(padding) = padding { padding } else { [[0; 2]] };
+    let length = kernel[if channels_first { 2 } else { 0 }];
+    Walk { stride, padding, dilation, groups }.check_numbers(name, [length])
+}
+
+fn conv1d<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions) -> Result<V> {
+    check_sequence("conv1d", x, weight, options)?;
     let (x, options) = &padded(x, weight, options)?;
     let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
     let y = x.unsqueeze(image)?.conv2d(&weight.unsqueeze(kernel)?, &options.flat());
@@ -245,10 +254,7 @@ fn conv1d<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions) -> Result<V> {
 }
 
 fn conv1d_transpose<V: ConvOps>(x: &V, weight: &V, options: &Conv1dOptions, output_padding: usize) -> Result<V> {
-    let (from, kernel) = (*Value::shape(x), *Value::shape(weight));
-    if from.rank() != 3 || kernel.rank() != 3 {
-        return Err(wrong_rank("conv1d_transpose", from, kernel, options));
-    }
+    check_sequence("conv1d_transpose", x, weight, options)?;
     let (image, kernel) = if options.channels_first { (2, 2) } else { (1, 0) };
     let images = x.unsqueeze(image)?;
     let y = images.conv2d_transpose(&weight.unsqueeze(kernel)?, &options.flat(), [0, output_padding]);
