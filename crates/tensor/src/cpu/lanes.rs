@@ -10,6 +10,9 @@ use std::marker::PhantomData;
 /// Two registers of the widest set.
 const LANES: usize = 32;
 
+/// Rows that are shorter would leave most of so many lanes empty.
+const SHORT: usize = 2 * LANES;
+
 /// Elements that are summed one after the other, lane by lane.
 const PART: usize = 4096;
 
@@ -22,8 +25,10 @@ pub(crate) fn totals<A: Copy, B: Copy, C: Real, const N: usize>(
     f: impl Fn(A, B) -> [C; N],
 ) -> [C; N] {
     let length = a.len().min(b.len());
-    if length <= PART {
-        return part(a, b, f);
+    match length {
+        ..SHORT => return few(a, b, f),
+        ..=PART => return long(a, b, f),
+        _ => (),
     }
     // Each part in a function of its own: beside another loop the compiler would find no wide registers for its lanes.
     let parts = (0..length).step_by(PART).map(|first| {
@@ -44,7 +49,7 @@ impl<A: Copy, B: Copy, C: Real, F: Fn(A, B) -> [C; N], const N: usize> Kernel fo
     type Out = [C; N];
     #[inline(always)]
     fn run(self) -> [C; N] {
-        part(self.a, self.b, self.f)
+        long(self.a, self.b, self.f)
     }
 }
 
@@ -68,7 +73,20 @@ pub(crate) fn by_halves<T: Copy>(parts: impl Iterator<Item = T>, join: impl Fn(T
 }
 
 #[inline(always)]
-fn part<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
+fn few<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
+    const { assert!(N == 1 || N == 2) };
+    let mut sums = [C::lit(0.0); N];
+    // One sum after the other: two of them in the same loop would be taken apart into single lanes.
+    sums[0] = short(a, b, |a, b| f(a, b)[0]);
+    if N > 1 {
+        sums[N - 1] = short(a, b, |a, b| f(a, b)[N - 1]);
+    }
+    sums
+}
+
+/// In lanes that are added in pairs at the end, and what is left lane by lane.
+#[inline(always)]
+fn long<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
     let mut lanes = [[C::lit(0.0); LANES]; N];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
@@ -87,18 +105,46 @@ fn part<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(
             lanes[i][lane] = lanes[i][lane] + x[i];
         }
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..N {
-            for lane in 0..width {
-                lanes[i][lane] = lanes[i][lane] + lanes[i][lane + width];
-            }
+    lanes.map(in_pairs)
+}
+
+/// In no more lanes than there are elements.
+#[inline(always)]
+fn short<A: Copy, B: Copy, C: Real>(a: &[A], b: &[B], f: impl Fn(A, B) -> C) -> C {
+    let b = &b[..a.len()];
+    match a.len() {
+        0 => C::lit(0.0),
+        16.. => overlapping::<16, _, _, _>(a, b, f),
+        8.. => overlapping::<8, _, _, _>(a, b, f),
+        4.. => overlapping::<4, _, _, _>(a, b, f),
+        _ => overlapping::<1, _, _, _>(a, b, f),
+    }
+}
+
+/// The last elements are taken with some that were seen, which do not count again: so there are no single ones.
+#[inline(always)]
+fn overlapping<const W: usize, A: Copy, B: Copy, C: Real>(a: &[A], b: &[B], f: impl Fn(A, B) -> C) -> C {
+    let mut lanes = [C::lit(0.0); W];
+    for first in (0..a.len()).step_by(W) {
+        let start = first.min(a.len() - W);
+        let (seen, a, b) = (first - start, &a[start..start + W], &b[start..start + W]);
+        for lane in 0..W {
+            let x = f(a[lane], b[lane]);
+            lanes[lane] = lanes[lane] + if lane >= seen { x } else { C::lit(0.0) };
         }
     }
-    let mut sums = [C::lit(0.0); N];
-    for i in 0..N {
-        sums[i] = lanes[i][0];
+    in_pairs(black_box(lanes))
+}
+
+/// The sum of lanes, the halves of them first.
+#[inline(always)]
+fn in_pairs<C: Real, const W: usize>(mut lanes: [C; W]) -> C {
+    let mut width = W;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            lanes[lane] = lanes[lane] + lanes[lane + width];
+        }
     }
-    sums
+    lanes[0]
 }
