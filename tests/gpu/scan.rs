@@ -1,7 +1,8 @@
 //! Running folds, positions of extremes, products of others, and tensors put beside and into others.
 
-use crate::beside::{FLOATS, TYPES, check, numbers};
-use kiln_tensor::ops::{ArgReduce, Concat, CumArg, CumSum, Embed, ProductOfOthers, Stride};
+use crate::beside::{FLOATS, TYPES, check, device, integers, numbers, shared};
+use crate::programs::agree;
+use kiln_tensor::ops::*;
 use kiln_tensor::{DType, Shape, Tensor};
 
 const SHAPES: [(&[usize], usize); 10] = [
@@ -28,6 +29,74 @@ fn running_folds() {
             check(&CumArg { axis, largest: false }, &[&x], 0.0);
         }
     }
+}
+
+/// Rows that several blocks share: some that end where a part does, one before and one behind.
+const LONG: [(&[usize], usize); 6] =
+    [(&[16_385], 0), (&[2, 17_000, 2], 1), (&[16_383], 0), (&[16_384], 0), (&[3, 18_432], 1), (&[9, 16_640], 1)];
+
+#[test]
+fn running_folds_of_long_rows() {
+    for (i, dtype) in TYPES.into_iter().enumerate() {
+        // Where parts begin and end is the same in all types.
+        for (dims, axis) in if i == 0 { &LONG[..] } else { &LONG[..2] } {
+            let (x, axis) = (numbers(dims, dtype, 1), *axis);
+            check(&CumSum { axis, reverse: i % 2 == 0 }, &[&x], 1.0);
+            check(&CumArg { axis, largest: i % 2 == 0 }, &[&x], 0.0);
+            if dtype != DType::Bool {
+                let factors = if dtype.is_float() { x.div(8.0).unwrap() } else { numbers(dims, dtype, 2) };
+                check(&Recurrence { axis, reverse: i % 2 == 1 }, &[&factors, &x], 2.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_million_elements_run_along() {
+    let x = numbers(&[1_000_003], DType::F32, 1);
+    check(&CumSum { axis: 0, reverse: false }, &[&x], 1.0);
+    check(&CumArg { axis: 0, largest: true }, &[&x], 0.0);
+}
+
+/// What one part gives to the next: the last of equal ones, a NaN, infinities, and products that are beyond all numbers.
+#[test]
+fn parts_of_long_rows_hand_on_what_they_found() {
+    let count = 40_000;
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let falling: Vec<f32> = (0..count).map(|i| -(i as f32)).collect();
+    let with = |values: &[(usize, f32)]| {
+        let mut all = falling.clone();
+        values.iter().for_each(|&(at, value)| all[at] = value);
+        Tensor::from_vec(all, [count]).unwrap()
+    };
+    for values in [&[][..], &[(5, 7.0), (20_000, 7.0)], &[(9_000, nan), (30_000, inf)], &[(3, -inf), (39_999, nan)]] {
+        for largest in [false, true] {
+            check(&CumArg { axis: 0, largest }, &[&with(values)], 0.0);
+        }
+        check(&CumSum { axis: 0, reverse: true }, &[&with(values)], 1.0);
+    }
+    for (factor, first) in [(1e30f32, 0.0f32), (1e-30, 1.0), (-1e30, 1.0), (1e30, inf), (1.0, nan), (0.5, 3.0)] {
+        let factors = Tensor::from_vec(vec![factor; count], [count]).unwrap();
+        let mut terms = vec![0.0f32; count];
+        terms[0] = first;
+        let terms = Tensor::from_vec(terms, [count]).unwrap();
+        check(&Recurrence { axis: 0, reverse: false }, &[&factors, &terms], 1.0);
+    }
+}
+
+#[test]
+fn plans_have_the_bits_of_long_running_folds() {
+    let _device = shared();
+    let f = |x: &[Tensor]| {
+        let [sums, products] = [x[0].cumsum(1)?, x[0].div(4.0)?.cumprod(1)?];
+        let (largest, at) = x[0].cummax(1)?;
+        Ok(vec![sums, products, largest, at, x[0].logcumsumexp(1)?])
+    };
+    let inputs = |seed| [numbers(&[2, 20_000], DType::F32, seed).to_device(device()).unwrap()];
+    agree(f, &inputs(1), &inputs(2), "long rows");
+    let counts = integers(&[30_000], 9, 1);
+    let plain = counts.cumsum(0).unwrap().to_vec::<i64>().unwrap();
+    assert_eq!(counts.to_device(device()).unwrap().cumsum(0).unwrap().to_vec::<i64>().unwrap(), plain);
 }
 
 #[test]
