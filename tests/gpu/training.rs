@@ -156,6 +156,35 @@ fn all_that_a_step_can_have() {
     same_with(fit, "parts", parts, &data, 5e-3);
 }
 
+/// An optimizer's step is one kernel for all parameters, however many there are, and so are means of gradients and averages;
+/// few take the norm of all gradients.
+#[test]
+fn an_update_of_many_parameters_is_one_launch() {
+    let _device = shared();
+    let data = samples(&[4], 3, 32);
+    for depth in [1, 6] {
+        let mut layers = Sequential::new([4]);
+        for i in 0..depth {
+            // Some are updated by a part of a block, some by several.
+            layers = layers.add(Dense::new(5 + 40 * i).activation("relu"));
+        }
+        let adam = AdamW::new(0.01).global_clipnorm(1.0).use_ema(true);
+        let adam = adam.gradient_accumulation_steps(2).into_optimizer().unwrap();
+        let loss = losses::SparseCategoricalCrossentropy::new().from_logits(true);
+        let mut model = layers.add(Dense::new(3)).compile(adam, loss, ["accuracy"]).unwrap().on(device()).unwrap();
+        model.fit(&data, Fit::new().epochs(1).batch_size(8).verbose(Verbosity::Silent)).unwrap();
+        let (text, parameters) = (model.explain(), 2 * (depth + 1));
+        let lines: Vec<&str> = text.lines().collect();
+        let above =
+            |name: &str| lines.iter().position(|line| line.starts_with("  ") && line.contains(name)).unwrap() - 1;
+        for name in [" = accumulate(", " = adam(", " = blend("] {
+            assert_eq!(lines[above(name)], format!("{parameters} steps abreast, in one kernel:"), "{text}");
+        }
+        let norms = lines[above(" = norm(")].strip_prefix(&format!("{parameters} steps abreast, in ")).unwrap();
+        assert!(["one", "2", "3", "4"].contains(&norms.split(' ').next().unwrap()), "{text}");
+    }
+}
+
 #[test]
 fn a_label_that_is_no_class_is_told_with_its_place() {
     // Nobody else waits for the device meanwhile.

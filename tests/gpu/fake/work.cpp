@@ -215,9 +215,11 @@ API CUresult cuModuleGetFunction(CUfunction* handle, CUmodule module_handle, con
     auto function = std::make_shared<Function>();
     function->kernel = static_cast<const Kernel*>(kernel);
     function->device = module->device;
-    unsigned used = function->kernel->static_shared_bytes();
+    unsigned used = function->kernel->static_shared_bytes(), arguments = 0;
+    for (unsigned i = 0; i < function->kernel->argument_count; i++) arguments += function->kernel->argument_bytes[i];
     // The compiler of a real one refuses such a kernel.
     REQUIRE(used <= static_shared_limit, CUDA_ERROR_INVALID_IMAGE);
+    REQUIRE(arguments <= (state().driver_version >= 12010 ? 32764u : 4096u), CUDA_ERROR_INVALID_IMAGE);
     function->dynamic_shared_limit = static_shared_limit - used;
     *handle = state().functions.insert(function);
     module->functions.insert(*handle);

@@ -73,6 +73,11 @@ impl Compiler {
         Ok(Compiler { target, version: (major, minor), folder: folder() })
     }
 
+    /// Of the CUDA that it is of, as the driver counts.
+    pub(super) fn version(&self) -> i32 {
+        1000 * self.version.0 + 10 * self.version.1
+    }
+
     /// The device code of a source: from its file, or compiled.
     fn code(&self, source: &str, entry: &str) -> Result<Vec<u8>> {
         // All that the code depends on: compared with what the file was made of, so that no chance gives other code.

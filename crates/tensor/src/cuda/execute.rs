@@ -3,6 +3,7 @@
 use super::compile::Function;
 use super::driver::check;
 use super::gpu::{Gpu, gpu};
+use super::joined::{Task, tasks};
 use super::known::Known;
 use super::launch::{CudaOperand, Launch, LaunchArgument, Place, Work};
 use super::memory::Buffer;
@@ -60,14 +61,14 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
         x.iter().map(|x| CudaOperand::new(x.spec(), &x.layout, x.storage.uniform().copied())).collect();
     gpu.enter()?;
     let known = gpu.known(op, &operands, out).map_err(|error| error.renamed("cuda", op.name()))?;
-    let Known { asked, ready } = &*known;
+    let Known { rooms: asked, ready, tell } = &*known;
     let mut results: SmallVec<[Arc<Buffer>; 4]> = SmallVec::new();
     for spec in out.iter() {
         let bytes = spec.shape.count().saturating_mul(spec.dtype.size());
         results.push(Arc::new(Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name()))?));
     }
     let mut rooms: SmallVec<[Buffer; 4]> = SmallVec::new();
-    for room in &asked.rooms {
+    for room in asked {
         let buffer = Buffer::new(gpu, room.bytes).map_err(|error| error.renamed("cuda", op.name()))?;
         buffer.write(&room.content)?;
         rooms.push(buffer);
@@ -83,13 +84,13 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
         }
     };
     // Held until the launches are in the stream: whoever looks for reports waits for what came before.
-    let mut reports = asked.tell.as_ref().map(|tell| (gpu.faults(), tell));
+    let mut reports = tell.as_ref().map(|tell| (gpu.faults(), tell));
     let faults = match &mut reports {
         Some((faults, tell)) => faults.of(tell.clone(), gpu.stream)?,
         None => [0; 2],
     };
-    for (work, ready) in asked.work.iter().zip(ready) {
-        let outcome = gpu.start(gpu.stream, work, *ready, &address, &faults);
+    for ready in ready {
+        let outcome = gpu.start(gpu.stream, ready, &address, &faults);
         outcome.map_err(|error| error.renamed("cuda", op.name()))?;
     }
     for (spec, buffer) in out.iter().zip(results) {
@@ -98,27 +99,43 @@ pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mu
     Ok(())
 }
 
+/// A task with its kernel; with `None` where a library does it.
+pub(super) struct Ready {
+    function: Option<Function>,
+    task: Task,
+}
+
 impl Gpu {
-    /// The kernel of a piece of work, compiled; `None` where a library does it.
-    pub(super) fn ready(&self, work: &Work) -> Result<Option<Function>> {
-        match work {
-            Work::Product(..) if self.products().is_some() => Ok(None),
-            Work::Kernel(launch) | Work::Product(_, launch) => self.kernels.function(launch).map(Some),
+    /// What is to be started for a list of work, its kernels compiled.
+    pub(super) fn ready(&self, work: Vec<Work>) -> Result<Vec<Ready>> {
+        let mut ready = Vec::with_capacity(work.len());
+        for task in work.into_iter().flat_map(|work| tasks(work, self.most_arguments)) {
+            let function = match &task {
+                Task::Product(..) if self.products().is_some() => None,
+                Task::Kernel(launch) | Task::Product(_, launch) => Some(self.kernels.function(launch)?),
+                Task::Calls(joined) => Some(self.kernels.function(&joined.launch)?),
+            };
+            ready.push(Ready { function, task: task.without_source() });
         }
+        Ok(ready)
     }
 
-    /// Puts work that is [ready](Gpu::ready) into a stream of the device, which is the thread's.
+    /// Puts what is ready into a stream of the device, which is the thread's.
     pub(super) fn start(
         &self,
         stream: sys::CUstream,
-        work: &Work,
-        ready: Option<Function>,
+        Ready { function, task }: &Ready,
         address: &dyn Fn(Place) -> sys::CUdeviceptr,
         faults: &[u64; 2],
     ) -> Result<()> {
-        let launch = match work {
-            Work::Kernel(launch) => launch,
-            Work::Product(product, launch) => {
+        let launch = match task {
+            Task::Kernel(launch) => launch,
+            Task::Calls(joined) => {
+                let (mut table, launch) = (joined.table(address, faults), &joined.launch);
+                let function = function.map_or_else(|| self.kernels.function(launch), Ok)?;
+                return start_with(stream, function, launch, &mut [table.as_mut_ptr().cast()]);
+            }
+            Task::Product(product, launch) => {
                 let addresses = [product.a.pointer, product.b.pointer, product.y].map(|pointer| address(pointer.0));
                 match self.products() {
                     Some(products) if products.start(stream, product, addresses)? => return Ok(()),
@@ -127,7 +144,7 @@ impl Gpu {
             }
         };
         // A library that has no way to do it leaves it to the kernel.
-        let function = ready.map_or_else(|| self.kernels.function(launch), Ok)?;
+        let function = function.map_or_else(|| self.kernels.function(launch), Ok)?;
         start(stream, function, launch, address, faults)
     }
 }
@@ -156,9 +173,15 @@ fn start(
             LaunchArgument::Faults => faults.as_ptr().cast_mut().cast(),
         });
     }
+    start_with(stream, function, launch, &mut arguments)
+}
+
+/// Puts a launch of a kernel with these arguments into a stream of the thread's device.
+fn start_with(stream: sys::CUstream, function: Function, launch: &Launch, arguments: &mut [*mut c_void]) -> Result<()> {
     let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
-    // SAFETY: the arguments are those that the operation has for this kernel, each alive until the call returns; the
-    // pointers are blocks of this device that live until later work in the stream reuses them.
+    // SAFETY: the arguments are those that the operation has for this kernel, or a table of them with the layout that it
+    // has there, each alive until the call returns; the pointers are blocks of this device that live until later work in the
+    // stream reuses them.
     let result = unsafe {
         sys::cuLaunchKernel(
             function.0,

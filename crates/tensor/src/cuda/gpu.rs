@@ -16,12 +16,17 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// The oldest driver: that of CUDA 12.0.
 const OLDEST_DRIVER: i32 = 12_000;
 
+/// The driver and the compiler that know more than 4 KiB of arguments: those of CUDA 12.1.
+const LARGE_ARGUMENTS: i32 = 12_010;
+
 /// A device that is in use.
 pub(super) struct Gpu {
     pub(super) number: usize,
     pub(super) name: String,
     /// As in `sm_90`.
     pub(super) architecture: i32,
+    /// Bytes of arguments that a kernel takes which is one for several calls.
+    pub(super) most_arguments: usize,
     pub(super) context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
     pool: Mutex<Pool>,
@@ -115,11 +120,21 @@ impl Gpu {
         };
         // Before anything is put there: without the compiler nothing can be computed.
         let compiler = Compiler::new(architecture)?;
+        let mut version = 0;
+        // SAFETY: the target is a variable here.
+        check(unsafe { sys::cuDriverGetVersion(&mut version) }, "the driver's version is not known")?;
+        let most_arguments = match architecture {
+            // A table among the arguments would be copied by every thread.
+            ..70 => 0,
+            _ if version >= LARGE_ARGUMENTS && compiler.version() >= LARGE_ARGUMENTS => 32_764,
+            _ => 4_096,
+        };
         let bytes: Vec<u8> = name.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
         Ok(Gpu {
             number,
             name: String::from_utf8_lossy(&bytes).into_owned(),
             architecture,
+            most_arguments,
             context,
             stream,
             pool: Mutex::default(),

@@ -1,9 +1,9 @@
 //! What operations have asked a device for, kept: a training asks for the same at each step, and to print a kernel's source anew
 //! takes longer than to start it.
 
-use super::compile::Function;
+use super::execute::Ready;
 use super::gpu::Gpu;
-use super::launch::{Asked, CudaOperand, tf32_is_allowed};
+use super::launch::{Asked, CudaOperand, Room, Tell, tf32_is_allowed};
 use crate::op::Specs;
 use crate::storage::{Role, Uniform};
 use crate::{DType, Layout, Op, Result};
@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// So many calls are kept at most. Where shapes never come again, all are forgotten then.
 const MOST: usize = 4096;
 
-/// What an operation asked for, with its kernels; `None` where a library does the work.
+/// What an operation asked for, with its kernels.
 pub(super) struct Known {
-    pub(super) asked: Asked,
-    pub(super) ready: Vec<Option<Function>>,
+    pub(super) rooms: Vec<Room>,
+    pub(super) ready: Vec<Ready>,
+    pub(super) tell: Option<Tell>,
 }
 
 /// What launches follow from, beside the operation.
@@ -56,9 +57,8 @@ impl Gpu {
             return Ok(call.known.clone());
         }
         // Not while the lock is held: to compile takes long, and others need not wait for it.
-        let asked = Asked::of(op, x, y)?;
-        let ready = asked.work.iter().map(|work| self.ready(work)).collect::<Result<_>>()?;
-        let known = Arc::new(Known { asked, ready });
+        let Asked { rooms, work, tell } = Asked::of(op, x, y)?;
+        let known = Arc::new(Known { rooms, ready: self.ready(work)?, tell });
         let mut calls = calls();
         if calls.len() >= MOST {
             calls.clear();

@@ -155,13 +155,16 @@ pub struct Launch {
     pub(crate) block: [u32; 3],
     pub(crate) shared: u32,
     pub(crate) arguments: Vec<LaunchArgument>,
+    /// Whether its kernel is one of `calls.cuh`, of which several calls can be one launch.
+    pub(crate) is_joinable: bool,
 }
 
 impl Launch {
     /// A launch of one block of [`BLOCK`] threads of the function `entry` (`KERNEL entry(…)`) of a source.
     pub fn new(source: impl Into<Cow<'static, str>>, entry: &'static str) -> Launch {
         let (grid, block) = ([1; 3], [BLOCK, 1, 1]);
-        Launch { source: source.into(), defines: Vec::new(), entry, grid, block, shared: 0, arguments: Vec::new() }
+        let (source, defines, arguments) = (source.into(), Vec::new(), Vec::new());
+        Launch { source, defines, entry, grid, block, shared: 0, arguments, is_joinable: false }
     }
 
     /// Defines a macro: a size that is known when the kernel is compiled.
@@ -245,11 +248,21 @@ impl Launch {
         self
     }
 
+    /// Its kernel is written as `JOINABLE`.
+    #[must_use]
+    pub(crate) fn joinable(mut self) -> Launch {
+        self.is_joinable = true;
+        self
+    }
+
     /// The text that is compiled: the macros, then the source.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.defines {
             text.push_str(&format!("#define {name} {value}\n"));
+        }
+        if self.is_joinable {
+            text.push_str(include_str!("calls.cuh"));
         }
         text.push_str(&self.source);
         text
@@ -261,18 +274,10 @@ impl Launch {
 pub(crate) enum Work {
     /// A kernel.
     Kernel(Launch),
+    /// Kernels of which none reads or overwrites what another writes.
+    Together(Vec<Launch>),
     /// A product of matrices by NVIDIA's library, or by this kernel where that is not there.
     Product(Product, Launch),
-}
-
-impl Work {
-    /// What of it is needed when its kernel is compiled already.
-    pub(super) fn without_source(self) -> Work {
-        match self {
-            Work::Kernel(launch) => Work::Kernel(Launch { source: Cow::Borrowed(""), defines: Vec::new(), ..launch }),
-            product @ Work::Product(..) => product,
-        }
-    }
 }
 
 /// `y = a · b`, for each of a batch of matrices, which lie one after the other in steps of any kind; `y` is dense.
@@ -354,6 +359,16 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether calls that ask for the like can be launched together: by kernels of which that is possible, which report nothing.
+    pub(crate) fn is_joinable(&self) -> bool {
+        let joins = |work: &Work| match work {
+            Work::Kernel(launch) => launch.is_joinable,
+            Work::Together(launches) => launches.iter().all(|launch| launch.is_joinable),
+            Work::Product(..) => false,
+        };
+        !self.work.is_empty() && self.work.iter().all(joins) && self.tell.is_none()
+    }
+
     /// What `op` asks for to compute `y` from `x`.
     ///
     /// # Errors
@@ -488,6 +503,11 @@ impl<'a> CudaCall<'a> {
     /// Appends a launch. One over an empty result does nothing and may be left out.
     pub fn launch(&mut self, launch: Launch) {
         self.work.push(Work::Kernel(launch));
+    }
+
+    /// Appends launches of which none reads or overwrites what another writes: those of one kernel are started together.
+    pub(crate) fn launch_together(&mut self, launches: Vec<Launch>) {
+        self.work.push(Work::Together(launches));
     }
 
     /// The matrices of operand `i` as a library can take them, copied if they do not lie so, with their layout; `None` where they

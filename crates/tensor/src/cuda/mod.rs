@@ -17,6 +17,8 @@ mod faults;
 #[cfg(feature = "cuda")]
 mod gpu;
 #[cfg(feature = "cuda")]
+mod joined;
+#[cfg(feature = "cuda")]
 mod known;
 #[cfg(feature = "cuda")]
 mod library;

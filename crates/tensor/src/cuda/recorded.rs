@@ -1,10 +1,11 @@
 //! A plan on a GPU. What its steps ask for is asked once, every value has its place, and each run puts in where its inputs
 //! and results lie. When these lie where they lay before, the launches are a graph of the driver's, which takes one call.
 
-use super::compile::Function;
 use super::driver::check;
+use super::execute::Ready;
 use super::gpu::{Gpu, gpu};
-use super::launch::{Place, PlannedCall, Source, Tell, Work};
+use super::joined::abreast;
+use super::launch::{Place, PlannedCall, Source, Tell};
 use super::memory::Buffer;
 use crate::storage::Storage;
 use crate::{Op, Result, Spec};
@@ -46,7 +47,7 @@ struct Numbers {
 struct Step {
     op: Arc<dyn Op>,
     at: &'static Location<'static>,
-    work: Vec<(Option<Function>, Work)>,
+    work: Vec<Ready>,
     x: Vec<Address>,
     y: Vec<Address>,
     rooms: Vec<CUdeviceptr>,
@@ -74,14 +75,14 @@ unsafe impl Send for Graph {}
 unsafe impl Sync for Graph {}
 
 impl Recorded {
-    /// The launches of `calls` with an arena of so many bytes, for inputs of these specs.
-    pub(crate) fn new(number: usize, arena: usize, inputs: &[Spec], calls: Vec<PlannedCall>) -> Result<Recorded> {
+    /// The launches of `calls` with an arena of so many bytes, for inputs of these specs. Calls of one list run abreast.
+    pub(crate) fn new(number: usize, arena: usize, inputs: &[Spec], calls: Vec<Vec<PlannedCall>>) -> Result<Recorded> {
         let gpu = gpu(number)?;
         let arena = Buffer::new(gpu, arena)?;
         let mut owned = Vec::new();
         let mut steps = Vec::with_capacity(calls.len());
         gpu.enter()?;
-        for call in calls {
+        for call in calls.into_iter().filter_map(abreast) {
             let at = call.at;
             let name = call.op.clone();
             let step = Step::new(gpu, &arena, &mut owned, call);
@@ -96,6 +97,11 @@ impl Recorded {
     /// How many kernels a run launches.
     pub(crate) fn launches(&self) -> usize {
         self.steps.iter().map(|step| step.work.len()).sum()
+    }
+
+    /// How many of them there are for the calls of one list.
+    pub(crate) fn launches_of(&self, list: usize) -> usize {
+        self.steps[list].work.len()
     }
 
     /// Puts a run into the device's stream; `given` is where its inputs and its results lie.
@@ -158,9 +164,9 @@ impl Recorded {
                 Place::Output(i) => find(step.y[i]),
                 Place::Room(i) => step.rooms[i],
             };
-            for (ready, work) in &step.work {
+            for ready in &step.work {
                 self.gpu
-                    .start(stream, work, *ready, &address, &step.faults)
+                    .start(stream, ready, &address, &step.faults)
                     .map_err(|error| error.renamed("cuda", step.op.name()).at(step.at))?;
             }
         }
@@ -190,13 +196,10 @@ impl Step {
                 owned.push(buffer);
             }
         }
-        let mut all = Vec::with_capacity(asked.work.len());
-        for work in asked.work {
-            all.push((gpu.ready(&work)?, work.without_source()));
-        }
+        let work = gpu.ready(asked.work)?;
         let faults = asked.tell.as_ref().map_or([0; 2], |tell| gpu.faults().of_step(tell));
         let (x, y) = (x.into_iter().map(find).collect(), y.into_iter().map(find).collect());
-        Ok(Step { op, at, work: all, x, y, rooms: places, faults, tell: asked.tell })
+        Ok(Step { op, at, work, x, y, rooms: places, faults, tell: asked.tell })
     }
 }
 

@@ -1,8 +1,8 @@
 //! A plan on a GPU: what its steps ask for, and where in memory it is. Pointwise steps that follow on each other are one
-//! kernel.
+//! kernel, and so are steps that do the same to different values.
 
 use super::Machine;
-use super::fuse::{self, Chain};
+use super::fuse::{self, Abreast, Chain};
 use super::graph::{Graph, Operand, Origin, Step};
 use super::memory::{Memory, Place, rounded};
 use crate::cuda::{Asked, CudaOperand, Group, GroupOperand, PlannedCall, Recorded, Source, Work};
@@ -11,21 +11,33 @@ use crate::{Error, Result, Spec};
 use std::ops::Range;
 
 impl Machine {
-    /// The steps of a plan that are one kernel on the GPU of this number, where its values lie, and its launches.
+    /// The steps of a plan that are one kernel on the GPU of this number, those that are launched together, where its values lie,
+    /// and its launches.
     pub(super) fn on_gpu(
         graph: &Graph,
         number: usize,
         outputs: &[Operand],
         others: usize,
-    ) -> Result<(Vec<Chain>, Memory, Machine)> {
+    ) -> Result<(Vec<Chain>, Vec<Abreast>, Memory, Machine)> {
         let groups = fuse::groups(graph);
         let mut units = units(graph, &groups)?;
+        let kinds: Vec<_> = units.iter().map(|unit| (unit.steps.clone(), unit.is_joinable(graph))).collect();
+        let abreast = fuse::abreast(graph, &kinds);
         let mut workspaces = vec![0; graph.steps.len()];
         units.iter().for_each(|unit| workspaces[unit.steps.start] = unit.room);
-        let memory = Memory::new(graph, &groups, outputs, others, &workspaces);
-        let calls = units.iter_mut().map(|unit| unit.call(graph, &memory)).collect::<Result<_>>()?;
+        let memory = Memory::new(graph, (&groups, &abreast), outputs, others, &workspaces);
+        let (mut calls, mut joined) = (Vec::with_capacity(units.len()), abreast.iter().peekable());
+        for (i, unit) in units.iter_mut().enumerate() {
+            joined.next_if(|abreast| abreast.units.end == i);
+            let beside = joined.peek().filter(|abreast| abreast.units.contains(&i));
+            let call = unit.call(graph, &memory, beside.is_some())?;
+            match calls.last_mut() {
+                Some(calls) if beside.is_some_and(|abreast| abreast.units.start < i) => Vec::push(calls, call),
+                _ => calls.push(vec![call]),
+            }
+        }
         let recorded = Recorded::new(number, memory.bytes, &graph.inputs, calls)?;
-        Ok((groups, memory, Machine::Cuda(recorded)))
+        Ok((groups, abreast, memory, Machine::Cuda(recorded)))
     }
 }
 
@@ -66,13 +78,20 @@ fn units(graph: &Graph, groups: &[Chain]) -> Result<Vec<Unit>> {
 }
 
 impl Unit {
-    /// What is launched for it, and where it finds its values.
-    fn call(&mut self, graph: &Graph, memory: &Memory) -> Result<PlannedCall> {
+    /// Whether it can be launched together with others of its kind.
+    fn is_joinable(&self, graph: &Graph) -> bool {
+        let is_pointwise = || graph.steps[self.steps.start].pointwise_size(&graph.values).is_some();
+        is_pointwise() || self.asked.as_ref().is_some_and(Asked::is_joinable)
+    }
+
+    /// What is launched for it, alone or together with others, and where it finds its values.
+    fn call(&mut self, graph: &Graph, memory: &Memory, is_abreast: bool) -> Result<PlannedCall> {
         let (step, first) = (&graph.steps[self.steps.start], memory.workspaces[self.steps.start].start);
         let rooms = self.rooms.iter().map(|room| first + room).collect();
-        let (asked, x, y) = match self.asked.take() {
+        let is_pointwise = is_abreast && step.pointwise_size(&graph.values).is_some();
+        let (asked, x, y) = match self.asked.take().filter(|_| !is_pointwise) {
             Some(asked) => (asked, step.x.clone(), step.y.clone()),
-            None => group(graph, &graph.steps[self.steps.clone()], memory)?,
+            None => group(graph, &graph.steps[self.steps.clone()], memory, is_abreast)?,
         };
         let x = x.iter().map(|x| source(graph, memory, x.value, x.layout.offset * x.dtype.size()));
         let y = y.iter().map(|&y| source(graph, memory, y, 0));
@@ -82,7 +101,12 @@ impl Unit {
 }
 
 /// The one kernel of several steps, the operands that it reads, and the values that it leaves.
-fn group(graph: &Graph, steps: &[Step], memory: &Memory) -> Result<(Asked, Vec<Operand>, Vec<usize>)> {
+fn group(
+    graph: &Graph,
+    steps: &[Step],
+    memory: &Memory,
+    is_abreast: bool,
+) -> Result<(Asked, Vec<Operand>, Vec<usize>)> {
     let shape = graph.values[steps[0].y[0]].shape;
     let mut group = Group::new(shape);
     let (mut outside, mut given): (Vec<Operand>, Vec<usize>) = (Vec::new(), Vec::new());
@@ -112,7 +136,7 @@ fn group(graph: &Graph, steps: &[Step], memory: &Memory) -> Result<(Asked, Vec<O
         }
     }
     group.operands = outside.iter().map(|x| operand(graph, x)).collect();
-    let asked = Asked { rooms: Vec::new(), work: vec![Work::Kernel(group.launch())], tell: None };
+    let asked = Asked { rooms: Vec::new(), work: vec![Work::Kernel(group.launch(is_abreast))], tell: None };
     Ok((asked, outside, leaving))
 }
 

@@ -1,7 +1,7 @@
 //! What a plan does, to be read.
 
 use super::memory::Place;
-use super::{Machine, Operand, Origin, Plan};
+use super::{Abreast, Machine, Operand, Origin, Plan};
 use crate::error::short_path;
 use crate::{Device, Layout, Op};
 use std::fmt::{self, Write};
@@ -75,7 +75,10 @@ impl Explained<'_> {
         }
         for (i, (step, call)) in graph.steps.iter().zip(calls).enumerate() {
             let chain = self.plan.chains.iter().find(|chain| chain.steps.contains(&i));
-            if let Some(chain) = chain.filter(|chain| chain.steps.start == i) {
+            let abreast = self.plan.abreast.iter().position(|abreast| abreast.steps.contains(&i));
+            if let Some(first) = abreast.filter(|&first| self.plan.abreast[first].steps.start == i) {
+                self.head(f, first)?;
+            } else if let Some(chain) = chain.filter(|chain| chain.steps.start == i && abreast.is_none()) {
                 let steps = Counted(chain.steps.len(), "step");
                 let (pieces, most) = (Counted(chain.pieces.count(), "piece"), chain.pieces.largest());
                 match graph.device {
@@ -83,7 +86,7 @@ impl Explained<'_> {
                     Device::Cuda(_) => writeln!(f, "{steps} together, in one kernel:")?,
                 }
             }
-            f.write_str(if chain.is_some() { "  " } else { "" })?;
+            f.write_str(if chain.is_some() || abreast.is_some() { "  " } else { "" })?;
             let names = |values: &[usize]| values.iter().map(|&value| self.name(value)).collect::<Vec<_>>().join(", ");
             let operands: Vec<String> = step.x.iter().map(|x| self.operand(x)).collect();
             write!(f, "{} = {}({})", names(&step.y), title(&*step.op), operands.join(", "))?;
@@ -101,6 +104,18 @@ impl Explained<'_> {
         }
         let outputs: Vec<String> = outputs.iter().map(|output| self.operand(output)).collect();
         writeln!(f, "results: {}", outputs.join(", "))
+    }
+
+    /// The line above steps that are launched together.
+    fn head(&self, f: &mut impl Write, number: usize) -> fmt::Result {
+        let Machine::Cuda(recorded) = &self.plan.machine else { return Ok(()) };
+        let Abreast { steps, units } = &self.plan.abreast[number];
+        // What is abreast before is one call each.
+        let before: usize = self.plan.abreast[..number].iter().map(|before| before.units.len() - 1).sum();
+        match (recorded.launches_of(units.start - before), Counted(steps.len(), "step")) {
+            (1, steps) => writeln!(f, "{steps} abreast, in one kernel:"),
+            (kernels, steps) => writeln!(f, "{steps} abreast, in {kernels} kernels:"),
+        }
     }
 
     fn name(&self, value: usize) -> String {

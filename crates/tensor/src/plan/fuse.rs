@@ -153,9 +153,10 @@ const MOST_OPERANDS: usize = 40;
 const FEW: usize = 1 << 16;
 
 /// The steps that one kernel of a GPU runs together: pointwise ones of one shape that follow on each other. There is one
-/// piece, the whole.
+/// piece, the whole. Some are [left](left_abreast) for what makes one kernel of all that is alike.
 pub(super) fn groups(graph: &Graph) -> Vec<Chain> {
     let Graph { steps, values, .. } = graph;
+    let is_left = left_abreast(graph);
     let sizes: Vec<Option<(Shape, usize)>> = steps.iter().map(|step| step.pointwise_size(values)).collect();
     let (mut groups, mut start) = (Vec::new(), 0);
     while start < steps.len() {
@@ -165,7 +166,7 @@ pub(super) fn groups(graph: &Graph) -> Vec<Chain> {
             while let Some(step) = steps.get(end)
                 && let Some((same, more)) = sizes[end]
                 && same == shape
-                && joins(&steps[start..end], step, values, shape.count() <= FEW)
+                && joins(&steps[start..end], step, values, shape.count() <= FEW && !is_left[start] && !is_left[end])
             {
                 instructions += more;
                 let group = &steps[start..end];
@@ -183,6 +184,53 @@ pub(super) fn groups(graph: &Graph) -> Vec<Chain> {
         start = end;
     }
     groups
+}
+
+/// Of each step whether it is not to be joined with unrelated ones of its shape: where steps that are alike lie side by side
+/// and their shapes differ, one launch takes them all as they are.
+fn left_abreast(graph: &Graph) -> Vec<bool> {
+    let Graph { steps, values, .. } = graph;
+    let shape = |step: &Step| step.y.first().map(|&y| values[y].shape);
+    let mut is_left = Vec::with_capacity(steps.len());
+    for alike in steps.chunk_by(|step, next| step.is_alike(next, values)) {
+        let differ = alike.iter().any(|step| shape(step) != shape(&alike[0]));
+        is_left.extend(alike.iter().map(|_| differ));
+    }
+    is_left
+}
+
+/// Steps that are launched together though they have different shapes: units of one step or one group each, which follow on
+/// each other, do the like, and read nothing that another of them gives.
+pub(super) struct Abreast {
+    pub(super) steps: Range<usize>,
+    /// Their units, by number.
+    pub(super) units: Range<usize>,
+}
+
+/// What can be launched together of the units, which are ranges of steps and may be joined with others of their kind or not.
+pub(super) fn abreast(graph: &Graph, units: &[(Range<usize>, bool)]) -> Vec<Abreast> {
+    let Graph { steps, values, .. } = graph;
+    let is_alike = |a: &Range<usize>, b: &Range<usize>| {
+        a.len() == b.len() && steps[a.clone()].iter().zip(&steps[b.clone()]).all(|(a, b)| a.is_alike(b, values))
+    };
+    let (mut all, mut start) = (Vec::new(), 0);
+    while start < units.len() {
+        let (first, is_joinable) = &units[start];
+        let mut end = start + 1;
+        while let Some((unit, true)) = units.get(end).filter(|_| *is_joinable) {
+            let before = &steps[first.start..unit.start];
+            let mut read = steps[unit.clone()].iter().flat_map(|step| &step.x);
+            if !is_alike(first, unit) || read.any(|x| gives(before, x.value)) {
+                break;
+            }
+            end += 1;
+        }
+        if end - start > 1 {
+            all.push(Abreast { steps: first.start..units[end - 1].0.end, units: start..end });
+        }
+        start = end;
+    }
+    all
 }
 
 /// Whether a step can run with those of a group, which it follows: it reads what they give as it lies. It has to read
@@ -222,7 +270,7 @@ fn piecewise(step: &Step, values: &[Value], least: usize) -> Option<Shape> {
 
 impl Step {
     /// The shape of all results of a pointwise step, and its number of instructions.
-    fn pointwise_size(&self, values: &[Value]) -> Option<(Shape, usize)> {
+    pub(super) fn pointwise_size(&self, values: &[Value]) -> Option<(Shape, usize)> {
         let shape = values[*self.y.first()?].shape;
         let specs: Vec<Spec> = self.x.iter().map(Operand::spec).collect();
         let pointwise = self.op.pointwise(&specs)?;

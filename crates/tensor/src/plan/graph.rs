@@ -81,6 +81,14 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// Whether another does the like to other values, of the same types and any shape: which kernels these are is seen when
+    /// they are known.
+    pub(super) fn is_alike(&self, other: &Step, values: &[Value]) -> bool {
+        let x = |step: &Step| step.x.iter().map(|x| (x.dtype, x.is_number)).collect::<Vec<_>>();
+        let y = |step: &Step| step.y.iter().map(|&y| values[y].dtype).collect::<Vec<_>>();
+        self.op.name() == other.op.name() && x(self) == x(other) && y(self) == y(other)
+    }
+
     /// Whether it is run for its errors: it has a result, and the result is empty.
     fn is_check(&self, values: &[Value]) -> bool {
         self.y.iter().any(|&y| values[y].shape.count() == 0)
@@ -159,6 +167,19 @@ impl Graph {
         let others = first.len();
         self.steps = gather(first, &self.values, least).into_iter().chain(last).collect();
         others
+    }
+
+    /// Puts those of the steps from `others` on side by side that do the like to different values: of these none reads what
+    /// another gives.
+    pub(crate) fn put_alike_together(&mut self, others: usize) {
+        let mut kinds: Vec<Vec<Step>> = Vec::new();
+        for step in self.steps.split_off(others) {
+            match kinds.iter_mut().find(|kind| kind[0].is_alike(&step, &self.values)) {
+                Some(kind) => kind.push(step),
+                None => kinds.push(vec![step]),
+            }
+        }
+        self.steps.extend(kinds.into_iter().flatten());
     }
 
     /// Removes steps that no output needs, but not those that check something; returns how many.

@@ -1,6 +1,6 @@
 //! Where every value of a plan lies: in one arena, by lifetimes, which are known before anything runs.
 
-use super::fuse::Chain;
+use super::fuse::{Abreast, Chain};
 use super::graph::{Graph, Operand, Origin, Step, Value};
 use crate::Device;
 use crate::cpu::buffer::ALIGNMENT;
@@ -63,15 +63,15 @@ struct Block {
 
 impl Memory {
     /// The first `others` steps may not overwrite what came in; `workspaces` are the bytes that each step wants beside its
-    /// results.
+    /// results. What is `abreast` is launched at once.
     pub(super) fn new(
         graph: &Graph,
-        chains: &[Chain],
+        (chains, abreast): (&[Chain], &[Abreast]),
         outputs: &[Operand],
         others: usize,
         workspaces: &[usize],
     ) -> Memory {
-        let mut lives = Lives::new(graph, chains, outputs, others);
+        let mut lives = Lives::new(graph, (chains, abreast), outputs, others);
         for (i, step) in graph.steps.iter().enumerate() {
             let mut shares = vec![None; step.y.len()];
             (0..step.y.len()).for_each(|output| lives.settle(i, output, &mut shares));
@@ -80,7 +80,10 @@ impl Memory {
         let workspaces: Vec<Block> = workspaces
             .iter()
             .enumerate()
-            .map(|(i, &bytes)| Block { chain: None, bytes, first: i, last: i, offset: 0 })
+            .map(|(i, &bytes)| {
+                let at_once = lives.at_once(i);
+                Block { chain: None, bytes, first: at_once.start, last: at_once.end - 1, offset: 0 }
+            })
             .collect();
         let Lives { mut memory, mut blocks, block_of, .. } = lives;
         let of_values = blocks.len();
@@ -103,6 +106,7 @@ impl Memory {
 struct Lives<'a> {
     graph: &'a Graph,
     chains: &'a [Chain],
+    abreast: &'a [Abreast],
     others: usize,
     /// For each value, whether it leaves the plan.
     leaves: Vec<bool>,
@@ -118,7 +122,12 @@ struct Lives<'a> {
 }
 
 impl Lives<'_> {
-    fn new<'a>(graph: &'a Graph, chains: &'a [Chain], outputs: &[Operand], others: usize) -> Lives<'a> {
+    fn new<'a>(
+        graph: &'a Graph,
+        (chains, abreast): (&'a [Chain], &'a [Abreast]),
+        outputs: &[Operand],
+        others: usize,
+    ) -> Lives<'a> {
         let count = graph.values.len();
         let (mut leaves, mut last) = (vec![false; count], vec![0; count]);
         outputs.iter().for_each(|output| leaves[output.value] = true);
@@ -132,7 +141,7 @@ impl Lives<'_> {
         };
         let memory = Memory { places: graph.values.iter().map(place).collect(), ..Memory::default() };
         let (given, block_of) = (vec![false; count], vec![None; count]);
-        Lives { graph, chains, others, leaves, last, given, block_of, blocks: Vec::new(), memory }
+        Lives { graph, chains, abreast, others, leaves, last, given, block_of, blocks: Vec::new(), memory }
     }
 
     /// The chain that a step is of.
@@ -143,6 +152,19 @@ impl Lives<'_> {
     /// The steps that take turns with this one: what one of them reads or writes is needed from the first to the last.
     fn together(&self, step: usize) -> Range<usize> {
         self.chain(step).map_or(step..step + 1, |chain| self.chains[chain].steps.clone())
+    }
+
+    /// The steps that are started before any of them has ended: those that take turns, and what is abreast of them.
+    fn at_once(&self, step: usize) -> Range<usize> {
+        let abreast = self.abreast.iter().find(|abreast| abreast.steps.contains(&step));
+        abreast.map_or_else(|| self.together(step), |abreast| abreast.steps.clone())
+    }
+
+    /// Whether a step abreast of this one reads a value, which must not be overwritten meanwhile.
+    fn is_read_abreast(&self, step: usize, value: usize) -> bool {
+        let together = self.together(step);
+        let beside = self.at_once(step).filter(|i| !together.contains(i));
+        beside.flat_map(|i| &self.graph.steps[i].x).any(|x| x.value == value)
     }
 
     /// The chain in which the result `y` of a step stays: it has it only piece by piece.
@@ -175,6 +197,7 @@ impl Lives<'_> {
                     _ => false,
                 }
                 && !self.is_cut(i, value)
+                && !self.is_read_abreast(i, value)
         })
     }
 
@@ -188,7 +211,8 @@ impl Lives<'_> {
         read.find(|&value| {
             let fits = (values[value].shape, values[value].dtype) == (values[y].shape, values[y].dtype);
             let is_over = self.last[value] < i && !self.given[value] && !self.leaves[value];
-            fits && is_over && matches!(self.memory.places[value], Place::Arena(_)) && !self.is_cut(i, value)
+            let is_free = !self.is_cut(i, value) && !self.is_read_abreast(i, value);
+            fits && is_over && matches!(self.memory.places[value], Place::Arena(_)) && is_free
         })
     }
 
@@ -214,12 +238,12 @@ impl Lives<'_> {
             let value = &self.graph.values[y];
             let (bytes, first) = match inside {
                 Some(chain) => (self.chains[chain].pieces.largest() * value.dtype.size(), i),
-                None => (value.bytes(), self.together(i).start),
+                None => (value.bytes(), self.at_once(i).start),
             };
             self.blocks.push(Block { chain: inside, bytes, first, last: i, offset: 0 });
         }
         let last = self.last[y];
-        let end = if inside.is_some() { last } else { self.together(last).end - 1 };
+        let end = if inside.is_some() { last } else { self.at_once(last).end - 1 };
         self.blocks[block].last = self.blocks[block].last.max(end);
         self.block_of[y] = Some(block);
         self.memory.places[y] = if inside.is_some() { Place::Piece(0) } else { Place::Arena(0) };

@@ -12,7 +12,7 @@ pub(crate) use graph::{Graph, Operand, Origin, Step, Value};
 
 use crate::cpu::buffer::Buffer;
 use crate::{Device, Error, ErrorKind, Layout, Result, Spec, Tensor, Trace, cuda};
-use fuse::Chain;
+use fuse::{Abreast, Chain};
 use memory::Memory;
 use run::{Bases, Results};
 
@@ -36,6 +36,8 @@ pub struct Plan {
     calls: Vec<Call>,
     /// Steps that run together.
     chains: Vec<Chain>,
+    /// Steps that are launched together.
+    abreast: Vec<Abreast>,
     outputs: Vec<Operand>,
     memory: Memory,
     machine: Machine,
@@ -96,20 +98,21 @@ impl Plan {
         // To a GPU a kernel less is always a gain.
         let least = if graph.device == Device::Cpu { least } else { 1 };
         let others = graph.put_leaving_last(least);
-        let (chains, memory, machine);
+        let (chains, abreast, memory, machine);
         match graph.device {
             Device::Cpu => {
-                chains = fuse::chains(&graph, piece, least);
-                memory = Memory::new(&graph, &chains, &outputs, others, &graph.workspaces(&chains));
+                (chains, abreast) = (fuse::chains(&graph, piece, least), Vec::new());
+                memory = Memory::new(&graph, (&chains, &[]), &outputs, others, &graph.workspaces(&chains));
                 machine = Machine::on_cpu(&memory)?;
             }
             Device::Cuda(number) => {
-                (chains, memory, machine) = Machine::on_gpu(&graph, number, &outputs, others)?;
+                graph.put_alike_together(others);
+                (chains, abreast, memory, machine) = Machine::on_gpu(&graph, number, &outputs, others)?;
             }
         }
         let calls = graph.steps.iter().map(|step| Call::new(step, &graph.values)).collect();
         let (bases, results) = (Bases::default(), Results::default());
-        Ok(Plan { graph, calls, chains, outputs, memory, machine, bases, results, dead, repeated })
+        Ok(Plan { graph, calls, chains, abreast, outputs, memory, machine, bases, results, dead, repeated })
     }
 }
 

@@ -11,15 +11,15 @@ INLINE State join_warp(State a) {
     return a;
 }
 
-// Each result by LANES threads of a block, or a part of it where a grid has several (PARTS) for each.
-KERNEL __launch_bounds__(256) fold(i64 outputs, i64 count, i64 length, KEPT kept, FOLDED folded, POINTERS,
 #if PARTS
-                                   State* to
+typedef State Folded;
 #else
-                                   RESULT* to
+typedef RESULT Folded;
 #endif
-) {
-    i64 first = blockIdx.y * length, end = first + length < count ? first + length : count;
+
+// Each result by LANES threads of a block, or a part of it where a grid has several (PARTS) for each.
+JOINABLE(256, fold, i64 outputs, i64 count, i64 length, KEPT kept, FOLDED folded, POINTERS, Folded* to) {
+    i64 first = AT.y * length, end = first + length < count ? first + length : count;
 #if ACROSS
     // Neighbouring threads have neighbouring results; those below each other share one.
     __shared__ State rows[LANES][32];
@@ -29,7 +29,7 @@ KERNEL __launch_bounds__(256) fold(i64 outputs, i64 count, i64 length, KEPT kept
     int lane = threadIdx.x, place = threadIdx.y;
     const i64 tile = LANES == 32 ? 8 : 1;
 #endif
-    for (i64 block = blockIdx.x; block * tile < outputs; block += gridDim.x) {
+    for (i64 block = AT.x; block * tile < outputs; block += GRID.x) {
         i64 output = block * tile + place;
         State state = start();
         if (output < outputs) {
@@ -60,7 +60,7 @@ KERNEL __launch_bounds__(256) fold(i64 outputs, i64 count, i64 length, KEPT kept
 #endif
         if (lane == 0 && output < outputs) {
 #if PARTS
-            to[output * gridDim.y + blockIdx.y] = state;
+            to[output * GRID.y + AT.y] = state;
 #else
             to[output] = finish(state, count);
 #endif
@@ -69,8 +69,8 @@ KERNEL __launch_bounds__(256) fold(i64 outputs, i64 count, i64 length, KEPT kept
 }
 
 // The parts of each result, by a warp.
-KERNEL __launch_bounds__(256) join_parts(i64 outputs, i64 count, i64 parts, const State* from, RESULT* to) {
-    for (i64 block = blockIdx.x; block * 8 < outputs; block += gridDim.x) {
+JOINABLE(256, join_parts, i64 outputs, i64 count, i64 parts, const State* from, RESULT* to) {
+    for (i64 block = AT.x; block * 8 < outputs; block += GRID.x) {
         i64 output = block * 8 + threadIdx.y;
         State state = start();
         if (output < outputs)

@@ -82,6 +82,7 @@ pub(crate) fn fold(call: &mut CudaCall<'_>, program: &FoldProgram, shape: Shape,
     };
     let text = fold_text(program, x, &kept, &folded, y.dtype, across);
     let mut launch = Launch::new(text.clone(), "fold")
+        .joinable()
         .define("LANES", lanes.to_string())
         .define("PARTS", if parts > 1 { "1" } else { "0" })
         .grid(blocks.min(1 << 20) as u32, parts as u32, 1)
@@ -104,6 +105,7 @@ pub(crate) fn fold(call: &mut CudaCall<'_>, program: &FoldProgram, shape: Shape,
     let to = call.output(0);
     call.launch(
         Launch::new(text, "join_parts")
+            .joinable()
             .define("LANES", WARP.to_string())
             .define("PARTS", "1")
             .grid(outputs.div_ceil(WARPS).min(1 << 20) as u32, 1, 1)

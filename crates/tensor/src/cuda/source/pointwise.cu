@@ -1,7 +1,7 @@
 // How any pointwise operation runs. Before it stand `one`, made of its program, and macros for what differs: the operands,
 // and whether they lie so that several elements are read at once.
 
-KERNEL __launch_bounds__(256) pointwise(i64 n, PARAMETERS) {
+JOINABLE(256, pointwise, i64 n, PARAMETERS) {
     SINGLES
 #if WIDTH > 1
     for (i64 i = THREAD * WIDTH; i < n; i += THREADS * WIDTH) {

@@ -25,10 +25,13 @@ enum Access {
     Strided(usize),
 }
 
-fn access(x: &CudaOperand<'_>, shape: Shape, strided: &mut usize) -> Access {
+/// How the elements of an operand are found by a kernel that runs alone, or abreast of others whose shapes may be larger.
+fn access(x: &CudaOperand<'_>, shape: Shape, strided: &mut usize, is_abreast: bool) -> Access {
     let layout = x.layout().broadcast_to(shape);
     if x.value().is_some() {
         Access::Value
+    } else if is_abreast && !x.spec().is_number() && *x.shape() == shape && layout.is_contiguous() {
+        Access::Dense
     } else if layout.strides().iter().zip(shape.iter()).all(|(&stride, &length)| stride == 0 || length == 1) {
         Access::Single
     } else if layout.is_contiguous() {
@@ -56,7 +59,7 @@ pub(crate) fn pointwise(call: &mut CudaCall<'_>, program: &Pointwise) {
     let x = call.inputs();
     let y: Vec<Pointer> = (0..call.outputs().len()).map(|i| call.output(i)).collect();
     let inputs: Vec<Pointer> = (0..x.len()).map(|i| Pointer(Place::Input(i))).collect();
-    call.launch(kernel(&Body::of(program, x), x, &inputs, shape, &y));
+    call.launch(kernel(&Body::of(program, x), x, &inputs, shape, &y, false));
 }
 
 /// Pointwise steps of one shape that one kernel runs together: what one of them gives to another stays in registers.
@@ -103,12 +106,13 @@ impl<'a> Group<'a> {
         self.leaving.push(number);
     }
 
-    /// The launch.
-    pub(crate) fn launch(&self) -> Launch {
+    /// The launch, by itself or abreast of others of its kind: then its kernel does not depend on the number of elements.
+    pub(crate) fn launch(&self, is_abreast: bool) -> Launch {
         let outputs: Vec<DType> = self.leaving.iter().map(|&number| self.given[number]).collect();
         let inputs: Vec<Pointer> = (0..self.operands.len()).map(|i| Pointer(Place::Input(i))).collect();
         let results: Vec<Pointer> = (0..outputs.len()).map(|i| Pointer(Place::Output(i))).collect();
-        kernel(&Body { text: self.text(&outputs), outputs }, &self.operands, &inputs, self.shape, &results)
+        let body = Body { text: self.text(&outputs), outputs };
+        kernel(&body, &self.operands, &inputs, self.shape, &results, is_abreast)
     }
 
     /// A function for each step, and one that calls them.
@@ -162,20 +166,31 @@ pub(in crate::cuda) fn copy(x: &CudaOperand<'_>, number: usize, to: Pointer) -> 
         program: Arc::new(itself),
         outputs: vec![dtype],
     };
-    kernel(&Body::of(&program, &[*x]), &[*x], &[Pointer(Place::Input(number))], *x.shape(), &[to])
+    kernel(&Body::of(&program, &[*x]), &[*x], &[Pointer(Place::Input(number))], *x.shape(), &[to], false)
 }
 
 /// The kernel of a function over `shape`, with the memory of its operands and results.
-fn kernel(body: &Body, x: &[CudaOperand<'_>], inputs: &[Pointer], shape: Shape, y: &[Pointer]) -> Launch {
+fn kernel(
+    body: &Body,
+    x: &[CudaOperand<'_>],
+    inputs: &[Pointer],
+    shape: Shape,
+    y: &[Pointer],
+    is_abreast: bool,
+) -> Launch {
     let count = shape.count();
     let mut strided = 0;
-    let accesses: Vec<Access> = x.iter().map(|x| access(x, shape, &mut strided)).collect();
+    let accesses: Vec<Access> = x.iter().map(|x| access(x, shape, &mut strided, is_abreast)).collect();
     let walked = x.iter().zip(&accesses).filter(|(_, access)| matches!(access, Access::Strided(_)));
     let walked: Vec<Layout> = walked.map(|(x, _)| x.layout().broadcast_to(shape)).collect();
     let walk = (strided > 0).then(|| Walk::of(&walked, shape));
-    let width = width(body, x, &accesses, count, strided > 0);
-    let mut launch = Launch::new(text(body, x, &accesses, &walk, width), "pointwise").over(count.div_ceil(width));
-    launch = launch.arg(count);
+    let width = match width(body, x, &accesses, strided > 0) {
+        // Few elements are read one by one, so that more threads share them.
+        width if count < width * BLOCK as usize && !is_abreast => 1,
+        width => width,
+    };
+    let launch = Launch::new(text(body, x, &accesses, &walk, width), "pointwise").joinable();
+    let mut launch = launch.over(count.div_ceil(width)).arg(count);
     if let Some(walk) = &walk {
         launch = launch.arg(walk.argument());
     }
@@ -191,13 +206,13 @@ fn kernel(body: &Body, x: &[CudaOperand<'_>], inputs: &[Pointer], shape: Shape, 
 }
 
 /// How many elements a thread takes at once.
-fn width(body: &Body, x: &[CudaOperand<'_>], accesses: &[Access], count: usize, strided: bool) -> usize {
+fn width(body: &Body, x: &[CudaOperand<'_>], accesses: &[Access], strided: bool) -> usize {
     let dense = || x.iter().zip(accesses).filter(|(_, access)| **access == Access::Dense);
     let sizes = dense().map(|(x, _)| x.dtype().size()).chain(body.outputs.iter().map(|dtype| dtype.size()));
     let width = WIDEST / sizes.max().unwrap_or(WIDEST);
-    // Where an operand does not begin at a multiple of what is read at once, elements are read one by one. So are few.
+    // Where an operand does not begin at a multiple of what is read at once, elements are read one by one.
     let aligned = dense().all(|(x, _)| x.layout().offset % width == 0);
-    if strided || !aligned || count < width * BLOCK as usize { 1 } else { width }
+    if strided || !aligned { 1 } else { width }
 }
 
 /// The source of a kernel: one element, the macros that `pointwise.cu` is written with, and that.

@@ -2,7 +2,7 @@
 
 struct __align__(16) Sixteen { u64 v[2]; };
 
-KERNEL __launch_bounds__(256) copy(i64 count, i64 start, kiln::Walk<RANK, 2> walk, const PIECE* x, PIECE* y) {
+JOINABLE(256, copy, i64 count, i64 start, kiln::Walk<RANK, 2> walk, const PIECE* x, PIECE* y) {
     for (i64 i = THREAD; i < count; i += THREADS) {
         i64 places[2];
         walk.at(i, places);

@@ -83,7 +83,7 @@ impl Op for Concat {
         let inner: usize = shape.iter().skip(self.axis + 1).product();
         let outer: usize = shape.iter().take(self.axis).product();
         let (row, size) = (shape[self.axis] * inner, call.outputs()[0].dtype.size());
-        let mut start = 0;
+        let (mut start, mut launches) = (0, Vec::new());
         for i in 0..call.inputs().len() {
             let x = call.inputs()[i];
             let width = x.shape()[self.axis] * inner;
@@ -107,12 +107,12 @@ impl Op for Concat {
                 [layout, Layout { shape: *x.shape(), ..Layout::contiguous(shape) }]
             };
             let count = operands[0].shape.count();
-            let launch = Launch::new(include_str!("concat.cu"), "copy").define("PIECE", piece).over(count);
+            let launch = Launch::new(include_str!("concat.cu"), "copy").joinable().define("PIECE", piece).over(count);
             let launch = launch.arg(count).arg(start * size / bytes).walk(operands[0].shape, &operands);
-            let y = call.output(0);
-            call.launch(launch.arg(from).arg(y));
+            launches.push(launch.arg(from).arg(call.output(0)));
             start += width;
         }
+        call.launch_together(launches);
         Ok(())
     }
 }
