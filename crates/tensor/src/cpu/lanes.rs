@@ -1,7 +1,5 @@
 //! Sums along a row in lanes of a fixed number, which vectorize and round alike on every instruction set.
 
-#![expect(clippy::needless_range_loop, reason = "the same lane of several arrays")]
-
 use super::simd::{self, Kernel};
 use crate::scalar::Real;
 use std::hint::black_box;
@@ -25,10 +23,11 @@ pub(crate) fn totals<A: Copy, B: Copy, C: Real, const N: usize>(
     f: impl Fn(A, B) -> [C; N],
 ) -> [C; N] {
     let length = a.len().min(b.len());
-    match length {
-        ..SHORT => return few(a, b, f),
-        ..=PART => return long(a, b, f),
-        _ => (),
+    if length < SHORT {
+        return few(a, b, f);
+    }
+    if length <= PART {
+        return long(a, b, f);
     }
     // Each part in a function of its own: beside another loop the compiler would find no wide registers for its lanes.
     let parts = (0..length).step_by(PART).map(|first| {
