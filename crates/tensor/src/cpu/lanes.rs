@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 /// Two registers of the widest set.
 const LANES: usize = 32;
 
-/// Rows that are shorter would leave most of so many lanes empty.
+/// Elements from which on all lanes are worth it.
 const SHORT: usize = 2 * LANES;
 
 /// Elements that are summed one after the other, lane by lane.
@@ -71,6 +71,7 @@ pub(crate) fn by_halves<T: Copy>(parts: impl Iterator<Item = T>, join: impl Fn(T
     waiting.into_iter().flatten().reduce(|later, before| join(before, later))
 }
 
+/// The sums of so few elements that most lanes of a long row would stay empty.
 #[inline(always)]
 fn few<A: Copy, B: Copy, C: Real, const N: usize>(a: &[A], b: &[B], f: impl Fn(A, B) -> [C; N]) -> [C; N] {
     const { assert!(N == 1 || N == 2) };

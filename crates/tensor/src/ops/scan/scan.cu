@@ -108,6 +108,9 @@ KERNEL __launch_bounds__(256) serial(Rows rows, const T* x, const T* factors, U*
     }
 }
 
+// `STATE` of the host, which makes the room for those of parts.
+static_assert(sizeof(State) <= 24, "a state is larger than its room");
+
 // Of each thread of a warp what it makes with those before it.
 INLINE State along_warp(State s) {
     const int lane = threadIdx.x % 32;
