@@ -255,7 +255,7 @@ impl Walk {
         let (mut reached, mut last) = (vec![false; end], vec![usize::MAX; end]);
         reached[root] = true;
         self.tape.for_each_step_back(end, |i, step| {
-            if reached[step.first..(step.first + step.y.len()).min(end)].contains(&true) {
+            if reached[step.first..(step.first + step.y().len()).min(end)].contains(&true) {
                 for &input in step.inputs.iter().flatten() {
                     (reached[input], last[input]) = (true, i);
                 }
@@ -269,13 +269,13 @@ impl Walk {
     fn run(&mut self, keep: &dyn Fn(usize) -> bool, passed: &mut Passed<'_>) -> Result<()> {
         for i in (0..self.tape.steps_before(self.gradients.len())).rev() {
             let step = self.tape.step(i);
-            let outputs = step.first..(step.first + step.y.len()).min(self.gradients.len());
+            let outputs = step.first..(step.first + step.y().len()).min(self.gradients.len());
             let need: Vec<bool> = step.inputs.iter().map(|i| i.is_some_and(|i| self.needed[i])).collect();
             if outputs.clone().any(|o| self.gradients[o].is_some()) && need.contains(&true) {
                 let mut dy: Vec<Option<Var>> = outputs
                     .map(|o| if keep(o) { self.gradients[o].clone() } else { self.gradients[o].take() })
                     .collect();
-                dy.resize(step.y.len(), None);
+                dy.resize(step.y().len(), None);
                 self.step(&step, &dy, &need).map_err(|e| match e.kind() {
                     ErrorKind::NotFinite | ErrorKind::Tape => {
                         e.note(format_args!("in the gradient of `{}`", step.rule.name()))
@@ -294,8 +294,8 @@ impl Walk {
             Some(id) if self.create_graph => Var::on(&self.tape, id, tensor.clone()),
             _ => Var::new(tensor.clone()),
         };
-        let x: Vec<Var> = step.inputs.iter().zip(&step.x).map(|(id, x)| value(*id, x)).collect();
-        let y: Vec<Var> = step.y.iter().enumerate().map(|(i, y)| value(Some(step.first + i), y)).collect();
+        let x: Vec<Var> = step.inputs.iter().zip(step.x()).map(|(id, x)| value(*id, x)).collect();
+        let y: Vec<Var> = step.y().iter().enumerate().map(|(i, y)| value(Some(step.first + i), y)).collect();
         let dx = step.rule.vjp(&x, &y, dy, need)?;
         if dx.len() != x.len() {
             let text = format!("its vjp gives {} gradients for {} operands", dx.len(), x.len());

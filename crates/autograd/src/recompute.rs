@@ -4,7 +4,7 @@ use crate::backward::gradients;
 use crate::ops::{Function, Kind, Value};
 use crate::tape::Rule;
 use crate::var::common_tape;
-use crate::{Error, ErrorKind, Keep, Result, Scalar, Tape, Var};
+use crate::{Error, ErrorKind, Keep, Outputs, Result, Scalar, Tape, Var};
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,10 +68,11 @@ pub fn checkpoint(region: impl Fn(&[Var]) -> Result<Vec<Var>> + 'static, inputs:
     let is_watched = |x: &&Var| x.place().is_some_and(|place| place.tape.is_leaf(place.id));
     let all_watched = inputs.iter().all(is_watched);
     let copied = inputs.iter().map(|x| all_watched || !is_watched(x)).collect();
-    let tensors = outputs.into_iter().map(Var::into_tensor).collect();
+    let (mut results, mut y) = (outputs.into_iter().map(Var::into_tensor).collect(), Outputs::default());
     #[expect(clippy::arc_with_non_send_sync, reason = "a tape stays on its thread; its rules share one pointer type")]
     let rule = Arc::new(Recompute { region: Box::new(region), copied });
-    Ok(tape.record(rule, inputs, tensors).into_iter().collect())
+    tape.record(rule, inputs, &mut results, &mut y);
+    Ok(y.drain().collect())
 }
 
 impl Rule for Recompute {

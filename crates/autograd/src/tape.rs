@@ -33,10 +33,20 @@ pub(crate) struct Step {
     pub(crate) rule: Arc<dyn Rule>,
     /// The number of each operand on the tape, `None` for constants.
     pub(crate) inputs: SmallVec<[Option<usize>; 4]>,
-    pub(crate) x: SmallVec<[Tensor; 2]>,
-    pub(crate) y: SmallVec<[Tensor; 1]>,
+    /// The operands, and then the results.
+    values: Vec<Tensor>,
     /// The number of the first result; the others follow.
     pub(crate) first: usize,
+}
+
+impl Step {
+    pub(crate) fn x(&self) -> &[Tensor] {
+        &self.values[..self.inputs.len()]
+    }
+
+    pub(crate) fn y(&self) -> &[Tensor] {
+        &self.values[self.inputs.len()..]
+    }
 }
 
 /// What a tape is known by outside of it: never given twice, as an address would be.
@@ -124,7 +134,7 @@ impl Tape {
     pub(crate) fn spread(&self, marked: &mut [bool]) {
         for step in &self.0.borrow().steps {
             let depends = step.inputs.iter().flatten().any(|&i| marked.get(i) == Some(&true));
-            if depends && let Some(results) = marked.get_mut(step.first..step.first + step.y.len()) {
+            if depends && let Some(results) = marked.get_mut(step.first..step.first + step.y().len()) {
                 results.fill(true);
             }
         }
@@ -142,28 +152,26 @@ impl Tape {
         self.0.borrow().steps.partition_point(|s| s.first < end)
     }
 
-    /// Appends a step. Results that are no floats have no derivative and leave the tape.
-    pub(crate) fn record(&self, rule: Arc<dyn Rule>, x: &[&Var], y: Outputs) -> Outputs<Var> {
-        if y.iter().all(|y| !y.dtype().is_float()) {
-            return y.into_iter().map(Var::new).collect();
+    /// Appends a step, and its results to `y`. Those that are no floats have no derivative and leave the tape.
+    pub(crate) fn record(&self, rule: Arc<dyn Rule>, x: &[&Var], results: &mut Outputs, y: &mut Outputs<Var>) {
+        let mut first = None;
+        if results.iter().any(|y| y.dtype().is_float()) {
+            let keep = rule.keeps();
+            let mut values = Vec::with_capacity(x.len() + results.len());
+            values.extend(x.iter().enumerate().map(|(i, x)| kept(x.tensor(), keep.input(i))));
+            values.extend(results.iter().enumerate().map(|(i, y)| kept(y, keep.output(i))));
+            let inputs = x.iter().map(|x| x.place().map(|p: &Place| p.id)).collect();
+            let list = &mut *self.0.borrow_mut();
+            list.steps.push(Rc::new(Step { rule, inputs, values, first: list.values }));
+            first = Some(list.values);
+            list.values += results.len();
         }
-        let keep = rule.keeps();
-        let mut list = self.0.borrow_mut();
-        let first = list.values;
-        list.values += y.len();
-        list.steps.push(Rc::new(Step {
-            inputs: x.iter().map(|x| x.place().map(|p: &Place| p.id)).collect(),
-            x: x.iter().enumerate().map(|(i, x)| kept(x.tensor(), keep.input(i))).collect(),
-            y: y.iter().enumerate().map(|(i, y)| kept(y, keep.output(i))).collect(),
-            rule,
-            first,
-        }));
-        drop(list);
-        let number = |(i, y): (usize, Tensor)| match y.dtype().is_float() {
-            true => Var::on(self, first + i, y),
-            false => Var::new(y),
-        };
-        y.into_iter().enumerate().map(number).collect()
+        for (i, result) in results.drain().enumerate() {
+            y.push(match first {
+                Some(first) if result.dtype().is_float() => Var::on(self, first + i, result),
+                _ => Var::new(result),
+            });
+        }
     }
 }
 
@@ -180,7 +188,7 @@ impl fmt::Debug for Tape {
         for step in &list.steps {
             let inputs: Vec<String> =
                 step.inputs.iter().map(|i| i.map_or("const".into(), |i| format!("#{i}"))).collect();
-            let shape = step.y.first().map(|y| format!("{} {}", y.dtype(), y.shape())).unwrap_or_default();
+            let shape = step.y().first().map(|y| format!("{} {}", y.dtype(), y.shape())).unwrap_or_default();
             writeln!(f, "#{} = {}({})  {shape}", step.first, step.rule.name(), inputs.join(", "))?;
         }
         Ok(())
@@ -208,11 +216,18 @@ mod tests {
         }
     }
 
+    /// What a rule gives on the tape for a result 0.
+    fn recorded(tape: &Tape, rule: Arc<dyn Rule>, x: &[&Var]) -> Var {
+        let mut y = Outputs::default();
+        tape.record(rule, x, &mut Tensor::new(0.0).into(), &mut y);
+        y.one().unwrap()
+    }
+
     /// The gradient of the first of two operands, of shapes `[2]` and `[1]`.
     fn gradient_of(rule: fn() -> Vec<Option<Var>>) -> Result<Vec<f64>> {
         let tape = Tape::new();
         let (a, b) = (tape.watch(&Tensor::new([1.0, 2.0])), tape.watch(&Tensor::new([3.0])));
-        let y = tape.record(Arc::new(Gives(rule)), &[&a, &b], Tensor::new(0.0).into()).one().unwrap();
+        let y = recorded(&tape, Arc::new(Gives(rule)), &[&a, &b]);
         y.backward()?.get(&a)?.to_vec()
     }
 
@@ -240,7 +255,7 @@ mod tests {
         for again in [false, true] {
             let tape = Tape::new();
             let (a, b) = (tape.watch(&Tensor::new([1.0, 2.0])), tape.watch(&Tensor::new([3.0])));
-            let y = tape.record(Arc::new(Reads), &[&a, &b], Tensor::new(0.0).into()).one().unwrap();
+            let y = recorded(&tape, Arc::new(Reads), &[&a, &b]);
             let one = Var::new(Tensor::new(1.0));
             let error = crate::gradients(&[(&y, &one)], &[&a], again).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Tape);

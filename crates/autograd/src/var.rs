@@ -4,6 +4,7 @@ use crate::ops::{Apply, Elementwise, ElementwiseOp, Fold, FoldOp, Function, Redu
 use crate::rules::{Folded, Pointwise};
 use crate::tape::Rule;
 use crate::{Differentiable, Error, ErrorKind, Op, Outputs, Result, Tape, Tensor};
+use smallvec::SmallVec;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -68,46 +69,56 @@ impl Var {
     /// Runs an operation and records it, if an operand is on a tape.
     #[track_caller]
     pub(crate) fn run<O: Differentiable>(op: O, x: &[&Var]) -> Result<Outputs<Var>> {
-        let (tape, y) = apply(op.as_op(), x)?;
-        Ok(match tape {
-            Some(tape) => tape.record(Arc::new(op), x, y),
-            None => untracked(y),
-        })
+        let (mut results, mut y) = (Outputs::default(), Outputs::default());
+        let tape = apply(op.as_op(), x, &mut results)?;
+        record(tape, || Arc::new(op), x, &mut results, &mut y);
+        Ok(y)
     }
 }
 
-/// Runs an operation that is known behind a pointer alone, and records it with this rule, if an operand is on a tape.
+/// Runs an operation that is known behind a pointer alone, and records it with this rule, if an operand is on a tape. The
+/// results are added to `y`, where they stay: to move a list of them costs as much as a small tensor's kernel.
 #[track_caller]
-pub(crate) fn run(op: &dyn Op, x: &[&Var], rule: impl FnOnce() -> Arc<dyn Rule>) -> Result<Outputs<Var>> {
-    let (tape, y) = apply(op, x)?;
-    Ok(match tape {
-        Some(tape) => tape.record(rule(), x, y),
-        None => untracked(y),
-    })
+pub(crate) fn run(op: &dyn Op, x: &[&Var], rule: impl FnOnce() -> Arc<dyn Rule>, y: &mut Outputs<Var>) -> Result<()> {
+    let mut results = Outputs::default();
+    let tape = apply(op, x, &mut results)?;
+    record(tape, rule, x, &mut results, y);
+    Ok(())
 }
 
 #[track_caller]
-pub(crate) fn apply_elementwise(op: &dyn ElementwiseOp, x: &[&Var]) -> Result<Outputs<Var>> {
-    run(op, x, || Arc::new(Pointwise(op.to_shared())))
+pub(crate) fn apply_elementwise(op: &dyn ElementwiseOp, x: &[&Var], y: &mut Outputs<Var>) -> Result<()> {
+    run(op, x, || Arc::new(Pointwise(op.to_shared())), y)
 }
 
 #[track_caller]
-fn apply_fold(op: &dyn FoldOp, x: &[&Var]) -> Result<Var> {
-    run(op, x, || Arc::new(Folded(op.to_shared())))?.one()
+fn apply_fold(op: &dyn FoldOp, x: &[&Var], y: &mut Outputs<Var>) -> Result<()> {
+    run(op, x, || Arc::new(Folded(op.to_shared())), y)
 }
 
-/// The tape that is to follow the results, and these. Not generic, as it would be compiled for each operation in each
-/// crate.
+/// Adds the results to `results`, and says which tape is to follow them. Not generic, as it would be compiled for each
+/// operation in each crate.
 #[track_caller]
-fn apply(op: &dyn Op, x: &[&Var]) -> Result<(Option<Tape>, Outputs)> {
+fn apply(op: &dyn Op, x: &[&Var], results: &mut Outputs) -> Result<Option<Tape>> {
     let at = Location::caller();
     let tape = common_tape(op.name(), x).map_err(|e| e.at(at))?;
-    let tensors: smallvec::SmallVec<[&Tensor; 4]> = x.iter().map(|x| &x.tensor).collect();
-    Ok((tape, Tensor::apply(op, &tensors).map_err(|e| e.at(at))?))
+    let tensors: SmallVec<[&Tensor; 4]> = x.iter().map(|x| &x.tensor).collect();
+    Tensor::apply_to(op, &tensors, results).map_err(|e| e.at(at))?;
+    Ok(tape)
 }
 
-fn untracked(y: Outputs) -> Outputs<Var> {
-    y.into_iter().map(Var::new).collect()
+/// Makes values of the results, which the tape follows if there is one.
+fn record(
+    tape: Option<Tape>,
+    rule: impl FnOnce() -> Arc<dyn Rule>,
+    x: &[&Var],
+    results: &mut Outputs,
+    y: &mut Outputs<Var>,
+) {
+    match tape {
+        Some(tape) => tape.record(rule(), x, results, y),
+        None => results.drain().for_each(|tensor| y.push(Var::new(tensor))),
+    }
 }
 
 /// The one tape that the operands are on, if any.
@@ -132,8 +143,9 @@ impl Value for Var {
 
     #[track_caller]
     fn elementwise<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(f: F, x: [&Var; IN]) -> Result<[Var; OUT]> {
-        let y = apply_elementwise(F::operation(&Elementwise(f)), &x)?;
-        Ok(y.into_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
+        let mut y = Outputs::default();
+        apply_elementwise(F::operation(&Elementwise(f)), &x, &mut y)?;
+        Ok(y.take_array().unwrap_or_else(|| unreachable!("an elementwise operation has OUT results")))
     }
 
     #[track_caller]
@@ -141,7 +153,9 @@ impl Value for Var {
         op: Reduce<F, P, STATE, IN>,
         x: [&Var; IN],
     ) -> Result<Var> {
-        apply_fold(op.operation(), &x)
+        let mut y = Outputs::default();
+        apply_fold(op.operation(), &x, &mut y)?;
+        y.one()
     }
 }
 

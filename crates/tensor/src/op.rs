@@ -87,7 +87,7 @@ impl<V> Outputs<V> {
 
     /// [`Outputs::into_array`] where they lie: to move the list costs as much as a small tensor's kernel.
     #[inline]
-    pub(crate) fn take_array<const N: usize>(&mut self) -> Option<[V; N]> {
+    pub fn take_array<const N: usize>(&mut self) -> Option<[V; N]> {
         self.0.reverse();
         (self.0.len() == N).then(|| std::array::from_fn(|_| self.0.pop().expect("as many as were counted")))
     }
@@ -96,8 +96,15 @@ impl<V> Outputs<V> {
         &mut self.0
     }
 
+    /// Takes all values out, in their order, from where they lie.
     #[inline]
-    pub(crate) fn push(&mut self, value: V) {
+    pub fn drain(&mut self) -> impl Iterator<Item = V> {
+        self.0.drain(..)
+    }
+
+    /// Adds a value at the end.
+    #[inline]
+    pub fn push(&mut self, value: V) {
         self.0.push(value);
     }
 }

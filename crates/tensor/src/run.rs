@@ -357,7 +357,20 @@ impl Tensor {
     /// devices, and an operation that contradicts itself.
     #[track_caller]
     pub fn apply(op: &(impl Op + ?Sized), x: &[&Tensor]) -> Result<Outputs> {
-        apply(op.as_op(), x, Location::caller())
+        let mut y = Outputs::default();
+        Tensor::apply_to(op.as_op(), x, &mut y)?;
+        Ok(y)
+    }
+
+    /// [`Tensor::apply`] that puts the results at the end of `y`, where they stay: to move a list of them costs as much as a
+    /// small tensor's kernel.
+    ///
+    /// # Errors
+    /// As there; `y` may hold some of the results then.
+    #[track_caller]
+    pub fn apply_to(op: &dyn Op, x: &[&Tensor], y: &mut Outputs) -> Result<()> {
+        let at = Location::caller();
+        run(op, x, &mut [], y, at).map_err(|e| e.at(at))
     }
 
     /// Runs an operation on tensors that the caller no longer needs, letting outputs take over their memory where the
@@ -379,14 +392,7 @@ impl Tensor {
     }
 }
 
-/// Not generic, as it would be compiled for each operation in each crate.
-fn apply(op: &dyn Op, x: &[&Tensor], at: &'static Location<'static>) -> Result<Outputs> {
-    let mut y = Outputs::default();
-    run(op, x, &mut [], &mut y, at).map_err(|e| e.at(at))?;
-    Ok(y)
-}
-
-/// [`apply`] of an operation with `N` results.
+/// [`Tensor::apply`] of an operation with `N` results.
 pub(crate) fn apply_array<const N: usize>(
     op: &dyn Op,
     x: &[&Tensor],

@@ -2,12 +2,12 @@
 
 use super::{Pointwise, only};
 use crate::ops::{
-    Apply, ArithmeticOps, CastOps, ComparisonOps, Fold, FoldOp, FoldSlope, Function, MathOps, ProductOfOthers, Reduce,
-    ReduceOps, SelectOps, Value, ViewOps,
+    Apply, ArithmeticOps, CastOps, ComparisonOps, ElementwiseOp, Fold, FoldOp, FoldSlope, Function, MathOps,
+    ProductOfOthers, Reduce, ReduceOps, SelectOps, Value, ViewOps,
 };
 use crate::tape::Rule;
 use crate::var::apply_elementwise;
-use crate::{DType, Differentiable, Keep, MAX_RANK, Result, Shape, Spec, Tensor, Var, keep};
+use crate::{DType, Differentiable, Keep, MAX_RANK, Outputs, Result, Shape, Spec, Tensor, Var, keep};
 use std::sync::Arc;
 
 impl<F: Fold<STATE>, P: Function<IN>, const STATE: usize, const IN: usize> Differentiable for Reduce<F, P, STATE, IN> {
@@ -50,12 +50,12 @@ impl Rule for Folded {
         // What was folded; computed again, since only the operands were kept.
         let elements = || match &front {
             None => Ok(x[0].clone()),
-            Some(front) => apply_elementwise(&**front, &x.iter().collect::<Vec<_>>())?.one(),
+            Some(front) => elementwise(&**front, &x.iter().collect::<Vec<_>>()),
         };
         let dx = match self.0.slope(self.0.count(&shape)) {
             FoldSlope::Constant(1.0) => dy,
             FoldSlope::Constant(partial) => dy.mul(partial)?,
-            FoldSlope::Partial(gradient) => apply_elementwise(&*gradient, &[&elements()?, &y()?, &dy])?.one()?,
+            FoldSlope::Partial(gradient) => elementwise(&*gradient, &[&elements()?, &y()?, &dy])?,
             FoldSlope::ShareTies => share_ties(&elements()?, &y()?, &dy, axes)?,
             FoldSlope::ProductOfOthers => dy.mul(&product_of_others(&elements()?, axes)?)?,
         };
@@ -64,6 +64,13 @@ impl Rule for Folded {
         let result = if front.is_from_output() { elements()? } else { dx.detach() };
         Pointwise(front).vjp(x, &[result], &[Some(dx)], need)
     }
+}
+
+/// The only result of an elementwise operation.
+fn elementwise(op: &dyn ElementwiseOp, x: &[&Var]) -> Result<Var> {
+    let mut y = Outputs::default();
+    apply_elementwise(op, x, &mut y)?;
+    y.one()
 }
 
 /// The flagged axes as a list.
