@@ -9,6 +9,7 @@ mod attention;
 mod conv2d;
 mod elementwise;
 mod indexing;
+mod linalg;
 mod machine;
 mod matmul;
 mod norm;
@@ -41,7 +42,7 @@ criterion_group! {
     name = benches;
     config = brief();
     targets = machine::rows, matmul::rows, conv2d::rows, elementwise::rows, reduce::rows, rearrange::rows, order::rows, softmax::rows,
-        norm::rows, pool::rows, indexing::rows, random::rows, optimizer::rows, attention::rows, recurrent::rows, overhead::rows
+        norm::rows, pool::rows, indexing::rows, linalg::rows, random::rows, optimizer::rows, attention::rows, recurrent::rows, overhead::rows
 }
 
 fn main() {

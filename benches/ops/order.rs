@@ -1,6 +1,6 @@
 //! Sorting, the largest elements, and running sums.
 
-use super::row::{Family, gradients, normal, passes};
+use super::row::{Family, Work, gradients, normal, passes, whole};
 use criterion::Criterion;
 use kiln::prelude::*;
 
@@ -22,6 +22,18 @@ pub fn rows(c: &mut Criterion) {
             move || x.sort(-1, false)
         });
     }
+    family.row("bincount-1e6", Work::Bytes(8 * 1_000_000), || {
+        let x = whole(1_000_000, 1000);
+        move || x.bincount(None, 1000)
+    });
+    family.row("histogram-1e6", passes(1, 1_000_000), || {
+        let x = normal(&[1_000_000]);
+        move || x.histogram(100, None, None)
+    });
+    family.row("unique-1e6", Work::Bytes(2 * 8 * 1_000_000), || {
+        let x = whole(1_000_000, 1000);
+        move || x.unique()
+    });
     family.row("topk-10-1024x1024", passes(1, 1 << 20), || {
         let x = normal(&[1024, 1024]);
         move || x.top_k(10, -1, true)

@@ -103,6 +103,26 @@ def sort(size):
     return row(f, R(size))
 
 
+@ROWS(rf"order/(bincount|histogram|unique)-{SIZE}")
+def counting(name, size):
+    x, numbers = R(size), RANDOM.integers(0, 1000, size)
+    calls = {
+        "bincount": lambda: numpy.bincount(numbers, minlength=1000),
+        "histogram": lambda: numpy.histogram(x, 100),
+        "unique": lambda: numpy.unique(numbers, return_inverse=True, return_counts=True),
+    }
+    return calls[name]
+
+
+@ROWS(rf"linalg/(cholesky|eigh|qr|solve|svd)-{SIZE}")
+def linalg(name, size):
+    x = R(size)
+    if name in ("cholesky", "eigh"):
+        x = x @ x.T + numpy.eye(size[0], dtype=numpy.float32)
+    others = {"solve": [R(size)], "svd": [False]}.get(name, [])
+    return row(getattr(numpy.linalg, name), x, *others)
+
+
 @ROWS(rf"random/uniform-{SIZE}")
 def uniform(size):
     return lambda: RANDOM.random(size, dtype=numpy.float32)

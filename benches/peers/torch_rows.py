@@ -170,6 +170,26 @@ def sort(size):
     return row(lambda x: x.sort(dim=-1, stable=True), [R(size)])
 
 
+@ROWS(rf"order/(bincount|histogram|unique)-{SIZE}")
+def counting(name, size):
+    x, numbers = R(size), whole(size[0], 1000)
+    calls = {
+        "bincount": lambda: torch.bincount(numbers, minlength=1000),
+        "histogram": lambda: torch.histogram(x, 100),
+        "unique": lambda: torch.unique(numbers, return_inverse=True, return_counts=True),
+    }
+    return calls[name]
+
+
+@ROWS(rf"linalg/(cholesky|eigh|qr|solve|svd)-{SIZE}")
+def linalg(name, size):
+    x = R(size)
+    if name in ("cholesky", "eigh"):
+        x = x @ x.T + torch.eye(size[0])
+    others = {"solve": [R(size)], "svd": [False]}.get(name, [])
+    return row(lambda *x: getattr(torch.linalg, name)(*x), [x, *others])
+
+
 @ROWS(rf"order/topk-{SIZE}-{SIZE}")
 def topk(k, size):
     return row(lambda x: x.topk(k[0]), [R(size)])

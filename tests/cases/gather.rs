@@ -106,3 +106,19 @@ fn indices_out_of_range_are_errors() {
         assert!(x.slice(1, ..2).unwrap().slice(0, ..2).unwrap().cross_entropy(&index).is_err());
     }
 }
+
+/// Few and many for each place of a small and a large tensor, which are joined in two ways.
+#[test]
+fn scattering_many() {
+    let key = kiln_autograd::Key::new(6);
+    for (length, count) in [(10, 5000), (10_000, 300), (10_000, 9000)] {
+        let (x, source) = (key.normal([length], 0.0, 1.0).unwrap(), key.fold(1).normal([count], 0.0, 1.0).unwrap());
+        let index = key.fold(2).integers([count], 0, length as i64).unwrap();
+        let mut sums = x.to_vec_as::<f64>();
+        for (&at, value) in index.to_vec::<i64>().unwrap().iter().zip(source.to_vec_as::<f64>()) {
+            sums[at as usize] += value;
+        }
+        let sums: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
+        assert_eq!(x.scatter_add(0, &index, &source).unwrap().to_vec::<f32>().unwrap(), sums);
+    }
+}

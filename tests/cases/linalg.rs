@@ -228,7 +228,7 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
 
 #[test]
 fn parts_multiply_to_the_whole() {
-    for dims in [&[5, 5][..], &[3, 6, 4], &[4, 6], &[40, 30], &[1, 3]] {
+    for dims in [&[5, 5][..], &[3, 6, 4], &[4, 6], &[40, 30], &[1, 3], &[65, 65], &[33, 70], &[130, 17]] {
         let x = numbers(dims, 21);
         let close = 1e-12;
         let (q, r) = x.qr().unwrap();
@@ -246,6 +246,67 @@ fn parts_multiply_to_the_whole() {
         let (w, v) = square.eigh().unwrap();
         let back = v.mul(&w.unsqueeze(-2).unwrap()).unwrap().matmul(&v.transpose(-1, -2).unwrap()).unwrap();
         assert!(apart(&back, &square) < 100.0 * close);
+    }
+}
+
+/// Whether what `eigh` and `svd` find of a symmetric matrix is right to the last places beside its largest value.
+fn assert_decomposed(x: &Tensor, what: &str) {
+    let size = x.abs().unwrap().amax(..).unwrap().item().unwrap().max(f64::MIN_POSITIVE);
+    let n = x.shape()[0];
+    let close = |a: &Tensor, b: &Tensor, size: f64| {
+        let apart = apart(a, b);
+        assert!(apart <= 2e-15 * n as f64 * size, "{what}: {apart:e} of {size:e}");
+    };
+    let (w, q) = x.eigh().unwrap();
+    let (u, s, v) = x.svd().unwrap();
+    close(&q.mul(&w).unwrap().matmul(&q.t().unwrap()).unwrap(), x, size);
+    close(&u.mul(&s).unwrap().matmul(&v).unwrap(), x, size);
+    for orthonormal in [q, u, v] {
+        close(&orthonormal.t().unwrap().matmul(&orthonormal).unwrap(), &unit(n), 1.0);
+    }
+    let in_order = |x: &[f64]| x.windows(2).all(|pair| pair[0] <= pair[1]);
+    assert!(in_order(&w.to_vec::<f64>().unwrap()), "{what}");
+    assert!(in_order(&s.neg().unwrap().to_vec::<f64>().unwrap()), "{what}");
+    let magnitudes = w.abs().unwrap().sort(0, true).unwrap().0;
+    close(&magnitudes, &s, size);
+}
+
+#[test]
+fn matrices_that_are_hard_to_decompose() {
+    let filled = |n: usize, f: &dyn Fn(usize, usize) -> f64| {
+        Tensor::from_vec((0..n * n).map(|at| f(at / n, at % n)).collect(), [n, n]).unwrap()
+    };
+    let random = |n: usize| {
+        let x = numbers(&[n, n], 3);
+        x.add(&x.t().unwrap()).unwrap()
+    };
+    // Eigenvalues in pairs that agree to the last place.
+    let wilkinson = filled(21, &|i, j| match i.abs_diff(j) {
+        0 => (i as f64 - 10.0).abs(),
+        1 => 1.0,
+        _ => 0.0,
+    });
+    assert_decomposed(&wilkinson, "Wilkinson's");
+    assert_decomposed(&filled(12, &|i, j| 1.0 / (i + j + 1) as f64), "Hilbert's");
+    assert_decomposed(&unit(17), "the unit");
+    assert_decomposed(&Tensor::zeros([18, 18]).unwrap().cast(DType::F64).unwrap(), "nothing");
+    assert_decomposed(&filled(40, &|_, _| 1.0), "all equal");
+    for n in [2, 3, 15, 16, 17, 31, 33, 64] {
+        assert_decomposed(&random(n), "random");
+        let graded = |i: usize| 10f64.powf(-(16.0 * i as f64) / n as f64);
+        let x = random(n).to_vec::<f64>().unwrap();
+        assert_decomposed(&filled(n, &|i, j| x[i * n + j] * graded(i) * graded(j)), "falling");
+        assert_decomposed(&filled(n, &|i, j| x[i * n + j] * graded(n - i) * graded(n - j)), "rising");
+        for scale in [1e-300, 1e300] {
+            assert_decomposed(&random(n).mul(scale).unwrap(), "of an extreme size");
+        }
+    }
+    // Of a chain of springs the eigenvalues are known.
+    let n = 100;
+    let (w, _) = filled(n, &|i, j| [2.0, -1.0, 0.0][i.abs_diff(j).min(2)]).eigh().unwrap();
+    for (k, w) in w.to_vec::<f64>().unwrap().into_iter().enumerate() {
+        let known = 2.0 - 2.0 * (std::f64::consts::PI * (k + 1) as f64 / (n + 1) as f64).cos();
+        assert!((w - known).abs() < 1e-13, "{k}: {w} {known}");
     }
 }
 

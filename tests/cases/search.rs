@@ -29,6 +29,48 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
+/// Few and many numbers, among few and many, in rows of their own: each is found another way.
+#[test]
+fn many_numbers() {
+    let before = |row: &[f64], x: f64, right: bool| {
+        // NaN is the largest, and equal to itself.
+        let is_before = |y: f64| match (y.is_nan(), x.is_nan()) {
+            (true, x_is) => x_is && right,
+            (false, true) => true,
+            (false, false) => y < x || right && y == x,
+        };
+        row.iter().filter(|&&y| is_before(y)).count() as i64
+    };
+    let key = kiln_autograd::Key::new(5);
+    for (rows, length, count) in
+        [(1, 0, 3), (1, 5, 4000), (2, 32, 33), (1, 33, 31), (3, 100, 700), (1, 1000, 9000), (2, 5000, 3)]
+    {
+        let draw = |key: &kiln_autograd::Key, n: usize| {
+            // Halves, so that many are equal, and some that are no numbers.
+            let x = key.normal([rows, n], 0.0, 3.0).unwrap().mul(2.0).unwrap().round().unwrap().div(2.0).unwrap();
+            x.gt(5.0).unwrap().select(f32::NAN, &x).unwrap()
+        };
+        let sorted = draw(&key, length).sort(-1, false).unwrap().0;
+        let values = draw(&key.fold(1), count);
+        for right in [false, true] {
+            let found = sorted.searchsorted(&values, right).unwrap().to_vec::<i64>().unwrap();
+            let (sorted, values) = (sorted.to_vec_as::<f64>(), values.to_vec_as::<f64>());
+            for (i, (found, value)) in found.into_iter().zip(values).enumerate() {
+                let row = &sorted[i / count * length..][..length];
+                assert_eq!(found, before(row, value, right), "{value} among {length}, {right}");
+            }
+        }
+    }
+    let x = key.normal([10_000], 0.0, 1.0).unwrap();
+    let (counts, edges) = x.histogram(7, None, None).unwrap();
+    let (x, edges) = (x.to_vec_as::<f64>(), edges.to_vec_as::<f64>());
+    let counted = |i: usize| x.iter().filter(|x| edges[i] <= **x && (**x < edges[i + 1] || i == 6)).count();
+    // An edge is rounded to the elements' type after counting.
+    let apart =
+        (0..7).map(|i| counts.to_vec_as::<f64>()[i] - counted(i) as f64).fold(0f64, |most, x| most.max(x.abs()));
+    assert!(apart <= 1.0 && counts.sum(..).unwrap().item().unwrap() == 10_000.0, "{counts}");
+}
+
 #[test]
 fn counting() {
     let x = Tensor::new([3, 1, 3, 0]);

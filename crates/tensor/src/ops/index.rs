@@ -512,14 +512,21 @@ fn check_mask<V: Value>(op: &str, mask: &V) -> Result<()> {
 }
 
 /// Where a mask is true, in row-major order.
-fn places<V: Value>(mask: &V) -> Result<Vec<usize>> {
+fn places<V: Value>(mask: &V) -> Result<Vec<i64>> {
     let mask = mask.tensor().to_vec::<bool>()?;
-    Ok(mask.into_iter().enumerate().filter(|(_, chosen)| *chosen).map(|(i, _)| i).collect())
+    // Every number is written where the next chosen one goes: a branch is guessed wrong half of the time.
+    let (mut places, mut count) = (vec![0; mask.iter().filter(|chosen| **chosen).count() + 1], 0);
+    for (i, chosen) in mask.into_iter().enumerate() {
+        places[count] = i as i64;
+        count += usize::from(chosen);
+    }
+    places.truncate(count);
+    Ok(places)
 }
 
-fn numbers(numbers: Vec<usize>) -> Result<Tensor> {
+fn numbers(numbers: Vec<i64>) -> Result<Tensor> {
     let count = numbers.len();
-    Tensor::from_vec(numbers.into_iter().map(|i| i as i64).collect(), [count])
+    Tensor::from_vec(numbers, [count])
 }
 
 /// The coordinates where a mask is true, a vector for each dimension, and one for none.
@@ -530,8 +537,11 @@ fn coordinates<V: Value>(mask: &V) -> Result<Vec<V>> {
     }
     let mut columns = Vec::with_capacity(shape.rank());
     for axis in 0..shape.rank() {
-        let inner: usize = shape[axis + 1..].iter().product();
-        let column = found.iter().map(|i| i / inner % shape[axis]).collect();
+        let (inner, length) = (shape[axis + 1..].iter().product::<usize>() as i64, shape[axis] as i64);
+        let column = match shape.rank() {
+            1 => found.clone(),
+            _ => found.iter().map(|i| i / inner % length).collect(),
+        };
         columns.push(mask.beside(numbers(column)?)?);
     }
     Ok(columns)

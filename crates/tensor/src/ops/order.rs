@@ -326,9 +326,10 @@ fn unique<V: OrderOps>(x: &V, axis: usize, sorted: bool) -> Result<Unique<V>> {
     let width = shape.without(axis).count();
     let rows = x.movedim(&[axis as isize], &[0])?.reshape([n, width])?;
     let mut order = x.beside(Tensor::arange(0i64, n as i64, 1)?)?;
-    if sorted {
+    if sorted && width > 0 {
         // From the last column to the first: a sort keeps the order of what is equal.
-        for column in (0..width as isize).rev() {
+        order = rows.index(1, -1)?.argsort(0, false)?;
+        for column in (0..width as isize - 1).rev() {
             let keys = rows.index(1, column)?.index_select(0, &order)?;
             order = order.index_select(0, &keys.argsort(0, false)?)?;
         }

@@ -65,6 +65,9 @@ pub struct IndexAdd {
     pub axis: usize,
 }
 
+/// So many elements have a place in double precision each, however few are joined to them.
+const SMALL: usize = 1 << 12;
+
 /// Elements that a thread copies at a time.
 const CHUNK: usize = 1 << 13;
 
@@ -78,12 +81,14 @@ fn check_index(op: &str, index: Spec) -> Result<()> {
 /// The indices, each checked against the length of the axis.
 fn checked_indices(op: &str, index: &View<'_>, length: usize) -> Result<Scratch<usize>> {
     let index = index.indices(op)?;
-    let count = index.len();
-    let valid = |(at, &i): (usize, &i64)| match usize::try_from(i) {
-        Ok(i) if i < length => Ok(i),
-        _ => Err(out_of_range(op, i, at, length, count)),
-    };
-    index.iter().enumerate().map(valid).collect()
+    // Negative ones are the largest; where there is one too large, it is looked for.
+    let largest = index.iter().fold(0, |largest, &i| largest.max(i as u64));
+    if !index.is_empty() && largest >= length as u64 {
+        let outside = |&i: &i64| i as u64 >= length as u64;
+        let at = index.iter().position(outside).unwrap_or_default();
+        return Err(out_of_range(op, index[at], at, length, index.len()));
+    }
+    Ok(index.iter().map(|&i| i as usize).collect())
 }
 
 /// The error of index `i`, the one at this position of `count`.
@@ -107,6 +112,9 @@ fn check_inside(op: &str, small: &Shape, large: &Shape, axis: usize) -> Result<(
 /// along `axis` taken from the indices.
 fn positions<'a>(index: &'a Shape, target: Layout, axis: usize, at: &'a [usize]) -> impl Iterator<Item = isize> + 'a {
     (0..index.count()).map(move |flat| {
+        if index.rank() == 1 {
+            return at[flat] as isize * target.strides[0];
+        }
         let (mut rest, mut position) = (flat, 0);
         for a in (0..index.rank()).rev() {
             let coordinate = if a == axis { at[flat] } else { rest % index[a] };
@@ -240,8 +248,12 @@ fn scatter(name: &str, axis: usize, x: &[View<'_>], y: &mut ViewMut<'_>, join: i
         let y = y.slice::<T>()?;
         x[0].copy_to(y)?;
         let source = source.contiguous::<T>()?;
-        let mut pairs: Vec<(usize, usize)> = dense_positions(index, &shape, axis, &at).zip(0..).collect();
-        join_rows(y, &source, &mut pairs, 1, join);
+        let pairs = dense_positions(index, &shape, axis, &at).zip(0..);
+        if y.len() <= SMALL.max(2 * at.len()) {
+            join_elements(y, &source, pairs, join);
+        } else {
+            join_rows(y, &source, &mut pairs.collect::<Vec<_>>(), 1, join);
+        }
     });
     Ok(())
 }
@@ -281,6 +293,20 @@ impl Join for Joining {
             Joining::Max => a.max(b),
             Joining::Min => a.min(b),
         }
+    }
+}
+
+/// Joins elements of `source` to elements of `y`, by pairs of where in `y` and where in `source` they are: as [`join_rows`],
+/// to the bit, with a place in double precision for each element of `y`.
+fn join_elements<T: Element>(y: &mut [T], source: &[T], pairs: impl Iterator<Item = (usize, usize)>, join: impl Join) {
+    if T::DTYPE.is_float() {
+        let mut sums: Scratch<f64> = y.iter().map(|y| y.to_f64()).collect();
+        pairs.for_each(|(to, from)| sums[to] = join.real(sums[to], source[from].to_f64()));
+        y.iter_mut().zip(&*sums).for_each(|(y, &sum)| *y = T::from_f64(sum));
+    } else {
+        let mut sums: Scratch<i64> = y.iter().map(|y| y.to_i64()).collect();
+        pairs.for_each(|(to, from)| sums[to] = join.whole(sums[to], source[from].to_i64()));
+        y.iter_mut().zip(&*sums).for_each(|(y, &sum)| *y = T::from_i64(sum));
     }
 }
 
@@ -368,6 +394,11 @@ impl Op for IndexSelect {
                 parallel::for_chunks(pieces, (CHUNK / inner).max(1), 4 * inner, |start, end| {
                     // SAFETY: chunks are disjoint ranges of the result.
                     let y = unsafe { y.slice(start * inner, end * inner) };
+                    // A single element is not worth the call that copies it.
+                    if inner == 1 && outer == 1 {
+                        y.iter_mut().zip(&at[start..end]).for_each(|(y, &i)| *y = from[i]);
+                        return;
+                    }
                     for (number, y) in (start..end).zip(y.chunks_mut(inner)) {
                         if number + 1 < end {
                             prefetch(piece(number + 1));

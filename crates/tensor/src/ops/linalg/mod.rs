@@ -119,6 +119,14 @@ fn fails(op: &str, number: usize, x: Shape, what: &str) -> Error {
     }
 }
 
+/// Whether the values of all matrices were found, or which the first is whose were not.
+fn found(op: &str, x: Shape, failed: Option<usize>) -> Result<()> {
+    match failed {
+        None => Ok(()),
+        Some(number) => Err(fails(op, number, x, "has values that were not found: rotations came to no end")),
+    }
+}
+
 const SINGULAR: &str = "is singular: its columns depend on each other";
 
 impl Op for Solve {
@@ -292,7 +300,7 @@ impl Op for Eigh {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let n = x[0].shape()[x[0].shape().rank() - 1];
-        cpu::each(x, y, 50 * n * n * n, |[a], [w, v]| cpu::eigh(n, a, w, v)).map(|_| ())
+        found("eigh", *x[0].shape(), cpu::each(x, y, 10 * n * n * n, |[a], [w, v]| cpu::eigh(n, a, w, v))?)
     }
 }
 
@@ -312,7 +320,8 @@ impl Op for Svd {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let (_, m, n) = matrices("svd", x[0].spec())?;
-        cpu::each(x, y, 50 * m * n * m.min(n), |[a], [u, s, v]| cpu::svd([m, n], a, u, s, v)).map(|_| ())
+        let svd = |[a]: [&[f64]; 1], [u, s, v]: [&mut [f64]; 3]| cpu::svd([m, n], a, u, s, v);
+        found("svd", *x[0].shape(), cpu::each(x, y, 20 * m * n * m.min(n), svd)?)
     }
 }
 
@@ -329,6 +338,7 @@ impl Op for Pinv {
     fn cpu(&self, call: CpuCall<'_, Self>) -> Result<()> {
         let (x, y) = call.parts();
         let (_, m, n) = matrices("pinv", x[0].spec())?;
-        cpu::each(x, y, 50 * m * n * m.min(n), |[a], [y]| cpu::pinv([m, n], a, self.rcond, y)).map(|_| ())
+        let pinv = |[a]: [&[f64]; 1], [y]: [&mut [f64]; 1]| cpu::pinv([m, n], a, self.rcond, y);
+        found("pinv", *x[0].shape(), cpu::each(x, y, 20 * m * n * m.min(n), pinv)?)
     }
 }

@@ -5,6 +5,8 @@ use super::sort::{RANK, rank};
 use super::{
     Apply, ArithmeticOps, CastOps, ComparisonOps, GatherOps, NegationOps, ReduceOps, SelectOps, SortOps, Value, ViewOps,
 };
+use crate::cpu::scratch::Scratch;
+use crate::cpu::{parallel, simd};
 use crate::{Arity, CpuCall, CudaCall, DType, Error, Launch, Op, Result, Spec, Specs, Tensor, with_element};
 use std::panic::Location;
 
@@ -48,10 +50,25 @@ impl Op for SearchSorted {
         let y = y[0].slice::<i64>()?;
         with_element!(x[0].dtype(), T => {
             let (sorted, values) = (x[0].contiguous::<T>()?, x[1].contiguous::<T>()?);
-            for (i, (y, &value)) in y.iter_mut().zip(&values[..]).enumerate() {
-                let value = rank(value);
-                let row = &sorted[i / each * length..][..length];
-                *y = row.partition_point(|&x| if self.right { rank(x) <= value } else { rank(x) < value }) as i64;
+            let ranks = |x: &[T]| x.iter().map(|&x| rank(x)).collect::<Scratch<u64>>();
+            for (row, (values, y)) in values.chunks(each).zip(y.chunks_mut(each)).enumerate() {
+                let sorted = &sorted[row * length..][..length];
+                // Many are searched in ranks that are found once, a run of them in one step.
+                if each < length / 8 {
+                    for (y, &value) in y.iter_mut().zip(values) {
+                        let value = rank(value);
+                        let before = |&x: &T| if self.right { rank(x) <= value } else { rank(x) < value };
+                        *y = sorted.partition_point(before) as i64;
+                    }
+                    continue;
+                }
+                let (sorted, isa, y) = (ranks(sorted), simd::isa(), parallel::Shared::new(y));
+                parallel::for_chunks(each, CHUNK, 4, |start, end| {
+                    // SAFETY: chunks are disjoint ranges of the result.
+                    let y = unsafe { y.slice(start, end) };
+                    let wanted = ranks(&values[start..end]);
+                    simd::dispatch_on(isa, Search { sorted: &sorted, wanted: &wanted, y, right: self.right });
+                });
             }
         });
         Ok(())
@@ -72,6 +89,49 @@ impl Op for SearchSorted {
         let (sorted, values, y) = (call.dense(0), call.dense(1), call.output(0));
         call.launch(launch.arg([count, length, each]).arg(sorted).arg(values).arg(y));
         Ok(())
+    }
+}
+
+/// Values that a thread looks for at a time.
+const CHUNK: usize = 1 << 12;
+
+/// How many of the sorted ranks come before each of those wanted.
+struct Search<'a> {
+    sorted: &'a [u64],
+    wanted: &'a [u64],
+    y: &'a mut [i64],
+    right: bool,
+}
+
+impl simd::Kernel for Search<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        /// Values beside each other, whose loads do not wait for each other.
+        const RUN: usize = 32;
+        /// So few are counted one by one.
+        const FEW: usize = 32;
+        let Search { sorted, wanted, y, right } = self;
+        let before = |sorted: u64, wanted: u64| (sorted < wanted) | (right & (sorted == wanted));
+        for (wanted, y) in wanted.chunks(RUN).zip(y.chunks_mut(RUN)) {
+            let (mut run, mut at) = ([0; RUN], [0i64; RUN]);
+            run[..wanted.len()].copy_from_slice(wanted);
+            if sorted.len() <= FEW {
+                for &sorted in sorted {
+                    at.iter_mut().zip(&run).for_each(|(at, &wanted)| *at += i64::from(before(sorted, wanted)));
+                }
+            } else {
+                let mut left = sorted.len();
+                while left > 0 {
+                    let half = left.div_ceil(2);
+                    for (at, &wanted) in at.iter_mut().zip(&run) {
+                        *at += half as i64 * i64::from(before(sorted[*at as usize + half - 1], wanted));
+                    }
+                    left -= half;
+                }
+            }
+            y.copy_from_slice(&at[..wanted.len()]);
+        }
     }
 }
 
