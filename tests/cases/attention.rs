@@ -190,3 +190,27 @@ fn mistakes_are_errors() {
         DType::BF16
     );
 }
+
+/// Whether the gradient of an attention is one task or many depends on the threads, and its bits do not.
+#[test]
+fn threads_do_not_change_the_gradients_of_few_attentions() {
+    let x: Vec<Tensor> = (1..5).map(|seed| numbers(&[1, 3, 200, 16], seed).cast(DType::F32).unwrap()).collect();
+    for causal in [false, true] {
+        let found = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let tape = Tape::new();
+                let v: Vec<Var> = x[..3].iter().map(|x| tape.watch(x)).collect();
+                let options = AttentionOptions { causal, ..AttentionOptions::default() };
+                let y = v[0].scaled_dot_product_attention(&v[1], &v[2], &options).unwrap();
+                let dy = Var::new(x[3].clone());
+                let dx = gradients(&[(&y, &dy)], &v.iter().collect::<Vec<_>>(), false).unwrap();
+                dx.iter().flat_map(|dx| dx.as_ref().unwrap().tensor().to_vec::<f32>().unwrap()).collect::<Vec<_>>()
+            })
+        };
+        let alone = found(1);
+        for threads in [2, 7, 16] {
+            assert!(found(threads) == alone, "{threads} threads, causal {causal}");
+        }
+    }
+}

@@ -454,7 +454,8 @@ pub trait ViewOps: Value + Apply<Reshape> + Apply<Permute> + Apply<Expand> + App
         };
         if start < 0 || end > length || start > end || shape.rank() == 0 {
             let text = format!("{start}..{end} is no range of axis {axis} of {shape}");
-            return Err(Error::index("slice", text).at(Location::caller()));
+            let help = format!("that axis has {length} indices, and a negative bound counts from its end");
+            return Err(Error::index("slice", text).help(help).at(Location::caller()));
         }
         self.stride(axis, Stride { start: start as usize, length: (end - start) as usize, step: 1 })
     }

@@ -65,16 +65,18 @@ pub enum Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moved = |f: &mut fmt::Formatter<'_>, at: u64, what: &str, all: &[Drift]| {
-            write!(f, "after sample {at}: {} of the {what} moved", all.len())?;
+        let moved = |f: &mut fmt::Formatter<'_>, at: u64, [one, many]: [&str; 2], all: &[Drift]| {
+            write!(f, "after sample {at}: {} {} moved", all.len(), if all.len() == 1 { one } else { many })?;
             for drift in all.iter().take(3) {
                 write!(f, ", {} (PSI {:.2}, p {:.1e})", drift.name, drift.psi, drift.p_value)?;
             }
             if all.len() > 3 { write!(f, ", …") } else { Ok(()) }
         };
         match self {
-            Event::InputDrift { at, features } => moved(f, *at, "inputs", features),
-            Event::PredictionDrift { at, outputs } => moved(f, *at, "predictions", outputs),
+            Event::InputDrift { at, features } => moved(f, *at, ["input", "inputs"], features),
+            Event::PredictionDrift { at, outputs } => {
+                moved(f, *at, ["output of the model", "outputs of the model"], outputs)
+            }
             Event::MetricDrop { at, name, value, reference } => {
                 let (value, reference) = (log_value(*value), log_value(*reference));
                 write!(f, "after sample {at}: {name} is {value}, and was {reference} on the reference")

@@ -18,8 +18,6 @@ const ROWS: usize = 64;
 const COLUMNS: usize = 128;
 /// Numbers of a row that are summed side by side.
 const LANES: usize = 32;
-/// Attentions that are enough for all threads: the gradient of one is then a task, which computes its shares once.
-const MANY: usize = 8;
 
 /// Matrices of an operand, one for each attention.
 struct Matrices<'a, C> {
@@ -395,7 +393,10 @@ impl<C: Number> Back<'_, C> {
     fn run(&self, dq: Shared<C>, dk: Shared<C>, dv: Shared<C>) {
         let Sizes { rows, columns, inner, width, lead } = self.scores.sizes;
         let (count, cost) = (lead.count(), rows * columns * (3 * inner + 2 * width) / 8);
-        if count >= MANY {
+        // Either way gives the same bits. A task for each attention computes its shares once, which are five products; tasks for
+        // parts of it compute them twice, seven in all, and no thread is without work.
+        let threads = rayon::current_num_threads();
+        if 5 * count.div_ceil(threads) * threads <= 7 * count {
             return parallel::for_chunks(count, 1, cost, |start, end| {
                 let mut tiles = Tiles::new();
                 for i in start..end {
@@ -405,7 +406,6 @@ impl<C: Number> Back<'_, C> {
                 }
             });
         }
-        // The shares are computed twice, so that each task has results of its own.
         let (across, down) = (columns.div_ceil(COLUMNS), rows.div_ceil(ROWS));
         parallel::for_chunks(count * across, 1, cost / across.max(1), |start, end| {
             let mut tiles = Tiles::new();
@@ -441,6 +441,7 @@ impl<C: Number> Back<'_, C> {
         let Sizes { rows, columns: all, inner, width, .. } = self.scores.sizes;
         let first = if self.scores.op.causal { columns.start / ROWS * ROWS } else { 0 };
         for part in pieces(first.min(rows)..rows, ROWS) {
+            let columns = columns.start..columns.end.min(self.scores.seen(part.end));
             self.tile(i, &part, &columns, tiles);
             let transposed = |tile: &Scratch<C>| turned(dense(tile.as_ptr(), COLUMNS));
             let at = i * all + columns.start;
