@@ -451,3 +451,38 @@ fn parameters_are_known_by_their_paths_whatever_the_order() {
     let values = (module.0.tensor.item().unwrap(), module.1.tensor.item().unwrap());
     assert_eq!(values, (3.0, 5.0));
 }
+
+/// One of two parameters is used.
+#[derive(Debug)]
+struct Half(Parameter, Parameter);
+
+impl Module for Half {
+    fn forward(&self, x: &Var, pass: &mut Pass) -> kiln::nn::Result<Var> {
+        Ok(x.mul(&pass.parameter(&self.0))?)
+    }
+    fn parameters<'a>(&'a self, visit: &mut dyn FnMut(&str, &'a Parameter)) {
+        visit("used", &self.0);
+        visit("unused", &self.1);
+    }
+    fn parameters_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&str, &'a mut Parameter)) {
+        visit("used", &mut self.0);
+        visit("unused", &mut self.1);
+    }
+}
+
+#[test]
+fn a_parameter_that_no_gradient_reaches_leaves_plans_be() {
+    let numbers = |seed| Key::new(seed).normal([40, 3], 0.0, 1.0).unwrap();
+    let data = Dataset::new(numbers(1), numbers(2)).unwrap();
+    for optimizer in ["sgd", "adam", "adamw", "rmsprop", "nadam", "adafactor"] {
+        let run = |eagerly: bool| {
+            let parameter = |value: f32| Parameter::new(Tensor::full([3], value).unwrap());
+            let model = Half(parameter(0.5), parameter(2.0)).compile(optimizer, "mse", ()).unwrap();
+            let mut model = model.run_eagerly(eagerly);
+            model.fit(&data, quiet().epochs(3).batch_size(10)).unwrap();
+            assert_eq!(model.explain().starts_with("for batches of"), !eagerly, "{optimizer}: {}", model.explain());
+            weights(&model).into_iter().map(|(_, w)| w.to_vec_as::<f64>()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(false), run(true), "{optimizer}");
+    }
+}

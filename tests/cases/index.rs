@@ -221,7 +221,7 @@ fn mistakes_are_errors() {
         (x.at(s![2]).unwrap_err(), "at: index 2 is out of range"),
         (x.at(s![..; 0]).unwrap_err(), "at: a step of 0 leads nowhere"),
         (x.at(s![&Tensor::new([2i64])]).unwrap_err(), "at: index 2 at position 0 is out of range 0..2"),
-        (x.at(s![&Tensor::new([0i64]), &Tensor::new([-4i64])]).unwrap_err(), "at: index -1 at position 0"),
+        (x.at(s![&Tensor::new([0i64]), &Tensor::new([-4i64])]).unwrap_err(), "at: index -4 at position 0"),
         (x.at(s![&Tensor::new([0.5])]).unwrap_err(), "at: "),
         (x.at(s![&Tensor::new([true])]).unwrap_err(), "at: a mask [1] does not fit [2, 3] from axis 0 on"),
         (x.set_at(s![0], &numbers(&[2], 1)).unwrap_err(), "does not broadcast to"),
@@ -240,5 +240,44 @@ fn mistakes_are_errors() {
     ] {
         let text = error.to_string();
         assert!(text.contains(part) && text.contains("index.rs"), "{text}");
+    }
+}
+
+#[test]
+fn inclusive_ranges_backwards() {
+    let x = Tensor::new([0, 1, 2, 3, 4]);
+    let at = |y: Result<Tensor>| y.unwrap().to_vec::<i32>().unwrap();
+    assert_eq!(at(x.at(s![4..=2; -1])), [4, 3, 2]);
+    assert_eq!(at(x.at(s![3..=0; -1])), [3, 2, 1, 0]);
+    assert_eq!(at(x.at(s![3..=3; -1])), [3]);
+    assert_eq!(at(x.at(s![..=-2; -1])), [4, 3]);
+    assert_eq!(at(x.at(s![..=-5; -2])), [4, 2, 0]);
+    assert_eq!(at(x.slice_by(0, 3..=1, -1)), [3, 2, 1]);
+    assert_eq!(at(x.slice_by(0, 1..=-1, 2)), [1, 3]);
+}
+
+#[test]
+fn an_index_out_of_range_is_told_as_it_was_written() {
+    let x = Tensor::new([0, 1, 2, 3, 4]);
+    for (i, told) in [(-6, "index -6 "), (5, "index 5 "), (i64::MIN, "index -9223372036854775808 ")] {
+        let index = Tensor::new([0, i]);
+        for error in [x.take(&index).unwrap_err(), x.at(s![&index]).unwrap_err()] {
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+    let by = ScatterReduce::Mean;
+    let error = x.scatter_reduce(0, &Tensor::new([7]), &Tensor::new([1]), by, false).unwrap_err().to_string();
+    assert!(error.starts_with("scatter_reduce: ") && error.contains("tests/cases/index.rs"), "{error}");
+    let error = x.masked_select(&Tensor::new([true, false])).unwrap_err().to_string();
+    assert!(error.starts_with("masked_select: ") && error.contains("tests/cases/index.rs"), "{error}");
+}
+
+#[test]
+fn truth_values_are_scattered() {
+    let (x, source) = (Tensor::new([true, true, false]), Tensor::new([false, true]));
+    let index = Tensor::new([0, 2]);
+    for include_self in [false, true] {
+        let y = x.scatter_reduce(0, &index, &source, ScatterReduce::Amax, include_self).unwrap();
+        assert_eq!(y.to_vec::<bool>().unwrap(), [include_self, true, true]);
     }
 }

@@ -332,6 +332,63 @@ fn what_depends_on_itself_is_decomposed_too() {
     assert!(values.to_vec::<f64>().unwrap().iter().all(|x| x.is_nan()));
 }
 
+/// Bands that rise by many orders of magnitude, and columns whose squares are no numbers.
+#[test]
+fn matrices_that_rise() {
+    for (n, rise) in [(14, 10.0), (10, 15.0), (5, 58.0), (20, 12.0), (60, 4.0)] {
+        let size = |i: usize| 10f64.powf(-rise * (n - 1 - i) as f64);
+        let band = |f: &dyn Fn(usize, usize) -> f64| {
+            Tensor::from_vec((0..n * n).map(|at| f(at / n, at % n)).collect(), [n, n]).unwrap()
+        };
+        let upper = band(&|i, j| if j == i || j == i + 1 { size(i) } else { 0.0 });
+        let (u, s, v) = upper.svd().unwrap();
+        assert!(apart(&u.mul(&s).unwrap().matmul(&v).unwrap(), &upper) < 1e-13);
+        let (q, r) = upper.t().unwrap().qr().unwrap();
+        assert!(apart(&q.matmul(&r).unwrap(), &upper.t().unwrap()) < 1e-13);
+        for orthonormal in [u, v, q] {
+            assert!(apart(&orthonormal.t().unwrap().matmul(&orthonormal).unwrap(), &unit(n)) < 1e-13, "{n} {rise}");
+        }
+        assert_decomposed(&band(&|i, j| if i.abs_diff(j) <= 1 { size(i.min(j)) } else { 0.0 }), "a band that rises");
+    }
+}
+
+#[test]
+fn exponentials_are_those_of_each_matrix() {
+    let exp = |x: &Tensor| x.matrix_exp().unwrap().to_vec_as::<f64>();
+    let y = exp(&Tensor::new([[[f64::NAN]], [[-20.0]], [[1e308]], [[100.0]], [[0.1]]]));
+    assert!(y[0].is_nan() && y[2] == f64::INFINITY);
+    for (y, x) in [(y[1], -20f64), (y[3], 100.0), (y[4], 0.1)] {
+        assert!((y / x.exp() - 1.0).abs() < 1e-12, "{x}: {y}");
+    }
+    assert_eq!(exp(&Tensor::new([[[-1e7f32]], [[1.0]]])), [0.0, f64::from(1f32.exp())]);
+    let each = numbers(&[7, 4, 4], 3);
+    let alone: Vec<f64> = (0..7).flat_map(|i| exp(&each.index(0, i).unwrap().mul(1.0).unwrap())).collect();
+    assert_eq!(exp(&each), alone);
+    // A matrix that is finished has a gradient beside one that is not.
+    let tape = Tape::new();
+    let x = tape.watch(&Tensor::new([[[3.0]], [[300.0]]]));
+    let dx = x.matrix_exp().unwrap().sum(..).unwrap().backward().unwrap().get(&x).unwrap().to_vec::<f64>().unwrap();
+    assert!((dx[0] / 3f64.exp() - 1.0).abs() < 1e-12 && (dx[1] / 300f64.exp() - 1.0).abs() < 1e-12, "{dx:?}");
+}
+
+#[test]
+fn the_default_bound_is_that_of_the_type() {
+    let columns = [0.1, 0.3, 0.7];
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        let x = Tensor::new(columns).outer(&Tensor::new([0.3, 0.7, 0.9])).unwrap().cast(dtype).unwrap();
+        assert_eq!(x.matrix_rank(None).unwrap().to_vec_as::<f64>(), [1.0], "{dtype}");
+        assert!(x.pinv(None).unwrap().abs().unwrap().amax(..).unwrap().item().unwrap() < 10.0, "{dtype}");
+    }
+    for rcond in [-1.0, f64::NAN] {
+        assert!(unit(2).pinv(Some(rcond)).unwrap_err().to_string().starts_with("pinv: rcond is"));
+    }
+    // Powers of numbers below 1, of which the sums are known.
+    let powers = Tensor::from_vec((0..400).map(|at| (f64::from(at / 8) / 50.0).powi(at % 8) as f32).collect(), [50, 8]);
+    let powers = powers.unwrap();
+    let x = powers.lstsq(&powers.cast(DType::F64).unwrap().sum(1).unwrap().cast(DType::F32).unwrap()).unwrap();
+    assert!(apart(&x.cast(DType::F64).unwrap(), &Tensor::full([8], 1.0).unwrap()) < 2e-3, "{x}");
+}
+
 #[test]
 fn singular_matrices() {
     let x = Tensor::new([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]]]);

@@ -64,11 +64,25 @@ fn many_numbers() {
     let x = key.normal([10_000], 0.0, 1.0).unwrap();
     let (counts, edges) = x.histogram(7, None, None).unwrap();
     let (x, edges) = (x.to_vec_as::<f64>(), edges.to_vec_as::<f64>());
-    let counted = |i: usize| x.iter().filter(|x| edges[i] <= **x && (**x < edges[i + 1] || i == 6)).count();
-    // An edge is rounded to the elements' type after counting.
-    let apart =
-        (0..7).map(|i| counts.to_vec_as::<f64>()[i] - counted(i) as f64).fold(0f64, |most, x| most.max(x.abs()));
-    assert!(apart <= 1.0 && counts.sum(..).unwrap().item().unwrap() == 10_000.0, "{counts}");
+    let counted = |i: usize| x.iter().filter(|x| edges[i] <= **x && (**x < edges[i + 1] || i == 6)).count() as i64;
+    assert_eq!(counts.to_vec::<i64>().unwrap(), (0..7).map(counted).collect::<Vec<_>>());
+}
+
+/// What lies on an edge belongs to the bin above it, the last edge to the last bin: in each type, whose edges are rounded.
+#[test]
+fn numbers_on_edges() {
+    let counts = |x: &Tensor, bins, range| x.histogram(bins, range, None).unwrap().0.to_vec::<i64>().unwrap();
+    for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+        for bins in [1, 2, 3, 7, 10, 39] {
+            let (_, edges) = Tensor::new([0.0, 1.0]).cast(dtype).unwrap().histogram(bins, None, None).unwrap();
+            let mut each = vec![1; bins];
+            each[bins - 1] = 2;
+            assert_eq!(counts(&edges, bins, Some([0.0, 1.0])), each, "{dtype} {bins}");
+        }
+    }
+    assert_eq!(counts(&Tensor::new([0.7f32, 0.9]), 2, Some([0.7, 0.9])), [1, 1]);
+    assert_eq!(counts(&Tensor::new([16_777_216i64, 16_777_217]), 2, None), [1, 1]);
+    assert_eq!(counts(&Tensor::full([70_000], 1.0f32).unwrap().cast(DType::F16).unwrap(), 1, None), [70_000]);
 }
 
 #[test]
@@ -83,12 +97,9 @@ fn counting() {
     assert!(x.bincount(Some(&Tensor::new([1.0])), 0).unwrap_err().to_string().starts_with("bincount: 1 weights"));
     let x = Tensor::new([0.0, 0.1, 0.5, 1.0, 2.0, f64::NAN]);
     let (counts, edges) = x.histogram(2, Some([0.0, 1.0]), None).unwrap();
-    assert_eq!(
-        (counts.to_vec::<f64>().unwrap(), edges.to_vec::<f64>().unwrap()),
-        (vec![2.0, 2.0], vec![0.0, 0.5, 1.0])
-    );
+    assert_eq!((counts.to_vec::<i64>().unwrap(), edges.to_vec::<f64>().unwrap()), (vec![2, 2], vec![0.0, 0.5, 1.0]));
     let (counts, edges) = Tensor::new([5, 5]).histogram(1, None, None).unwrap();
-    assert_eq!((counts.to_vec::<f32>().unwrap(), edges.to_vec::<f32>().unwrap()), (vec![2.0], vec![4.5, 5.5]));
+    assert_eq!((counts.to_vec::<i64>().unwrap(), edges.to_vec::<f64>().unwrap()), (vec![2], vec![4.5, 5.5]));
     assert!(x.histogram(0, Some([0.0, 1.0]), None).is_err() && x.histogram(2, Some([1.0, 0.0]), None).is_err());
 }
 

@@ -193,6 +193,8 @@ fn above<V: DiagonalOps>(x: &V, op: &str, offset: isize) -> Result<V> {
         return Err(Error::shape(op, format!("{shape} holds no matrices")).at(Location::caller()));
     };
     let column = x.beside(Tensor::arange(0i64, columns as i64, 1)?)?;
-    let row = x.beside(Tensor::arange(0i64, rows as i64, 1)?)?.add(offset as i64)?;
+    // Farther than all of it, a diagonal could be beyond what can be counted.
+    let offset = (offset as i64).clamp(-(rows as i64) - 1, columns as i64 + 1);
+    let row = x.beside(Tensor::arange(0i64, rows as i64, 1)?)?.add(offset)?;
     column.sub(&row.unsqueeze(-1)?)
 }

@@ -44,16 +44,22 @@ pub struct Ellipsis;
 impl<V> Index<V> {
     /// Every `step`th index of a range.
     pub fn stepped(range: impl RangeBounds<isize>, step: isize) -> Index<V> {
+        // Behind the last one, -1, nothing follows: it is not 0. Backwards nothing follows the first.
+        let after = |i: isize| match (i, step < 0) {
+            (-1, false) => isize::MAX,
+            (0, true) => isize::MIN,
+            (i, false) => i.saturating_add(1),
+            (i, true) => i.saturating_sub(1),
+        };
         let start = match range.start_bound() {
             Bound::Included(&i) => Some(i),
-            Bound::Excluded(&i) => Some(i.saturating_add(1)),
+            Bound::Excluded(&i) => Some(after(i)),
             Bound::Unbounded => None,
         };
         let end = match range.end_bound() {
-            // Behind the last one, -1, nothing follows: it is not 0.
-            Bound::Included(&-1) | Bound::Unbounded => None,
-            Bound::Included(&i) => Some(i.saturating_add(1)),
+            Bound::Included(&i) => Some(after(i)),
             Bound::Excluded(&i) => Some(i),
+            Bound::Unbounded => None,
         };
         Index::Slice { start, end, step }
     }
@@ -200,7 +206,8 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
             let text = format!("indices {of_index} have not as many dimensions as {shape}");
             return Err(Error::shape("take_along_dim", text).at(Location::caller()));
         }
-        let joined = shape.with(axis, 1).broadcast(&of_index.with(axis, 1))?;
+        let (at, joined) = (Location::caller(), shape.with(axis, 1).broadcast(&of_index.with(axis, 1)));
+        let joined = joined.map_err(|e| e.renamed("broadcast", "take_along_dim").unplaced().at(at))?;
         let index = wrapped(index, shape[axis])?.expand(joined.with(axis, of_index[axis]))?;
         let y = self.expand(joined.with(axis, shape[axis]))?.gather(axis as isize, &index);
         y.map_err(|e| e.renamed("gather", "take_along_dim"))
@@ -223,7 +230,7 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
     #[track_caller]
     fn masked_select(&self, mask: &Self) -> Result<Self> {
         check_mask("masked_select", mask)?;
-        let shape = Value::shape(self).broadcast(Value::shape(mask))?;
+        let shape = broadcast("masked_select", self, mask)?;
         let places = places(&mask.expand(shape)?)?;
         self.expand(shape)?.flatten(0, -1)?.index_select(0, &self.beside(numbers(places)?)?)
     }
@@ -235,12 +242,13 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
     #[track_caller]
     fn masked_scatter(&self, mask: &Self, source: &Self) -> Result<Self> {
         check_mask("masked_scatter", mask)?;
-        let shape = Value::shape(self).broadcast(Value::shape(mask))?;
+        let shape = broadcast("masked_scatter", self, mask)?;
         let mask = mask.expand(shape)?;
         if Value::shape(source).count() == 0 {
             let wanted = mask.tensor().sum(..)?.item()?;
             let text = format!("the source is empty, the mask chooses {wanted} elements");
-            return if wanted == 0.0 { self.expand(shape) } else { Err(Error::index("masked_scatter", text)) };
+            let error = Error::index("masked_scatter", text).at(Location::caller());
+            return if wanted == 0.0 { self.expand(shape) } else { Err(error) };
         }
         let numbers = mask.flatten(0, -1)?.cumsum(0)?.sub(1)?.reshape(shape)?;
         let source = source.flatten(0, -1)?.rows(&mask.select(&numbers, 0)?);
@@ -332,32 +340,10 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
         by: ScatterReduce,
         include_self: bool,
     ) -> Result<Self> {
-        let at = Value::shape(self).axis("scatter_reduce", axis)?;
-        let counts = |x: &Self, start: f64| {
-            let own = Self::constant(Tensor::filled(Spec::new(*Value::shape(x), DType::I64), start));
-            let ones = Self::constant(Tensor::filled(Spec::new(*Value::shape(source), DType::I64), 1.0));
-            own.scatter_add(axis, index, &ones)
-        };
-        let x = match include_self {
-            true => self.clone(),
-            // What is written to becomes what changes nothing.
-            false => counts(self, 0.0)?.gt(0)?.select(&neutral(by, Value::dtype(self)), self)?,
-        };
-        let joining = match by {
-            ScatterReduce::Sum => return x.scatter_add(axis, index, source),
-            ScatterReduce::Mean => {
-                let counts = counts(&x, f64::from(u8::from(include_self)))?.maximum(1)?;
-                let sums = x.scatter_add(axis, index, source)?;
-                let dtype = Value::dtype(self);
-                return if dtype.is_float() { sums.div(&counts.cast(dtype)?) } else { sums.floor_divide(&counts) }?
-                    .cast(dtype);
-            }
-            ScatterReduce::Prod => Joining::Prod,
-            ScatterReduce::Amax => Joining::Max,
-            ScatterReduce::Amin => Joining::Min,
-        };
-        Self::apply_one(ScatterJoin { axis: at, joining }, &[&x, index, source])
-            .map_err(|e| e.renamed("scatter", "scatter_reduce"))
+        let at = Location::caller();
+        scatter_reduce(self, axis, index, source, by, include_self).map_err(|e| {
+            e.renamed("scatter", "scatter_reduce").renamed("scatter_add", "scatter_reduce").unplaced().at(at)
+        })
     }
 
     /// A copy in which `source` is the slice at an index of an axis.
@@ -431,6 +417,41 @@ fn strided<V>(op: &str, slice: &Index<V>, length: Option<&usize>) -> Result<Stri
     Ok(Stride { start: if count == 0 { 0 } else { from.unsigned_abs() }, length: count, step })
 }
 
+#[track_caller]
+fn scatter_reduce<V: IndexOps>(
+    x: &V,
+    axis: isize,
+    index: &V,
+    source: &V,
+    by: ScatterReduce,
+    include_self: bool,
+) -> Result<V> {
+    let (at, dtype) = (Value::shape(x).axis("scatter_reduce", axis)?, Value::dtype(x));
+    let counts = |start: f64| {
+        let own = V::constant(Tensor::filled(Spec::new(*Value::shape(x), DType::I64), start));
+        let ones = V::constant(Tensor::filled(Spec::new(*Value::shape(source), DType::I64), 1.0));
+        own.scatter_add(axis, index, &ones)
+    };
+    let x = match include_self {
+        true => x.clone(),
+        // What is written to becomes what changes nothing.
+        false => counts(0.0)?.gt(0)?.select(&neutral(by, dtype), x)?.cast(dtype)?,
+    };
+    let joining = match by {
+        ScatterReduce::Sum => return x.scatter_add(axis, index, source),
+        ScatterReduce::Mean => {
+            let counts = counts(f64::from(u8::from(include_self)))?.maximum(1)?;
+            let sums = x.scatter_add(axis, index, source)?;
+            return if dtype.is_float() { sums.div(&counts.cast(dtype)?) } else { sums.floor_divide(&counts) }?
+                .cast(dtype);
+        }
+        ScatterReduce::Prod => Joining::Prod,
+        ScatterReduce::Amax => Joining::Max,
+        ScatterReduce::Amin => Joining::Min,
+    };
+    V::apply_one(ScatterJoin { axis: at, joining }, &[&x, index, source])
+}
+
 /// The number that a way of joining leaves others as they are with.
 fn neutral<V: Value>(by: ScatterReduce, dtype: DType) -> V {
     let (lowest, highest) = match dtype {
@@ -497,7 +518,9 @@ fn wrapped<V: IndexOps>(index: &V, length: usize) -> Result<V> {
         return Ok(index.detach());
     }
     let index = index.detach().cast(DType::I64)?;
-    index.lt(0)?.select(&index.add(length as i64)?, &index)
+    // One that is out of range stays as it is, and is told so.
+    let counts_from_end = index.lt(0)?.logical_and(&index.ge(-(length as i64))?)?;
+    counts_from_end.select(&index.add(length as i64)?, &index)
 }
 
 #[track_caller]
@@ -509,6 +532,13 @@ fn check_mask<V: Value>(op: &str, mask: &V) -> Result<()> {
             Err(Error::dtype(op, text).help("compare first: x.gt(0.0)").at(Location::caller()))
         }
     }
+}
+
+/// The shape that both broadcast to.
+#[track_caller]
+fn broadcast<V: Value>(op: &str, x: &V, mask: &V) -> Result<Shape> {
+    let at = Location::caller();
+    Value::shape(x).broadcast(Value::shape(mask)).map_err(|e| e.renamed("broadcast", op).unplaced().at(at))
 }
 
 /// Where a mask is true, in row-major order.

@@ -280,6 +280,9 @@ pub trait LinalgOps:
         let at = Location::caller();
         let x = floating(self)?;
         let rcond = rcond.unwrap_or_else(|| precision(&x));
+        if rcond.is_nan() || rcond < 0.0 {
+            return Err(Error::argument("pinv", format!("rcond is {rcond}, and no share of a value")).at(at));
+        }
         Self::apply_one(Pinv { rcond }, &[&x]).map_err(|e| e.unplaced().at(at))
     }
 
@@ -302,8 +305,13 @@ pub trait LinalgOps:
     #[track_caller]
     fn lstsq(&self, b: &Self) -> Result<Self> {
         let at = Location::caller();
-        let y = self.pinv(None).and_then(|inverse| inverse.matmul(b));
-        y.map_err(|e| e.renamed("pinv", "lstsq").renamed("matmul", "lstsq").unplaced().at(at))
+        let solve = || {
+            // In single precision the inverse's rounding would count as often as it is added up.
+            let (x, dtype) = (floating(self)?, Value::dtype(self).promote(Value::dtype(b)).to_float());
+            let inverse = x.cast(DType::F64)?.pinv(Some(precision(&x)))?;
+            inverse.matmul(&b.cast(DType::F64)?)?.cast(dtype)
+        };
+        solve().map_err(|e: Error| e.renamed("pinv", "lstsq").renamed("matmul", "lstsq").unplaced().at(at))
     }
 
     /// How many singular values are larger than `rcond` times the largest, as `i64`; by default as in [`LinalgOps::pinv`]. A
@@ -454,29 +462,45 @@ fn floating<V: CastOps>(x: &V) -> Result<V> {
 /// The precision of the element type times the longer side of a matrix.
 fn precision<V: Value>(x: &V) -> f64 {
     let longest = Value::shape(x).iter().rev().take(2).max().copied().unwrap_or(1);
-    longest as f64 * if Value::dtype(x) == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) }
+    // The distance from 1 to the next number.
+    let epsilon = match Value::dtype(x) {
+        DType::F64 => f64::EPSILON,
+        DType::F16 => 2f64.powi(-10),
+        DType::BF16 => 2f64.powi(-7),
+        _ => f64::from(f32::EPSILON),
+    };
+    longest as f64 * epsilon
 }
 
 fn exponential<V: LinalgOps>(x: &V) -> Result<V> {
     let x = floating(x)?;
-    let (_, n) = super::squares("matrix_exp", x.tensor().spec())?;
+    let (lead, n) = super::squares("matrix_exp", x.tensor().spec())?;
     if Value::shape(&x).count() == 0 {
         return Ok(x);
     }
     // Matrices that sum up to at most a half need no more terms for double precision.
     const TERMS: usize = 16;
-    let size = x.tensor().abs()?.sum(-1)?.amax(..)?.item()?;
-    let halvings = if size.is_finite() { (2.0 * size).max(1.0).log2().ceil() as i32 } else { 0 };
-    let small = x.mul(0.5f64.powi(halvings))?;
-    let one = x.beside(Tensor::eye(n, n)?.cast(Value::dtype(&x))?)?;
+    let dtype = Value::dtype(&x);
+    let x = x.cast(DType::F64)?;
+    let sizes = x.tensor().abs()?.sum(-1)?.amax(-1)?.to_vec::<f64>()?;
+    // Each matrix has its own; of one that is not finite nothing can be told.
+    let halvings = |size: &f64| if size.is_finite() { (size.max(0.5).log2() + 1.0).ceil() } else { 0.0 };
+    let halvings: Vec<f64> = sizes.iter().map(halvings).collect();
+    let most = halvings.iter().fold(0f64, |most, x| most.max(*x)) as usize;
+    let halvings = x.beside(Tensor::from_vec(halvings, [&lead[..], &[1, 1]].concat())?)?;
+    let small = x.mul(&halvings.mul(-1.0)?.exp2()?)?;
+    let one = x.beside(Tensor::eye(n, n)?.cast(DType::F64)?)?;
     let mut sum = small.mul(1.0 / TERMS as f64)?.add(&one)?;
     for term in (1..TERMS).rev() {
         sum = small.matmul(&sum)?.mul(1.0 / term as f64)?.add(&one)?;
     }
-    for _ in 0..halvings {
-        sum = sum.matmul(&sum)?;
+    for step in 0..most {
+        // Squares of what is finished could grow beyond all numbers, and its gradient with them.
+        let goes_on = halvings.gt(step as f64)?;
+        let root = goes_on.select(&sum, &one)?;
+        sum = goes_on.select(&root.matmul(&root)?, &sum)?;
     }
-    Ok(sum)
+    sum.cast(dtype)
 }
 
 fn two<V>(y: crate::Outputs<V>) -> (V, V) {

@@ -229,13 +229,14 @@ pub trait SearchOps: Value + SortOps + GatherOps + CastOps + ViewOps {
     /// nowhere. Without a range it is that of the elements, which is read.
     ///
     /// # Shapes
-    /// Elements of any shape, and weights of it, give `[bins]` and `[bins + 1]`.
+    /// Elements of any shape, and weights of it, give `[bins]`, of `i64` or the type of the weights, and `[bins + 1]` edges, of
+    /// the elements' type or of `f64` for integers.
     ///
     /// # Errors
     /// No bin; a range that is none; weights of another shape.
     #[track_caller]
     fn histogram(&self, bins: usize, range: Option<[f64; 2]>, weights: Option<&Self>) -> Result<(Self, Self)> {
-        let dtype = Value::dtype(self).to_float();
+        let dtype = if Value::dtype(self).is_float() { Value::dtype(self) } else { DType::F64 };
         let x = self.detach().cast(dtype)?.flatten(0, -1)?;
         let [low, high] = match range {
             Some(range) => range,
@@ -248,14 +249,13 @@ pub trait SearchOps: Value + SortOps + GatherOps + CastOps + ViewOps {
             let text = format!("{bins} bins from {low:?} to {high:?} are none");
             return Err(Error::argument("histogram", text).at(Location::caller()));
         }
-        let edges = x.beside(Tensor::linspace(low, high, bins + 1)?)?;
-        let at = edges.searchsorted(&x.cast(DType::F64)?, true)?;
-        let last = x.eq(&edges.index(0, -1)?.cast(dtype)?)?.select(bins as i64, &at)?;
+        // As they are returned: what equals an edge belongs to the bin above it.
+        let edges = x.beside(Tensor::linspace(low, high, bins + 1)?)?.cast(dtype)?;
+        let at = edges.searchsorted(&x, true)?;
+        let last = x.eq(&edges.index(0, -1)?)?.select(bins as i64, &at)?;
         // One bin before all and one behind, which are left out.
-        let ones = Self::constant(Tensor::filled(x.tensor().spec(), 1.0));
-        let weights = weights.unwrap_or(&ones);
-        let counts = counted(&last, Some(weights), bins + 2).map_err(|e| e.renamed("scatter_add", "histogram"))?;
-        Ok((counts.slice(0, 1..bins as isize + 1)?, edges.cast(dtype)?))
+        let counts = counted(&last, weights, bins + 2).map_err(|e| e.renamed("scatter_add", "histogram"))?;
+        Ok((counts.slice(0, 1..bins as isize + 1)?, edges))
     }
 }
 impl<V: Value + SortOps + GatherOps + CastOps + ViewOps> SearchOps for V {}

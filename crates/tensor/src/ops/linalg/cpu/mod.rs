@@ -172,6 +172,14 @@ pub(super) fn qr([m, n]: [usize; 2], a: &[f64], q: &mut [f64], r: &mut [f64]) ->
 /// Makes of a vector the one, from 1 on, whose reflection leaves nothing of it but the first element. Returns that, and the
 /// reflection's scale.
 fn reflection(x: &mut [f64]) -> (f64, f64) {
+    // So small that quotients would be rounded, numbers are made larger for it.
+    let largest = x.iter().fold(0f64, |most, x| most.max(x.abs()));
+    if largest > 0.0 && largest < 1e-280 {
+        const LARGER: f64 = f64::from_bits((1023 + 600) << 52);
+        x.iter_mut().for_each(|x| *x *= LARGER);
+        let (length, scale) = reflection(x);
+        return (length / LARGER, scale);
+    }
     let (first, below) = (x[0], length(&x[1..]));
     x[0] = 1.0;
     if below == 0.0 {

@@ -169,6 +169,37 @@ fn block(d: &[f64], e: &mut [f64]) -> Option<(usize, usize)> {
     Some((e[..last].iter().rposition(|e| *e == 0.0).map_or(0, |gap| gap + 1), last))
 }
 
+/// How rotations of rows in the opposite order are those of the rows.
+#[derive(Clone, Copy)]
+struct Turned {
+    /// The last row's number, where the order is the opposite one.
+    last: Option<usize>,
+}
+
+impl Turned {
+    fn at(self, at: usize) -> usize {
+        self.last.map_or(at, |last| last - 1 - at)
+    }
+
+    fn sine(self, s: f64) -> f64 {
+        if self.last.is_some() { -s } else { s }
+    }
+}
+
+/// Shows a band matrix from its larger end on: steps from there find small values without losing them beside large ones.
+fn falling(d: &mut [f64], e: &mut [f64], step: impl FnOnce(&mut [f64], &mut [f64], Turned)) {
+    let rises = d[0].abs() < d[d.len() - 1].abs();
+    let turn = |d: &mut [f64], e: &mut [f64]| {
+        if rises {
+            d.reverse();
+            e.reverse();
+        }
+    };
+    turn(d, e);
+    step(d, e, Turned { last: rises.then_some(e.len()) });
+    turn(d, e);
+}
+
 /// False where the values were not found.
 pub(in super::super) fn eigh(n: usize, a: &[f64], w: &mut [f64], v: &mut [f64]) -> bool {
     let lower = (0..n).flat_map(|i| a[i * n..=i * n + i].iter().copied());
@@ -182,7 +213,9 @@ pub(in super::super) fn eigh(n: usize, a: &[f64], w: &mut [f64], v: &mut [f64]) 
     let mut basis = Basis::of(&reflections);
     for _ in 0..ROUNDS * n {
         let Some((first, last)) = block(&d, &mut e) else { break };
-        turn_symmetric(&mut d[first..=last], &mut e[first..last], |at, c, s| basis.turn(first + at, c, s));
+        falling(&mut d[first..=last], &mut e[first..last], |d, e, turned| {
+            turn_symmetric(d, e, |at, c, s| basis.turn(first + turned.at(at), c, turned.sine(s)));
+        });
     }
     basis.finish();
     let mut order: Vec<usize> = (0..n).collect();
@@ -264,9 +297,13 @@ pub(in super::super) fn svd([m, n]: [usize; 2], a: &[f64], u: &mut [f64], s: &mu
     let (mut left, mut right) = (Basis::of(&left), Basis::of(&right));
     for _ in 0..ROUNDS * k {
         let Some((first, last)) = block(&d, &mut e) else { break };
-        turn_bidiagonal(&mut d[first..=last], &mut e[first..last], |at, [of_left, of_right]| {
-            left.turn(first + at, of_left.0, of_left.1);
-            right.turn(first + at, of_right.0, of_right.1);
+        falling(&mut d[first..=last], &mut e[first..last], |d, e, turned| {
+            // The transposed matrix, where the order is turned, for it has to be an upper one.
+            let [left, right] = if turned.last.is_none() { [&mut left, &mut right] } else { [&mut right, &mut left] };
+            turn_bidiagonal(d, e, |at, [of_left, of_right]| {
+                left.turn(first + turned.at(at), of_left.0, turned.sine(of_left.1));
+                right.turn(first + turned.at(at), of_right.0, turned.sine(of_right.1));
+            });
         });
     }
     left.finish();
