@@ -31,8 +31,8 @@ pub use tape::Tape;
 pub use var::Var;
 
 pub use kiln_tensor::{
-    Aliases, Arity, Axes, CpuCall, CudaCall, CudaOperand, DType, Device, DeviceMemory, Dual, DynOp, Element, Error,
-    ErrorKind, Expr, Fault, IS_OPTIMIZED, IntoAxes, IntoShape, Isa, Key, Launch, LaunchArgument, Layout, MAX_RANK,
-    Mask, Number, Op, Outputs, Plan, PlanMemory, Pointer, Result, Scalar, Shape, Spec, Specs, Tensor, Trace, View,
-    ViewMut, Watch, bf16, f16, io, keep, ops, s, with_element, with_isa,
+    Abreast, Aliases, Arity, Axes, CpuCall, CudaCall, CudaOperand, DType, Device, DeviceMemory, Dual, DynOp, Element,
+    Error, ErrorKind, Expr, Fault, IS_OPTIMIZED, IntoAxes, IntoShape, Isa, Key, Launch, LaunchArgument, Layout,
+    MAX_RANK, Mask, Number, Op, Outputs, Plan, PlanMemory, Pointer, Result, Scalar, Shape, Spec, Specs, Tensor, Trace,
+    View, ViewMut, Watch, bf16, f16, io, keep, ops, s, with_element, with_isa,
 };

@@ -21,6 +21,7 @@
 //!
 //! Knows nothing of gradients or layers.
 
+mod abreast;
 #[cfg(feature = "approx")]
 mod approx;
 mod axes;
@@ -46,6 +47,7 @@ mod tensor;
 mod trace;
 mod watch;
 
+pub use abreast::Abreast;
 pub use axes::{Axes, IntoAxes, keep};
 pub use cpu::buffer::release_cached;
 pub use cpu::simd::{Isa, with_isa};

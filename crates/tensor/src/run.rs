@@ -381,14 +381,22 @@ impl Tensor {
     #[track_caller]
     pub fn apply_owned(op: &(impl Op + ?Sized), mut x: Vec<Tensor>) -> Result<Outputs> {
         let at = Location::caller();
-        let mut donors: SmallVec<[Option<Storage>; FEW]> = SmallVec::new();
-        if op.aliases() != Aliases::None {
-            donors.extend(x.iter_mut().map(|t| t.is_exclusive().then(|| t.storage.clone())));
-        }
+        let mut donors = donors(op.as_op(), &mut x);
         let refs: SmallVec<[&Tensor; FEW]> = x.iter().collect();
         let mut y = Outputs::default();
         run(op.as_op(), &refs, &mut donors, &mut y, at).map_err(|e| e.at(at))?;
         Ok(y)
+    }
+}
+
+/// The memory of operands that nobody else holds, where an operation may write its results.
+pub(crate) type Donors = SmallVec<[Option<Storage>; FEW]>;
+
+#[inline(always)]
+pub(crate) fn donors(op: &dyn Op, x: &mut [Tensor]) -> Donors {
+    match op.aliases() {
+        Aliases::None => Donors::new(),
+        _ => x.iter_mut().map(|t| t.is_exclusive().then(|| t.storage.clone())).collect(),
     }
 }
 
@@ -470,18 +478,9 @@ pub(crate) fn run(
         y.push(view_of(op.name(), x, *spec, layout)?);
         return Ok(());
     }
-    let held = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device());
-    let device = op.device().or(held).unwrap_or_default();
-    device.ensure_available().map_err(Error::unplaced)?;
-    if let Some(other) = x.iter().find(|t| !t.storage.is_uniform() && t.device() != device) {
-        let text = format!("the operands are on {device} and {}", other.device());
-        return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
-    }
-    if let Some((operand, x)) = x.iter().enumerate().find(|(_, x)| x.storage.is_withheld()) {
-        return Err(withheld(op.name(), operand, x));
-    }
+    let (device, is_held) = place(op, x)?;
     if let Device::Cuda(number) = device {
-        return cuda::run(number, op, x, &out, y);
+        return cuda::run(number, op, x, donors, &out, y);
     }
     let copies = Copies::default();
     let mut views: SmallVec<[View<'_>; FEW]> = SmallVec::new();
@@ -504,10 +503,26 @@ pub(crate) fn run(
         [y] => compute(op, &specs, &views, &mut [target(y)])?,
         all => compute(op, &specs, &views, &mut all.iter().map(target).collect::<Vec<_>>())?,
     }
-    if held.is_none() && op.device().is_none() {
+    if !is_held && op.device().is_none() {
         y.as_mut_slice().iter_mut().for_each(Tensor::leave_memory);
     }
     Ok(())
+}
+
+/// The device on which an operation of these operands runs, and whether any of them lies in memory.
+#[inline(always)]
+pub(crate) fn place(op: &dyn Op, x: &[&Tensor]) -> Result<(Device, bool)> {
+    let held = x.iter().find(|t| !t.storage.is_uniform()).map(|t| t.device());
+    let device = op.device().or(held).unwrap_or_default();
+    device.ensure_available().map_err(Error::unplaced)?;
+    if let Some(other) = x.iter().find(|t| !t.storage.is_uniform() && t.device() != device) {
+        let text = format!("the operands are on {device} and {}", other.device());
+        return Err(Error::new(ErrorKind::Device, op.name(), text).help("move them with .to_device(…)"));
+    }
+    if let Some((operand, x)) = x.iter().enumerate().find(|(_, x)| x.storage.is_withheld()) {
+        return Err(withheld(op.name(), operand, x));
+    }
+    Ok((device, held.is_some()))
 }
 
 #[cold]

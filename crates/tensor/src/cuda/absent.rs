@@ -1,6 +1,7 @@
 //! What stands for the backend in a build without the feature `cuda`: no device is ever there, so no memory is either.
 
 use super::launch::PlannedCall;
+use crate::abreast::Waiting;
 use crate::op::{Outputs, Specs};
 use crate::storage::Storage;
 use crate::{DType, Device, DeviceMemory, Error, ErrorKind, Op, Result, Spec, Tensor};
@@ -49,7 +50,18 @@ pub(crate) fn describe(number: usize) -> Result<String> {
     absent(number)
 }
 
-pub(crate) fn run(number: usize, _: &dyn Op, _: &[&Tensor], _: &Specs, _: &mut Outputs) -> Result<()> {
+pub(crate) fn run(
+    number: usize,
+    _: &dyn Op,
+    _: &[&Tensor],
+    _: &mut [Option<Storage>],
+    _: &Specs,
+    _: &mut Outputs,
+) -> Result<()> {
+    absent(number)
+}
+
+pub(crate) fn run_abreast(number: usize, _: &[&Waiting]) -> Result<Option<Vec<Outputs>>> {
     absent(number)
 }
 

@@ -4,11 +4,12 @@ use super::compile::Function;
 use super::driver::check;
 use super::gpu::{Gpu, gpu};
 use super::joined::{Task, tasks};
-use super::known::Known;
+use super::known::{Known, Question};
 use super::launch::{CudaOperand, Launch, LaunchArgument, Place, Work};
 use super::memory::Buffer;
+use crate::abreast::Waiting;
 use crate::op::{Outputs, Specs};
-use crate::run::{FEW, no_memory};
+use crate::run::no_memory;
 use crate::storage::Storage;
 use crate::{DType, Device, DeviceMemory, Layout, Op, Result, Tensor};
 use cudarc::driver::sys;
@@ -54,49 +55,113 @@ pub(crate) fn room(number: usize, count: usize, dtype: DType) -> Result<Storage>
     Ok(Storage::Cuda(Arc::new(Buffer::new(gpu(number)?, bytes)?)))
 }
 
-/// Runs an operation whose operands, if they lie in memory, are on this device.
-pub(crate) fn run(number: usize, op: &dyn Op, x: &[&Tensor], out: &Specs, y: &mut Outputs) -> Result<()> {
+/// Runs an operation whose operands, if they lie in memory, are on this device. Results may take the places of `donors`.
+pub(crate) fn run(
+    number: usize,
+    op: &dyn Op,
+    x: &[&Tensor],
+    donors: &mut [Option<Storage>],
+    out: &Specs,
+    y: &mut Outputs,
+) -> Result<()> {
+    let mut run = || -> Result<()> {
+        let gpu = gpu(number)?;
+        gpu.enter()?;
+        let Some(known) = gpu.known(&[question(op, x, out)])? else { return Ok(()) };
+        let results = gpu.results(&known, op, x, donors, out)?;
+        gpu.execute(&known, x, &results)?;
+        push(y, out, results);
+        Ok(())
+    };
+    run().map_err(|error| error.renamed("cuda", op.name()))
+}
+
+/// Runs calls that read nothing of each other by launches as few as they can be, if all are of kernels that can be joined; does
+/// nothing where they are not.
+pub(crate) fn run_abreast(number: usize, calls: &[&Waiting]) -> Result<Option<Vec<Outputs>>> {
     let gpu = gpu(number)?;
-    let operands: SmallVec<[CudaOperand<'_>; FEW]> =
-        x.iter().map(|x| CudaOperand::new(x.spec(), &x.layout, x.storage.uniform().copied())).collect();
     gpu.enter()?;
-    let known = gpu.known(op, &operands, out).map_err(|error| error.renamed("cuda", op.name()))?;
-    let Known { rooms: asked, ready, tell } = &*known;
-    let mut results: SmallVec<[Arc<Buffer>; 4]> = SmallVec::new();
-    for spec in out.iter() {
-        let bytes = spec.shape.count().saturating_mul(spec.dtype.size());
-        results.push(Arc::new(Buffer::new(gpu, bytes).map_err(|error| error.renamed("cuda", op.name()))?));
+    let x: Vec<Vec<&Tensor>> = calls.iter().map(|call| call.x.iter().collect()).collect();
+    let questions: Vec<Question<'_>> =
+        calls.iter().zip(&x).map(|(call, x)| question(&*call.op, x, &call.out)).collect();
+    let Some(known) = gpu.known(&questions)? else { return Ok(None) };
+    let mut results = Vec::with_capacity(calls.len());
+    for (call, x) in calls.iter().zip(&x) {
+        results.push(gpu.results(&known, &*call.op, x, &mut call.donors.clone(), &call.out)?);
     }
-    let mut rooms: SmallVec<[Buffer; 4]> = SmallVec::new();
-    for room in asked {
-        let buffer = Buffer::new(gpu, room.bytes).map_err(|error| error.renamed("cuda", op.name()))?;
-        buffer.write(&room.content)?;
-        rooms.push(buffer);
-    }
-    let address = |place: Place| -> sys::CUdeviceptr {
-        match place {
-            Place::Input(i) => {
-                let start = x[i].storage.cuda().map_or(0, |buffer| buffer.address());
-                start + (x[i].layout.offset * x[i].dtype.size()) as sys::CUdeviceptr
-            }
-            Place::Output(i) => results[i].address(),
-            Place::Room(i) => rooms[i].address(),
-        }
+    gpu.execute(&known, &x.concat(), &results.concat())?;
+    let outputs = |(call, results): (&&Waiting, Results)| {
+        let mut y = Outputs::default();
+        push(&mut y, &call.out, results);
+        y
     };
-    // Held until the launches are in the stream: whoever looks for reports waits for what came before.
-    let mut reports = tell.as_ref().map(|tell| (gpu.faults(), tell));
-    let faults = match &mut reports {
-        Some((faults, tell)) => faults.of(tell.clone(), gpu.stream)?,
-        None => [0; 2],
-    };
-    for ready in ready {
-        let outcome = gpu.start(gpu.stream, ready, &address, &faults);
-        outcome.map_err(|error| error.renamed("cuda", op.name()))?;
-    }
+    Ok(Some(calls.iter().zip(results).map(outputs).collect()))
+}
+
+fn question<'a>(op: &'a dyn Op, x: &[&'a Tensor], y: &'a Specs) -> Question<'a> {
+    let operand = |x: &&'a Tensor| CudaOperand::new(x.spec(), &x.layout, x.storage.uniform().copied());
+    Question { op, x: x.iter().map(operand).collect(), y }
+}
+
+/// Memory of results.
+type Results = SmallVec<[Arc<Buffer>; 4]>;
+
+fn push(y: &mut Outputs, out: &Specs, results: Results) {
     for (spec, buffer) in out.iter().zip(results) {
         y.push(Tensor { storage: Storage::Cuda(buffer), layout: Layout::contiguous(spec.shape), dtype: spec.dtype });
     }
-    Ok(())
+}
+
+impl Gpu {
+    /// Memory for the results of an operation: that of a donor, or new.
+    fn results(
+        &'static self,
+        known: &Known,
+        op: &dyn Op,
+        x: &[&Tensor],
+        donors: &mut [Option<Storage>],
+        out: &Specs,
+    ) -> Result<Results> {
+        let mut results = Results::new();
+        for (output, spec) in out.iter().enumerate() {
+            // The promise behind aliases is that of a kernel for the CPU; here only pointwise ones keep it.
+            let donor = (0..donors.len()).filter(|_| known.is_pointwise).find(|&input| {
+                op.aliases().allow(input, output) && donors[input].is_some() && x[input].spec() == *spec
+            });
+            results.push(match donor.and_then(|input| donors[input].take()) {
+                Some(Storage::Cuda(buffer)) => buffer,
+                _ => Arc::new(Buffer::new(self, spec.shape.count().saturating_mul(spec.dtype.size()))?),
+            });
+        }
+        Ok(results)
+    }
+
+    /// Puts what is known of a call into the stream, for these operands and results.
+    fn execute(&'static self, known: &Known, x: &[&Tensor], results: &[Arc<Buffer>]) -> Result<()> {
+        let mut rooms: SmallVec<[Buffer; 4]> = SmallVec::new();
+        for room in &known.rooms {
+            let buffer = Buffer::new(self, room.bytes)?;
+            buffer.write(&room.content)?;
+            rooms.push(buffer);
+        }
+        let address = |place: Place| -> sys::CUdeviceptr {
+            match place {
+                Place::Input(i) => {
+                    let start = x[i].storage.cuda().map_or(0, |buffer| buffer.address());
+                    start + (x[i].layout.offset * x[i].dtype.size()) as sys::CUdeviceptr
+                }
+                Place::Output(i) => results[i].address(),
+                Place::Room(i) => rooms[i].address(),
+            }
+        };
+        // Held until the launches are in the stream: whoever looks for reports waits for what came before.
+        let mut reports = known.tell.as_ref().map(|tell| (self.faults(), tell));
+        let faults = match &mut reports {
+            Some((faults, tell)) => faults.of(tell.clone(), self.stream)?,
+            None => [0; 2],
+        };
+        known.ready.iter().try_for_each(|ready| self.start(self.stream, ready, &address, &faults))
+    }
 }
 
 /// A task with its kernel; with `None` where a library does it.

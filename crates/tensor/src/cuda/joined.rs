@@ -2,7 +2,7 @@
 //! their grids and arguments (`calls.cuh`). What each computes is the same, to the bit. To start a kernel takes longer than to
 //! update a small layer, and an optimizer has a kernel for each parameter.
 
-use super::launch::{Launch, LaunchArgument, Place, PlannedCall, Pointer, Product, Work};
+use super::launch::{Asked, Launch, LaunchArgument, Place, PlannedCall, Pointer, Product, Work};
 use std::borrow::Cow;
 
 /// What the device is asked to start.
@@ -137,37 +137,45 @@ impl Launch {
     }
 }
 
-/// Calls that are independent of each other and [joinable](super::launch::Asked::is_joinable) as one: what each asks for first
-/// together, then what each asks for next.
+/// Calls that are independent of each other and [joinable](Asked::is_joinable) as one.
 pub(super) fn abreast(calls: Vec<PlannedCall>) -> Option<PlannedCall> {
     let mut calls = calls.into_iter();
     let mut all = calls.next()?;
     for call in calls {
-        let (x, y, rooms) = (all.x.len(), all.y.len(), all.rooms.len());
+        all.asked.join(call.asked, [all.x.len(), all.y.len()]);
+        all.x.extend(call.x);
+        all.y.extend(call.y);
+        all.rooms.extend(call.rooms);
+    }
+    Some(all)
+}
+
+impl Asked {
+    /// Takes in what another asks for that is independent of this: what each wants first together, then what each wants next. The
+    /// other's operands and results are counted from these numbers on, its rooms from the number of those here.
+    pub(super) fn join(&mut self, other: Asked, [x, y]: [usize; 2]) {
+        let rooms = self.rooms.len();
         let moved = |place| match place {
             Place::Input(i) => Place::Input(x + i),
             Place::Output(i) => Place::Output(y + i),
             Place::Room(i) => Place::Room(rooms + i),
         };
-        for (stage, work) in call.asked.work.into_iter().enumerate() {
+        for (stage, work) in other.work.into_iter().enumerate() {
             let mut launches = work.launches();
             for argument in launches.iter_mut().flat_map(|launch| &mut launch.arguments) {
                 if let LaunchArgument::Pointer(Pointer(place)) = argument {
                     *place = moved(*place);
                 }
             }
-            if stage == all.asked.work.len() {
-                all.asked.work.push(Work::Together(Vec::new()));
+            if stage == self.work.len() {
+                self.work.push(Work::Together(Vec::new()));
             }
-            let before = std::mem::replace(&mut all.asked.work[stage], Work::Together(Vec::new()));
-            all.asked.work[stage] = Work::Together(before.launches().into_iter().chain(launches).collect());
+            let before = std::mem::replace(&mut self.work[stage], Work::Together(Vec::new()));
+            self.work[stage] = Work::Together(before.launches().into_iter().chain(launches).collect());
         }
-        all.asked.rooms.extend(call.asked.rooms);
-        all.x.extend(call.x);
-        all.y.extend(call.y);
-        all.rooms.extend(call.rooms);
+        self.rooms.extend(other.rooms);
+        self.is_pointwise &= other.is_pointwise;
     }
-    Some(all)
 }
 
 impl Work {

@@ -5,6 +5,7 @@ use super::execute::Ready;
 use super::gpu::Gpu;
 use super::launch::{Asked, CudaOperand, Room, Tell, tf32_is_allowed};
 use crate::op::Specs;
+use crate::run::FEW;
 use crate::storage::{Role, Uniform};
 use crate::{DType, Layout, Op, Result};
 use smallvec::SmallVec;
@@ -15,24 +16,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// So many calls are kept at most. Where shapes never come again, all are forgotten then.
 const MOST: usize = 4096;
 
-/// What an operation asked for, with its kernels.
+/// What an operation asked for, or several that run abreast, with its kernels.
 pub(super) struct Known {
     pub(super) rooms: Vec<Room>,
     pub(super) ready: Vec<Ready>,
     pub(super) tell: Option<Tell>,
+    /// Whether a result may take the place of an operand.
+    pub(super) is_pointwise: bool,
 }
 
-/// What launches follow from, beside the operation.
+/// An operation on operands.
+pub(super) struct Question<'a> {
+    pub(super) op: &'a dyn Op,
+    pub(super) x: SmallVec<[CudaOperand<'a>; FEW]>,
+    pub(super) y: &'a Specs,
+}
+
+/// What launches follow from, beside the operations.
 #[derive(PartialEq, Eq, Hash)]
 struct Operands {
     each: SmallVec<[(DType, bool, Layout, Option<([u8; 8], Role)>); 3]>,
+    /// Of each operation, how many of them there are.
+    counts: SmallVec<[usize; 1]>,
     tf32: bool,
 }
 
 struct Call {
-    op: Arc<dyn Op>,
+    ops: SmallVec<[Arc<dyn Op>; 1]>,
     operands: Operands,
-    known: Arc<Known>,
+    /// Nothing where several cannot run abreast.
+    known: Option<Arc<Known>>,
 }
 
 /// The calls of a device, by what they hash to. Of several that hash alike the last is kept, so that an operation which is not
@@ -41,29 +54,64 @@ struct Call {
 pub(super) struct Calls(Mutex<HashMap<u64, Call>>);
 
 impl Gpu {
-    /// What `op` asks for to compute `y` from `x`, its kernels compiled.
+    /// What an operation asks for, or several that are to run abreast, with the kernels compiled; `None` where several cannot.
     ///
     /// # Errors
-    /// It has no kernel for GPUs, or one that does not compile.
-    pub(super) fn known(&self, op: &dyn Op, x: &[CudaOperand<'_>], y: &Specs) -> Result<Arc<Known>> {
-        let of = |x: &CudaOperand<'_>| (x.dtype(), x.spec().is_number(), *x.layout(), x.value().map(Uniform::parts));
-        let operands = Operands { each: x.iter().map(of).collect(), tf32: tf32_is_allowed() };
+    /// One has no kernel for GPUs, or one that does not compile.
+    pub(super) fn known(&self, questions: &[Question<'_>]) -> Result<Option<Arc<Known>>> {
+        let operands = Operands::of(questions);
         let mut hasher = DefaultHasher::new();
-        (op.digest(), &operands).hash(&mut hasher);
+        questions.iter().for_each(|question| question.op.digest().hash(&mut hasher));
+        operands.hash(&mut hasher);
         let key = hasher.finish();
         let calls = || self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_this = |call: &&Call| call.operands == operands && call.op.same(op);
-        if let Some(call) = calls().get(&key).filter(is_this) {
+        let are_these = |call: &&Call| {
+            let mut ops = call.ops.iter().zip(questions);
+            call.operands == operands && ops.all(|(op, question)| op.same(question.op))
+        };
+        if let Some(call) = calls().get(&key).filter(are_these) {
             return Ok(call.known.clone());
         }
         // Not while the lock is held: to compile takes long, and others need not wait for it.
-        let Asked { rooms, work, tell } = Asked::of(op, x, y)?;
-        let known = Arc::new(Known { rooms, ready: self.ready(work)?, tell });
+        let known = match asked(questions)? {
+            Some(Asked { rooms, work, tell, is_pointwise }) => {
+                Some(Arc::new(Known { rooms, ready: self.ready(work)?, tell, is_pointwise }))
+            }
+            None => None,
+        };
         let mut calls = calls();
         if calls.len() >= MOST {
             calls.clear();
         }
-        calls.insert(key, Call { op: op.to_arc(), operands, known: known.clone() });
+        let ops = questions.iter().map(|question| question.op.to_arc()).collect();
+        calls.insert(key, Call { ops, operands, known: known.clone() });
         Ok(known)
     }
+}
+
+impl Operands {
+    fn of(questions: &[Question<'_>]) -> Operands {
+        let of = |x: &CudaOperand<'_>| (x.dtype(), x.spec().is_number(), *x.layout(), x.value().map(Uniform::parts));
+        let each = questions.iter().flat_map(|question| &question.x).map(of).collect();
+        let counts = questions.iter().map(|question| question.x.len()).collect();
+        Operands { each, counts, tf32: tf32_is_allowed() }
+    }
+}
+
+/// What all ask for together, if that is possible.
+fn asked(questions: &[Question<'_>]) -> Result<Option<Asked>> {
+    let is_abreast = questions.len() > 1;
+    let (mut all, mut count): (Option<Asked>, [usize; 2]) = (None, [0; 2]);
+    for Question { op, x, y } in questions {
+        let asked = Asked::of(*op, x, y, is_abreast)?;
+        if is_abreast && !asked.is_joinable() {
+            return Ok(None);
+        }
+        match &mut all {
+            Some(all) => all.join(asked, count),
+            None => all = Some(asked),
+        }
+        count = [count[0] + x.len(), count[1] + y.len()];
+    }
+    Ok(all)
 }

@@ -356,6 +356,8 @@ pub(crate) struct Asked {
     pub(crate) rooms: Vec<Room>,
     pub(crate) work: Vec<Work>,
     pub(crate) tell: Option<Tell>,
+    /// Whether it is one kernel that reads all operands of an element before it writes there.
+    pub(crate) is_pointwise: bool,
 }
 
 impl Asked {
@@ -369,14 +371,15 @@ impl Asked {
         !self.work.is_empty() && self.work.iter().all(joins) && self.tell.is_none()
     }
 
-    /// What `op` asks for to compute `y` from `x`.
+    /// What `op` asks for to compute `y` from `x`, alone or abreast of others of its kind.
     ///
     /// # Errors
     /// It has no kernel for GPUs.
-    pub(crate) fn of(op: &dyn Op, x: &[CudaOperand<'_>], y: &[Spec]) -> Result<Asked> {
-        let mut call = CudaCall::new(x, y);
+    pub(crate) fn of(op: &dyn Op, x: &[CudaOperand<'_>], y: &[Spec], is_abreast: bool) -> Result<Asked> {
+        let mut call = CudaCall { is_abreast, ..CudaCall::new(x, y) };
         op.cuda(&mut call)?;
-        Ok(Asked { rooms: call.rooms, work: call.work, tell: call.tell })
+        let CudaCall { rooms, work, tell, is_pointwise, .. } = call;
+        Ok(Asked { rooms, work, tell, is_pointwise })
     }
 }
 
@@ -413,6 +416,10 @@ pub struct CudaCall<'a> {
     /// The dense copies that have been asked for.
     copies: Vec<(usize, Pointer)>,
     tell: Option<Tell>,
+    /// Whether others of its kind are started together with it, whose kernel should then be the same.
+    pub(super) is_abreast: bool,
+    /// See [`Asked::is_pointwise`].
+    pub(super) is_pointwise: bool,
 }
 
 impl fmt::Debug for CudaCall<'_> {
@@ -423,7 +430,8 @@ impl fmt::Debug for CudaCall<'_> {
 
 impl<'a> CudaCall<'a> {
     pub(crate) fn new(x: &'a [CudaOperand<'a>], y: &'a [Spec]) -> CudaCall<'a> {
-        CudaCall { x, y, rooms: Vec::new(), work: Vec::new(), copies: Vec::new(), tell: None }
+        let (rooms, work, copies) = (Vec::new(), Vec::new(), Vec::new());
+        CudaCall { x, y, rooms, work, copies, tell: None, is_abreast: false, is_pointwise: false }
     }
 
     /// The operands.

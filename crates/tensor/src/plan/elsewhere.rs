@@ -62,7 +62,7 @@ fn units(graph: &Graph, groups: &[Chain]) -> Result<Vec<Unit>> {
         let step = &graph.steps[start];
         let x: Vec<CudaOperand<'_>> = step.x.iter().map(|x| operand(graph, x)).collect();
         let y: Vec<Spec> = step.y.iter().map(|&y| graph.values[y].spec()).collect();
-        let asked = Asked::of(&*step.op, &x, &y).map_err(|error| error.at(step.at))?;
+        let asked = Asked::of(&*step.op, &x, &y, false).map_err(|error| error.at(step.at))?;
         let (mut rooms, mut room) = (Vec::with_capacity(asked.rooms.len()), 0);
         for asked in &asked.rooms {
             rooms.push(room);
@@ -136,7 +136,8 @@ fn group(
         }
     }
     group.operands = outside.iter().map(|x| operand(graph, x)).collect();
-    let asked = Asked { rooms: Vec::new(), work: vec![Work::Kernel(group.launch(is_abreast))], tell: None };
+    let work = vec![Work::Kernel(group.launch(is_abreast))];
+    let asked = Asked { rooms: Vec::new(), work, tell: None, is_pointwise: true };
     Ok((asked, outside, leaving))
 }
 

@@ -49,7 +49,7 @@ struct Body {
     outputs: Vec<DType>,
 }
 
-/// Asks for the kernel of a pointwise operation.
+/// Asks for the kernel of a pointwise operation, which is all of its work.
 pub(crate) fn pointwise(call: &mut CudaCall<'_>, program: &Pointwise) {
     let Some(y) = call.outputs().first() else { return };
     let (shape, count) = (y.shape, y.shape.count());
@@ -59,7 +59,8 @@ pub(crate) fn pointwise(call: &mut CudaCall<'_>, program: &Pointwise) {
     let x = call.inputs();
     let y: Vec<Pointer> = (0..call.outputs().len()).map(|i| call.output(i)).collect();
     let inputs: Vec<Pointer> = (0..x.len()).map(|i| Pointer(Place::Input(i))).collect();
-    call.launch(kernel(&Body::of(program, x), x, &inputs, shape, &y, false));
+    call.launch(kernel(&Body::of(program, x), x, &inputs, shape, &y, call.is_abreast));
+    call.is_pointwise = true;
 }
 
 /// Pointwise steps of one shape that one kernel runs together: what one of them gives to another stays in registers.
