@@ -1,10 +1,11 @@
 //! Whole runs of training on the device, beside the same runs on the CPU.
 
-use crate::beside::{device, shared};
+use crate::beside::{alone, device, difference, shared};
+use crate::driver::Fake;
 use kiln::nn::Optimizer;
 use kiln::nn::schedules::CosineDecay;
 use kiln::prelude::*;
-use optimizers::{AdamW, IntoOptimizer, SGD};
+use optimizers::{Adam, AdamW, Group, IntoOptimizer, ParameterUpdate, SGD};
 
 /// Samples of `classes` kinds, each with its own place in the mean.
 fn samples(shape: &[usize], classes: usize, count: usize) -> Dataset {
@@ -185,10 +186,87 @@ fn an_update_of_many_parameters_is_one_launch() {
     }
 }
 
+/// So it is without a plan: in a step of one's own, too, and in place.
+#[test]
+fn an_eager_update_of_many_parameters_is_one_launch() {
+    let _device = alone();
+    let shapes: Vec<Vec<usize>> = (0..14).map(|i| if i % 2 == 0 { vec![3 + 40 * i, 5] } else { vec![i] }).collect();
+    let paths: Vec<String> = (0..shapes.len()).map(|i| format!("layer_{i}/weight")).collect();
+    let tensors = |seed: u64, device: Device| -> Vec<Tensor> {
+        let one = |(i, shape): (usize, &Vec<usize>)| Key::new(seed).fold(i as u64).normal(shape, 0.0, 1.0).unwrap();
+        shapes.iter().enumerate().map(one).map(|x| x.to_device(device).unwrap()).collect()
+    };
+    let steps = |mut optimizer: Optimizer, device: Device, launches: &dyn Fn() -> i64| {
+        let mut values = tensors(0, device);
+        let mut counts = Vec::new();
+        for step in 1..=3 {
+            let gradients = tensors(step, device);
+            let pairs = values.iter_mut().zip(gradients).zip(&paths);
+            let mut updates: Vec<_> = pairs
+                .map(|((value, gradient), name)| ParameterUpdate { name, value, gradient: Some(gradient) })
+                .collect();
+            let before = launches();
+            optimizer.apply(&mut updates).unwrap();
+            counts.push(launches() - before);
+        }
+        (values, counts)
+    };
+    let fake = Fake::open();
+    let launches = || fake.as_ref().map_or(0, |fake| fake.calls("cuLaunchKernel"));
+    let plain = || Adam::new(0.01).into_optimizer().unwrap();
+    let all = || {
+        let groups = [Group::new("layer_3/*").rate_factor(0.5)];
+        let adam = AdamW::new(0.01).exclude_from_weight_decay(["layer_1"]).groups(groups);
+        adam.use_ema(true).gradient_accumulation_steps(2).into_optimizer().unwrap()
+    };
+    // Without an average there is one kernel; means of gradients are another, and an average is one more.
+    for (make, wanted) in [(&plain as &dyn Fn() -> Optimizer, [1, 1, 1]), (&all, [1, 3, 1])] {
+        let ((here, _), (there, counts)) = (steps(make(), Device::Cpu, &|| 0), steps(make(), device(), &launches));
+        for (here, there) in here.iter().zip(&there) {
+            assert!(here.same_bits(&there.to_device(Device::Cpu).unwrap()));
+        }
+        assert!(fake.is_none() || counts == wanted, "{counts:?}");
+    }
+    // The norm of all gradients takes a kernel for each kind of size, and a few more for what it becomes.
+    let clipped = || Adam::new(0.01).global_clipnorm(1.0).into_optimizer().unwrap();
+    let (there, counts) = steps(clipped(), device(), &launches);
+    assert!(counts.iter().all(|&count| count < 24), "{counts:?}");
+    for (here, there) in steps(clipped(), Device::Cpu, &|| 0).0.iter().zip(there) {
+        assert!(difference(&there.to_device(Device::Cpu).unwrap(), here, 8.0).is_none());
+    }
+}
+
+/// An update needs no memory beside what is kept, and one that fails says which.
+#[test]
+fn an_eager_update_is_in_place() {
+    let _device = alone();
+    let mut optimizer = Adam::new(0.01).into_optimizer().unwrap();
+    let mut values = [[1 << 20], [1 << 19]].map(|shape| Tensor::ones(shape).unwrap().to_device(device()).unwrap());
+    let mut step = |before: &dyn Fn()| {
+        let mut updates: Vec<_> = values
+            .iter_mut()
+            .zip(["a", "b"])
+            .map(|(value, name)| ParameterUpdate { name, gradient: Some(value.mul(2.0).unwrap()), value })
+            .collect();
+        before();
+        device().reset_peak_memory().unwrap();
+        let before = device().memory().unwrap().live;
+        let outcome = optimizer.apply(&mut updates);
+        (outcome, device().memory().unwrap().peak - before)
+    };
+    step(&|| ()).0.unwrap();
+    let (outcome, more) = step(&|| ());
+    outcome.unwrap();
+    assert_eq!(more, 0);
+    let Some(fake) = Fake::open() else { return };
+    let text = step(&|| fake.fail("cuLaunchKernel", 701)).0.unwrap_err().to_string();
+    assert!(text.starts_with("adam: the kernel pointwise cannot be started: "), "{text}");
+}
+
 #[test]
 fn a_label_that_is_no_class_is_told_with_its_place() {
     // Nobody else waits for the device meanwhile.
-    let _device = crate::beside::alone();
+    let _device = alone();
     let mut model = Sequential::new([3])
         .add(Dense::new(3).activation("softmax"))
         .compile("sgd", "sparse_categorical_crossentropy", ())

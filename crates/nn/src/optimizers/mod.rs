@@ -16,13 +16,12 @@ mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use muon::Muon;
 pub use norms::*;
 pub use record::RecordedUpdate;
-use record::{GroupNumbers, Numbers};
 pub use registry::{IntoOptimizer, from_config, from_name};
-use rule::Sealed;
 pub use rule::{Iteration, Step, UpdateRule};
 pub use rules::*;
 pub use scale::LossScale;
@@ -33,11 +32,8 @@ pub use signs::*;
 pub use step::{constrain, updates};
 
 use crate::{Error, Result, config};
-use kiln_autograd::ops::{
-    ArithmeticOps, BoundOps, CastOps, ComparisonOps, Elementwise, Function, MathOps, ReduceOps, SelectOps,
-    StatisticsOps, stack,
-};
-use kiln_autograd::{DType, Scalar, Spec, Tensor};
+use kiln_autograd::ops::{CastOps, Itself, Reduce, StatisticsOps, stack};
+use kiln_autograd::{Abreast, DType, Outputs, Spec, Tensor};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -120,65 +116,6 @@ impl Clone for Optimizer {
             ..*self
         }
     }
-}
-
-/// `a · old + b · new`, with two numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Blend;
-
-impl Function<2> for Blend {
-    const NAME: &'static str = "blend";
-    const NUMBERS: usize = 2;
-
-    fn call<S: Scalar>(&self, x: [S; 2]) -> [S; 1] {
-        self.call_with(x, &[S::lit(1.0), S::lit(1.0)])
-    }
-
-    #[inline(always)]
-    fn call_with<S: Scalar>(&self, [old, new]: [S; 2], numbers: &[S]) -> [S; 1] {
-        [numbers[0].clone() * old + numbers[1].clone() * new]
-    }
-}
-
-/// `[mean, gradient]` to the mean of both: a sum of large gradients may be no number where their mean is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Accumulate;
-
-impl Function<2> for Accumulate {
-    const NAME: &'static str = "accumulate";
-    /// How much of the new mean the old one makes, 0 where there is none, and how much the gradient.
-    const NUMBERS: usize = 2;
-
-    fn call<S: Scalar>(&self, x: [S; 2]) -> [S; 1] {
-        self.call_with(x, &[S::lit(1.0), S::lit(1.0)])
-    }
-
-    #[inline(always)]
-    fn call_with<S: Scalar>(&self, [mean, gradient]: [S; 2], numbers: &[S]) -> [S; 1] {
-        // What there was before is not multiplied by 0: it may be no number.
-        let old = numbers[0].clone() * mean;
-        let old = S::select(S::lit(0.0).lt(numbers[0].clone()), old, S::lit(0.0));
-        [old + numbers[1].clone() * gradient]
-    }
-}
-
-/// A mean of gradients of parameter `i` with one more, or with none.
-fn accumulated(mean: Tensor, gradient: Option<Tensor>, i: usize, numbers: &Numbers<Tensor>) -> Result<Tensor> {
-    let Some(gradient) = gradient else { return Ok(mean.mul(&numbers.old[i])?) };
-    let x = vec![mean, gradient, numbers.old[i].clone(), numbers.new.clone()];
-    Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Accumulate), x)?.one()?)
-}
-
-fn blend(old: Tensor, a: Tensor, new: Tensor, b: f64) -> Result<Tensor> {
-    let x = vec![old, new, a, Tensor::number(b)];
-    Ok(Tensor::apply_owned(&Elementwise::<_, 2, 1>(Blend), x)?.one()?)
-}
-
-/// The factor that brings a norm down to the limit. One that is not finite makes the gradient NaN: it must not pass for a
-/// small one.
-fn shrink(norm: &Tensor, limit: f64) -> Result<Tensor> {
-    let factor = norm.gt(limit)?.select(&norm.reciprocal()?.mul(limit)?, 1.0)?;
-    Ok(norm.is_finite()?.select(&factor, f64::NAN)?)
 }
 
 /// The type that a parameter is updated in, and that what is kept for it has.
@@ -464,31 +401,6 @@ impl Optimizer {
         self.settings.gradient_accumulation_steps.unwrap_or(1)
     }
 
-    /// Takes gradients into the means that wait for an update.
-    fn accumulate(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: &Numbers<Tensor>) -> Result<()> {
-        for (i, parameter) in parameters.iter_mut().enumerate() {
-            let gradient = parameter.gradient.take();
-            let entry = &mut self.entries[i];
-            if let Some(mean) = entry.accumulated.take_if(|_| gradient.is_some() || entry.is_begun) {
-                entry.accumulated = accumulated(mean, gradient, i, numbers)?.into();
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands the means of the accumulated gradients and these to the parameters. What is kept stays as it is: an update
-    /// may fail.
-    fn release(&self, parameters: &mut [ParameterUpdate<'_>], numbers: &Numbers<Tensor>) -> Result<()> {
-        for (i, (parameter, entry)) in parameters.iter_mut().zip(&self.entries).enumerate() {
-            let gradient = parameter.gradient.take();
-            parameter.gradient = match entry.accumulated.as_ref().filter(|_| gradient.is_some() || entry.is_begun) {
-                Some(mean) => Some(accumulated(mean.clone(), gradient, i, numbers)?),
-                None => gradient,
-            };
-        }
-        Ok(())
-    }
-
     /// What is known of the next update.
     fn iteration(&self) -> Iteration {
         let number = (self.iterations + 1) as f64;
@@ -499,79 +411,6 @@ impl Optimizer {
     fn overwrites(&self) -> bool {
         let every = self.settings.ema_overwrite_frequency.filter(|_| self.settings.use_ema);
         every.is_some_and(|every| (self.iterations + 1).is_multiple_of(every))
-    }
-
-    fn update(&mut self, parameters: &mut [ParameterUpdate<'_>], numbers: Numbers<Tensor>) -> Result<()> {
-        let one = Tensor::number(1.0);
-        let Numbers { groups, .. } = numbers;
-        let step = |group: GroupNumbers<Tensor>| {
-            let step = Step { rate: group.rate, numbers: group.rule, keep: one.clone(), scale: one.clone() };
-            (step, group.keep)
-        };
-        let mut groups: Vec<(Step, Tensor)> = groups.into_iter().map(step).collect();
-        let whole = match self.settings.global_clipnorm {
-            Some(limit) => Some(shrink(&global_norm(parameters.iter().filter_map(|p| p.gradient.as_ref()))?, limit)?),
-            None => None,
-        };
-        // What the rules that may fail have made, until none can any more.
-        let mut made = Vec::new();
-        for (i, parameter) in parameters.iter_mut().enumerate() {
-            let Some(gradient) = parameter.gradient.take() else { continue };
-            let (scale, mut gradient) = self.clipped(whole.as_ref(), parameter, gradient)?;
-            let decays = self.decay(parameter).is_some() && !self.settings.weight_decay_in_gradient;
-            let (step, keep) = &mut groups[self.entries[i].treatment];
-            step.scale = scale;
-            step.keep = if decays { keep.clone() } else { one.clone() };
-            let entry = &mut self.entries[i];
-            let dtype = parameter.value.dtype();
-            let slots = entry.slots.iter_mut().map(|slot| &mut slot.1);
-            let mut held: Vec<&mut Tensor> = std::iter::once(&mut *parameter.value).chain(slots).collect();
-            let in_place = self.rule.is_in_place(Sealed)
-                && dtype == updated_in(dtype)
-                && held.iter_mut().all(|tensor| tensor.is_exclusive());
-            let mut x = Vec::with_capacity(16);
-            x.extend(held.iter_mut().map(|tensor| match in_place {
-                true => std::mem::replace(*tensor, self.nothing.clone()),
-                false => tensor.clone(),
-            }));
-            x[0] = x[0].cast(updated_in(dtype))?;
-            if !self.rule.decays(Sealed) {
-                if decays {
-                    x[0] = x[0].mul(&std::mem::replace(&mut step.keep, one.clone()))?;
-                }
-                if self.settings.maximize || self.settings.clipnorm.or(self.settings.global_clipnorm).is_some() {
-                    gradient = gradient.mul(&std::mem::replace(&mut step.scale, one.clone()))?;
-                }
-            }
-            let wanted: Vec<Spec> = x.iter().map(Tensor::spec).collect();
-            x.insert(1, gradient);
-            let mut y = self.rule.update(step, x)?;
-            if y.len() != wanted.len() || y.iter().zip(&wanted).any(|(y, wanted)| y.spec() != *wanted) {
-                let found: Vec<Spec> = y.iter().map(Tensor::spec).collect();
-                let text = format!(
-                    "{}: the update of `{}` gives {found:?} for {wanted:?}, the parameter and what is kept for it",
-                    self.rule.name(),
-                    parameter.name
-                );
-                return Err(Error::config(
-                    text,
-                    "return the new parameter, then each slot, of the same shapes and types",
-                ));
-            }
-            y[0] = y[0].cast(dtype)?;
-            match in_place {
-                true => held.into_iter().zip(y).for_each(|(old, new)| *old = new),
-                false => made.push((i, y)),
-            }
-        }
-        for (i, y) in made {
-            let slots = self.entries[i].slots.iter_mut().map(|slot| &mut slot.1);
-            std::iter::once(&mut *parameters[i].value).chain(slots).zip(y).for_each(|(old, new)| *old = new);
-        }
-        if self.settings.use_ema {
-            self.average(parameters)?;
-        }
-        Ok(())
     }
 
     /// Counts an update. No gradients wait for one any more.
@@ -598,52 +437,6 @@ impl Optimizer {
         let own = self.rule.decay_of(name, parameter.value.spec());
         let decay = settings.treatment(name, own).weight_decay.filter(|decay| *decay != 0.0);
         decay.filter(|_| !settings.exclude_from_weight_decay.iter().any(|part| name.contains(part.as_str())))
-    }
-
-    /// A gradient clipped, and decayed where it has the decay; and a factor that is left for the rule. All gradients
-    /// together are clipped by the factor `whole`.
-    fn clipped(
-        &self,
-        whole: Option<&Tensor>,
-        parameter: &ParameterUpdate<'_>,
-        mut gradient: Tensor,
-    ) -> Result<(Tensor, Tensor)> {
-        let settings = &self.settings;
-        let mut scale = match (settings.clipnorm, whole) {
-            (Some(limit), _) => shrink(&global_norm([&gradient])?, limit)?.cast(gradient.dtype())?,
-            (None, Some(whole)) => whole.cast(gradient.dtype())?,
-            (None, None) => Tensor::number(1.0),
-        };
-        if let Some(limit) = settings.clipvalue {
-            gradient = gradient.clamp(-limit, limit)?;
-        }
-        if settings.maximize {
-            scale = scale.mul(-1.0)?;
-        }
-        let decay = self.decay(parameter).filter(|_| settings.weight_decay_in_gradient);
-        if let Some(decay) = decay {
-            let scaled = std::mem::replace(&mut scale, Tensor::number(1.0));
-            let value = parameter.value.cast(gradient.dtype())?;
-            gradient = blend(gradient, scaled, value, decay)?;
-        }
-        Ok((scale, gradient))
-    }
-
-    fn average(&mut self, parameters: &mut [ParameterUpdate<'_>]) -> Result<()> {
-        // The first average is that of one value, not of it and the initial one.
-        let momentum = if self.iterations == 0 { 0.0 } else { self.settings.ema_momentum };
-        let overwrites = self.overwrites();
-        for (parameter, entry) in parameters.iter_mut().zip(&mut self.entries) {
-            let dtype = parameter.value.dtype();
-            let value = parameter.value.cast(updated_in(dtype))?;
-            let Some(average) = entry.average.take() else { continue };
-            let average = blend(average, Tensor::number(momentum), value, 1.0 - momentum)?;
-            if overwrites {
-                *parameter.value = average.cast(dtype)?;
-            }
-            entry.average = Some(average);
-        }
-        Ok(())
     }
 
     /// The optimizer as `{"name": …, "config": …}`, without its state; [`from_config`] reads it back.
@@ -674,15 +467,27 @@ fn twice(optimizer: &str, name: &str) -> Error {
 /// # Errors
 /// Gradients that have no norm: they are no floats.
 pub fn global_norm<'a>(gradients: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
-    let norm = |gradient: &Tensor| match gradient.dtype() {
-        // No wider type holds its squares.
-        DType::F64 => gradient.norm(2.0, ..),
-        _ => gradient.reduce(WideNorm, ..),
-    };
-    let norms = gradients.into_iter().map(norm).collect::<Result<Vec<_>, _>>()?;
-    match &norms[..] {
+    let mut norms = Abreast::default();
+    for gradient in gradients {
+        match gradient.dtype() {
+            // No wider type holds its squares.
+            DType::F64 => norms.push([gradient.norm(2.0, ..)?]),
+            _ => {
+                let axes = std::array::from_fn(|axis| axis < gradient.rank());
+                let norm = Reduce { fold: WideNorm, front: Itself, axes, keep_dims: false };
+                norms.apply_owned(&norm, vec![gradient.clone()])?;
+            }
+        }
+    }
+    match &each_one(norms)?[..] {
         [] => Ok(Tensor::scalar(0.0, DType::F64)),
         [norm] => Ok(norm.clone()),
         norms => Ok(stack(&norms.iter().collect::<Vec<_>>(), 0)?.norm(2.0, ..)?),
     }
+}
+
+/// The one result of each call.
+fn each_one(calls: Abreast) -> Result<Vec<Tensor>> {
+    let results = calls.finish()?.into_iter().map(Outputs::one);
+    Ok(results.collect::<Result<_, _>>()?)
 }

@@ -7,7 +7,7 @@ use super::settings::optimizers;
 use crate::Result;
 use crate::range::Range;
 use kiln_autograd::ops::{ArithmeticOps, Elementwise, Function, MatMulOps, StatisticsOps, ViewOps};
-use kiln_autograd::{Scalar, Spec, Tensor};
+use kiln_autograd::{Abreast, Scalar, Spec, Tensor};
 
 optimizers! {
     /// Momentum whose step is made orthogonal, for the weights of hidden layers, which are matrices (Jordan et al. 2024); all other
@@ -134,11 +134,11 @@ impl Rule for Muon {
         [vec![iteration.rate], Rule::numbers(&self.adam(), &adam)].concat()
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         // Only the others have a mean square.
         if x.len() == 4 {
             let step = Step { numbers: step.numbers[1..].to_vec(), ..step.clone() };
-            return Rule::update(&self.adam(), &step, x);
+            return Rule::add(&self.adam(), &step, x, to);
         }
         let f = Direction { momentum: self.momentum, nesterov: self.nesterov };
         let [parameter, direction, velocity] = <[Tensor; 3]>::try_from(
@@ -149,7 +149,8 @@ impl Rule for Muon {
         // A number times a number would have a type of its own, and the parameter then that.
         let direction = self.orthogonal(&direction)?.mul(self.rms_rate.map_or(1.0, |rate| rate * longest.sqrt()))?;
         let parameter = descend(parameter, direction, step.numbers[0].clone())?;
-        Ok(vec![parameter, velocity])
+        to.push([parameter, velocity]);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rules that look at a whole tensor: its norm, or the means of its rows and columns.
 
 use super::Convention;
-use super::rule::{Iteration, Rule, Step, zeros};
+use super::rule::{Iteration, Rule, Step, alone, zeros};
 use super::settings::optimizers;
 use crate::Result;
 use crate::range::Range;
@@ -9,7 +9,7 @@ use kiln_autograd::ops::{
     ArithmeticOps, BoundOps, ComparisonOps, Elementwise, Fold, FoldKind, Function, MathOps, Norm, SelectOps,
     StatisticsOps, ViewOps,
 };
-use kiln_autograd::{Scalar, Shape, Spec, Tensor, keep};
+use kiln_autograd::{Abreast, Scalar, Shape, Spec, Tensor, keep};
 
 /// [`Norm`] as `f64`: that of gradients near the largest number of their type is beyond it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +134,10 @@ impl Rule for Lamb {
         [self.beta_1, self.beta_2].map(|beta| 1.0 / (1.0 - beta.powf(iteration.number))).into()
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let Lamb { beta_1, beta_2, epsilon, .. } = *self;
-        let mut y = step.apply_squaring(Direction { beta_1, beta_2, epsilon }, x, &step.numbers)?;
+        let f = Direction { beta_1, beta_2, epsilon };
+        let mut y = alone(|to| step.add_squaring(f, x, &step.numbers, to))?;
         let direction = y.remove(1);
         let (size, length) = (y[0].norm(2.0, ..)?, direction.norm(2.0, ..)?);
         // Of a parameter or a direction that is 0, the quotient says nothing.
@@ -144,7 +145,8 @@ impl Rule for Lamb {
         let ratio = usable.select(&size.div(&length)?, 1.0)?;
         let parameter = y.remove(0);
         y.insert(0, descend(parameter, direction, ratio.mul(&step.rate)?)?);
-        Ok(y)
+        to.push(y);
+        Ok(())
     }
 }
 
@@ -199,12 +201,12 @@ impl Rule for Adafactor {
         true
     }
 
-    fn update(&self, step: &Step, mut x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, mut x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let slots = x.split_off(2);
         let root_mean_square = |x: &Tensor| x.norm(2.0, ..)?.div((x.count().max(1) as f64).sqrt());
         let is_torch = self.settings.convention == Convention::PyTorch;
         let before = if is_torch { Some(root_mean_square(&x[0])?) } else { None };
-        let mut both = step.apply_squaring::<_, 2, 2>(Same, x, &[])?;
+        let mut both = alone(|to| step.add_squaring::<_, 2, 2>(Same, x, &[], to))?;
         let (gradient, parameter) = (both.remove(1), both.remove(0));
         let [old_share, new_share, rate] = &step.numbers[..] else { unreachable!("three numbers") };
         let square = gradient.square()?;
@@ -228,6 +230,7 @@ impl Rule for Adafactor {
         let size = before.map_or_else(|| root_mean_square(&parameter), Ok)?.clamp(self.epsilon_2, f64::INFINITY)?;
         let excess = root_mean_square(&direction)?.div(self.clip_threshold)?.clamp(1.0, f64::INFINITY)?;
         let y = descend(parameter, direction, size.mul(rate)?.div(&excess)?)?;
-        Ok([vec![y], slots].concat())
+        to.push([vec![y], slots].concat());
+        Ok(())
     }
 }

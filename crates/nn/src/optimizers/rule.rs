@@ -4,7 +4,7 @@ use super::Settings;
 use crate::Result;
 use crate::range::Range;
 use kiln_autograd::ops::{Elementwise, Function};
-use kiln_autograd::{DType, Scalar, Spec, Tensor};
+use kiln_autograd::{Abreast, DType, Scalar, Spec, Tensor};
 use serde_json::Value;
 use std::fmt;
 
@@ -62,6 +62,16 @@ pub trait UpdateRule: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// [`UpdateRule::update`], with its results among those of other parameters: for the rules here, whose calls can run abreast.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast, _: Sealed) -> Result<()> {
+        to.push(self.update(step, x)?);
+        Ok(())
+    }
+
     /// Whether [`UpdateRule::update`] is a single [`Step::apply`] with what [`UpdateRule::slots`] gives, which cannot fail
     /// where every tensor may be written where it lies: for the rules here, which are given the only handles. Others are
     /// given copies of them, so that the tensors stay what they were when a rule fails; and decay and clipping, which
@@ -104,7 +114,8 @@ pub(super) trait Rule {
     fn numbers(&self, iteration: &Iteration) -> Vec<f64> {
         vec![iteration.rate]
     }
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>>;
+    /// [`UpdateRule::update`], whose results are put with others.
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()>;
     /// Each setting with what it can be.
     fn ranges(&self) -> Vec<(&'static str, f64, Range)>;
     fn product(&self, _t: f64, before: f64) -> f64 {
@@ -162,50 +173,65 @@ impl Step {
         x: Vec<Tensor>,
         numbers: &[Tensor],
     ) -> Result<Vec<Tensor>> {
-        self.prepared::<_, IN, OUT, false>(rule, f64::INFINITY, x, numbers)
+        alone(|to| self.add::<_, IN, OUT>(rule, x, numbers, to))
     }
 
-    /// [`Step::apply`] for a rule that squares the gradient. Beyond 10¹⁸ of single precision (10¹⁵³ of double) the square
+    /// [`Step::apply`], whose results are put with others.
+    pub(super) fn add<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+        &self,
+        rule: F,
+        x: Vec<Tensor>,
+        numbers: &[Tensor],
+        to: &mut Abreast,
+    ) -> Result<()> {
+        self.add_prepared::<_, IN, OUT, false>(Prepared::new(rule, f64::INFINITY, &x), x, numbers, to)
+    }
+
+    /// [`Step::add`] for a rule that squares the gradient. Beyond 10¹⁸ of single precision (10¹⁵³ of double) the square
     /// is no number, and a mean square that has become infinite makes every later step 0 / 0: such a gradient counts
     /// as 10¹⁸. One that is infinite or NaN itself becomes NaN, to be seen.
-    pub(super) fn apply_squaring<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+    pub(super) fn add_squaring<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
         &self,
         rule: F,
         x: Vec<Tensor>,
         numbers: &[Tensor],
-    ) -> Result<Vec<Tensor>> {
+        to: &mut Abreast,
+    ) -> Result<()> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { 1e153 } else { 1e18 };
-        self.prepared::<_, IN, OUT, true>(rule, most, x, numbers)
+        self.add_prepared::<_, IN, OUT, true>(Prepared::new(rule, most, &x), x, numbers, to)
     }
 
-    /// [`Step::apply`] for a rule that subtracts from the gradient what may have the other sign: one near the largest number
+    /// [`Step::add`] for a rule that subtracts from the gradient what may have the other sign: one near the largest number
     /// counts as a third of it.
-    pub(super) fn apply_held<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
+    pub(super) fn add_held<F: Function<IN, OUT>, const IN: usize, const OUT: usize>(
         &self,
         rule: F,
         x: Vec<Tensor>,
         numbers: &[Tensor],
-    ) -> Result<Vec<Tensor>> {
+        to: &mut Abreast,
+    ) -> Result<()> {
         let most = if x.first().map(Tensor::dtype) == Some(DType::F64) { f64::MAX / 3.0 } else { 1e38 };
-        self.prepared::<_, IN, OUT, true>(rule, most, x, numbers)
+        self.add_prepared::<_, IN, OUT, true>(Prepared::new(rule, most, &x), x, numbers, to)
     }
 
-    fn prepared<F: Function<IN, OUT>, const IN: usize, const OUT: usize, const HELD: bool>(
+    fn add_prepared<F: Function<IN, OUT>, const IN: usize, const OUT: usize, const HELD: bool>(
         &self,
-        rule: F,
-        most: f64,
+        rule: Prepared<F, HELD>,
         mut x: Vec<Tensor>,
         numbers: &[Tensor],
-    ) -> Result<Vec<Tensor>> {
-        let smallest = match x.first().map(Tensor::dtype) {
-            Some(DType::F64) => f64::MIN_POSITIVE,
-            _ => f64::from(f32::MIN_POSITIVE),
-        };
-        let op = Elementwise::<_, IN, OUT>(Prepared::<_, HELD> { rule, most, smallest });
+        to: &mut Abreast,
+    ) -> Result<()> {
         x.reserve(2 + numbers.len());
         x.extend([&self.keep, &self.scale].into_iter().chain(numbers).cloned());
-        Ok(Tensor::apply_owned(&op, x)?.into_iter().collect())
+        Ok(to.apply_owned(&Elementwise::<_, IN, OUT>(rule), x)?)
     }
+}
+
+/// What is given by the one call that `add` adds.
+pub(super) fn alone(add: impl FnOnce(&mut Abreast) -> Result<()>) -> Result<Vec<Tensor>> {
+    let mut calls = Abreast::with_capacity(1);
+    add(&mut calls)?;
+    Ok(calls.finish()?.into_iter().flatten().collect())
 }
 
 /// A rule of the parameter and the gradient times a number each. Whether the gradient is held is part of the type: asked for
@@ -217,6 +243,17 @@ struct Prepared<F, const HELD: bool> {
     most: f64,
     /// The smallest normal number of the type that is computed in.
     smallest: f64,
+}
+
+impl<F, const HELD: bool> Prepared<F, HELD> {
+    /// The rule for operands of which the first has the type that is computed in.
+    fn new(rule: F, most: f64, x: &[Tensor]) -> Prepared<F, HELD> {
+        let smallest = match x.first().map(Tensor::dtype) {
+            Some(DType::F64) => f64::MIN_POSITIVE,
+            _ => f64::from(f32::MIN_POSITIVE),
+        };
+        Prepared { rule, most, smallest }
+    }
 }
 
 impl<F: Function<IN, OUT>, const IN: usize, const OUT: usize, const HELD: bool> Function<IN, OUT>

@@ -7,7 +7,7 @@ use super::{Convention, LearningRate};
 use crate::Result;
 use crate::range::Range;
 use kiln_autograd::ops::Function;
-use kiln_autograd::{DType, Scalar, Spec, Tensor};
+use kiln_autograd::{Abreast, DType, Scalar, Spec, Tensor};
 
 optimizers! {
     /// Stochastic gradient descent: `p -= rate · g`; with momentum, `m = momentum · m - rate · g; p += m`.
@@ -270,13 +270,13 @@ impl Rule for SGD {
         vec![into, out, if self.nesterov { own } else { 0.0 }]
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let momentum = self.momentum;
         if momentum == 0.0 {
-            return step.apply(Descend {}, x, &step.numbers);
+            return step.add(Descend {}, x, &step.numbers, to);
         }
         let look = if self.nesterov { momentum } else { 1.0 };
-        step.apply(Velocity { momentum, look }, x, &step.numbers)
+        step.add(Velocity { momentum, look }, x, &step.numbers, to)
     }
 }
 
@@ -298,14 +298,14 @@ impl Rule for RMSprop {
         }
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let RMSprop { rho, momentum, centered, epsilon, .. } = *self;
         let (inside, outside) = self.settings.convention.places(epsilon);
         let f = RmsStep { rho, momentum, inside, outside, centered };
         match x.len() {
-            3 => step.apply_squaring::<_, 3, 2>(f, x, &step.numbers),
-            4 => step.apply_squaring::<_, 4, 3>(f, x, &step.numbers),
-            _ => step.apply_squaring::<_, 5, 4>(f, x, &step.numbers),
+            3 => step.add_squaring::<_, 3, 2>(f, x, &step.numbers, to),
+            4 => step.add_squaring::<_, 4, 3>(f, x, &step.numbers, to),
+            _ => step.add_squaring::<_, 5, 4>(f, x, &step.numbers, to),
         }
     }
 }
@@ -318,11 +318,11 @@ fn adam_numbers(a: &Adam, iteration: &Iteration) -> Vec<f64> {
 }
 
 /// Adam's step from its settings.
-fn adam(a: &Adam, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+fn adam(a: &Adam, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
     let Adam { beta_1, beta_2, amsgrad, .. } = *a;
     match amsgrad {
-        true => step.apply_squaring(AmsGradStep { beta_1, beta_2 }, x, &step.numbers),
-        false => step.apply_squaring(AdamStep { beta_1, beta_2 }, x, &step.numbers),
+        true => step.add_squaring(AmsGradStep { beta_1, beta_2 }, x, &step.numbers, to),
+        false => step.add_squaring(AdamStep { beta_1, beta_2 }, x, &step.numbers, to),
     }
 }
 
@@ -346,8 +346,8 @@ impl Rule for Adam {
         adam_numbers(self, iteration)
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        adam(self, step, x)
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
+        adam(self, step, x, to)
     }
 }
 
@@ -376,8 +376,8 @@ impl Rule for AdamW {
         adam_numbers(&self.adam(), iteration)
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        adam(&self.adam(), step, x)
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
+        adam(&self.adam(), step, x, to)
     }
 }
 
@@ -410,9 +410,9 @@ impl Rule for Nadam {
         vec![mean, gradient, 1.0 / (1.0 - self.beta_2.powf(number))]
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let Nadam { beta_1, beta_2, epsilon, .. } = *self;
-        step.apply_squaring(NadamStep { beta_1, beta_2, epsilon }, x, &step.numbers)
+        step.add_squaring(NadamStep { beta_1, beta_2, epsilon }, x, &step.numbers, to)
     }
 
     fn product(&self, t: f64, before: f64) -> f64 {
@@ -441,11 +441,11 @@ impl Rule for Adamax {
         vec![iteration.rate / (1.0 - self.beta_1.powf(iteration.number))]
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let Adamax { beta_1, beta_2, epsilon, .. } = *self;
         // What Keras has outside, PyTorch has beside the gradient.
         let (outside, inside) = self.settings.convention.places(epsilon);
-        step.apply_held(AdamaxStep { beta_1, beta_2, inside, outside }, x, &step.numbers)
+        step.add_held(AdamaxStep { beta_1, beta_2, inside, outside }, x, &step.numbers, to)
     }
 }
 
@@ -477,9 +477,9 @@ impl Rule for RAdam {
         vec![iteration.rate / (1.0 - beta_1.powf(t)), adaptive]
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let RAdam { beta_1, beta_2, epsilon, .. } = *self;
-        step.apply_squaring(RAdamStep { beta_1, beta_2, epsilon }, x, &step.numbers)
+        step.add_squaring(RAdamStep { beta_1, beta_2, epsilon }, x, &step.numbers, to)
     }
 }
 
@@ -495,9 +495,9 @@ impl Rule for Adagrad {
         filled(&["accumulator"], parameter, self.initial_accumulator_value)
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let (inside, outside) = self.settings.convention.places(self.epsilon);
-        step.apply_squaring(AdagradStep { inside, outside }, x, &step.numbers)
+        step.add_squaring(AdagradStep { inside, outside }, x, &step.numbers, to)
     }
 }
 
@@ -510,8 +510,8 @@ impl Rule for Adadelta {
         zeros(&["accumulated_gradient", "accumulated_delta"], parameter)
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply_squaring(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &step.numbers)
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
+        step.add_squaring(AdadeltaStep { rho: self.rho, epsilon: self.epsilon }, x, &step.numbers, to)
     }
 }
 
@@ -524,8 +524,8 @@ impl Rule for Lion {
         zeros(&["momentum"], parameter)
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply(LionStep { beta_1: self.beta_1, beta_2: self.beta_2 }, x, &step.numbers)
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
+        step.add(LionStep { beta_1: self.beta_1, beta_2: self.beta_2 }, x, &step.numbers, to)
     }
 }
 
@@ -556,13 +556,13 @@ impl Rule for Ftrl {
         vec![iteration.rate, self.l2_regularization_strength + self.beta / (2.0 * iteration.rate)]
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let f = FtrlStep {
             power: self.learning_rate_power,
             l1: self.l1_regularization_strength,
             shrinkage: self.l2_shrinkage_regularization_strength,
             most: if x[0].dtype() == DType::F64 { f64::MAX } else { f64::from(f32::MAX) },
         };
-        step.apply_squaring(f, x, &step.numbers)
+        step.add_squaring(f, x, &step.numbers, to)
     }
 }

@@ -315,7 +315,17 @@ macro_rules! optimizers {
             }
 
             fn update(&self, step: &$crate::optimizers::Step, x: Vec<kiln_autograd::Tensor>) -> $crate::Result<Vec<kiln_autograd::Tensor>> {
-                $crate::optimizers::rule::Rule::update(self, step, x)
+                $crate::optimizers::rule::alone(|to| $crate::optimizers::rule::Rule::add(self, step, x, to))
+            }
+
+            fn add(
+                &self,
+                step: &$crate::optimizers::Step,
+                x: Vec<kiln_autograd::Tensor>,
+                to: &mut kiln_autograd::Abreast,
+                _: $crate::optimizers::rule::Sealed,
+            ) -> $crate::Result<()> {
+                $crate::optimizers::rule::Rule::add(self, step, x, to)
             }
 
             fn is_in_place(&self, _: $crate::optimizers::rule::Sealed) -> bool {

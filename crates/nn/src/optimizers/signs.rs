@@ -6,7 +6,7 @@ use super::rule::{Iteration, Rule, Step, filled, zeros};
 use super::settings::optimizers;
 use crate::Result;
 use crate::range::Range;
-use kiln_autograd::{Spec, Tensor};
+use kiln_autograd::{Abreast, Spec, Tensor};
 
 optimizers! {
     /// Steps by the sign of the gradient alone, with a size for each element: it grows while the sign stays, and shrinks where it
@@ -75,14 +75,14 @@ impl Rule for Rprop {
         Vec::new()
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
         let f = RpropStep {
             minus: self.eta_minus,
             plus: self.eta_plus,
             least: self.step_size_min,
             most: self.step_size_max,
         };
-        step.apply(f, x, &step.numbers)
+        step.add(f, x, &step.numbers, to)
     }
 }
 
@@ -111,8 +111,8 @@ impl Rule for ASGD {
         vec![rate, 1.0 - self.lambd * rate, 1.0 / (before - self.t0).max(1.0)]
     }
 
-    fn update(&self, step: &Step, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        step.apply(AsgdStep {}, x, &step.numbers)
+    fn add(&self, step: &Step, x: Vec<Tensor>, to: &mut Abreast) -> Result<()> {
+        step.add(AsgdStep {}, x, &step.numbers, to)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What every optimizer withstands: odd settings, huge gradients, rules that fail.
 
 use super::*;
-use kiln_autograd::Shape;
+use kiln_autograd::ops::{ArithmeticOps, Function};
+use kiln_autograd::{Scalar, Shape};
 
 /// Every optimizer with its defaults and with the options that keep other slots.
 fn all() -> Vec<Optimizer> {
