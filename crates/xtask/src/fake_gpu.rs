@@ -11,6 +11,10 @@ const LIBRARIES: &[(&str, &[&str], &[&str])] = &[
     ("libcuda.so.1", &["driver.cpp", "work.cpp", "state.cpp", "fibers.cpp"], &["-ldl"]),
     ("libnvrtc.so.13", &["nvrtc.cpp"], &[]),
     ("libcublasLt.so.13", &["cublaslt.cpp"], &["-ldl"]),
+    ("libcudnn.so.9", &["cudnn.cpp"], &["-ldl"]),
+    ("libcudnn_graph.so.9", &["cudnn_part.cpp"], &[]),
+    ("libcudnn_ops.so.9", &["cudnn_part.cpp"], &[]),
+    ("libcudnn_cnn.so.9", &["cudnn_part.cpp"], &[]),
 ];
 const FLAGS: &[&str] = &["-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC"];
 const SHARED: &[&str] = &["-shared", "-fvisibility=hidden"];
