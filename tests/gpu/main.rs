@@ -8,6 +8,7 @@ mod programs;
 
 mod attention;
 mod beside;
+mod convolutions;
 mod driver;
 mod gather;
 mod normalization;

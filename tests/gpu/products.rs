@@ -63,7 +63,7 @@ fn the_library_takes_operands_as_they_lie() {
     let want = operands().iter().flat_map(|(.., taken)| [i64::from(*taken); FLOATS.len()]).collect::<Vec<_>>();
     assert_eq!(compare(&fake), want);
     let text = device().description().unwrap();
-    assert!(text.ends_with("products by cuBLASLt 13.1"), "{text}");
+    assert!(text.contains("products by cuBLASLt 13.1, "), "{text}");
     // Whole numbers are multiplied by kernels.
     let (x, before) = (numbers(&[3, 3], DType::I64, 1).to_device(device()).unwrap(), fake.calls("cublasLtMatmul"));
     assert_eq!(x.matmul(&x).unwrap().dtype(), DType::I64);
@@ -88,7 +88,7 @@ fn by_kernels() {
     let fake = Fake::open().unwrap();
     assert!(compare(&fake).iter().all(|&calls| calls == 0));
     let text = device().description().unwrap();
-    assert!(text.ends_with("products by kernels of Kiln (no cuBLASLt)"), "{text}");
+    assert!(text.contains("products by kernels of Kiln (no cuBLASLt), "), "{text}");
 }
 
 #[test]

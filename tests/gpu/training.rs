@@ -86,6 +86,10 @@ pub fn train_dense() {
 
 #[test]
 fn a_network_of_convolutions() {
+    train_convolutions();
+}
+
+pub fn train_convolutions() {
     let make = || {
         Sequential::new([8, 8, 2])
             .add(Conv2D::new(4, 3).activation("relu").padding(Padding::Same))

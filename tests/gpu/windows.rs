@@ -52,11 +52,11 @@ fn no_numbers_are_the_largest() {
     check(&MaxPool2d { window }, &[&x], 0.0);
 }
 
-#[test]
-fn convolutions() {
+/// Convolutions with the sizes of an input and of weights.
+pub fn convolved() -> Vec<([usize; 4], [usize; 4], Conv2d)> {
     let conv = |stride, padding, dilation, groups| Conv2d { stride, padding, dilation, groups };
     let plain = conv([1, 1], [[0, 0]; 2], [1, 1], 1);
-    for (dims, weights, conv) in [
+    vec![
         ([2, 5, 6, 3], [3, 3, 3, 4], plain),
         ([1, 8, 8, 20], [1, 1, 20, 70], plain),
         ([2, 7, 9, 5], [3, 2, 5, 6], conv([2, 3], [[1, 1], [1, 0]], [1, 1], 1)),
@@ -74,7 +74,12 @@ fn convolutions() {
         ([1, 17, 32, 8], [1, 2, 8, 8], plain),
         ([0, 4, 4, 2], [3, 3, 2, 3], plain),
         ([1, 4, 4, 0], [3, 3, 0, 3], plain),
-    ] {
+    ]
+}
+
+#[test]
+fn convolutions() {
+    for (dims, weights, conv) in convolved() {
         for dtype in if dims[1] > 20 { &[DType::F32][..] } else { &FLOATS } {
             let (x, w) = (numbers(&dims, *dtype, 1), numbers(&weights, *dtype, 2));
             check(&conv, &[&x, &w], 8.0);

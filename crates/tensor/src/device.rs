@@ -107,7 +107,7 @@ impl Device {
     }
 
     /// Whether NVIDIA GPUs may round the operands of f32 products to TF32, which has ten bits of mantissa, before they multiply: several
-    /// times as fast, where cuBLASLt does it. It holds for products that are asked for and plans that are made from now on, on every
+    /// times as fast, where cuBLASLt or cuDNN does it. It holds for products that are asked for and plans that are made from now on, on every
     /// GPU; without this call they are single precision.
     pub fn allow_tf32(allow: bool) {
         cuda::allow_tf32(allow);

@@ -1,11 +1,12 @@
 //! Running operations on a GPU, and moving tensors there and back.
 
 use super::compile::Function;
+use super::convolution::{Convolutions, Way};
 use super::driver::check;
 use super::gpu::{Gpu, gpu};
-use super::joined::{Task, tasks};
+use super::joined::{Joined, Task, tasks};
 use super::known::{Known, Question};
-use super::launch::{CudaOperand, Launch, LaunchArgument, Place, Work};
+use super::launch::{ConvolutionPass, ConvolutionWork, CudaOperand, Launch, LaunchArgument, Place, Product, Work};
 use super::memory::Buffer;
 use crate::abreast::Waiting;
 use crate::op::{Outputs, Specs};
@@ -44,9 +45,11 @@ pub(crate) fn synchronize(number: usize) -> Result<()> {
     gpu(number)?.finish()
 }
 
-/// The name of a device, its architecture, and what multiplies matrices there.
+/// The name of a device, its architecture, and what multiplies matrices and computes convolutions there.
 pub(crate) fn describe(number: usize) -> Result<String> {
-    gpu(number).map(|gpu| format!("{} (sm_{}), products by {}", gpu.name, gpu.architecture, gpu.products_by()))
+    let gpu = gpu(number)?;
+    let (products, convolutions) = (gpu.products_by(), gpu.convolutions_by());
+    Ok(format!("{} (sm_{}), products by {products}, convolutions by {convolutions}", gpu.name, gpu.architecture))
 }
 
 /// Memory for so many elements of a device.
@@ -164,53 +167,125 @@ impl Gpu {
     }
 }
 
-/// A task with its kernel; with `None` where a library does it.
-pub(super) struct Ready {
-    function: Option<Function>,
-    task: Task,
+/// What can be started: its kernels are compiled.
+pub(super) enum Ready {
+    Kernel(Function, Launch),
+    Calls(Function, Joined),
+    /// With its kernel where there is no library.
+    Product(Option<Function>, Product, Launch),
+    /// By the library.
+    Convolution(Box<ReadyConvolution>),
+}
+
+pub(super) struct ReadyConvolution {
+    library: &'static Convolutions,
+    way: Arc<Way>,
+    /// The kernel that turns the weights.
+    turn: Function,
+    work: Box<ConvolutionWork>,
+}
+
+impl Ready {
+    /// How many kernels it starts.
+    pub(super) fn launches(&self) -> usize {
+        match self {
+            Ready::Convolution(_) => 2,
+            _ => 1,
+        }
+    }
 }
 
 impl Gpu {
     /// What is to be started for a list of work, its kernels compiled.
-    pub(super) fn ready(&self, work: Vec<Work>) -> Result<Vec<Ready>> {
+    pub(super) fn ready(&'static self, work: Vec<Work>) -> Result<Vec<Ready>> {
         let mut ready = Vec::with_capacity(work.len());
         for task in work.into_iter().flat_map(|work| tasks(work, self.most_arguments)) {
-            let function = match &task {
-                Task::Product(..) if self.products().is_some() => None,
-                Task::Kernel(launch) | Task::Product(_, launch) => Some(self.kernels.function(launch)?),
-                Task::Calls(joined) => Some(self.kernels.function(&joined.launch)?),
-            };
-            ready.push(Ready { function, task: task.without_source() });
+            match task {
+                Task::Kernel(launch) => ready.push(self.ready_kernel(launch)?),
+                Task::Calls(joined) => {
+                    let function = self.kernels.function(&joined.launch)?;
+                    ready.push(Ready::Calls(function, joined.without_source()));
+                }
+                Task::Product(product, launch) => {
+                    let function = match self.products() {
+                        Some(_) => None,
+                        None => Some(self.kernels.function(&launch)?),
+                    };
+                    ready.push(Ready::Product(function, product, launch));
+                }
+                Task::Convolution(work) => match self.library_for(&work) {
+                    Some((library, way)) => {
+                        let turn = self.kernels.function(&work.turn)?;
+                        ready.push(Ready::Convolution(Box::new(ReadyConvolution { library, way, turn, work })));
+                    }
+                    None => {
+                        for kernel in work.kernels {
+                            ready.push(self.ready_kernel(kernel)?);
+                        }
+                    }
+                },
+            }
         }
         Ok(ready)
+    }
+
+    fn ready_kernel(&self, launch: Launch) -> Result<Ready> {
+        Ok(Ready::Kernel(self.kernels.function(&launch)?, launch.without_source()))
+    }
+
+    /// The library that computes a convolution, and how.
+    fn library_for(&'static self, work: &ConvolutionWork) -> Option<(&'static Convolutions, Arc<Way>)> {
+        let library = self.convolutions()?;
+        Some((library, library.way(&work.convolution)?))
     }
 
     /// Puts what is ready into a stream of the device, which is the thread's.
     pub(super) fn start(
         &self,
         stream: sys::CUstream,
-        Ready { function, task }: &Ready,
+        ready: &Ready,
         address: &dyn Fn(Place) -> sys::CUdeviceptr,
         faults: &[u64; 2],
     ) -> Result<()> {
-        let launch = match task {
-            Task::Kernel(launch) => launch,
-            Task::Calls(joined) => {
-                let (mut table, launch) = (joined.table(address, faults), &joined.launch);
-                let function = function.map_or_else(|| self.kernels.function(launch), Ok)?;
-                return start_with(stream, function, launch, &mut [table.as_mut_ptr().cast()]);
+        match ready {
+            Ready::Kernel(function, launch) => start(stream, *function, launch, address, faults),
+            Ready::Calls(function, joined) => {
+                let mut table = joined.table(address, faults);
+                start_with(stream, *function, &joined.launch, &mut [table.as_mut_ptr().cast()])
             }
-            Task::Product(product, launch) => {
+            Ready::Product(function, product, launch) => {
                 let addresses = [product.a.pointer, product.b.pointer, product.y].map(|pointer| address(pointer.0));
-                match self.products() {
-                    Some(products) if products.start(stream, product, addresses)? => return Ok(()),
-                    _ => launch,
+                if let Some(products) = self.products()
+                    && products.start(stream, product, addresses)?
+                {
+                    return Ok(());
                 }
+                // A library that has no way to do it leaves it to the kernel.
+                let function = function.map_or_else(|| self.kernels.function(launch), Ok)?;
+                start(stream, function, launch, address, faults)
             }
-        };
-        // A library that has no way to do it leaves it to the kernel.
-        let function = function.map_or_else(|| self.kernels.function(launch), Ok)?;
-        start(stream, function, launch, address, faults)
+            Ready::Convolution(convolution) => self.start_convolution(stream, convolution, address),
+        }
+    }
+
+    fn start_convolution(
+        &self,
+        stream: sys::CUstream,
+        ReadyConvolution { library, way, turn, work }: &ReadyConvolution,
+        address: &dyn Fn(Place) -> sys::CUdeviceptr,
+    ) -> Result<()> {
+        let turn = || start(stream, *turn, &work.turn, address, &[0; 2]);
+        let gives_weights = work.convolution.pass == ConvolutionPass::WeightGrad;
+        if !gives_weights {
+            turn()?;
+        }
+        if library.start(stream, way, work.places.map(|pointer| address(pointer.0))) {
+            return if gives_weights { turn() } else { Ok(()) };
+        }
+        for kernel in &work.kernels {
+            start(stream, self.kernels.function(kernel)?, kernel, address, &[0; 2])?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! it was asked for, so that memory which is given back can be given out again at once.
 
 use super::compile::{Compiler, Kernels};
+use super::convolution::Convolutions;
 use super::driver::check;
 use super::faults::Faults;
 use super::known::Calls;
@@ -35,6 +36,7 @@ pub(super) struct Gpu {
     pub(super) calls: Calls,
     faults: Mutex<Faults>,
     products: OnceLock<Option<Products>>,
+    convolutions: OnceLock<Option<Convolutions>>,
 }
 
 // SAFETY: handles of the driver may be used from any thread that has made the context current.
@@ -143,6 +145,7 @@ impl Gpu {
             calls: Calls::default(),
             faults: Mutex::new(Faults::new(stream)?),
             products: OnceLock::new(),
+            convolutions: OnceLock::new(),
         })
     }
 
@@ -169,6 +172,11 @@ impl Gpu {
     /// NVIDIA's library for products of matrices, looked for when the first is computed.
     pub(super) fn products(&self) -> Option<&Products> {
         self.products.get_or_init(|| self.enter().ok().and_then(|()| Products::new())).as_ref()
+    }
+
+    /// NVIDIA's library for convolutions, looked for when the first is computed.
+    pub(super) fn convolutions(&'static self) -> Option<&'static Convolutions> {
+        self.convolutions.get_or_init(|| self.enter().ok().and_then(|()| Convolutions::new(self))).as_ref()
     }
 
     pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {

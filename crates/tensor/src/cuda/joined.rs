@@ -2,7 +2,7 @@
 //! their grids and arguments (`calls.cuh`). What each computes is the same, to the bit. To start a kernel takes longer than to
 //! update a small layer, and an optimizer has a kernel for each parameter.
 
-use super::launch::{Asked, Launch, LaunchArgument, Place, PlannedCall, Pointer, Product, Work};
+use super::launch::{Asked, ConvolutionWork, Launch, LaunchArgument, Place, PlannedCall, Pointer, Product, Work};
 use std::borrow::Cow;
 
 /// What the device is asked to start.
@@ -10,6 +10,7 @@ pub(super) enum Task {
     Kernel(Launch),
     Calls(Joined),
     Product(Product, Launch),
+    Convolution(Box<ConvolutionWork>),
 }
 
 /// Several calls of one kernel.
@@ -41,6 +42,7 @@ pub(super) fn tasks(work: Work, most: usize) -> Vec<Task> {
     let launches = match work {
         Work::Kernel(launch) => return vec![Task::Kernel(launch)],
         Work::Product(product, launch) => return vec![Task::Product(product, launch)],
+        Work::Convolution(work) => return vec![Task::Convolution(work)],
         Work::Together(launches) => launches,
     };
     let mut kernels: Vec<Vec<Launch>> = Vec::new();
@@ -117,19 +119,19 @@ impl Joined {
     }
 }
 
-impl Task {
+impl Joined {
     /// What of it is needed when its kernel is compiled already.
-    pub(super) fn without_source(self) -> Task {
-        let bare = |launch| Launch { source: Cow::Borrowed(""), defines: Vec::new(), ..launch };
-        match self {
-            Task::Kernel(launch) => Task::Kernel(bare(launch)),
-            Task::Calls(joined) => Task::Calls(Joined { launch: bare(joined.launch), ..joined }),
-            product @ Task::Product(..) => product,
-        }
+    pub(super) fn without_source(self) -> Joined {
+        Joined { launch: self.launch.without_source(), ..self }
     }
 }
 
 impl Launch {
+    /// What of it is needed when its kernel is compiled already.
+    pub(super) fn without_source(self) -> Launch {
+        Launch { source: Cow::Borrowed(""), defines: Vec::new(), ..self }
+    }
+
     fn is_same_kernel(&self, other: &Launch) -> bool {
         let of = |launch: &Launch| (launch.entry, launch.block, launch.shared);
         let is_joinable = self.is_joinable && other.is_joinable;
@@ -183,7 +185,7 @@ impl Work {
         match self {
             Work::Kernel(launch) => vec![launch],
             Work::Together(launches) => launches,
-            Work::Product(..) => unreachable!("no product is joined"),
+            Work::Product(..) | Work::Convolution(_) => unreachable!("what a library does is not joined"),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Gpu {
     ///
     /// # Errors
     /// One has no kernel for GPUs, or one that does not compile.
-    pub(super) fn known(&self, questions: &[Question<'_>]) -> Result<Option<Arc<Known>>> {
+    pub(super) fn known(&'static self, questions: &[Question<'_>]) -> Result<Option<Arc<Known>>> {
         let operands = Operands::of(questions);
         let mut hasher = DefaultHasher::new();
         questions.iter().for_each(|question| question.op.digest().hash(&mut hasher));

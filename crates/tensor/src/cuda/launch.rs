@@ -278,6 +278,8 @@ pub(crate) enum Work {
     Together(Vec<Launch>),
     /// A product of matrices by NVIDIA's library, or by this kernel where that is not there.
     Product(Product, Launch),
+    /// A convolution by NVIDIA's library, or by kernels.
+    Convolution(Box<ConvolutionWork>),
 }
 
 /// `y = a · b`, for each of a batch of matrices, which lie one after the other in steps of any kind; `y` is dense.
@@ -292,6 +294,48 @@ pub(crate) struct Product {
     pub(crate) a: Matrix,
     pub(crate) b: Matrix,
     pub(crate) y: Pointer,
+}
+
+/// What NVIDIA's library for convolutions wants addresses to be multiples of.
+pub(crate) const LIBRARY_ALIGNMENT: usize = 16;
+
+/// Which of the three products of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ConvolutionPass {
+    Forward,
+    InputGrad,
+    WeightGrad,
+}
+
+/// A convolution of dense images of single or half precision, with the channels last and as much padding before as behind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Convolution {
+    pub(crate) pass: ConvolutionPass,
+    pub(crate) dtype: DType,
+    /// Whether f32 may be multiplied in TF32.
+    pub(crate) tf32: bool,
+    /// Images, channels, height and width of the input.
+    pub(crate) images: [usize; 4],
+    /// Filters, channels of a group, height and width of the kernel.
+    pub(crate) weights: [usize; 4],
+    /// Images, filters, height and width of the output.
+    pub(crate) results: [usize; 4],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    pub(crate) groups: usize,
+}
+
+/// A convolution with where its values lie.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ConvolutionWork {
+    pub(crate) convolution: Convolution,
+    /// Of both operands in the library's order, and of the result.
+    pub(crate) places: [Pointer; 3],
+    /// Brings the weights into the library's order, in which the filters come first; their gradient out of it, afterwards.
+    pub(crate) turn: Launch,
+    /// What computes it where the library is not there, or has no way.
+    pub(crate) kernels: Vec<Launch>,
 }
 
 /// Where the matrices of an operand lie: the first, and the steps from row to row, column to column and matrix to matrix. One
@@ -312,7 +356,7 @@ pub(crate) fn allow_tf32(allow: bool) {
     TF32.store(allow, Ordering::Relaxed);
 }
 
-pub(super) fn tf32_is_allowed() -> bool {
+pub(crate) fn tf32_is_allowed() -> bool {
     TF32.load(Ordering::Relaxed)
 }
 
@@ -366,7 +410,7 @@ impl Asked {
         let joins = |work: &Work| match work {
             Work::Kernel(launch) => launch.is_joinable,
             Work::Together(launches) => launches.iter().all(|launch| launch.is_joinable),
-            Work::Product(..) => false,
+            Work::Product(..) | Work::Convolution(_) => false,
         };
         !self.work.is_empty() && self.work.iter().all(joins) && self.tell.is_none()
     }
@@ -460,7 +504,7 @@ impl<'a> CudaCall<'a> {
             return *copy;
         }
         let room = self.room(x.shape().count() * x.dtype().size());
-        self.launch(super::source::copy(&x, i, room));
+        self.launch(super::source::copy(&x, Pointer(Place::Input(i)), room));
         self.copies.push((i, room));
         room
     }
@@ -497,7 +541,7 @@ impl<'a> CudaCall<'a> {
     pub fn copy(&mut self) {
         if self.x[0].shape().count() > 0 {
             let to = self.output(0);
-            self.launch(super::source::copy(&self.x[0], 0, to));
+            self.launch(super::source::copy(&self.x[0], Pointer(Place::Input(0)), to));
         }
     }
 
@@ -540,6 +584,30 @@ impl<'a> CudaCall<'a> {
         let ([a, b], tf32) = (x, tf32_is_allowed());
         let product = Product { dtype, tf32, batches, sizes, a, b, y: self.output(0) };
         self.work.push(Work::Product(product, kernel));
+    }
+
+    /// Appends a convolution of the call's two operands by NVIDIA's library, or by `kernels` where that is not there or has no way. Both
+    /// lie dense at `x`; weights, and their gradient, are `[KH, KW, C, O]`.
+    pub(crate) fn convolution(&mut self, convolution: Convolution, x: [Pointer; 2], kernels: Vec<Launch>) {
+        let (dtype, [filters, channels, rows, columns]) = (convolution.dtype, convolution.weights);
+        let turned = |layout: &Layout, axes: [usize; 4], value, from, to| {
+            let shape = Shape::from_slice(&axes.map(|axis| layout.shape[axis]));
+            let layout = Layout::new(shape, &axes.map(|axis| layout.strides()[axis]), layout.offset);
+            super::source::copy(&CudaOperand::new(Spec::new(shape, dtype), &layout, value), from, to)
+        };
+        let (room, y) = (self.room(filters * channels * rows * columns * dtype.size()), self.output(0));
+        let (places, turn) = match convolution.pass {
+            ConvolutionPass::WeightGrad => {
+                let given = Layout::contiguous(Shape::from_slice(&[filters, rows, columns, channels]));
+                ([x[0], x[1], room], turned(&given, [1, 2, 3, 0], None, room, y))
+            }
+            pass => {
+                let w = self.x[1];
+                let turn = turned(w.layout, [3, 0, 1, 2], w.value, Pointer(Place::Input(1)), room);
+                (if pass == ConvolutionPass::Forward { [x[0], room, y] } else { [room, x[0], y] }, turn)
+            }
+        };
+        self.work.push(Work::Convolution(Box::new(ConvolutionWork { convolution, places, turn, kernels })));
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Needed {
     files: &'static [&'static str],
     /// What has to be opened before it, where it is there.
     before: &'static [&'static str],
+    /// What it opens itself when it is used, by one of these names, and ends the process where it cannot.
+    parts: &'static [&'static [&'static str]],
     /// The functions that Kiln calls.
     functions: &'static [&'static str],
     /// How it is had.
@@ -27,6 +29,7 @@ pub(super) const DRIVER: Needed = Needed {
     what: "NVIDIA's driver",
     files: &["libcuda.so.1", "nvcuda.dll"],
     before: &[],
+    parts: &[],
     functions: &[
         "cuInit",
         "cuDriverGetVersion",
@@ -73,6 +76,7 @@ pub(super) const COMPILER: Needed = Needed {
     what: "NVIDIA's run-time compiler (NVRTC)",
     files: &["libnvrtc.so.13", "libnvrtc.so.12", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"],
     before: &["libnvrtc-builtins.so.13.0", "libnvrtc-builtins.so.12.9"],
+    parts: &[],
     functions: &[
         "nvrtcVersion",
         "nvrtcGetNumSupportedArchs",
@@ -96,6 +100,7 @@ pub(super) const PRODUCTS: Needed = Needed {
     what: "NVIDIA's library for products of matrices (cuBLASLt)",
     files: &["libcublasLt.so.13", "libcublasLt.so.12", "cublasLt64_13.dll", "cublasLt64_12.dll"],
     before: &[],
+    parts: &[],
     functions: &[
         "cublasLtCreate",
         "cublasLtGetVersion",
@@ -114,12 +119,31 @@ pub(super) const PRODUCTS: Needed = Needed {
     help: "install CUDA 12 or 13, or the library alone: `pip install nvidia-cublas`",
 };
 
+/// Without it convolutions are computed by kernels of Kiln.
+pub(super) const CONVOLUTIONS: Needed = Needed {
+    what: "NVIDIA's library for convolutions (cuDNN)",
+    files: &["libcudnn.so.9", "cudnn64_9.dll"],
+    before: &[],
+    parts: &[
+        &["libcudnn_graph.so.9", "cudnn_graph64_9.dll"],
+        &["libcudnn_ops.so.9", "cudnn_ops64_9.dll"],
+        &["libcudnn_cnn.so.9", "cudnn_cnn64_9.dll"],
+    ],
+    functions: super::convolution::FUNCTIONS,
+    help: "install cuDNN 9: `pip install nvidia-cudnn-cu13`",
+};
+
 impl Needed {
     /// Opens the library for the rest of the process.
     pub(super) fn open(&self) -> Result<&'static Library> {
         let folders = folders();
         for before in self.before {
             let _ = open(before, &folders);
+        }
+        let is_there = |names: &[&str]| names.iter().any(|name| open(name, &folders).is_some());
+        if let Some(part) = self.parts.iter().find(|names| !is_there(names)) {
+            let text = format!("{} is not there as a whole: no {}", self.what, part[0]);
+            return Err(Error::new(ErrorKind::Device, "cuda", text).help(self.help));
         }
         let Some(library) = self.files.iter().find_map(|file| open(file, &folders)) else {
             let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();

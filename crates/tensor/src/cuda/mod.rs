@@ -9,6 +9,8 @@ mod absent;
 #[cfg(feature = "cuda")]
 mod compile;
 #[cfg(feature = "cuda")]
+mod convolution;
+#[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "cuda")]
 mod execute;
@@ -42,6 +44,9 @@ pub(crate) use memory::Buffer;
 #[cfg(feature = "cuda")]
 pub(crate) use recorded::Recorded;
 
-pub(crate) use launch::{Asked, PlannedCall, Source, Work, allow_tf32, no_kernel};
+pub(crate) use launch::{
+    Asked, Convolution, ConvolutionPass, LIBRARY_ALIGNMENT, PlannedCall, Source, Work, allow_tf32, no_kernel,
+    tf32_is_allowed,
+};
 pub use launch::{BLOCK, CudaCall, CudaOperand, Fault, Launch, LaunchArgument, Pointer};
 pub(crate) use source::{FoldProgram, Group, GroupOperand, fold, pointwise};

@@ -96,12 +96,12 @@ impl Recorded {
 
     /// How many kernels a run launches.
     pub(crate) fn launches(&self) -> usize {
-        self.steps.iter().map(|step| step.work.len()).sum()
+        self.steps.iter().flat_map(|step| &step.work).map(Ready::launches).sum()
     }
 
     /// How many of them there are for the calls of one list.
     pub(crate) fn launches_of(&self, list: usize) -> usize {
-        self.steps[list].work.len()
+        self.steps[list].work.iter().map(Ready::launches).sum()
     }
 
     /// Puts a run into the device's stream; `given` is where its inputs and its results lie.

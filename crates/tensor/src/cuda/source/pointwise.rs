@@ -151,8 +151,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The launch that copies operand `number` densely into `to`.
-pub(in crate::cuda) fn copy(x: &CudaOperand<'_>, number: usize, to: Pointer) -> Launch {
+/// The launch that copies `x`, whose first element lies at `from`, densely into `to`.
+pub(in crate::cuda) fn copy(x: &CudaOperand<'_>, from: Pointer, to: Pointer) -> Launch {
     let dtype = x.dtype();
     // Each type by way of one that holds all its values.
     let compute = match dtype {
@@ -167,7 +167,7 @@ pub(in crate::cuda) fn copy(x: &CudaOperand<'_>, number: usize, to: Pointer) -> 
         program: Arc::new(itself),
         outputs: vec![dtype],
     };
-    kernel(&Body::of(&program, &[*x]), &[*x], &[Pointer(Place::Input(number))], *x.shape(), &[to], false)
+    kernel(&Body::of(&program, &[*x]), &[*x], &[from], *x.shape(), &[to], false)
 }
 
 /// The kernel of a function over `shape`, with the memory of its operands and results.

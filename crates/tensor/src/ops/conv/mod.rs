@@ -14,10 +14,10 @@ pub use options::{Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, Padd
 pub use surface::{ConvOps, Filters};
 
 use crate::cpu::single::in_float;
+use crate::cuda::ConvolutionPass;
 use crate::ops::window::{LARGEST, reach};
 use crate::{Arity, CpuCall, CudaCall, Error, Op, Result, Shape, Spec, Specs, View, ViewMut, with_element};
 use cpu::Conv2d as Sizes;
-use cuda::Product;
 
 /// `y[n, i, j, o] = Σ x[n, i·s + k·d − p, j·s + l·d − p, c] · w[k, l, c, o]`: the cross-correlation that deep learning
 /// calls convolution.
@@ -213,7 +213,7 @@ impl Op for Conv2d {
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
         let [a, b] = [0, 1].map(|i| *call.inputs()[i].shape());
         let sizes = self.sizes("conv2d", a, b)?;
-        cuda::product(call, &sizes, Product::Forward);
+        cuda::product(call, &sizes, ConvolutionPass::Forward);
         Ok(())
     }
 }
@@ -246,7 +246,7 @@ impl Op for Conv2dInputGrad {
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
         let [a, b] = [0, 1].map(|i| *call.inputs()[i].shape());
         let sizes = self.sizes(a, b)?;
-        cuda::product(call, &sizes, Product::InputGrad);
+        cuda::product(call, &sizes, ConvolutionPass::InputGrad);
         Ok(())
     }
 }
@@ -279,7 +279,7 @@ impl Op for Conv2dWeightGrad {
     fn cuda(&self, call: &mut CudaCall<'_>) -> Result<()> {
         let [a, b] = [0, 1].map(|i| *call.inputs()[i].shape());
         let sizes = self.sizes(a, b)?;
-        cuda::product(call, &sizes, Product::WeightGrad);
+        cuda::product(call, &sizes, ConvolutionPass::WeightGrad);
         Ok(())
     }
 }
