@@ -121,7 +121,8 @@ fn what_is_read_abreast_is_not_overwritten() {
 fn many_alike() {
     let f = |x: &[Tensor]| x.iter().map(|x| x.mul(2.0)?.add(1.0)?.neg()).collect();
     let inputs = |shift: u64| (0..300u64).map(|i| normal(shift + i, &[i as usize % 7 + 1])).collect::<Vec<_>>();
-    println!("{} kernels", kernels(&agree(f, &inputs(0), &inputs(300), "many").explain()));
+    // On a line of its own, whatever the test is run with.
+    println!("\n{} kernels", kernels(&agree(f, &inputs(0), &inputs(300), "many").explain()));
 }
 
 /// A kernel takes so many bytes of arguments, with older drivers 4 KiB.
