@@ -148,10 +148,12 @@ impl<M: Module> Model<M> {
         // Along what lies otherwise sums may be taken in another order than along the dense copies of a recording.
         let of_batch = given.batch.inputs.iter().chain(&given.batch.targets).chain(given.weights);
         let mut is_dense = of_batch.clone().all(|x| x.layout().is_contiguous());
-        // One value for all elements, as what is kept for a parameter that no gradient reaches, has no order.
+        // One value for all elements, as what is kept for a parameter that no gradient reaches, has no order. It lives on no
+        // device either, which only a plan of the CPU may take for its own.
+        let on_cpu = self.device == Device::Cpu;
         self.visit_state(state, &mut |tensor| {
             let layout = tensor.layout();
-            is_dense &= layout.is_contiguous() || layout.strides().iter().all(|step| *step == 0);
+            is_dense &= layout.is_contiguous() || on_cpu && layout.strides().iter().all(|step| *step == 0);
         })?;
         match (is_dense, self.plans.plans.is_empty()) {
             (false, _) => self.eager_batch(given, state),
