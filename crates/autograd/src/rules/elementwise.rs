@@ -61,8 +61,8 @@ impl Rule for Pointwise {
         }
         let mut inputs = if self.0.is_from_output() { y.to_vec() } else { x.to_vec() };
         inputs.extend(cotangents(dy, y));
-        let (rule, mut dx) = (|| Arc::new(Gradient(gradient.clone())) as Arc<dyn Rule>, Outputs::default());
-        run(&*gradient, &inputs.iter().collect::<Vec<_>>(), rule, &mut dx)?;
+        let mut dx = Outputs::default();
+        run(&*gradient, &inputs.iter().collect::<Vec<_>>(), || Arc::new(Gradient(gradient.clone())), &mut dx)?;
         spread(dx, need)
     }
 }

@@ -235,7 +235,7 @@ pub trait LinalgOps:
     /// ```
     ///
     /// # Errors
-    /// Matrices that are not square.
+    /// Matrices that are not square; one whose values the rotations do not find, with its number.
     #[track_caller]
     fn eigh(&self) -> Result<(Self, Self)> {
         Ok(two(Self::apply_op(Eigh, &[&floating(self)?])?))
@@ -256,7 +256,7 @@ pub trait LinalgOps:
     /// ```
     ///
     /// # Errors
-    /// No matrices.
+    /// No matrices; one whose values the rotations do not find, with its number.
     #[track_caller]
     fn svd(&self) -> Result<(Self, Self, Self)> {
         match Self::apply_op(Svd, &[&floating(self)?])?.into_array() {
@@ -274,7 +274,7 @@ pub trait LinalgOps:
     /// `[…, m, n]` gives `[…, n, m]`.
     ///
     /// # Errors
-    /// No matrices.
+    /// As [`LinalgOps::svd`]; an `rcond` that is negative or no number.
     #[track_caller]
     fn pinv(&self, rcond: Option<f64>) -> Result<Self> {
         let at = Location::caller();
@@ -363,7 +363,10 @@ pub trait LinalgOps:
     }
 
     /// The exponentials of matrices, `Σ xⁿ / n!`: by the series of a matrix that is halved until it is small, and squares
-    /// (Moler and Van Loan 2003, method 3).
+    /// (Moler and Van Loan 2003, method 3). How large each matrix is decides how often it is halved, and is read.
+    ///
+    /// # Shapes
+    /// `[…, n, n]` gives the same.
     ///
     /// ```
     /// use kiln_tensor::{Tensor, ops::*};

@@ -53,7 +53,7 @@ impl Op for SearchSorted {
             let ranks = |x: &[T]| x.iter().map(|&x| rank(x)).collect::<Scratch<u64>>();
             for (row, (values, y)) in values.chunks(each).zip(y.chunks_mut(each)).enumerate() {
                 let sorted = &sorted[row * length..][..length];
-                // Many are searched in ranks that are found once, a run of them in one step.
+                // For few values it takes longer to rank the row than to search it.
                 if each < length / 8 {
                     for (y, &value) in y.iter_mut().zip(values) {
                         let value = rank(value);

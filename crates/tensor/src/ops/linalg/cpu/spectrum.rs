@@ -286,13 +286,14 @@ pub(in super::super) fn svd([m, n]: [usize; 2], a: &[f64], u: &mut [f64], s: &mu
         true => a.iter().map(|x| x / scale).collect(),
         false => (0..m * n).map(|at| a[at % m * n + at / m] / scale).collect(),
     };
-    let (long, mut columns, mut square) = (m.max(n), Vec::new(), tall);
-    if long > k {
-        columns = vec![0.0; long * k];
-        let (tall, rest) = (square, &mut vec![0.0; k * k]);
-        qr([long, k], &tall, &mut columns, rest);
-        square = take(rest);
-    }
+    let long = m.max(n);
+    let (columns, mut square) = if long > k {
+        let (mut columns, mut rest) = (vec![0.0; long * k], vec![0.0; k * k]);
+        qr([long, k], &tall, &mut columns, &mut rest);
+        (Some(columns), rest)
+    } else {
+        (None, tall)
+    };
     let (mut d, mut e, [left, right]) = bidiagonal(k, &mut square);
     let (mut left, mut right) = (Basis::of(&left), Basis::of(&right));
     for _ in 0..ROUNDS * k {
@@ -312,12 +313,14 @@ pub(in super::super) fn svd([m, n]: [usize; 2], a: &[f64], u: &mut [f64], s: &mu
     order.sort_by(|&i, &j| d[j].abs().total_cmp(&d[i].abs()));
     for (at, i) in order.into_iter().enumerate() {
         s[at] = d[i].abs() * scale;
-        let mut of_long = left.vector(i);
-        if long > k {
-            let mut all = vec![0.0; long];
-            dots(&mut all, &columns, k, &of_long);
-            of_long = all;
-        }
+        let of_long = match &columns {
+            None => left.vector(i),
+            Some(columns) => {
+                let mut all = vec![0.0; long];
+                dots(&mut all, columns, k, &left.vector(i));
+                all
+            }
+        };
         let of_short = right.vector(i);
         let (of_u, of_v) = if m >= n { (of_long, of_short) } else { (of_short, of_long) };
         // Of a negative value one vector is turned.
