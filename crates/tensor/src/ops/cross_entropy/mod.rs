@@ -131,31 +131,53 @@ fn forward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<(
     let n = classes(&x[0]);
     let labels = checked_labels(&x[1], n)?;
     let logits = x[0].contiguous::<T>()?;
-    let shared = parallel::Shared::new(y.slice::<T>()?);
-    softmax::for_rows(&logits, n, true, |number, row: softmax::Row<'_, C>| {
-        // Not negated: of a certain label the loss is 0 and not -0.
-        let loss = C::lit(0.0) - row.get(labels[number]);
-        // SAFETY: each row has one element of the result.
-        unsafe { *shared.get().add(number) = loss.store() }
-    });
+    let losses = Losses { labels: &labels, y: parallel::Shared::new(y.slice::<T>()?) };
+    softmax::for_rows::<T, C>(&logits, n, true, &losses);
     Ok(())
+}
+
+/// From the logarithm of a row's shares to its loss.
+struct Losses<'a, T> {
+    labels: &'a [usize],
+    y: parallel::Shared<T>,
+}
+
+impl<T: Element, C: Real> softmax::Finish<C> for Losses<'_, T> {
+    #[inline(always)]
+    fn row(&self, number: usize, row: softmax::Row<'_, C>) {
+        // Not negated: of a certain label the loss is 0 and not -0.
+        let loss = C::lit(0.0) - row.get(self.labels[number]);
+        // SAFETY: each row has one element of the result.
+        unsafe { *self.y.get().add(number) = loss.store() }
+    }
 }
 
 fn backward<T: Element, C: Real>(x: &[View<'_>], y: &mut ViewMut<'_>) -> Result<()> {
     let n = classes(&x[0]);
     let labels = checked_labels(&x[1], n)?;
     let (logits, dy) = (x[0].contiguous::<T>()?, x[2].contiguous::<T>()?);
-    let shared = parallel::Shared::new(y.slice::<T>()?);
-    softmax::for_rows(&logits, n, false, |number, row: softmax::Row<'_, C>| {
-        let (label, scale) = (labels[number], C::load(dy[number]));
-        // SAFETY: rows are disjoint ranges of the result.
-        let y = unsafe { shared.slice(number * n, (number + 1) * n) };
-        for (i, y) in y.iter_mut().enumerate() {
-            let share = if i == label { C::lit(1.0) } else { C::lit(0.0) };
-            *y = ((row.get(i) - share) * scale).store();
-        }
-    });
+    let gradients = Gradients { labels: &labels, dy: &dy, n, y: parallel::Shared::new(y.slice::<T>()?) };
+    softmax::for_rows::<T, C>(&logits, n, false, &gradients);
     Ok(())
+}
+
+/// From a row's shares to the gradient of its logits.
+struct Gradients<'a, T> {
+    labels: &'a [usize],
+    dy: &'a [T],
+    n: usize,
+    y: parallel::Shared<T>,
+}
+
+impl<T: Element, C: Real> softmax::Finish<C> for Gradients<'_, T> {
+    #[inline(always)]
+    fn row(&self, number: usize, row: softmax::Row<'_, C>) {
+        let (label, scale) = (self.labels[number], C::load(self.dy[number]));
+        // SAFETY: rows are disjoint ranges of the result.
+        let y = unsafe { self.y.slice(number * self.n, (number + 1) * self.n) };
+        row.store(y, |share| share * scale);
+        y[label] = ((row.get(label) - C::lit(1.0)) * scale).store();
+    }
 }
 
 /// Cross-entropy against integer labels.

@@ -26,7 +26,9 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// No images; a window that does not fit them; a window or stride of 0; padding as large as the window.
     #[track_caller]
     fn max_pool2d(&self, options: &Pool2dOptions) -> Result<Self> {
-        self.max_pool2d_with_indices(options).map(|(y, _)| y)
+        let at = Location::caller();
+        let pooled = batched::<_, 2, _>(self, |x| largest(x, options).map(|[y, _]| [y]));
+        pooled.map(|[y]| y).map_err(|e| e.unplaced().at(at))
     }
 
     /// [`PoolOps::max_pool2d`] and the position `h · W + w` of each element in its image, as `i64`; -1 where a dilated
@@ -38,16 +40,8 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     fn max_pool2d_with_indices(&self, options: &Pool2dOptions) -> Result<(Self, Self)> {
         let at = Location::caller();
         let pooled = batched::<_, 2, _>(self, |x| {
-            // In doubles integers are compared exactly as far as these hold them.
-            let wide = if Value::dtype(x).is_float() { x.clone() } else { x.cast(DType::F64)? };
-            let (wide, window) = operand("max_pool2d", &wide, options)?;
-            let mut y = Self::apply_op(MaxPool2d { window }, &[&wide])?.into_iter();
-            let (Some(values), Some(positions)) = (y.next(), y.next()) else {
-                unreachable!("a maximum pool has two outputs")
-            };
-            let positions = Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?);
-            let values = values.cast(Value::dtype(x))?;
-            Ok([channels_back(values, options)?, channels_back(positions, options)?])
+            let [y, positions] = largest(x, options)?;
+            Ok([y, Self::constant(crate::Tensor::cast(positions.tensor(), DType::I64)?)])
         });
         pooled.map(|[y, positions]| (y, positions)).map_err(|e| e.unplaced().at(at))
     }
@@ -84,7 +78,12 @@ pub trait PoolOps: Value + ViewOps + CastOps + Apply<MaxPool2d> + Apply<AverageP
     /// As there.
     #[track_caller]
     fn max_pool1d(&self, options: &Pool1dOptions) -> Result<Self> {
-        self.max_pool1d_with_indices(options).map(|(y, _)| y)
+        let at = Location::caller();
+        let pooled = batched::<_, 1, _>(self, |x| {
+            let (x, axis) = as_images("max_pool1d", x, options)?;
+            Ok([x.max_pool2d(&options.flat())?.squeeze(axis)?])
+        });
+        pooled.map(|[y]| y).map_err(|e| e.renamed("max_pool2d", "max_pool1d").unplaced().at(at))
     }
 
     /// [`PoolOps::max_pool1d`] and the position of each element in its sequence, as `i64`.
@@ -191,6 +190,17 @@ pub(super) fn batched<V: ViewOps, const N: usize, const OUT: usize>(
     let y = pool(&x.unsqueeze(0)?)?;
     let y = y.iter().map(|y| y.squeeze(0)).collect::<Result<Vec<_>>>()?;
     Ok(y.try_into().unwrap_or_else(|_| unreachable!("as many as there were")))
+}
+
+/// The largest element of each window of images, and its position as `i32`.
+fn largest<V: ViewOps + CastOps + Apply<MaxPool2d>>(x: &V, options: &Pool2dOptions) -> Result<[V; 2]> {
+    // In doubles integers are compared exactly as far as these hold them.
+    let wide = if Value::dtype(x).is_float() { x.clone() } else { x.cast(DType::F64)? };
+    let (wide, window) = operand("max_pool2d", &wide, options)?;
+    let Some([y, positions]) = V::apply_op(MaxPool2d { window }, &[&wide])?.into_array() else {
+        unreachable!("a maximum pool has two outputs")
+    };
+    Ok([channels_back(y.cast(Value::dtype(x))?, options)?, channels_back(positions, options)?])
 }
 
 /// Images with channels last, and the windows.

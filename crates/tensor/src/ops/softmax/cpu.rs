@@ -9,6 +9,7 @@ use crate::cpu::turned::{ROWS, SHORT, Turned, turn};
 use crate::cpu::{parallel, simd};
 use crate::scalar::Real;
 use crate::{Element, Result, View, ViewMut};
+use std::hint::black_box;
 use std::marker::PhantomData;
 
 /// Lanes of the sum over one row. Of a short row each element has one to itself, whichever way it is summed.
@@ -31,11 +32,7 @@ pub(super) fn softmax<T: Element, C: Real>(op: &Softmax, x: &View<'_>, y: &mut V
     let x = x.contiguous::<T>()?;
     let shared = parallel::Shared::new(y.slice::<T>()?);
     if inner == 1 {
-        for_rows(&x, n, op.log, |number, row: Row<'_, C>| {
-            // SAFETY: rows are disjoint ranges of the result.
-            let y = unsafe { shared.slice(number * n, (number + 1) * n) };
-            y.iter_mut().enumerate().for_each(|(i, y)| *y = row.get(i).store());
-        });
+        for_rows::<T, C>(&x, n, op.log, &Stored { y: shared, n });
         return Ok(());
     }
     if inner < FEW {
@@ -226,7 +223,27 @@ impl<T: Element, C: Real> simd::Kernel for Columns<'_, T, C> {
     }
 }
 
-/// The softmax of a row or its logarithm, element by element.
+/// What becomes of the rows of [`for_rows`]: not a closure, for these are not always compiled for the instruction set of their caller.
+pub(crate) trait Finish<C>: Sync {
+    /// The row of this number.
+    fn row(&self, number: usize, row: Row<'_, C>);
+}
+
+/// Rows as they are.
+struct Stored<T> {
+    y: parallel::Shared<T>,
+    n: usize,
+}
+
+impl<T: Element, C: Real> Finish<C> for Stored<T> {
+    #[inline(always)]
+    fn row(&self, number: usize, row: Row<'_, C>) {
+        // SAFETY: rows are disjoint ranges of the result.
+        row.store(unsafe { self.y.slice(number * self.n, (number + 1) * self.n) }, |y| y);
+    }
+}
+
+/// The softmax of a row or its logarithm.
 pub(crate) struct Row<'a, C> {
     values: &'a [C],
     stride: usize,
@@ -234,9 +251,22 @@ pub(crate) struct Row<'a, C> {
 }
 
 impl<C: Real> Row<'_, C> {
+    /// One element of it.
     #[inline(always)]
     pub(crate) fn get(&self, i: usize) -> C {
         self.rest.of(self.values[i * self.stride])
+    }
+
+    /// Each element to `y`, as `map` makes it.
+    #[inline(always)]
+    pub(crate) fn store<T: Element>(&self, y: &mut [T], map: impl Fn(C) -> C) {
+        if self.stride == 1 {
+            y.iter_mut().zip(self.values).for_each(|(y, &x)| *y = map(self.rest.of(x)).store());
+            return;
+        }
+        for i in 0..y.len() {
+            y[i] = map(self.get(i)).store();
+        }
     }
 }
 
@@ -262,17 +292,17 @@ impl<C: Real> Rest<C> {
     }
 }
 
-/// Gives `finish` the number and the softmax, or its logarithm, of each row of `n` elements of `x`.
-pub(crate) fn for_rows<T: Element, C: Real>(x: &[T], n: usize, log: bool, finish: impl Fn(usize, Row<'_, C>) + Sync) {
+/// Gives `finish` the softmax, or its logarithm, of each row of `n` elements of `x`.
+pub(crate) fn for_rows<T: Element, C: Real>(x: &[T], n: usize, log: bool, finish: &impl Finish<C>) {
     let rows = x.len().checked_div(n).unwrap_or(0);
     let chunk = (CHUNK / n.max(1)).max(1).next_multiple_of(if n <= SHORT { ROWS } else { 1 });
     parallel::for_chunks(rows, chunk, COST * n, |start, end| {
-        let (rows, finish) = (&x[start * n..end * n], |number, row: Row<'_, C>| finish(start + number, row));
+        let rows = &x[start * n..end * n];
         match n <= SHORT {
-            true => simd::dispatch_for::<T, _>(ShortRows { rows, n, log, finish, to: PhantomData }),
+            true => simd::dispatch_for::<T, _>(ShortRows { rows, n, log, start, finish, to: PhantomData }),
             false => {
                 let buffer = &mut Scratch::arbitrary(n);
-                simd::dispatch_for::<T, _>(LongRows { rows, buffer, log, finish });
+                simd::dispatch_for::<T, _>(LongRows { rows, buffer, log, start, finish });
             }
         }
     });
@@ -282,10 +312,11 @@ struct LongRows<'a, T, C, F> {
     rows: &'a [T],
     buffer: &'a mut [C],
     log: bool,
-    finish: F,
+    start: usize,
+    finish: &'a F,
 }
 
-impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for LongRows<'_, T, C, F> {
+impl<T: Element, C: Real, F: Finish<C>> simd::Kernel for LongRows<'_, T, C, F> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
@@ -294,7 +325,7 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for LongRows<'_
                 self.buffer[i] = C::load(row[i]);
             }
             let rest = softmax_row(self.buffer, self.log);
-            (self.finish)(number, Row { values: self.buffer, stride: 1, rest });
+            self.finish.row(self.start + number, Row { values: self.buffer, stride: 1, rest });
         }
     }
 }
@@ -303,11 +334,12 @@ struct ShortRows<'a, T, C, F> {
     rows: &'a [T],
     n: usize,
     log: bool,
-    finish: F,
+    start: usize,
+    finish: &'a F,
     to: PhantomData<C>,
 }
 
-impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for ShortRows<'_, T, C, F> {
+impl<T: Element, C: Real, F: Finish<C>> simd::Kernel for ShortRows<'_, T, C, F> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
@@ -318,7 +350,7 @@ impl<T: Element, C: Real, F: Fn(usize, Row<'_, C>)> simd::Kernel for ShortRows<'
             softmax_turned(&mut turned[..n], self.log);
             for lane in 0..rows.len() / n {
                 let values = &turned.as_flattened()[lane..];
-                (self.finish)(group * ROWS + lane, Row { values, stride: ROWS, rest: Rest::Nothing });
+                self.finish.row(self.start + group * ROWS + lane, Row { values, stride: ROWS, rest: Rest::Nothing });
             }
         }
     }
@@ -369,6 +401,8 @@ fn fold<C: Real>(x: &mut [C], empty: C, map: impl Fn(&mut C) -> C, step: impl Fn
             lanes[lane] = step(lanes[lane], map(&mut chunk[lane]));
         }
     }
+    // As if they were stored here: what follows picks single lanes, for which the compiler would split the registers above.
+    let mut lanes = black_box(lanes);
     for (lane, x) in rest.iter_mut().enumerate() {
         lanes[lane] = step(lanes[lane], map(x));
     }
@@ -478,11 +512,7 @@ mod tests {
                 let mut found = vec![0f32; x.len()];
                 let shared = parallel::Shared::new(&mut found);
                 with_isa(isa, || {
-                    for_rows(&x, n, log, |number, row: Row<'_, f32>| {
-                        // SAFETY: rows are disjoint.
-                        let y = unsafe { shared.slice(number * n, (number + 1) * n) };
-                        y.iter_mut().enumerate().for_each(|(i, y)| *y = row.get(i));
-                    });
+                    for_rows::<f32, f32>(&x, n, log, &Stored { y: shared, n });
                 });
                 assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{n} {log} {isa:?}");
             }

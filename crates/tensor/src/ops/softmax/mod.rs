@@ -4,7 +4,7 @@ mod cpu;
 mod cuda;
 mod sparse;
 
-pub(crate) use cpu::{Row, for_rows};
+pub(crate) use cpu::{Finish, Row, for_rows};
 pub(crate) use cuda::over_rows;
 
 use super::{Apply, CastOps, MathOps, Ops, Value};
