@@ -1,7 +1,50 @@
-//! Products of the rows of a matrix with vectors, compiled for wide vectors: what factorizations spend their time on. The
-//! order of a sum is that of eight numbers side by side, whatever the instruction set.
+//! Products of the rows of a matrix with vectors, compiled for wide vectors, and of its blocks with each other: what
+//! factorizations spend their time on. The order of a sum over a row is that of eight numbers side by side, whatever the
+//! instruction set.
 
+use crate::cpu::gemm::{Strided, gemm};
 use crate::cpu::simd::{Kernel, dispatch_up_to_avx2};
+
+/// Numbers as a matrix: how far its rows are apart, and its columns.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub(super) numbers: &'a [f64],
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Whole rows, which begin `stride` apart.
+    pub(super) fn rows(numbers: &'a [f64], stride: usize) -> Self {
+        Self { numbers, row: stride, column: 1 }
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        Self { numbers: self.numbers, row: self.column, column: self.row }
+    }
+
+    fn strided(self, [rows, columns]: [usize; 2]) -> Strided<*const f64> {
+        assert!(rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.numbers.len());
+        Strided { pointer: self.numbers.as_ptr(), row: self.row as isize, column: self.column as isize }
+    }
+}
+
+/// `y = factor · a · b + beta · y` for `a` of `[m, k]`, `b` of `[k, n]` and rows of `y` that begin `stride` apart.
+pub(super) fn multiply(
+    [m, n, k]: [usize; 3],
+    factor: f64,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    beta: f64,
+    y: &mut [f64],
+    stride: usize,
+) {
+    let (a, b) = (a.strided([m, k]), b.strided([k, n]));
+    assert!(m == 0 || n == 0 || (n <= stride && (m - 1) * stride + n <= y.len()));
+    let y = Strided { pointer: y.as_mut_ptr(), row: stride as isize, column: 1 };
+    // SAFETY: all elements lie in the slices; those of the result are different ones, and borrowed alone.
+    unsafe { gemm([m, n, k], factor, a, b, beta, y, true) }
+}
 
 /// `y += factor · x`.
 #[inline(always)]

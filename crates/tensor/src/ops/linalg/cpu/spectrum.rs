@@ -1,7 +1,7 @@
 //! Eigenvalues and singular values: reflections make a matrix tridiagonal or bidiagonal, rotations with shifts make that
 //! diagonal, and what turned it is gathered in a [`Basis`].
 
-use super::rows::{add, add_to_rows, dot, dots, subtract_products, symmetric_product};
+use super::rows::{Matrix, add, add_to_rows, dot, dots, multiply, subtract_products, symmetric_product};
 use super::{qr, reflect, reflection};
 use crate::cpu::{parallel, simd};
 use std::mem::take;
@@ -311,20 +311,19 @@ pub(in super::super) fn svd([m, n]: [usize; 2], a: &[f64], u: &mut [f64], s: &mu
     right.finish();
     let mut order: Vec<usize> = (0..k).collect();
     order.sort_by(|&i, &j| d[j].abs().total_cmp(&d[i].abs()));
+    let mut of_long: Vec<f64> = order.iter().flat_map(|&i| left.vector(i)).collect();
+    if let Some(columns) = &columns {
+        let mut all = vec![0.0; k * long];
+        let (left, columns) = (Matrix::rows(&of_long, k), Matrix::rows(columns, k).transposed());
+        multiply([k, long, k], 1.0, left, columns, 0.0, &mut all, long);
+        of_long = all;
+    }
     for (at, i) in order.into_iter().enumerate() {
         s[at] = d[i].abs() * scale;
-        let of_long = match &columns {
-            None => left.vector(i),
-            Some(columns) => {
-                let mut all = vec![0.0; long];
-                dots(&mut all, columns, k, &left.vector(i));
-                all
-            }
-        };
-        let of_short = right.vector(i);
+        let (of_long, of_short) = (&of_long[at * long..][..long], &right.vector(i)[..]);
         let (of_u, of_v) = if m >= n { (of_long, of_short) } else { (of_short, of_long) };
         // Of a negative value one vector is turned.
-        let sign = sign_of_largest(&of_v);
+        let sign = sign_of_largest(of_v);
         let sign_of_u = sign * 1f64.copysign(d[i]);
         of_u.iter().enumerate().for_each(|(row, x)| u[row * k + at] = sign_of_u * x);
         of_v.iter().zip(&mut v[at * n..][..n]).for_each(|(x, v)| *v = sign * x);
@@ -340,7 +339,7 @@ fn bidiagonal(n: usize, a: &mut [f64]) -> (Vec<f64>, Vec<f64>, [Reflections; 2])
         let mut vector: Vec<f64> = (k..n).map(|i| a[i * n + k]).collect();
         let (length, scale) = reflection(&mut vector);
         d.push(length);
-        reflect(&vector, scale, &mut a[k * n..], n, k + 1);
+        reflect(&vector, scale, &mut a[k * n..], n, k + 1..n);
         left.push(k, &vector, scale);
         let next = k + 1;
         if next < n {
