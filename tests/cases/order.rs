@@ -177,7 +177,10 @@ fn mistakes_are_errors() {
         (x.kthvalue(0, 1).unwrap_err(), "no element number 0"),
         (x.max([0, 1]).unwrap_err(), "max: looks along one axis or all"),
         (nothing.median(1).unwrap_err(), "median: [2, 0] has no element to choose from"),
-        (x.quantile(1.5, 0, Interpolation::Linear).unwrap_err(), "quantile: [1.5] are no shares"),
+        (
+            x.quantile(1.5, 0, Interpolation::Linear).unwrap_err(),
+            "quantile: shares must lie between 0 and 1, found [1.5]",
+        ),
         (x.mode(2).unwrap_err(), "mode: axis 2 is out of range"),
     ] {
         let text = error.to_string();

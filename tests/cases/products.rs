@@ -55,6 +55,24 @@ fn vectors() -> Vec<Case> {
         let case = Case::new(format!("cdist {p}"), inputs(&[&[2, 3, 5], &[2, 4, 5]]), move |x| x[0].cdist(&x[1], p));
         all.push(case.slack(64.0).reference(distance(p)));
     }
+    let covariance = |correction: f64| {
+        move |x: &[Array]| {
+            let mean = |row: usize| (0..5).map(|k| x[0].at(&[row, k])).sum::<f64>() / 5.0;
+            let apart = |row: usize, k: usize| x[0].at(&[row, k]) - mean(row);
+            Array::build(&[3, 3], |at| {
+                (0..5).map(|k| apart(at[0], k) * apart(at[1], k)).sum::<f64>() / (5.0 - correction)
+            })
+        }
+    };
+    for correction in [0.0, 1.0] {
+        let case = Case::new(format!("cov {correction}"), inputs(&[&[3, 5]]), move |x| x[0].cov(correction));
+        all.push(case.slack(64.0).reference(covariance(correction)));
+    }
+    all.push(Case::new("corrcoef", inputs(&[&[3, 5]]), |x| x[0].corrcoef()).slack(64.0).reference(move |x| {
+        let together = covariance(1.0)(x);
+        let deviation = |i: usize| together.at(&[i, i]).sqrt();
+        Array::build(&[3, 3], |at| together.at(at) / deviation(at[0]) / deviation(at[1]))
+    }));
     all.push(Case::new("pdist", inputs(&[&[4, 3]]), |x| x[0].pdist(2.0)).slack(64.0).reference(|x| {
         let pairs = (0..4).flat_map(|i| (i + 1..4).map(move |j| (i, j)));
         let distance = |(i, j)| (0..3).map(|k| (x[0].at(&[i, k]) - x[0].at(&[j, k])).powi(2)).sum::<f64>().sqrt();
@@ -158,6 +176,8 @@ fn mistakes_are_errors() {
     told(a.cross(&b, 0), "cross");
     told(a.cross(&a, 0), "cross: needs vectors of 3 numbers along axis 0");
     told(a.cdist(&b, 2.0), "cdist: needs rows [..., m, d] and [..., n, d], found [2, 3] and [3, 2]");
+    told(a.unsqueeze(0).unwrap().cov(1.0), "cov: needs variables in rows, [m, n], found [1, 2, 3]");
+    told(a.corrcoef().and_then(|y| y.cov(f64::NAN)), "cov: the correction is NaN");
     told(a.addmm(&a, &a, 1.0, 1.0), "addmm: matmul: cannot multiply");
     told(a.addmm(&a, &b, 1.0, 1.0), "addmm: add: [2, 3] does not broadcast to the product's [2, 2]");
     told(a.linear(&b, None), "linear: matmul");

@@ -105,6 +105,23 @@ pub(super) fn operations() -> Vec<Mistake> {
         "a mask that is no mask" => { zeros(&[3])?.select(&zeros(&[3])?, 0.0)? }
         "a file of tensors that is not there" => { kiln::tensor::io::load_npy("no/such/file.npy")? }
         "argmax of nothing" => { zeros(&[0])?.argmax(0)? }
+        "an index out of range in what is added" => { zeros(&[3, 4])?.add_at(s![5], 1.0)? }
+        "values that do not fit where they are added" => { zeros(&[3, 4])?.add_at(s![0], &zeros(&[2])?)? }
+        "the largest of nothing" => { zeros(&[0, 3])?.max(0)?.0 }
+        "the smallest and the largest of nothing" => { zeros(&[0, 3])?.aminmax(0)?.0 }
+        "the largest number of nothing" => { zeros(&[0, 3])?.nanmax(0)? }
+        "the norm of a matrix of nothing" => { zeros(&[0, 0])?.matrix_norm(MatrixNorm::Order(2.0), false)? }
+        "indices that do not fit each other" => {
+            zeros(&[3, 4])?.at(s![&Tensor::new([0i64, 1]), &Tensor::new([0i64, 1, 2])])?
+        }
+        "two masks" => { zeros(&[3, 4])?.at(s![&zeros(&[3, 4])?.gt(1.0)?, &zeros(&[3, 4])?.gt(1.0)?])? }
+        "differences with what does not fit" => { zeros(&[3, 4])?.diff(1, 0, Some(&zeros(&[2])?), None)? }
+        "a diagonal beyond all memory" => { zeros(&[2])?.diag(1 << 40)? }
+        "repetitions beyond all memory" => { zeros(&[3, 4])?.tile(&[1 << 40, 1 << 10])? }
+        "repetitions of each beyond all memory" => { zeros(&[3, 4])?.repeat_interleave(&[1 << 60], 0)? }
+        "a quantile in per cent" => { zeros(&[4])?.quantile(50.0, .., Interpolation::Linear)? }
+        "a histogram of what is no number" => { zeros(&[4])?.div(0.0)?.histogram(10, None, None)?.0 }
+        "an inverse beyond all memory" => { zeros(&[1])?.expand([1 << 20, 1 << 20])?.inv()? }
     }
 }
 

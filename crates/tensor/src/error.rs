@@ -198,6 +198,15 @@ impl fmt::Debug for Error {
     }
 }
 
+/// An error with the line that called the function which asks for it: in a closure for `map_err` that line would be the library's.
+#[track_caller]
+pub(crate) fn here<T>(result: Result<T>) -> Result<T> {
+    match result {
+        Err(error) => Err(error.unplaced().at(Location::caller())),
+        value => value,
+    }
+}
+
 /// A source file without the folders above the crate's: of an absolute path, what begins at `crates/` or at the folder that
 /// holds `src`.
 pub(crate) fn short_path(file: &str) -> String {

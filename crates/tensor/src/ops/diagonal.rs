@@ -1,6 +1,7 @@
 //! Diagonals and triangles of matrices, put together from views and masks.
 
 use super::{ArithmeticOps, ComparisonOps, Embed, ReduceOps, SelectOps, Stride, Value, ViewOps};
+use crate::error::here;
 use crate::tensor::room;
 use crate::{DType, Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
@@ -50,7 +51,7 @@ pub trait DiagonalOps: Value + ViewOps {
             return Err(Error::shape("diag_embed", "a scalar has no diagonal to become").at(Location::caller()));
         };
         let n = length.saturating_add(offset.unsigned_abs());
-        let shape = Shape::new(&[lead, &[n, n]].concat())?;
+        let shape = here(Shape::new(&[lead, &[n, n]].concat()).map_err(|e| e.renamed("shape", "diag_embed")))?;
         let [a, b] = two_axes("diag_embed", &shape, axis1, axis2)?;
         let mut ranges: Vec<Stride> = lead.iter().map(|&d| Stride::full(d)).collect();
         ranges.push(place(n, n, offset));

@@ -147,7 +147,7 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
     #[track_caller]
     fn at(&self, index: &[Index<Self>]) -> Result<Self> {
         let at = Location::caller();
-        read(self, index).map_err(|e| e.unplaced().at(at))
+        read(self, "at", index).map_err(|e| e.unplaced().at(at))
     }
 
     /// A copy in which `values` stand where an index expression chooses; they broadcast to its shape. Of several for one
@@ -166,7 +166,7 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
     #[track_caller]
     fn set_at(&self, index: &[Index<Self>], values: impl Operand<Self>) -> Result<Self> {
         let (at, values) = (Location::caller(), values.operand());
-        write(self, index, &values, |x, at, values| x.scatter(0, at, values)).map_err(|e| e.unplaced().at(at))
+        write(self, "set_at", index, &values, |x, at, values| x.scatter(0, at, values)).map_err(|e| e.unplaced().at(at))
     }
 
     /// A copy in which `values` are added where an index expression chooses; they broadcast to its shape, and several for
@@ -177,7 +177,8 @@ pub trait IndexOps: Value + GatherOps + ScanOps + Apply<Concat> {
     #[track_caller]
     fn add_at(&self, index: &[Index<Self>], values: impl Operand<Self>) -> Result<Self> {
         let (at, values) = (Location::caller(), values.operand());
-        write(self, index, &values, |x, at, values| x.scatter_add(0, at, values)).map_err(|e| e.unplaced().at(at))
+        write(self, "add_at", index, &values, |x, at, values| x.scatter_add(0, at, values))
+            .map_err(|e| e.unplaced().at(at))
     }
 
     /// The elements at these numbers, counted in row-major order. The result has the shape of the indices.
@@ -577,7 +578,8 @@ fn coordinates<V: Value>(mask: &V) -> Result<Vec<V>> {
     Ok(columns)
 }
 
-fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
+/// What `op` chooses.
+fn read<V: IndexOps>(x: &V, op: &str, index: &[Index<V>]) -> Result<V> {
     let shape = *Value::shape(x);
     let wide = |item: &Index<V>| match item {
         Index::Tensor(mask) if Value::dtype(mask) == DType::Bool => Value::shape(mask).rank(),
@@ -587,11 +589,13 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
     let used: usize = index.iter().map(wide).sum();
     if used > shape.rank() {
         let text = format!("{used} indices for the {} dimensions of {shape}", shape.rank());
-        return Err(Error::index("at", text).help("give at most one for each dimension"));
+        return Err(
+            Error::index(op, text).help("give at most one for each dimension: a mask counts for all of its own")
+        );
     }
     if index.iter().filter(|item| matches!(item, Index::Ellipsis)).count() > 1 {
         let text = format!("two ellipses in an index of {shape}");
-        return Err(Error::index("at", text).help("`..` stands once, for all dimensions that nothing else is said of"));
+        return Err(Error::index(op, text).help("`..` stands once, for all dimensions that nothing else is said of"));
     }
     // The dimension at hand, in what the views have left so far, and those that tensors of indices are read at along.
     let (mut y, mut dim, mut dims, mut tensors) = (x.clone(), 0, Vec::new(), Vec::new());
@@ -603,9 +607,9 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
                 dim += 1;
             }
             Index::Ellipsis => dim += shape.rank() - used,
-            Index::At(i) => y = y.index(dim as isize, *i).map_err(|e| e.renamed("index", "at"))?,
+            Index::At(i) => y = y.index(dim as isize, *i).map_err(|e| e.renamed("index", op))?,
             Index::Slice { .. } => {
-                y = y.stride(dim as isize, strided("at", item, Some(&length))?)?;
+                y = y.stride(dim as isize, strided(op, item, Some(&length))?)?;
                 dim += 1;
             }
             Index::Tensor(mask) if Value::dtype(mask) == DType::Bool => {
@@ -621,7 +625,7 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
                 if Value::shape(&y).get(dim..dim + rank) != Some(Value::shape(mask).dims()) {
                     let text =
                         format!("a mask {} does not fit {} from axis {dim} on", Value::shape(mask), Value::shape(&y));
-                    return Err(Error::shape("at", text));
+                    return Err(Error::shape(op, text));
                 }
                 tensors.extend(coordinates(mask)?);
                 dims.extend(dim..dim + rank);
@@ -629,7 +633,7 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
             }
             Index::Tensor(at) => {
                 if !Value::dtype(at).is_integer() {
-                    return Err(crate::run::no_indices("at", Value::dtype(at)));
+                    return Err(crate::run::no_indices(op, Value::dtype(at)));
                 }
                 tensors.push(wrapped(at, length)?.cast(DType::I64)?);
                 dims.push(dim);
@@ -637,7 +641,18 @@ fn read<V: IndexOps>(x: &V, index: &[Index<V>]) -> Result<V> {
             }
         }
     }
-    if tensors.is_empty() { Ok(y) } else { read_at(&y, &dims, &tensors).map_err(|e| e.renamed("rows", "at")) }
+    if tensors.is_empty() {
+        return Ok(y);
+    }
+    let mut together = Shape::from_slice(&[]);
+    for at in &tensors {
+        together = together.broadcast(Value::shape(at)).map_err(|_| {
+            let shapes: Vec<String> = tensors.iter().map(|at| Value::shape(at).to_string()).collect();
+            let text = format!("tensors of indices of the shapes {} do not broadcast together", shapes.join(" and "));
+            Error::shape(op, text).help("they are read at together, and a mask counts as the indices where it is true")
+        })?;
+    }
+    read_at(&y, &dims, &tensors).map_err(|e| e.renamed("rows", op))
 }
 
 /// The elements where several dimensions have the coordinates that tensors of indices give.
@@ -669,11 +684,17 @@ fn read_at<V: IndexOps>(x: &V, dims: &[usize], indices: &[V]) -> Result<V> {
 }
 
 /// Writes `values` where the same expression reads, by the numbers of the elements that it chooses.
-fn write<V: IndexOps>(x: &V, index: &[Index<V>], values: &V, scatter: impl Fn(&V, &V, &V) -> Result<V>) -> Result<V> {
+fn write<V: IndexOps>(
+    x: &V,
+    op: &str,
+    index: &[Index<V>],
+    values: &V,
+    scatter: impl Fn(&V, &V, &V) -> Result<V>,
+) -> Result<V> {
     let shape: Shape = *Value::shape(x);
     let all = x.beside(Tensor::arange(0i64, shape.count() as i64, 1)?)?.reshape(shape)?;
-    let chosen = read(&all, index)?;
+    let chosen = read(&all, op, index)?;
     let values = values.cast(Value::dtype(x))?.expand(*Value::shape(&chosen));
-    let values = values.map_err(|e| e.renamed("expand", "set_at"))?.reshape([Value::shape(&chosen).count()])?;
+    let values = values.map_err(|e| e.renamed("expand", op))?.reshape([Value::shape(&chosen).count()])?;
     scatter(&x.reshape([shape.count()])?, &chosen.reshape([Value::shape(&chosen).count()])?, &values)?.reshape(shape)
 }

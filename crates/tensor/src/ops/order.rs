@@ -52,7 +52,7 @@ pub trait OrderOps: Value + SortOps + ScanOps + CastOps + Apply<Concat> {
     #[track_caller]
     fn max(&self, axis: impl IntoAxes) -> Result<(Self, Self)> {
         let lines = Lines::of(self, "max", axis.into_axes())?;
-        let at = lines.x.argmax(keep(lines.axis))?;
+        let at = lines.x.argmax(keep(lines.axis)).map_err(|e| e.renamed("argmax", "max"))?;
         lines.read(&at)
     }
 
@@ -63,7 +63,7 @@ pub trait OrderOps: Value + SortOps + ScanOps + CastOps + Apply<Concat> {
     #[track_caller]
     fn min(&self, axis: impl IntoAxes) -> Result<(Self, Self)> {
         let lines = Lines::of(self, "min", axis.into_axes())?;
-        let at = lines.x.argmin(keep(lines.axis))?;
+        let at = lines.x.argmin(keep(lines.axis)).map_err(|e| e.renamed("argmin", "min"))?;
         lines.read(&at)
     }
 
@@ -74,7 +74,8 @@ pub trait OrderOps: Value + SortOps + ScanOps + CastOps + Apply<Concat> {
     #[track_caller]
     fn aminmax(&self, axes: impl IntoAxes) -> Result<(Self, Self)> {
         let axes = axes.into_axes();
-        Ok((self.amin(axes.clone())?, self.amax(axes)?))
+        let least = self.amin(axes.clone()).map_err(|e| e.renamed("amin", "aminmax"))?;
+        Ok((least, self.amax(axes)?))
     }
 
     /// The `k`th smallest element along an axis, from 1, and its position. NaN is the largest.
@@ -284,7 +285,8 @@ impl<V: OrderOps> Lines<V> {
 #[track_caller]
 fn quantiles<V: OrderOps>(x: &V, op: &str, q: &[f64], axes: Axes, between: Interpolation, skip_nan: bool) -> Result<V> {
     if q.is_empty() || q.iter().any(|q| !(0.0..=1.0).contains(q)) {
-        return Err(Error::argument(op, format!("{q:?} are no shares between 0 and 1")).at(Location::caller()));
+        let error = Error::argument(op, format!("shares must lie between 0 and 1, found {q:?}"));
+        return Err(error.help("the median is 0.5, the 95th percentile 0.95").at(Location::caller()));
     }
     let dtype = Value::dtype(x).to_float();
     let lines = Lines::of(&x.cast(dtype)?, op, axes)?.not_empty(op)?;

@@ -1,6 +1,7 @@
 //! Padding with what a tensor has itself: reflected, its edge, or its other end. (`ViewOps::pad` has a constant.)
 
 use super::{GatherOps, Value};
+use crate::error::here;
 use crate::tensor::room;
 use crate::{Error, Result, Shape, Spec, Tensor};
 use std::panic::Location;
@@ -71,12 +72,12 @@ pub trait PaddingOps: Value + GatherOps {
             // A length beyond memory is found here, before there is a list of it.
             let whole = before.unsigned_abs().saturating_add(after.unsigned_abs()).saturating_add(length);
             let padded = Spec::new(Shape::from_slice(&Value::shape(&x).with(axis, whole)), Value::dtype(&x));
-            padded.shape.check("pad_with").map_err(|e| e.at(Location::caller()))?;
+            here(padded.shape.check("pad_with"))?;
             if length == 0 {
                 let text = format!("{shape} has nothing along axis {axis} to pad with");
                 return Err(Error::shape("pad_with", text).at(Location::caller()));
             }
-            let mut places = room("pad_with", whole, padded).map_err(|e| e.at(Location::caller()))?;
+            let mut places = here(room("pad_with", whole, padded))?;
             let all = -before..length as isize + after;
             places.extend(all.map(|place| mode.source(place, length as isize) as i64));
             x = x.index_select(axis as isize, &x.beside(Tensor::from_vec(places, [whole])?)?)?;

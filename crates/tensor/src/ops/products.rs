@@ -1,6 +1,6 @@
 //! Products of vectors, matrices and their batches, made of matrix products, sums and views: which dimensions meet which.
 
-use super::{Norm, Ops, Reduce, Sub, einsum};
+use super::{Norm, Ops, Reduce, Sub, einsum, keep};
 use crate::{DType, Error, Result, Shape, Tensor};
 use std::panic::Location;
 
@@ -207,6 +207,59 @@ pub trait ProductOps: Ops {
         distances().map_err(|e: Error| e.within("pdist", at))
     }
 
+    /// How variables vary together: the means of the products of their deviations, with their variances on the diagonal, as NumPy's
+    /// and PyTorch's `cov`. Each row is a variable, each column an observation; the sums are divided by `n - correction`, of which 1
+    /// is the usual one and 0 that of a whole population.
+    ///
+    /// # Shapes
+    /// `[m, n]` gives `[m, m]`; a single variable `[n]` gives a number. Of a table with a column for each variable, that of
+    /// `x.transpose(0, 1)`.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [6.0, 4.0, 2.0]]);
+    /// assert_eq!(x.cov(1.0)?.to_vec::<f64>()?, [1.0, -2.0, -2.0, 4.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// More than two dimensions; a correction that is not finite.
+    #[track_caller]
+    fn cov(&self, correction: f64) -> Result<Self> {
+        let at = Location::caller();
+        covariance(self, "cov", correction).map_err(|e| e.within("cov", at))
+    }
+
+    /// The correlation of each variable with each other, from -1 to 1 (Pearson's), as NumPy's and PyTorch's `corrcoef`: their
+    /// [`cov`](ProductOps::cov) in units of their standard deviations. Of a variable that does not vary it is NaN.
+    ///
+    /// # Shapes
+    /// As there.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, ops::*};
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [6.0, 4.0, 2.0]]);
+    /// assert_eq!(x.corrcoef()?.to_vec::<f64>()?, [1.0, -1.0, -1.0, 1.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    #[track_caller]
+    fn corrcoef(&self) -> Result<Self> {
+        let at = Location::caller();
+        let correlation = || {
+            let together = covariance(self, "corrcoef", 1.0)?;
+            if Self::shape(&together).rank() == 0 {
+                return together.div(&together);
+            }
+            let deviation = together.diagonal(0, 0, 1)?.sqrt()?;
+            // Rounding leaves no correlation beyond 1.
+            together.div(&deviation.unsqueeze(1)?)?.div(&deviation)?.clamp(-1.0, 1.0)
+        };
+        correlation().map_err(|e: Error| e.within("corrcoef", at))
+    }
+
     /// `beta · self + alpha · a · b` for a matrix product. A `beta` of 0 leaves these numbers out, whatever they are.
     ///
     /// # Errors
@@ -295,6 +348,22 @@ pub trait ProductOps: Ops {
     }
 }
 impl<V: Ops> ProductOps for V {}
+
+fn covariance<V: Ops>(x: &V, op: &str, correction: f64) -> Result<V> {
+    let shape = *V::shape(x);
+    if shape.rank() > 2 {
+        return Err(Error::shape(op, format!("needs variables in rows, [m, n], found {shape}")));
+    }
+    if !correction.is_finite() {
+        return Err(Error::argument(op, format!("the correction is {correction}")));
+    }
+    let dtype = V::dtype(x).to_float();
+    let rows = x.cast(dtype)?.reshape(if shape.rank() == 2 { [shape[0], shape[1]] } else { [1, shape.count()] })?;
+    let apart = rows.sub(&rows.mean(keep(-1))?)?;
+    let freedom = (V::shape(&rows)[1] as f64 - correction).max(0.0);
+    let together = apart.matmul(&apart.transpose(0, 1)?)?.div(freedom)?;
+    if shape.rank() == 2 { Ok(together) } else { together.reshape([]) }
+}
 
 fn tensordot<V: Ops>(a: &V, b: &V, axes: &[isize], other_axes: &[isize]) -> Result<V> {
     if axes.len() != other_axes.len() {

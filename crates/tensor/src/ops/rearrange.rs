@@ -2,6 +2,7 @@
 //! differences of neighbours. All of it is put together from views, which copy nothing, and from joining and reading.
 
 use super::{Apply, ArithmeticOps, CastOps, ComparisonOps, Concat, GatherOps, Stride, Value, concat};
+use crate::error::here;
 use crate::tensor::room;
 use crate::{DType, Error, IntoAxes, Result, Shape, Tensor};
 use std::panic::Location;
@@ -101,8 +102,9 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
             let outer: usize = shape[..axis].iter().product();
             let row: usize = shape[axis..].iter().product();
             let long = shape.with(axis, shape[axis].saturating_mul(times));
-            long.check("tile").map_err(|e| e.at(Location::caller()))?;
-            x = x.reshape([outer, 1, row])?.expand([outer, times, row])?.reshape(long)?;
+            here(long.check("tile"))?;
+            let repeated = x.reshape([outer, 1, row])?.expand([outer, times, row])?;
+            x = here(repeated.reshape(long).map_err(|e| e.renamed("reshape", "tile")))?;
         }
         Ok(x)
     }
@@ -132,7 +134,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         }
         let times = |i: usize| repeats[if repeats.len() == 1 { 0 } else { i }];
         let count = (0..length).fold(0usize, |count, i| count.saturating_add(times(i)));
-        let mut at = room("repeat_interleave", count, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        let mut at = here(room("repeat_interleave", count, self.tensor().spec()))?;
         (0..length).for_each(|i| at.extend(std::iter::repeat_n(i as i64, times(i))));
         let at = self.beside(Tensor::from_vec(at, [count])?)?;
         let x = if Value::shape(self).rank() == 0 { self.reshape([1])? } else { self.clone() };
@@ -177,7 +179,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         let Some(&length) = shape.get(at) else {
             return Err(Error::shape("unbind", "a scalar has no slices").at(Location::caller()));
         };
-        let mut all = room("unbind", length, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        let mut all = here(room("unbind", length, self.tensor().spec()))?;
         for i in 0..length as isize {
             all.push(self.index(axis, i)?);
         }
@@ -196,7 +198,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
             return Err(Error::argument("split_every", "pieces of size 0 are none").at(Location::caller()));
         }
         let count = length.div_ceil(size.max(1)).max(1);
-        let mut sizes = room("split_every", count, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        let mut sizes = here(room("split_every", count, self.tensor().spec()))?;
         sizes.extend((0..count).map(|i| size.min(length - i * size)));
         self.split(&sizes, axis)
     }
@@ -212,7 +214,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         if sections == 0 {
             return Err(Error::argument("tensor_split", "no section was asked for").at(Location::caller()));
         }
-        let mut sizes = room("tensor_split", sections, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        let mut sizes = here(room("tensor_split", sections, self.tensor().spec()))?;
         sizes.extend((0..sections).map(|i| length / sections + usize::from(i < length % sections)));
         self.split(&sizes, axis)
     }
@@ -255,7 +257,7 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
         let starts = (0..=length - size).step_by(step);
         let count = (length - size) / step + 1;
         let whole = count.saturating_mul(size);
-        let mut places = room("unfold", whole, self.tensor().spec()).map_err(|e| e.at(Location::caller()))?;
+        let mut places = here(room("unfold", whole, self.tensor().spec()))?;
         starts.for_each(|start| places.extend((start..start + size).map(|i| i as i64)));
         let places = x.beside(Tensor::from_vec(places, [whole])?)?;
         let y = x.index_select(at as isize, &places)?;
@@ -346,7 +348,11 @@ pub trait RearrangeOps: Value + GatherOps + CastOps + Apply<Concat> {
             return Ok(self.clone());
         }
         let ends: Vec<&Self> = [before, Some(self), behind].into_iter().flatten().collect();
-        let mut x = if ends.len() == 1 { self.clone() } else { concat(&ends, axis)? };
+        let mut x = if ends.len() == 1 {
+            self.clone()
+        } else {
+            here(concat(&ends, axis).map_err(|e| e.renamed("concat", "diff")))?
+        };
         // Of nothing there are no differences either, however often.
         for _ in 0..n.min(Value::shape(&x)[at].max(1)) {
             let length = Value::shape(&x)[at];

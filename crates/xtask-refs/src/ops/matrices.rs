@@ -24,6 +24,8 @@ fn products(op: &str) -> Option<Row> {
             let first = a.shape().iter().position(|&d| d == 3).unwrap_or(0) as isize;
             one(a.cross(&c.var("other")?, c.int_or("dim", first)?))
         },
+        "corrcoef" => |c| one(c.x()?.corrcoef()),
+        "cov" => |c| one(c.x()?.cov(c.number_or("correction", 1.0)?)),
         "cdist" => |c| one(c.var("x1")?.cdist(&c.var("x2")?, c.number_or("p", 2.0)?)),
         "pdist" | "nn.functional.pdist" => |c| one(c.x()?.pdist(c.number_or("p", 2.0)?)),
         "linalg.vecdot" => |c| one(c.var("x")?.vecdot(&c.var("y")?, c.int_or("dim", -1)?)),

@@ -95,7 +95,7 @@ pub trait LinalgOps:
             let one = Tensor::eye(n, n)?.cast(Value::dtype(&x))?;
             Self::apply_one(Solve, &[&x, &x.beside(one)?.expand(shape)?])
         };
-        invert().map_err(|e| e.renamed("solve", "inv").unplaced().at(at))
+        invert().map_err(|e| e.renamed("solve", "inv").renamed("eye", "inv").unplaced().at(at))
     }
 
     /// The determinants of `[…, n, n]`, of shape `[…]`; 1 for matrices without rows. The gradient is that of matrices with an
@@ -351,7 +351,9 @@ pub trait LinalgOps:
         let number = || match norm {
             MatrixNorm::Order(2.0) => {
                 let (_, s, _) = self.svd()?;
-                s.amax(-1)?.div(&s.amin(-1)?)
+                let least = s.amin(-1)?;
+                // Of zeros too it is infinite.
+                least.detach().eq(0)?.select(f64::INFINITY, &s.amax(-1)?.div(&least)?)
             }
             MatrixNorm::Order(-2.0) => {
                 let (_, s, _) = self.svd()?;
@@ -398,7 +400,13 @@ pub trait LinalgOps:
     #[track_caller]
     fn matrix_norm(&self, norm: MatrixNorm, keep_dims: bool) -> Result<Self> {
         let at = Location::caller();
-        matrix_norm(self, norm, keep_dims).map_err(|e| e.unplaced().at(at))
+        matrix_norm(self, norm, keep_dims).map_err(|e| {
+            ["amax", "amin", "svd", "norm"]
+                .into_iter()
+                .fold(e, |e, part| e.renamed(part, "matrix_norm"))
+                .unplaced()
+                .at(at)
+        })
     }
 
     /// The product of `n` times the matrices `[…, m, m]`; of the inverse for a negative `n`, and the unit matrix for 0.

@@ -94,7 +94,9 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     #[track_caller]
     fn nanmax(&self, axes: impl IntoAxes) -> Result<Self> {
         let axes = axes.into_axes();
-        let y = in_place_of_nan(self, f64::NEG_INFINITY)?.reduce(Max, axes.clone())?;
+        let y = in_place_of_nan(self, f64::NEG_INFINITY)?
+            .reduce(Max, axes.clone())
+            .map_err(|e| e.renamed("amax", "nanmax"))?;
         or_nan(self, &y, axes)
     }
 
@@ -105,7 +107,8 @@ pub trait StatisticsOps: Value + ReduceOps + ViewOps + CastOps {
     #[track_caller]
     fn nanmin(&self, axes: impl IntoAxes) -> Result<Self> {
         let axes = axes.into_axes();
-        let y = in_place_of_nan(self, f64::INFINITY)?.reduce(Min, axes.clone())?;
+        let y =
+            in_place_of_nan(self, f64::INFINITY)?.reduce(Min, axes.clone()).map_err(|e| e.renamed("amin", "nanmin"))?;
         or_nan(self, &y, axes)
     }
 

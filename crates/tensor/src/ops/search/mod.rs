@@ -246,8 +246,9 @@ pub trait SearchOps: Value + SortOps + GatherOps + CastOps + ViewOps {
         // A single value has bins around it, as in NumPy.
         let [low, high] = if low == high { [low - 0.5, high + 0.5] } else { [low, high] };
         if bins == 0 || bins > isize::MAX as usize || !(low < high && low.is_finite() && high.is_finite()) {
-            let text = format!("{bins} bins from {low:?} to {high:?} are none");
-            return Err(Error::argument("histogram", text).at(Location::caller()));
+            let text = format!("there are no {bins} bins from {low:?} to {high:?}");
+            let error = Error::argument("histogram", text).at(Location::caller());
+            return Err(error.help("it takes at least one bin, and a range of finite numbers: NaN and infinities in the data need one, Some([low, high])"));
         }
         // As they are returned: what equals an edge belongs to the bin above it.
         let edges = x.beside(Tensor::linspace(low, high, bins + 1)?)?.cast(dtype)?;
