@@ -107,6 +107,11 @@ fn checkpoints_change_no_gradient() {
     let x = tape.watch(&inputs[1]);
     let error = checkpoint(move |x| Ok(vec![x[0].mul(&outside)?]), &[&x]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tape);
+    // A region that gives nothing the second time has no gradient, and says so.
+    let once = std::cell::Cell::new(true);
+    let y = checkpoint(move |x| if once.take() { Ok(vec![x[0].square()?]) } else { Ok(Vec::new()) }, &[&x]).unwrap();
+    let error = y[0].sum(..).unwrap().backward().unwrap_err().to_string();
+    assert!(error.contains("1 values the first time and 0 the second"), "{error}");
 }
 
 #[test]

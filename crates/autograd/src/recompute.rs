@@ -96,6 +96,17 @@ impl Rule for Recompute {
         };
         let x: Vec<Var> = x.iter().zip(&self.copied).map(input).collect::<Result<_>>()?;
         let y = (self.region)(&x)?;
+        let fits = |(y, dy): (&Var, &Option<Var>)| dy.as_ref().is_none_or(|dy| dy.tensor().spec() == y.tensor().spec());
+        if y.len() != dy.len() || !y.iter().zip(dy).all(fits) {
+            let text = format!(
+                "the region gave {} values the first time and {} the second, or others: their gradients would be lost",
+                dy.len(),
+                y.len()
+            );
+            return Err(Error::new(ErrorKind::Tape, "checkpoint", text).help(
+                "it is run twice: it must compute the same of the same inputs, and take nothing out of what it holds",
+            ));
+        }
         let outputs: Vec<(&Var, &Var)> = y.iter().zip(dy).filter_map(|(y, dy)| Some((y, dy.as_ref()?))).collect();
         let wanted: Vec<&Var> = x.iter().zip(need).filter(|(_, need)| **need).map(|(x, _)| x).collect();
         let mut dx = gradients(&outputs, &wanted, create_graph)?.into_iter();

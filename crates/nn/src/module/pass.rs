@@ -207,6 +207,7 @@ impl Pass {
     /// # Errors
     /// A loss that is no single number; a parameter that was trained or a statistic that was set, but that the module
     /// does not show: it would be lost.
+    #[track_caller]
     pub fn finish(self, loss: &Var, module: &mut (impl Module + ?Sized)) -> Result<Vec<Option<Tensor>>> {
         let mut gradients = if loss.is_tracked() { Some(loss.backward()?) } else { None };
         let (mut bound, mut updates) = (self.bound, self.updates);
