@@ -11,10 +11,7 @@ fn main() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/iris.csv");
     let table =
         Csv::new(path).features(["sepal_length", "sepal_width", "petal_length"]).target("petal_width").read()?;
-    let target = table.target.ok_or_else(|| Error::data("iris.csv: no target", ""))?;
-    let (x, y): (Tensor, Tensor) = (table.features.try_into()?, target.try_into()?);
-    let (x, y) = (x.cast(DType::F32)?, y.cast(DType::F32)?.reshape([150, 1])?);
-    let (train, test) = Dataset::new(x, y)?.split(0.2, 1)?;
+    let (train, test) = table.dataset()?.split(0.2, 1)?;
 
     let mut model = Sequential::new([3]).add(Dense::new(16).activation("relu")).add(Dense::new(1)).compile(
         "adam",

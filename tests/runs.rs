@@ -640,7 +640,7 @@ fn interrupted_folds_child() {
         quiet().epochs(if is_second { usize::MAX } else { 2 }).callback(callback)
     };
     let data = points(300, 1);
-    let result = cross_validate(|| Ok(classifier(0)), &data, &KFold::new(3), fit).unwrap();
+    let result = cross_validate(|_| Ok(classifier(0)), &data, &KFold::new(3), fit).unwrap();
     assert!(result.was_interrupted() && result.folds[0].history.len() == 2);
     std::fs::write(folder.join("folds"), result.to_string()).unwrap();
 }

@@ -230,7 +230,7 @@ fn what_accumulation_holds_at_the_end_is_applied() {
 #[test]
 fn confusion_matrices_and_folds_are_here() {
     let data = points(60, 1);
-    let result = cross_validate(|| Ok(classifier(0)), &data, &KFold::new(3).shuffle(0), || quiet().epochs(5)).unwrap();
+    let result = cross_validate(|_| Ok(classifier(0)), &data, &KFold::new(3).shuffle(0), || quiet().epochs(5)).unwrap();
     assert!(result.folds.len() == 3 && !result.was_interrupted() && result.mean("accuracy").is_some());
     let mut model = classifier(0);
     model.fit(&data, quiet().epochs(5)).unwrap();

@@ -28,18 +28,23 @@ pub struct CrossValidation {
 
 /// Trains a model of its own for each fold of `data`, and judges it by the samples held out.
 ///
-/// `model` makes and compiles a fresh one, `fit` the settings of its run, so that nothing is handed from fold to fold. Samples that are
-/// held out show in `val_*` while the model is trained: a callback that stops or keeps weights by them judges itself, so give such
+/// `model` makes and compiles a fresh one, `fit` the settings of its run, so that nothing is handed from fold to fold. It is shown what
+/// the fold trains on, for what a model takes from data before it is trained, such as the means and variances of a
+/// [`Normalization`](kiln_nn::layers::Normalization): taken of all samples, these would know those held out. Samples that are held
+/// out show in `val_*` while the model is trained: a callback that stops or keeps weights by them judges itself, so give such
 /// a run validation data of its own, [`Fit::validation_split`]. Ctrl-C ends the run of a fold and with it all that follow: what comes
 /// back are the folds before it, [`CrossValidation::was_interrupted`]. Checkpoints lie in a folder for each fold, `fold-1` and so on,
 /// within that of [`Fit::checkpoint_every`]; with [`Fit::resume_if_found`] a validation that was put down goes on where it was.
 ///
 /// ```
-/// use kiln_nn::{Key, Sequential, layers::Dense, ops::*};
+/// use kiln_nn::{Key, Sequential, layers::{Dense, Normalization}, ops::*};
 /// use kiln_train::{Compile, Dataset, Fit, Verbosity, cross_validate, splits::KFold};
 /// let x = Key::new(0).normal([60, 3], 0.0, 1.0)?;
 /// let data = Dataset::new(x.clone(), x.sum(-1)?.reshape([60, 1])?)?;
-/// let model = || Sequential::new([3]).add(Dense::new(1)).compile("adam", "mse", ["mae"]);
+/// let model = |train: &Dataset| {
+///     let scaled = Normalization::new().adapt(&train.x()?)?;
+///     Sequential::new([3]).add(scaled).add(Dense::new(1)).compile("adam", "mse", ["mae"])
+/// };
 /// let fit = || Fit::new().epochs(2).verbose(Verbosity::Silent);
 /// let result = cross_validate(model, &data, &KFold::new(5).shuffle(0), fit)?;
 /// assert_eq!(result.folds.len(), 5);
@@ -51,7 +56,7 @@ pub struct CrossValidation {
 /// # Errors
 /// Splits that the data do not have; those of the model and of its run, with the fold.
 pub fn cross_validate<M: Module>(
-    mut model: impl FnMut() -> Result<Model<M>>,
+    mut model: impl FnMut(&Dataset) -> Result<Model<M>>,
     data: &Dataset,
     splits: &impl Splits,
     mut fit: impl FnMut() -> Fit<'static>,
@@ -63,7 +68,7 @@ pub fn cross_validate<M: Module>(
     for (i, fold) in splits.iter().enumerate() {
         let mut run = || -> Result<Option<FoldResult>> {
             let (train, test) = (data.select(&fold.train)?, data.select(&fold.test)?);
-            let mut model = model()?;
+            let mut model = model(&train)?;
             let fit = fit();
             Progress::stdout(fit.verbosity()).message(&format!("Fold {}/{}", i + 1, splits.len()));
             let fit = fit.validated_by(&test).within(&format!("fold-{}", i + 1));
@@ -153,12 +158,12 @@ mod tests {
     #[test]
     fn each_fold_has_a_run_of_its_own() {
         let data = data();
-        let model = || Sequential::new([3]).add(Dense::new(1)).compile("sgd", "mse", ["mae"]);
+        let model = |_: &Dataset| Sequential::new([3]).add(Dense::new(1)).compile("sgd", "mse", ["mae"]);
         let result = cross_validate(model, &data, &KFold::new(4), fit).unwrap();
         // The same by hand.
         for (fold, own) in KFold::new(4).split(40).unwrap().iter().zip(&result.folds) {
             let (train, test) = (data.select(&fold.train).unwrap(), data.select(&fold.test).unwrap());
-            let mut model = model().unwrap();
+            let mut model = model(&train).unwrap();
             let history = model.fit(&train, fit().validation_data(&test)).unwrap();
             assert_eq!(own.history.get("val_loss"), history.get("val_loss"));
             assert_eq!(own.scores, model.evaluate(&test).unwrap());
@@ -174,9 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn a_model_sees_what_its_fold_trains_on() {
+        let (data, mut seen) = (data(), Vec::new());
+        let model = |train: &Dataset| {
+            seen.push(train.x()?.to_vec::<f32>()?);
+            Sequential::new([3]).add(Dense::new(1)).compile("sgd", "mse", ())
+        };
+        cross_validate(model, &data, &KFold::new(4), fit).unwrap();
+        for (fold, seen) in KFold::new(4).split(40).unwrap().iter().zip(&seen) {
+            assert_eq!(seen, &data.select(&fold.train).unwrap().x().unwrap().to_vec::<f32>().unwrap());
+        }
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
     fn folds_that_were_put_down_go_on() {
         let (data, folder) = (data(), tempfile::tempdir().unwrap());
-        let model = || Sequential::new([3]).add(Dense::new(1)).compile("adam", "mse", ());
+        let model = |_: &Dataset| Sequential::new([3]).add(Dense::new(1)).compile("adam", "mse", ());
         let up_to = |most| {
             let fit = fit().checkpoint_every(Every::Steps(1), folder.path()).resume_if_found(folder.path());
             fit.max_steps(most)
@@ -193,7 +212,7 @@ mod tests {
     #[test]
     fn a_run_may_have_validation_data_of_its_own_and_errors_name_the_fold() {
         let data = data();
-        let model = || Sequential::new([3]).add(Dense::new(1)).compile("sgd", "mse", ());
+        let model = |_: &Dataset| Sequential::new([3]).add(Dense::new(1)).compile("sgd", "mse", ());
         let result = cross_validate(model, &data, &KFold::new(2), || fit().validation_split(0.5)).unwrap();
         assert_ne!(result.folds[0].scores.get("loss"), result.folds[0].history.last("val_loss"));
         let text = |result: Result<CrossValidation>| result.unwrap_err().to_string();

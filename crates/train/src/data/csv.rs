@@ -2,19 +2,22 @@
 
 use super::columns::{Cells, Column, sorted_names};
 pub use super::columns::{Encoding, Fill};
-use super::{RawArray, RawData, read_file};
+use super::{Dataset, RawArray, RawData, read_file};
 use crate::error::{Error, Result};
 use crate::text::{did_you_mean, shortened};
 use csv::{ReaderBuilder, StringRecord, Trim};
+use kiln_nn::ops::{CastOps, ViewOps};
+use kiln_nn::{DType, Tensor};
 use std::path::{Path, PathBuf};
 
-/// How to read a CSV file with a header line; give it columns, then [`Csv::read`].
+/// How to read a CSV file with a header line, or [without](Csv::header); give it columns, then [`Csv::read`].
 ///
 /// # Examples
 /// ```no_run
 /// use kiln_train::data::csv::Csv;
 /// let iris = Csv::new("iris.csv").class_target("class").read()?;
 /// println!("{:?} of {:?}", iris.features.shape(), iris.feature_names);
+/// let (train, test) = iris.dataset()?.split(0.2, 0)?;
 /// # Ok::<(), kiln_train::Error>(())
 /// ```
 ///
@@ -32,6 +35,7 @@ use std::path::{Path, PathBuf};
 pub struct Csv {
     path: PathBuf,
     delimiter: u8,
+    header: Option<bool>,
     features: Option<Vec<String>>,
     categories: Vec<String>,
     fill: Option<Fill>,
@@ -71,12 +75,42 @@ pub struct CsvData {
     pub class_names: Vec<String>,
 }
 
+impl CsvData {
+    /// The features, `[rows, columns]`, in single precision.
+    ///
+    /// # Errors
+    /// No memory for them.
+    pub fn x(&self) -> Result<Tensor> {
+        Ok(Tensor::try_from(self.features.clone())?.cast(DType::F32)?)
+    }
+
+    /// What a model trains on: [`CsvData::x`] with the target, labels `[rows]` that know their names or numbers `[rows, 1]` in single
+    /// precision.
+    ///
+    /// # Errors
+    /// No target was asked for.
+    pub fn dataset(&self) -> Result<Dataset> {
+        let Some(target) = &self.target else {
+            return Err(Error::data(
+                "CsvData: it has no target",
+                "ask for one before it is read, .class_target(…) or .target(…); without one .x() are the samples",
+            ));
+        };
+        let y = Tensor::try_from(target.clone())?;
+        match target.data() {
+            RawData::I64(_) => Ok(Dataset::new(self.x()?, y)?.class_names(self.class_names.clone())),
+            _ => Dataset::new(self.x()?, y.cast(DType::F32)?.unsqueeze(1)?),
+        }
+    }
+}
+
 impl Csv {
     /// A comma-separated file whose columns are all features.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             delimiter: b',',
+            header: None,
             features: None,
             categories: Vec::new(),
             fill: None,
@@ -91,6 +125,14 @@ impl Csv {
     #[must_use]
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = delimiter;
+        self
+    }
+
+    /// Whether the first line has the names of the columns. Where it has none, they go by their numbers from 0: `"0"`, `"1"` and so on.
+    /// By default there are names, and a first line of nothing but numbers is an error.
+    #[must_use]
+    pub fn header(mut self, header: bool) -> Self {
+        self.header = Some(header);
         self
     }
 
@@ -189,12 +231,26 @@ impl Csv {
         }
         // Spreadsheets begin a UTF-8 file with a byte-order mark, which would become part of the first name.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let mut reader = ReaderBuilder::new().delimiter(self.delimiter).trim(Trim::All).from_reader(bytes);
+        let has_names = self.header != Some(false);
+        let mut reader = ReaderBuilder::new();
+        let mut reader = reader.delimiter(self.delimiter).has_headers(has_names).trim(Trim::All).from_reader(bytes);
         let bad = |error: csv::Error| self.not_a_table(&error);
-        let header: Vec<String> = reader.headers().map_err(bad)?.iter().map(str::to_owned).collect();
-        if header.iter().all(String::is_empty) {
+        let first = reader.headers().map_err(bad)?;
+        if first.iter().all(str::is_empty) {
             return Err(Error::file(&self.path, "is empty, expected a header line with names"));
         }
+        if self.header.is_none() && first.iter().all(|cell| finite(cell).is_some()) {
+            let line = shortened(&first.iter().collect::<Vec<_>>().join(&char::from(self.delimiter).to_string()));
+            let error = Error::file(
+                &self.path,
+                format!("line 1, where the names of the columns should be, has numbers: {line}"),
+            );
+            return Err(error.with_help("a file without names: .header(false); names that are numbers: .header(true)"));
+        }
+        let header: Vec<String> = match has_names {
+            true => first.iter().map(str::to_owned).collect(),
+            false => (0..first.len()).map(|number| number.to_string()).collect(),
+        };
         let target = self.target.as_ref().map(|t| self.find(t.column(), &header)).transpose()?;
         if self.encoding.is_some() && (self.features.is_some() || !self.categories.is_empty() || self.fill.is_some()) {
             return Err(Error::config(
@@ -553,6 +609,33 @@ mod tests {
         for text in texts {
             assert!(text.len() < 400 && text.contains(&beginning), "{} bytes", text.len());
         }
+    }
+
+    #[test]
+    fn a_first_line_of_numbers_is_no_header_unless_it_is_said() {
+        let text = error(&iris(), b"1.5,2\n3,4\n");
+        assert!(text.starts_with("iris.csv: line 1, where the names") && text.contains(".header(false)"), "{text}");
+        let data = iris().header(false).target("1").parse(b"1.5,2\n3,4\n").unwrap();
+        assert_eq!((data.features.shape(), &data.feature_names[..]), (&[2, 1][..], &["0".to_owned()][..]));
+        assert_eq!(*data.features.data(), RawData::F64(vec![1.5, 3.0]));
+        let words = iris().header(false).class_target("1").parse(b"1.5,a\n3,b\n").unwrap();
+        assert_eq!(words.class_names, ["a", "b"]);
+        let years = iris().header(true).parse(b"2024,2025\n3,4\n").unwrap();
+        assert_eq!((years.features.shape(), &years.feature_names[0][..]), (&[1, 2][..], "2024"));
+        assert!(error(&iris().header(false).target("2"), b"1,2\n").contains("no column `2`"));
+        assert!(error(&iris().header(false), b"1,2\n3\n").contains("line 2: 1 values, expected 2"));
+    }
+
+    #[test]
+    fn a_table_becomes_a_dataset() {
+        let classes = iris().class_target("species").parse(IRIS).unwrap().dataset().unwrap();
+        let x = classes.x().unwrap();
+        assert_eq!((x.dtype(), &x.shape()[..], classes.y().dtype()), (DType::F32, &[3, 2][..], DType::I64));
+        assert_eq!(classes.y().to_vec::<i64>().unwrap(), [0, 1, 0]);
+        let numbers = iris().features(["height"]).target("width").parse(IRIS).unwrap().dataset().unwrap();
+        assert_eq!((numbers.y().dtype(), &numbers.y().shape()[..]), (DType::F32, &[3, 1][..]));
+        let text = iris().features(["width"]).parse(IRIS).unwrap().dataset().unwrap_err().to_string();
+        assert!(text.starts_with("CsvData: it has no target") && text.contains(".class_target"), "{text}");
     }
 
     #[test]
