@@ -445,7 +445,8 @@ impl<M: Module> Model<M> {
         self
     }
 
-    /// What a step of training does: the plans that have been recorded, or why there is none.
+    /// What a step of training does: the plan of the largest batches, step by step, and what others of other sizes need; or why there
+    /// is none.
     pub fn explain(&self) -> String {
         self.plans.explain()
     }

@@ -53,11 +53,19 @@ struct StepPlan {
 }
 
 impl StepPlan {
-    /// The plan below the shapes of the batches that it serves.
-    fn explain(&self) -> String {
+    /// The plan below the shapes of the batches that it serves, or no more of it than its head.
+    fn explain(&self, whole: bool) -> String {
+        const HEAD: usize = 2;
         let of_batch = self.plan.inputs().iter().zip(&self.names).take(self.of_batch);
         let shapes: Vec<String> = of_batch.map(|(spec, name)| format!("{name} {spec:?}")).collect();
-        format!("for batches of {}:\n{}", shapes.join(", "), self.plan.explain_with(&self.names))
+        let plan = self.plan.explain_with(&self.names);
+        let lines = plan.split_inclusive('\n').take(if whole { usize::MAX } else { HEAD });
+        format!("for batches of {}:\n{}", shapes.join(", "), lines.collect::<String>())
+    }
+
+    /// How many elements it is given at a time.
+    fn elements(&self) -> usize {
+        self.plan.inputs().iter().take(self.of_batch).map(|spec| spec.shape.count()).sum()
     }
 }
 
@@ -105,7 +113,12 @@ impl Plans {
                 "no plan: check_finite runs each operation by itself and looks at its result\n".to_owned()
             }
             (None, []) => "no plan yet: the second batch of a shape makes one\n".to_owned(),
-            (None, plans) => plans.iter().map(StepPlan::explain).collect::<Vec<_>>().join("\n"),
+            (None, plans) => {
+                // Whole batches first; a last one that is smaller has the same steps.
+                let mut plans: Vec<&StepPlan> = plans.iter().collect();
+                plans.sort_by_key(|plan| std::cmp::Reverse(plan.elements()));
+                plans.iter().enumerate().map(|(i, plan)| plan.explain(i == 0)).collect::<Vec<_>>().join("\n")
+            }
         }
     }
 }

@@ -193,12 +193,15 @@ impl Settings {
             LearningRate::Constant(rate) => Settings::check_rate(name, *rate)?,
             LearningRate::Schedule(schedule) => schedule.check()?,
         }
-        let clips = [self.clipnorm, self.clipvalue, self.global_clipnorm];
-        if clips.iter().flatten().count() > 1 {
-            return wrong("more than one way to clip".into(), "give one of clipnorm, clipvalue and global_clipnorm");
+        let ways =
+            [("clipnorm", self.clipnorm), ("clipvalue", self.clipvalue), ("global_clipnorm", self.global_clipnorm)];
+        let given: Vec<(&str, f64)> = ways.into_iter().filter_map(|(way, clip)| Some((way, clip?))).collect();
+        if given.len() > 1 {
+            let names: Vec<&str> = given.iter().map(|(way, _)| *way).collect();
+            return wrong(format!("gradients are clipped by {}", names.join(" and by ")), "give one of them");
         }
-        if let Some(clip) = clips.iter().flatten().find(|clip| clip.is_nan() || **clip <= 0.0) {
-            return wrong(format!("gradients are clipped to {clip}"), "give a positive number");
+        if let Some((way, clip)) = given.iter().find(|(_, clip)| clip.is_nan() || *clip <= 0.0) {
+            return wrong(format!("{way} is {clip}"), "give a positive number");
         }
         if !(0.0..=1.0).contains(&self.ema_momentum) {
             return wrong(

@@ -1,7 +1,7 @@
 //! Reading a history: does the model fit too well, too little, not yet, or does the training go wrong; and how would one say it,
 //! with the numbers that the table of the history has. Draws nothing.
 
-use super::{History, Series, from_1};
+use super::{History, Series, StopReason, from_1};
 use crate::callbacks::Mode;
 use crate::text::log_value;
 use std::fmt;
@@ -75,6 +75,8 @@ pub struct Diagnosis {
     pub val_loss: Option<LossAt>,
     /// The loss that judges the model, where the last third of the epochs begins: the validation loss, if there is one.
     pub earlier: Option<LossAt>,
+    /// Whether [`EarlyStopping`](crate::callbacks::EarlyStopping) ended the run.
+    pub stopped_early: bool,
 }
 
 impl Diagnosis {
@@ -125,6 +127,7 @@ impl History {
             best_val_loss: best_row.and_then(|row| at(self.series("val_loss")?, row)),
             val_loss: val_losses.last().copied(),
             earlier: judged.len().checked_sub(1 + judged.len().div_ceil(3)).map(|row| judged[row]),
+            stopped_early: matches!(self.stopped, Some(StopReason::EarlyStopping { .. })),
         };
         diagnosis.verdict = judge(&diagnosis, &losses, &val_losses);
         diagnosis
@@ -213,9 +216,13 @@ impl fmt::Display for Diagnosis {
             FitVerdict::Overfitting => write!(
                 f,
                 "overfitting: the validation loss was lowest at {best} and is {val_loss}, {:.1} % above, while the training loss fell from {} to \
-                 {loss}; stop there (EarlyStopping), or try dropout, weight decay or more data",
+                 {loss}; {}",
                 above(self.val_loss, self.best_val_loss),
-                told(self.loss_at_best)
+                told(self.loss_at_best),
+                match self.stopped_early {
+                    false => "stop there (EarlyStopping), or try dropout, weight decay or more data",
+                    true => "early stopping has ended the run for it: dropout, weight decay or more data may lower it further",
+                }
             ),
             FitVerdict::Underfitting => write!(
                 f,
@@ -230,8 +237,8 @@ impl fmt::Display for Diagnosis {
                 -above(self.judged(), self.earlier)
             ),
             FitVerdict::Diverged if self.first_loss.is_some_and(|loss| !loss.value.is_finite()) => f.write_str(
-                "diverged: the training loss was no number from the first epoch on; the learning rate may be far too high, or NaN and odd numbers \
-                 are in the data: `Fit::check_finite` names the place, and the sample if it is one",
+                "diverged: the training loss was no number from the first epoch on; the learning rate may be far too high, or NaN or infinite \
+                 numbers are in the data: `Fit::check_finite` names the place, and the sample if it is one",
             ),
             FitVerdict::Diverged => {
                 write!(f, "diverged: the training loss went from {first} to {loss}")?;
@@ -273,6 +280,25 @@ mod tests {
             "overfitting: the validation loss was lowest at 0.7500 (epoch 2) and is 1.0000 (epoch 4), 33.3 % above, while the \
              training loss fell from 0.5000 (epoch 2) to 0.1250 (epoch 4); stop there (EarlyStopping), or try dropout, weight \
              decay or more data"
+        );
+    }
+
+    #[test]
+    fn who_stopped_early_is_not_told_to() {
+        let mut history = History::new();
+        for (epoch, (loss, val_loss)) in [(1.0, 1.0), (0.5, 0.75), (0.25, 0.875), (0.125, 1.0)].into_iter().enumerate()
+        {
+            history.push(epoch, &Logs::from([("loss", loss), ("val_loss", val_loss)]), 0.1);
+        }
+        history.stopped = Some(StopReason::EarlyStopping { monitor: "val_loss".into(), epoch: 3, best_epoch: Some(1) });
+        let report = history.diagnosis();
+        assert!(report.is_overfitting() && report.stopped_early);
+        let text = report.to_string();
+        assert!(
+            text.ends_with(
+                "early stopping has ended the run for it: dropout, weight decay or more data may lower it further"
+            ),
+            "{text}"
         );
     }
 

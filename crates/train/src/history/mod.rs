@@ -179,7 +179,7 @@ impl History {
         }
     }
 
-    /// The numbers of the epochs that ran, from 0 (from `initial_epoch` in a resumed run).
+    /// The numbers of the epochs that ran, from 0 (from `initial_epoch` in a resumed run). What is printed counts from 1.
     pub fn epochs(&self) -> &[usize] {
         &self.epochs
     }
@@ -239,7 +239,7 @@ impl History {
         self.series(name)?.iter().rev().flatten().next()
     }
 
-    /// The epoch in which `name` was best, the first of equals; `None` if it was never logged but as NaN, or if
+    /// The epoch in which `name` was best, the first of equals, counted from 0 as in [`History::epochs`]; `None` if it was never logged but as NaN, or if
     /// [`Mode::Auto`] cannot tell the direction from its name.
     pub fn best_epoch(&self, name: &str, mode: Mode) -> Option<usize> {
         self.best_row(name, mode).map(|row| self.epochs[row])
