@@ -32,8 +32,8 @@
 //!
 //! # The book
 //!
-//! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/compile-and-fit.md`
-//! (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/resuming.md` (runs that go on where they were),
+//! In the repository, with every program tested: `docs/getting-started.md` (tensors and gradients), `docs/data-analysis.md`,
+//! `docs/compile-and-fit.md` (training), `docs/reading-a-run.md` (scores, pictures, what a history says), `docs/resuming.md` (runs that go on where they were),
 //! `docs/tuning.md` (learning rates, searches), `docs/deploying.md` (predictors, monitoring, retraining), `docs/gpus.md`, `docs/composing-models.md` (several inputs and outputs, text, transformers, parts of other models, modules),
 //! `docs/extending.md` (parts of your own), `docs/anatomy-of-an-op.md`, `docs/performance.md` (benchmarks). Programs that train on real data are in `examples`.
 //!
@@ -100,6 +100,8 @@ pub mod prelude {
 mod book {
     #[doc = include_str!("../../docs/getting-started.md")]
     mod getting_started {}
+    #[doc = include_str!("../../docs/data-analysis.md")]
+    mod data_analysis {}
     #[doc = include_str!("../../docs/compile-and-fit.md")]
     mod compile_and_fit {}
     #[doc = include_str!("../../docs/reading-a-run.md")]
